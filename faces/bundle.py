@@ -1,0 +1,217 @@
+"""The bundle: a directory with `manifest.json` and the network files it names.
+
+It is the only contract between the training side and the service. Nothing in the code assumes
+a dimension, a colour order or a normalisation: it is all in the manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from faces.calibration import Calibration
+
+MANIFEST_NAME = "manifest.json"
+READ_BLOCK_BYTES = 1 << 20
+
+
+class BundleError(Exception):
+    """A bundle cannot be read or does not hold what its manifest says. The text says what to do."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class FileRef(Strict):
+    """A file of the bundle: path relative to the manifest, SHA-256 and size in bytes."""
+
+    path: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Annotated[int, Field(gt=0)]
+
+    @field_validator("path")
+    @classmethod
+    def _stays_inside(cls, path: str) -> str:
+        pure = PurePosixPath(path)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in path or not pure.parts:
+            raise ValueError("a bundle's file lies inside the bundle")
+        return path
+
+
+class Normalisation(Strict):
+    """Network value = (pixel - mean) / std for each channel, in the stated channel order."""
+
+    order: Literal["bgr", "rgb"]
+    mean: tuple[float, float, float]
+    std: tuple[
+        Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
+    ]
+
+
+class DetectorSpec(Strict):
+    """A single-shot face detector. Input float32 [batch, 3, height, width], both sides dynamic.
+
+    The image is scaled so that its longer side is `max_side_px` at most, padded at the right and
+    the bottom to a square of the smallest of `canvas_px` that holds it.
+    """
+
+    file: FileRef
+    decoder: Literal["yunet"]
+    normalisation: Normalisation
+    canvas_px: tuple[Annotated[int, Field(ge=64, multiple_of=32)], ...]
+    score_threshold: Annotated[float, Field(gt=0, lt=1)]
+    nms_iou: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _ascending(self) -> DetectorSpec:
+        if not self.canvas_px or list(self.canvas_px) != sorted(set(self.canvas_px)):
+            raise ValueError("canvas_px must be ascending sizes")
+        return self
+
+    @property
+    def max_side_px(self) -> int:
+        return self.canvas_px[-1]
+
+
+class EncoderSpec(Strict):
+    """The embedding network, for probes and for references (the same file where they share one).
+
+    The aligned crop is cut to `columns` (first, last + 1) where given, resized to
+    `input_px` (height, width) and normalised. Output float32 [batch, dimension], not yet unit norm.
+    """
+
+    probe: FileRef
+    reference: FileRef
+    alignment: str
+    columns: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(gt=0)]] | None
+    input_px: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+    normalisation: Normalisation
+    dimension: Annotated[int, Field(ge=8, le=4096)]
+    metric: Literal["cosine"]
+
+
+class MaskSpec(Strict):
+    """A masked-face classifier on a padded face box.
+
+    The box is grown by `padding` of its size (half on each side), made square, cut out (border
+    replicated), resized to `input_px` squared and normalised. Decoder `anchor-max`: output `output`
+    float32 [batch, anchors, 2]; the largest value over the anchors of class `masked_class` against
+    the other's gives the mask probability.
+    """
+
+    file: FileRef
+    decoder: Literal["anchor-max"]
+    output: str
+    masked_class: Literal[0, 1]
+    padding: Annotated[float, Field(ge=0, le=3)]
+    input_px: Annotated[int, Field(gt=0)]
+    normalisation: Normalisation
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+
+
+class Manifest(Strict):
+    """All that the service needs to know of a bundle. Unknown keys are refused."""
+
+    format: Literal[1]
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    version: str
+    summary: str
+    licences: dict[str, str]
+    detector: DetectorSpec
+    encoder: EncoderSpec
+    mask: MaskSpec
+    calibration: Calibration | None
+
+    @property
+    def space_id(self) -> str:
+        """Digest of everything that shapes a vector: encoder files, preprocessing, alignment, metric.
+
+        Thresholds are outside it, so a recalibration needs no re-embedding. The detector is
+        outside it too: it finds the face but the template is defined by the aligned crop.
+        """
+        shaping = self.encoder.model_dump(mode="json")
+        for role in ("probe", "reference"):
+            shaping[role] = shaping[role]["sha256"]
+        text = json.dumps(shaping, sort_keys=True, separators=(",", ":"))
+        return "sp-" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def files(self) -> tuple[FileRef, ...]:
+        """Every file, each once."""
+        refs = (self.detector.file, self.encoder.probe, self.encoder.reference, self.mask.file)
+        return tuple({ref.path: ref for ref in refs}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A manifest and the directory it stands in."""
+
+    manifest: Manifest
+    root: Path
+
+    def path(self, ref: FileRef) -> Path:
+        return self.root / ref.path
+
+
+def parse_manifest(text: str | bytes) -> Manifest:
+    """Raises BundleError naming the first thing that is wrong."""
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "manifest"
+        raise BundleError(f"manifest: {where}: {first['msg']}") from error
+
+
+def read(root: Path) -> Bundle:
+    """Read a bundle's manifest; its files are not touched (see `verify`). Raises BundleError."""
+    try:
+        text = (root / MANIFEST_NAME).read_bytes()
+    except OSError as error:
+        raise BundleError(f"no bundle at {root}: {error.strerror}") from error
+    return Bundle(parse_manifest(text), root)
+
+
+def file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(READ_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def file_ref(path: Path, *, name: str | None = None) -> FileRef:
+    """Measure a file for a manifest; `name` is its path inside the bundle (default: its own)."""
+    size = path.stat().st_size
+    return FileRef(path=name or path.name, sha256=file_sha256(path), bytes=size)
+
+
+def verify(bundle: Bundle) -> None:
+    """Check size and digest of every file. Raises BundleError naming the file that differs."""
+    for ref in bundle.manifest.files:
+        path = bundle.path(ref)
+        if not path.is_file():
+            raise BundleError(f"bundle {bundle.manifest.name}: {ref.path} is missing")
+        if path.stat().st_size != ref.bytes or file_sha256(path) != ref.sha256:
+            raise BundleError(
+                f"bundle {bundle.manifest.name}: {ref.path} does not match its digest"
+            )
+
+
+def write_manifest(manifest: Manifest, root: Path) -> None:
+    """Write `manifest.json` atomically: a reader sees the old one or the new one, never a part."""
+    root.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=False) + "\n"
+    partial = root / (MANIFEST_NAME + ".partial")
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(root / MANIFEST_NAME)

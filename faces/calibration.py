@@ -1,0 +1,96 @@
+"""Calibrated operating points of a bundle: which score means which false match rate, in which condition."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from faces.types import Condition, Spectrum
+
+FMR_RELATIVE_TOLERANCE = 1e-6
+
+
+class UnsupportedFmr(LookupError):
+    """No threshold was calibrated for this false match rate. `supported` lists those that were."""
+
+    def __init__(self, fmr: float, supported: tuple[float, ...]) -> None:
+        self.fmr, self.supported = fmr, supported
+        points = ", ".join(f"{point:g}" for point in supported) or "none"
+        super().__init__(f"no threshold is calibrated for FMR {fmr:g}; calibrated: {points}")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class OperatingPoint(_Strict):
+    """`threshold`: the smallest score with observed FMR <= `fmr`; `fmr_upper`: 95 % upper bound of it."""
+
+    fmr: Annotated[float, Field(gt=0, lt=1)]
+    threshold: Annotated[float, Field(ge=-1, le=1)]
+    fmr_upper: Annotated[float, Field(gt=0, le=1)]
+    fnmr: Annotated[float, Field(ge=0, le=1)]
+
+
+class ConditionPoints(_Strict):
+    """Operating points of probes in one condition against unmasked VIS references."""
+
+    spectrum: Spectrum
+    masked: bool
+    subjects: Annotated[int, Field(gt=1)]
+    mated: Annotated[int, Field(gt=0)]
+    non_mated: Annotated[int, Field(gt=0)]
+    points: tuple[OperatingPoint, ...]
+
+    @property
+    def condition(self) -> Condition:
+        return Condition(self.spectrum, self.masked)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ConditionPoints:
+        rates = [point.fmr for point in self.points]
+        scores = [point.threshold for point in self.points]
+        if rates != sorted(set(rates), reverse=True) or scores != sorted(scores):
+            raise ValueError("operating points go from loose to strict")
+        return self
+
+
+class Calibration(_Strict):
+    """Thresholds for every condition, and the score above which two subjects count as duplicates."""
+
+    data: str
+    synthetic: str
+    command: str
+    date: str
+    default_fmr: Annotated[float, Field(gt=0, lt=1)]
+    duplicate_fmr: Annotated[float, Field(gt=0, lt=1)]
+    conditions: tuple[ConditionPoints, ...]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Calibration:
+        have = [points.condition for points in self.conditions]
+        want = {Condition(s, m) for s in Spectrum for m in (False, True)}
+        if len(have) != len(want) or set(have) != want:
+            raise ValueError("a calibration has every condition once")
+        for condition in want:
+            for fmr in (self.default_fmr, self.duplicate_fmr):
+                try:
+                    self.at(condition, fmr)
+                except UnsupportedFmr as error:
+                    raise ValueError(str(error)) from error
+        return self
+
+    def supported(self, condition: Condition) -> tuple[float, ...]:
+        return tuple(point.fmr for point in self._points(condition))
+
+    def at(self, condition: Condition, fmr: float) -> OperatingPoint:
+        """The operating point of one condition at one FMR. Raises UnsupportedFmr."""
+        for point in self._points(condition):
+            if math.isclose(point.fmr, fmr, rel_tol=FMR_RELATIVE_TOLERANCE):
+                return point
+        raise UnsupportedFmr(fmr, self.supported(condition))
+
+    def _points(self, condition: Condition) -> tuple[OperatingPoint, ...]:
+        return next(c.points for c in self.conditions if c.condition == condition)

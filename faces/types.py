@@ -1,0 +1,168 @@
+"""Frozen, self-checking types that travel from bytes to a comparison score.
+
+Every guarantee is checked where its type is made, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels: TypeAlias = NDArray[np.uint8]
+Vector: TypeAlias = NDArray[np.float32]
+Point: TypeAlias = tuple[float, float]
+
+UNIT_NORM_TOLERANCE = 1e-3
+
+
+class Spectrum(StrEnum):
+    """The light a sample was taken in."""
+
+    VIS = "vis"
+    NIR = "nir"
+
+
+class Role(StrEnum):
+    """Which side of a comparison a template is for: a two-encoder bundle treats them differently."""
+
+    PROBE = "probe"
+    REFERENCE = "reference"
+
+
+class SpaceMismatch(ValueError):
+    """Two embeddings of different spaces were compared; their score would mean nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """An upright picture. `pixels`: uint8 [height, width, 3], blue-green-red, read-only.
+
+    A grey (near-infrared) source has three equal channels.
+    Raises ValueError where shape or dtype differ.
+    """
+
+    pixels: Pixels
+    spectrum: Spectrum
+
+    def __post_init__(self) -> None:
+        p = self.pixels
+        if p.dtype != np.uint8 or p.ndim != 3 or p.shape[2] != 3 or 0 in p.shape:
+            raise ValueError(f"an image is uint8 [h, w, 3] and not empty, got {p.dtype} {p.shape}")
+        p.flags.writeable = False
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Left, top, width and height in pixels of the upright image; it may reach past the border."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(v) for v in (self.x, self.y, self.width, self.height)):
+            raise ValueError("a face box must be finite")
+        if self.width <= 0 or self.height <= 0:
+            raise ValueError("a face box must have a positive width and height")
+
+    @property
+    def area(self) -> float:
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One detected face of one image.
+
+    `landmarks`: eye, eye, nose tip, mouth corner, mouth corner; of each pair the one at the
+    left of the picture first. Pixels of the upright image. `score` in [0, 1].
+    """
+
+    box: Box
+    landmarks: tuple[Point, Point, Point, Point, Point]
+    score: float
+
+    def __post_init__(self) -> None:
+        if len(self.landmarks) != 5:
+            raise ValueError(f"a face has five landmarks, got {len(self.landmarks)}")
+        if not all(math.isfinite(v) for point in self.landmarks for v in point):
+            raise ValueError("landmarks must be finite")
+        if not 0.0 <= self.score <= 1.0:
+            raise ValueError(f"a detection score lies in [0, 1], got {self.score}")
+
+    @property
+    def inter_eye_px(self) -> float:
+        (ax, ay), (bx, by) = self.landmarks[0], self.landmarks[1]
+        return math.hypot(bx - ax, by - ay)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AlignedCrop:
+    """A face warped onto a five-point template. `pixels`: uint8 [side, side, 3], BGR, read-only.
+
+    `alignment_id` names the template, `inter_eye_px` is measured in the source image.
+    Made by `faces.align.align` only.
+    """
+
+    pixels: Pixels
+    alignment_id: str
+    inter_eye_px: float
+    spectrum: Spectrum
+
+    def __post_init__(self) -> None:
+        p = self.pixels
+        if p.dtype != np.uint8 or p.ndim != 3 or p.shape[2] != 3 or p.shape[0] != p.shape[1]:
+            raise ValueError(f"an aligned crop is uint8 [n, n, 3], got {p.dtype} {p.shape}")
+        p.flags.writeable = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """A unit vector in one embedding space. `vector`: float32 [dimension], read-only.
+
+    Raises ValueError unless the vector is finite and of unit norm.
+    """
+
+    vector: Vector
+    space_id: str
+    role: Role
+
+    def __post_init__(self) -> None:
+        v = self.vector
+        if v.dtype != np.float32 or v.ndim != 1:
+            raise ValueError(f"an embedding is float32 [dimension], got {v.dtype} {v.shape}")
+        norm = float(np.linalg.norm(v))
+        if not math.isfinite(norm) or abs(norm - 1.0) > UNIT_NORM_TOLERANCE:
+            raise ValueError("an embedding must be finite and of unit norm")
+        v.flags.writeable = False
+
+    def score(self, other: Embedding) -> float:
+        """Cosine similarity in [-1, 1]. Raises SpaceMismatch across spaces."""
+        if self.space_id != other.space_id:
+            raise SpaceMismatch(f"{self.space_id} against {other.space_id}")
+        return float(np.clip(np.dot(self.vector, other.vector), -1.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Condition:
+    """What a probe was seen through: thresholds are calibrated for each condition on its own."""
+
+    spectrum: Spectrum
+    masked: bool
+
+    def __str__(self) -> str:
+        return f"{self.spectrum.value}-{'masked' if self.masked else 'unmasked'}"

@@ -1,0 +1,140 @@
+"""Every way a request can be refused, each with its status and code (RFC 9457).
+
+The codes are the contract: clients switch on them, texts may change.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ServiceError(Exception):
+    """Base of all refusals. `detail` is shown to the client: no path, no pixel, no vector in it."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "The service failed"
+
+    def __init__(self, detail: str, *, index: int | None = None, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail, self.index, self.extra = detail, index, extra
+
+    def headers(self) -> dict[str, str]:
+        return {}
+
+    def problem(self) -> dict[str, Any]:
+        """The RFC 9457 body."""
+        body: dict[str, Any] = {
+            "type": f"urn:halflight:error:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "code": self.code,
+            "detail": self.detail,
+        }
+        if self.index is not None:
+            body["index"] = self.index
+        return body | self.extra
+
+
+class MalformedRequest(ServiceError):
+    status, code, title = 400, "malformed_request", "The request cannot be parsed"
+
+
+class Unauthorized(ServiceError):
+    status, code, title = 401, "unauthorized", "A valid key is needed"
+
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": "Bearer"}
+
+
+class Forbidden(ServiceError):
+    status, code, title = 403, "forbidden", "The key lacks the role"
+
+
+class NotFound(ServiceError):
+    status, code, title = 404, "not_found", "There is nothing here"
+
+
+class SubjectNotFound(NotFound):
+    code, title = "subject_not_found", "No such subject"
+
+
+class SampleNotFound(NotFound):
+    code, title = "sample_not_found", "No such sample"
+
+
+class MethodNotAllowed(ServiceError):
+    status, code, title = 405, "method_not_allowed", "The path does not take this method"
+
+
+class DuplicateFace(ServiceError):
+    status, code, title = 409, "duplicate_face", "The face matches another subject"
+
+
+class IdempotencyConflict(ServiceError):
+    status, code, title = 409, "idempotency_conflict", "The key was used for another request"
+
+
+class ImageTooLarge(ServiceError):
+    status, code, title = 413, "image_too_large", "The image is too large"
+
+
+class BodyTooLarge(ServiceError):
+    status, code, title = 413, "body_too_large", "The request is too large"
+
+
+class UnsupportedMediaType(ServiceError):
+    status, code, title = 415, "unsupported_media_type", "Not an image format the service decodes"
+
+
+class UndecodableImage(ServiceError):
+    status, code, title = 422, "undecodable_image", "The image is broken"
+
+
+class NoFace(ServiceError):
+    status, code, title = 422, "no_face", "No face was found"
+
+
+class MultipleFaces(ServiceError):
+    status, code, title = 422, "multiple_faces", "More than one face could be meant"
+
+
+class LowQuality(ServiceError):
+    status, code, title = 422, "low_quality", "The face is not good enough"
+
+
+class InvalidParameter(ServiceError):
+    status, code, title = 422, "invalid_parameter", "A parameter has a wrong value"
+
+
+class UnsupportedFmrPoint(ServiceError):
+    status, code, title = 422, "unsupported_fmr", "No threshold is calibrated for this FMR"
+
+
+class RetryLater(ServiceError):
+    """Refused for now: the client should come back after `retry_after_s`."""
+
+    status = 503
+
+    def __init__(self, detail: str, *, retry_after_s: int = 1, **extra: Any) -> None:
+        super().__init__(detail, **extra)
+        self.retry_after_s = retry_after_s
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after_s)}
+
+
+class RateLimited(RetryLater):
+    status, code, title = 429, "rate_limited", "Too many requests"
+
+
+class Overloaded(RetryLater):
+    code, title = "overloaded", "The service is at its limit"
+
+
+class NotReady(RetryLater):
+    code, title = "not_ready", "The service is not ready"
+
+
+class Draining(RetryLater):
+    code, title = "draining", "The service is shutting down"

@@ -1,0 +1,73 @@
+"""One settings object, read from the environment (`HALFLIGHT_*`) and the command line, passed in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1 << 20
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+def cache_root() -> Path:
+    """Where provisioned models lie: `HALFLIGHT_CACHE`, the checkout's own `.halflight`, or the home cache."""
+    if given := os.environ.get("HALFLIGHT_CACHE"):
+        return Path(given)
+    if (CHECKOUT / "pyproject.toml").is_file():
+        return CHECKOUT / ".halflight"
+    return Path.home() / ".cache" / "halflight"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Sizes in bytes or pixels, times in seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HALFLIGHT_", frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    data_dir: Path = Path("data")
+    database_url: str | None = None
+    bundle_dir: Path = Field(default_factory=lambda: cache_root() / "bundles" / "reference")
+
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    allow_fallback: bool = False
+    intra_op_threads: Annotated[int, Field(ge=0)] = 0
+    max_batch: Annotated[int, Field(ge=1, le=256)] = 8
+    max_queue: Annotated[int, Field(ge=1)] = 64
+    max_requests: Annotated[int, Field(ge=1)] = 64
+
+    max_image_bytes: Annotated[int, Field(ge=1024)] = 16 * MIB
+    max_image_pixels: Annotated[int, Field(ge=4096)] = 50_000_000
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 64 * MIB
+    max_images: Annotated[int, Field(ge=1, le=16)] = 16
+    max_faces: Annotated[int, Field(ge=1)] = 32
+
+    min_inter_eye_px: Annotated[float, Field(ge=4)] = 16.0
+    min_enrol_quality: Annotated[int, Field(ge=0, le=100)] = 20
+    rate_limit_per_s: Annotated[float, Field(ge=0)] = 0.0
+    rate_limit_burst: Annotated[int, Field(ge=1)] = 20
+    log_poll_s: Annotated[float, Field(gt=0)] = 0.5
+    drain_s: Annotated[float, Field(ge=0)] = 10.0
+    log_level: str = "info"
+
+    @model_validator(mode="after")
+    def _room_for_one_image(self) -> Settings:
+        if self.max_body_bytes < self.max_image_bytes:
+            raise ValueError("max_body_bytes must hold at least one image of max_image_bytes")
+        return self
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database: by default SQLite in the data directory."""
+        if self.database_url is None:
+            return f"sqlite+aiosqlite:///{(self.data_dir / 'halflight.db').resolve()}"
+        for plain in ("postgresql://", "postgres://"):
+            if self.database_url.startswith(plain):
+                return "postgresql+psycopg://" + self.database_url.removeprefix(plain)
+        return self.database_url
