@@ -1,0 +1,67 @@
+# Two commands do everything: `make demo` and `make test`. Both build what they need first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+DEMO   ?=
+
+.PHONY: help setup dev models demo run test check format lock clean
+
+help:
+	@echo "make demo    enrol and identify the sample subjects over HTTP (DEMO=--keep leaves it running)"
+	@echo "make run     serve on http://127.0.0.1:8000 with data in ./data"
+	@echo "make test    checks and tests"
+	@echo "make setup   only build $(VENV) and fetch the models"
+	@echo "make lock    resolve the locks again after a change of pyproject.toml"
+
+# A Debian without python3-venv has no ensurepip: then the machine's own pip fills the environment.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) 2>/dev/null || \
+	  (rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && \
+	   $(PYTHON) -m pip --python $(BIN)/python install --quiet pip==26.0)
+
+$(VENV)/.cpu: requirements/cpu.lock pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --require-hashes -r requirements/cpu.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.cpu
+	$(PIP) install --quiet --require-hashes -r requirements/dev.lock
+	@touch $@
+
+setup: $(VENV)/.cpu models
+
+dev: $(VENV)/.dev models
+
+models: $(VENV)/.cpu
+	$(BIN)/halflight models pull
+
+demo: setup
+	$(BIN)/halflight demo $(DEMO)
+
+run: setup
+	$(BIN)/halflight serve --data data
+
+test: dev check
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Needs uv (`pip install uv`). Every file of a pinned version is hashed, for any platform.
+LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --python-version 3.11
+lock:
+	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres -o requirements/cpu.lock
+	$(LOCK) pyproject.toml requirements/build.in --extra gpu --extra postgres -o requirements/gpu.lock
+	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra dev \
+	  -c requirements/cpu.lock -o requirements/dev.lock
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-out

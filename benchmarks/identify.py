@@ -1,0 +1,193 @@
+"""Throughput of POST /identify beside the bare pipeline (decode, detect, align, embed, mask, search).
+
+    python -m benchmarks.identify [--photos LFW_TAR] [--requests 200] [--clients 4] [--rounds 3]
+
+Both run on the same photos, in turn, round by round, on the same machine: read the ratio, the
+absolute figures are the machine's. The bare pipeline calls the same networks with the same thread
+settings, in one process without HTTP, queue, batcher or database; it is the floor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from faces import bundle
+from faces.align import align
+from faces.image import DecodeLimits, decode
+from faces.preprocess import encoder_input, mask_input
+from faces.types import Role
+from service.gallery.faiss import FaissGallery
+from service.inference.engine import Engine, EngineOptions
+from service.settings import Settings
+
+SAMPLES = Path(__file__).resolve().parent.parent / "service" / "samples"
+GALLERY_IDS = 1000
+
+
+def photos(tar: Path | None, count: int) -> list[bytes]:
+    """Probe photos: from an LFW tar where given, else the committed samples."""
+    if tar is None:
+        return [path.read_bytes() for path in sorted(SAMPLES.glob("*/*.jpg"))][:count]
+    with tarfile.open(tar) as archive:
+        members = [m for m in archive if m.name.endswith("_0001.webp")][: count * 5 : 5]
+        return [data.read() for m in members if (data := archive.extractfile(m))]
+
+
+class Bare:
+    """The pipeline as plain function calls, one photo at a time."""
+
+    def __init__(self, settings: Settings) -> None:
+        options = EngineOptions(
+            providers=settings.providers,
+            allow_fallback=settings.allow_fallback,
+            intra_op_threads=settings.intra_op_threads,
+            max_batch=settings.max_batch,
+            max_queue=settings.max_queue,
+        )
+        self.engine = Engine.load(bundle.read(settings.bundle_dir), options)
+        self.limits = DecodeLimits(
+            max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
+        )
+        dimension = self.engine.manifest.encoder.dimension
+        rows = np.random.default_rng(0).standard_normal((GALLERY_IDS, dimension), np.float32)
+        self.gallery = FaissGallery(dimension)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        self.gallery.add(np.arange(1, GALLERY_IDS + 1), rows)
+
+    def identify(self, data: bytes) -> None:
+        manifest = self.engine.manifest
+        image = decode(data, limits=self.limits)
+        (faces,) = self.engine.detector.run([self.engine.detector.canvas(image)])
+        if not faces:
+            return
+        crop = align(image, faces[0], manifest.encoder.alignment)
+        (vector,) = self.engine.encoder.run([(Role.PROBE, encoder_input(crop, manifest.encoder))])
+        self.engine.mask.run([mask_input(image, faces[0].box, manifest.mask)])
+        self.gallery.search(vector[None, :], 20)
+
+    def throughput(self, data: Sequence[bytes], requests: int, threads: int) -> float:
+        """Photos a second with `threads` callers."""
+        return run_clients(lambda i: self.identify(data[i % len(data)]), requests, threads)[0]
+
+
+def run_clients(call: object, requests: int, clients: int) -> tuple[float, list[float]]:
+    """Calls `call(i)` `requests` times from `clients` threads: calls a second, seconds of each."""
+    assert callable(call)
+    taken, lock, counter = [0.0] * requests, threading.Lock(), iter(range(requests))
+
+    def work() -> None:
+        while True:
+            with lock:
+                i = next(counter, None)
+            if i is None:
+                return
+            started = time.perf_counter()
+            call(i)
+            taken[i] = time.perf_counter() - started
+
+    threads = [threading.Thread(target=work) for _ in range(clients)]
+    started = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return requests / (time.perf_counter() - started), taken
+
+
+class Served:
+    """A real service on loopback, one keep-alive connection for each client thread."""
+
+    def __init__(self, data: Path, settings: Settings) -> None:
+        command = [sys.executable, "-m", "service.cli.main", "serve", "--port", "0"]
+        env = {**os.environ, "HALFLIGHT_LOG_LEVEL": "warning"}
+        self.process = subprocess.Popen(
+            [*command, "--data", str(data)], stdout=subprocess.PIPE, text=True, env=env
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if "http://" not in line:
+            raise SystemExit("the service did not start")
+        self.address = line.split("http://")[1].split()[0]
+        self._local = threading.local()
+
+    def post(self, path: str, body: bytes, kind: str) -> tuple[int, bytes]:
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = http.client.HTTPConnection(self.address)
+        connection.request("POST", path, body, {"content-type": kind})
+        response = connection.getresponse()
+        return response.status, response.read()
+
+    def identify(self, data: bytes) -> None:
+        kind = "image/webp" if data[:4] == b"RIFF" else "image/jpeg"
+        status, body = self.post("/identify", data, kind)
+        if status not in (200, 422):
+            raise SystemExit(f"identify answered {status}: {json.loads(body)['code']}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--photos", type=Path, help="lfw.tar; default: the committed samples")
+    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    settings = Settings()
+    data = photos(args.photos, 100)
+    bare = Bare(settings)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {bare.engine.provider},", end=" ")
+    print(f"{len(data)} photos, {args.requests} requests a round")
+    with tempfile.TemporaryDirectory() as folder:
+        served = Served(Path(folder) / "data", settings)
+        try:
+            rows = []
+            for call in (bare.identify, served.identify):
+                run_clients(lambda i, call=call: call(data[i % len(data)]), 20, 2)
+            for _ in range(args.rounds):
+                one = bare.throughput(data, args.requests, 1)
+                many = bare.throughput(data, args.requests, args.clients)
+                alone, quiet = run_clients(
+                    lambda i: served.identify(data[i % len(data)]), args.requests, 1
+                )
+                rate, busy = run_clients(
+                    lambda i: served.identify(data[i % len(data)]), args.requests, args.clients
+                )
+                rows.append((one, many, alone, rate, quiet, busy))
+        finally:
+            served.stop()
+    report(rows, args.clients)
+
+
+def report(rows: list[tuple[float, float, float, float, list[float], list[float]]], n: int) -> None:
+    """Medians over the rounds, and the ratio of service to bare pipeline."""
+    one, many, alone, rate = (statistics.median(r[i] for r in rows) for i in range(4))  # type: ignore[type-var]
+    print(f"{'':24}{'bare':>12}{'service':>12}{'ratio':>8}")
+    print(f"{'1 caller, photos/s':24}{one:12.1f}{alone:12.1f}{alone / one:8.2f}")
+    print(f"{f'{n} callers, photos/s':24}{many:12.1f}{rate:12.1f}{rate / many:8.2f}")
+    for name, taken in (("1 caller", 4), (f"{n} callers", 5)):
+        ms = np.array([s for row in rows for s in row[taken]]) * 1000  # type: ignore[union-attr]
+        p50, p99 = np.percentile(ms, [50, 99])
+        print(f"latency, {name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+
+
+if __name__ == "__main__":
+    main()

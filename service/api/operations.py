@@ -1,0 +1,105 @@
+"""Health, metrics and documentation: what an operator asks."""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.staticfiles import StaticFiles
+
+from service.api import schemas
+from service.deps import StateDep, is_loopback
+from service.errors import RetryLater
+from service.state import State
+from service.store.database import StoreError
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health/live")
+async def live() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "live"}
+
+
+@router.get(
+    "/health/ready",
+    response_model=schemas.ReadyOut,
+    responses={503: {"description": "not ready", "model": schemas.ReadyOut}},
+)
+async def ready(state: StateDep) -> JSONResponse:
+    """200 only when the active space is loaded, warm, and its gallery has caught up."""
+    try:
+        body = await readiness(state)
+    except RetryLater as error:
+        state.metrics.ready.set(0)
+        body = schemas.ReadyOut(status="not_ready", detail=error.detail)
+        return JSONResponse(body.model_dump(), status_code=503, headers=error.headers())
+    state.metrics.ready.set(1)
+    return JSONResponse(body.model_dump())
+
+
+async def readiness(state: State) -> schemas.ReadyOut:
+    """Raises NotReady or Draining with the reason."""
+    from service.errors import NotReady
+
+    space = state.space()
+    try:
+        behind = await space.behind(state.db)
+        open_access = is_loopback(state.settings.host) and not await state.keys.any_active()
+    except StoreError as error:
+        raise NotReady("the database does not answer") from error
+    if behind:
+        raise NotReady(f"the gallery has {behind} log rows to apply")
+    if any(batcher.failed for batcher in space.engine.batchers):
+        # The last batch failed: only a forward pass that works says it was that batch's fault.
+        try:
+            await asyncio.to_thread(space.engine.forward)
+        except Exception as error:
+            raise NotReady("a network fails; see the log") from error
+        for batcher in space.engine.batchers:
+            batcher.failed = False
+    return schemas.ReadyOut(
+        status="ready",
+        space_id=space.space_id,
+        bundle=f"{space.manifest.name} {space.manifest.version}",
+        provider=space.engine.provider,
+        templates=space.gallery.size,
+        open_access=open_access,
+    )
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(state: StateDep) -> Response:
+    """Prometheus text format."""
+    if (space := state.registry.active) is not None:
+        state.metrics.templates.set(space.gallery.size)
+        for batcher in space.engine.batchers:
+            state.metrics.waiting.labels(batcher.name).set(batcher.depth)
+    return Response(state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def install_docs(app: FastAPI) -> None:
+    """Swagger UI from a package, not from a CDN: a closed network sees its documentation too."""
+    resources = Path(str(files("fastapi_swagger").joinpath("resources")))
+    app.mount("/docs/assets", StaticFiles(directory=resources), name="docs-assets")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        root = request.scope.get("root_path", "")
+        return get_swagger_ui_html(
+            openapi_url=f"{root}/openapi.json",
+            title="Halflight",
+            swagger_js_url=f"{root}/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url=f"{root}/docs/assets/swagger-ui.css",
+            swagger_favicon_url=f"{root}/docs/assets/favicon-32x32.png",
+        )
+
+    @app.get("/", include_in_schema=False)
+    async def console(request: Request) -> RedirectResponse:
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/docs")

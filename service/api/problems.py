@@ -1,0 +1,111 @@
+"""One shape for every refusal: RFC 9457 `application/problem+json`, with the contract's code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from service.errors import (
+    InvalidParameter,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+    NotReady,
+    ServiceError,
+)
+from service.store.database import StoreError
+
+log = structlog.get_logger("halflight.http")
+
+PROBLEM = "application/problem+json"
+
+
+def answer(error: ServiceError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The response for one refusal."""
+    return JSONResponse(
+        error.problem(),
+        status_code=error.status,
+        media_type=PROBLEM,
+        headers={**error.headers(), **(headers or {})},
+    )
+
+
+def problem_docs(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` for these refusals, grouped by status."""
+    docs: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        entry = docs.setdefault(
+            error.status,
+            {"description": "", "content": {PROBLEM: {"schema": {"$ref": PROBLEM_SCHEMA}}}},
+        )
+        known = entry["description"]
+        entry["description"] = f"{known}, `{error.code}`" if known else f"`{error.code}`"
+    return docs
+
+
+PROBLEM_SCHEMA = "#/components/schemas/Problem"
+PROBLEM_DEFINITION: dict[str, Any] = {
+    "title": "Problem",
+    "type": "object",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+        "index": {"type": "integer", "description": "Which image is meant, counted from 0"},
+    },
+}
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers. What nobody foresaw is a plain 500 whose text says nothing."""
+
+    async def refused(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, ServiceError)  # noqa: S101 - registered for this type
+        request.app.state.halflight.metrics.refusals.labels(error.code).inc()
+        return answer(error)
+
+    async def invalid(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return await refused(request, MalformedRequest("the body is no JSON"))
+        where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        return await refused(request, InvalidParameter(f"`{where}`: {first['msg']}"))
+
+    async def http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        headers = error.headers or {}
+        if error.status_code == 404:
+            return answer(NotFound("no such path"), headers)
+        if error.status_code == 405:
+            return answer(MethodNotAllowed("the path does not take this method"), headers)
+        return await refused(request, MalformedRequest("the request cannot be parsed"))
+
+    async def store(request: Request, error: Exception) -> JSONResponse:
+        log.error("store failed", kind=type(error).__name__, cause=type(error.__cause__).__name__)
+        gone = NotReady("the database does not answer; nothing was stored", retry_after_s=5)
+        return await refused(request, gone)
+
+    async def unforeseen(_request: Request, error: Exception) -> JSONResponse:
+        # The text of an exception may hold what a request held: only its type and place are logged.
+        where = error.__traceback__
+        while where is not None and where.tb_next is not None:
+            where = where.tb_next
+        place = f"{where.tb_frame.f_code.co_qualname}:{where.tb_lineno}" if where else "?"
+        log.error("unforeseen", kind=type(error).__name__, place=place)
+        return answer(ServiceError("the service failed; see its log"))
+
+    app.add_exception_handler(ServiceError, refused)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(StoreError, store)
+    app.add_exception_handler(Exception, unforeseen)

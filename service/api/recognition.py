@@ -1,0 +1,220 @@
+"""POST /identify, /verify, /embed, /detect: what is asked of a probe."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from faces.types import Role, Spectrum
+from service.api import schemas
+from service.api.problems import problem_docs
+from service.api.uploads import IMAGE_TYPES, read_form, read_image
+from service.comparison import Options
+from service.deps import Operator, Prober, SpaceDep, StateDep, admitted
+from service.errors import (
+    BodyTooLarge,
+    Draining,
+    Forbidden,
+    ImageTooLarge,
+    InvalidParameter,
+    LowQuality,
+    MalformedRequest,
+    NoFace,
+    NotReady,
+    Overloaded,
+    RateLimited,
+    SubjectNotFound,
+    Unauthorized,
+    UndecodableImage,
+    UnsupportedFmrPoint,
+    UnsupportedMediaType,
+)
+from service.intake import StageTimes
+
+ANY_IMAGE = (
+    *(MalformedRequest, Unauthorized, Forbidden, ImageTooLarge, BodyTooLarge),
+    *(UnsupportedMediaType, UndecodableImage, InvalidParameter, LowQuality),
+    *(RateLimited, Overloaded, NotReady, Draining),
+)
+_BINARY = {"type": "string", "format": "binary"}
+PROBE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": _BINARY},
+                }
+            }
+        }
+        | {kind: {"schema": _BINARY} for kind in IMAGE_TYPES},
+    }
+}
+VERIFY_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {
+                        "image": _BINARY,
+                        "subject_id": {"type": "string"},
+                        "reference": _BINARY,
+                    },
+                }
+            }
+        },
+    }
+}
+
+router = APIRouter(tags=["matching"], dependencies=[Depends(admitted)])
+
+AskedSpectrum = Annotated[
+    Literal["auto", "nir", "vis"], Query(description="`auto` recognises it from the pixels")
+]
+WhichFaces = Annotated[Literal["largest", "all"], Query()]
+
+
+def spectrum_of(asked: str) -> Spectrum | None:
+    return None if asked == "auto" else Spectrum(asked)
+
+
+def _options(
+    top_k: Annotated[int, Query(ge=1, le=100)] = 5,
+    fmr: Annotated[float | None, Query(gt=0, lt=1, description="a calibrated point")] = None,
+    threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
+    spectrum: AskedSpectrum = "auto",
+    faces: WhichFaces = "largest",
+) -> Options:
+    return _decided(
+        Options(
+            fmr=fmr,
+            threshold=threshold,
+            spectrum=spectrum_of(spectrum),
+            every_face=faces == "all",
+            top_k=top_k,
+        )
+    )
+
+
+def _verify_options(
+    fmr: Annotated[float | None, Query(gt=0, lt=1, description="a calibrated point")] = None,
+    threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
+    spectrum: AskedSpectrum = "auto",
+) -> Options:
+    return _decided(Options(fmr=fmr, threshold=threshold, spectrum=spectrum_of(spectrum)))
+
+
+def _decided(options: Options) -> Options:
+    if options.fmr is not None and options.threshold is not None:
+        raise InvalidParameter("give `fmr` or `threshold`, not both")
+    return options
+
+
+@router.post(
+    "/identify",
+    openapi_extra=PROBE_BODY,
+    responses=problem_docs(*ANY_IMAGE, NoFace, UnsupportedFmrPoint),
+)
+async def identify(
+    request: Request,
+    _caller: Prober,
+    state: StateDep,
+    space: SpaceDep,
+    options: Annotated[Options, Depends(_options)],
+) -> schemas.IdentifyOut:
+    """Who is this? One row per subject; an unknown face is an answer, not an error."""
+    times = StageTimes()
+    data = await read_image(request, state.settings)
+    found = await state.comparer.identify(space, data, options, times)
+    for one in found:
+        condition = str(one.description.condition)
+        state.metrics.decisions.labels("identify", condition, one.decision).inc()
+    timing_ms = times.as_ms()
+    state.metrics.observe_stages(timing_ms)
+    return schemas.IdentifyOut(
+        space_id=space.space_id,
+        results=[schemas.IdentifiedOut.of(one) for one in found],
+        timing_ms=timing_ms,
+    )
+
+
+@router.post(
+    "/verify",
+    openapi_extra=VERIFY_BODY,
+    responses=problem_docs(*ANY_IMAGE, NoFace, UnsupportedFmrPoint, SubjectNotFound),
+)
+async def verify(
+    request: Request,
+    _caller: Prober,
+    state: StateDep,
+    space: SpaceDep,
+    options: Annotated[Options, Depends(_verify_options)],
+) -> schemas.VerifyOut:
+    """Is this the subject, or the face of the reference image?"""
+    times = StageTimes()
+    form = await read_form(request, state.settings)
+    image, subject_id = form.image("image"), form.fields.get("subject_id")
+    if (subject_id is None) == ("reference" not in form.files):
+        raise InvalidParameter("give `subject_id` or a `reference` image, one of them")
+    if subject_id is not None:
+        verified = await state.comparer.verify_subject(space, image, subject_id, options, times)
+    else:
+        reference = form.image("reference")
+        verified = await state.comparer.verify_image(space, image, reference, options, times)
+    condition = str(verified.probe.condition)
+    state.metrics.decisions.labels("verify", condition, verified.decision).inc()
+    timing_ms = times.as_ms()
+    state.metrics.observe_stages(timing_ms)
+    return schemas.VerifyOut.of(verified, space.space_id, subject_id, timing_ms)
+
+
+@router.post(
+    "/embed", openapi_extra=PROBE_BODY, responses=problem_docs(*ANY_IMAGE, NoFace)
+)
+async def embed(
+    request: Request,
+    _caller: Operator,
+    state: StateDep,
+    space: SpaceDep,
+    spectrum: AskedSpectrum = "auto",
+    faces: WhichFaces = "largest",
+    role: Annotated[Literal["probe", "reference"], Query()] = "probe",
+) -> schemas.EmbedOut:
+    """The template of each face: a unit vector of the active space."""
+    data = await read_image(request, state.settings)
+    options = Options(spectrum=spectrum_of(spectrum), every_face=faces == "all")
+    found = await state.comparer.describe(space, data, options, Role(role), StageTimes())
+    return schemas.EmbedOut(
+        space_id=space.space_id,
+        results=[
+            schemas.EmbeddedOut(
+                **schemas.sighting(one), embedding=one.embedding.vector.tolist()
+            )
+            for one in found
+        ],
+    )
+
+
+@router.post("/detect", openapi_extra=PROBE_BODY, responses=problem_docs(*ANY_IMAGE))
+async def detect(
+    request: Request,
+    _caller: Prober,
+    state: StateDep,
+    space: SpaceDep,
+    spectrum: AskedSpectrum = "auto",
+) -> schemas.DetectOut:
+    """Every face, largest first; none is an empty list."""
+    data = await read_image(request, state.settings)
+    image = await state.intake.decode(data, spectrum_of(spectrum))
+    found = await state.intake.detect(space, image)
+    return schemas.DetectOut(
+        results=[schemas.FaceOut.of(face) for face in found],
+        spectrum=image.spectrum,
+        image=(image.width, image.height),
+    )

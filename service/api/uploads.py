@@ -1,0 +1,153 @@
+"""Reading images and fields out of a request, within limits, in memory.
+
+Uploads are faces: they are never spooled to a temporary file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from service.errors import (
+    ImageTooLarge,
+    InvalidParameter,
+    MalformedRequest,
+    UnsupportedMediaType,
+)
+from service.settings import Settings
+
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/bmp", "image/webp", "image/tiff")
+RAW_TYPES = (*IMAGE_TYPES, "application/octet-stream")
+MAX_FIELDS = 16
+MAX_METADATA_BYTES = 8192
+MAX_METADATA_DEPTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The fields and files of one form."""
+
+    fields: dict[str, str]
+    files: dict[str, tuple[bytes, ...]]
+
+    def image(self, name: str) -> bytes:
+        """The one file of this name. Raises InvalidParameter."""
+        found = self.files.get(name, ())
+        if len(found) != 1:
+            raise InvalidParameter(f"`{name}` must be one file, got {len(found)}")
+        return found[0]
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def read_form(request: Request, settings: Settings) -> Upload:
+    """Parse a multipart form. Raises MalformedRequest, UnsupportedMediaType, ImageTooLarge."""
+    if _media_type(request) != "multipart/form-data":
+        raise UnsupportedMediaType("send the request as multipart/form-data")
+    parser = MultiPartParser(
+        request.headers,
+        request.stream(),  # type: ignore[arg-type]
+        max_files=settings.max_images + 2,
+        max_fields=MAX_FIELDS,
+        max_part_size=4 * MAX_METADATA_BYTES,
+    )
+    parser.spool_max_size = settings.max_body_bytes + 1
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise MalformedRequest(error.message) from error
+    except (KeyError, ValueError, ClientDisconnect) as error:
+        raise MalformedRequest("the form cannot be parsed") from error
+    fields: dict[str, str] = {}
+    files: dict[str, list[bytes]] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            place = files.setdefault(name, [])
+            if (value.size or 0) > settings.max_image_bytes:
+                raise ImageTooLarge(_over(settings), index=len(place))
+            place.append(await value.read())
+        elif name in fields:
+            raise InvalidParameter(f"`{name}` is given twice")
+        else:
+            fields[name] = value
+    await form.close()
+    return Upload(fields, {name: tuple(found) for name, found in files.items()})
+
+
+async def read_image(request: Request, settings: Settings) -> bytes:
+    """The probe: a multipart field `image`, or the raw image as the body."""
+    kind = _media_type(request)
+    if kind == "multipart/form-data":
+        return (await read_form(request, settings)).image("image")
+    if kind not in RAW_TYPES:
+        raise UnsupportedMediaType(
+            f"send multipart/form-data with `image`, or one of {', '.join(IMAGE_TYPES)} as the body"
+        )
+    body = await request.body()
+    if len(body) > settings.max_image_bytes:
+        raise ImageTooLarge(_over(settings))
+    if not body:
+        raise InvalidParameter("the body is empty: send an image")
+    return body
+
+
+def _over(settings: Settings) -> str:
+    return f"an image may have {settings.max_image_bytes} bytes at most"
+
+
+def parse_metadata(text: str | None) -> dict[str, Any] | None:
+    """A JSON object of 8 KiB at most. Raises MalformedRequest, InvalidParameter."""
+    if text is None or not text.strip():
+        return None
+    if len(text.encode()) > MAX_METADATA_BYTES:
+        raise InvalidParameter(f"`metadata` may have {MAX_METADATA_BYTES} bytes at most")
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest("`metadata` is no JSON") from error
+    return checked_metadata(value)
+
+
+def checked_metadata(value: object) -> dict[str, Any]:
+    """Raises InvalidParameter unless it is an object of at most 8 KiB and 16 levels."""
+    if not isinstance(value, dict):
+        raise InvalidParameter("`metadata` must be a JSON object")
+    if _depth(value) > MAX_METADATA_DEPTH:
+        raise InvalidParameter(f"`metadata` may nest {MAX_METADATA_DEPTH} levels at most")
+    text = json.dumps(value, ensure_ascii=False)
+    if "\x00" in text or "\\u0000" in text:
+        raise InvalidParameter("`metadata` may not hold a null character")
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidParameter("`metadata` holds half a surrogate pair") from error
+    if size > MAX_METADATA_BYTES:
+        raise InvalidParameter(f"`metadata` may have {MAX_METADATA_BYTES} bytes at most")
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _depth(value: object) -> int:
+    """Levels of nesting, counted without recursion: the depth is what is in doubt."""
+    deepest, level = 0, [value]
+    while level:
+        deepest += 1
+        children: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                children.extend(item.values())
+            elif isinstance(item, list):
+                children.extend(item)
+        level = children
+    return deepest

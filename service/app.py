@@ -1,0 +1,161 @@
+"""create_app(settings): the parts wired together, loaded in the background, drained at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from faces import bundle
+from service.api import operations, problems, recognition, schemas, subjects
+from service.comparison import Comparer
+from service.enrolment import Enroller
+from service.inference.batcher import Observe
+from service.inference.engine import EngineOptions
+from service.intake import Intake
+from service.keys import KeyRing
+from service.limits import Admission, RateLimiter
+from service.middleware import AccessLog, BodyLimit
+from service.settings import Settings
+from service.spaces import SpaceRegistry
+from service.state import State
+from service.store.database import Database, StoreError
+from service.telemetry import Metrics
+
+log = structlog.get_logger("halflight.app")
+
+IDEMPOTENCY_KEPT = timedelta(hours=24)
+PURGE_EVERY_S = 3600.0
+WhenLoaded = Callable[[State], None]
+
+
+def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> FastAPI:
+    """The ASGI application. `when_loaded` is called once, ready or failed (see State.failure)."""
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        state = await _open(settings, metrics)
+        app.state.halflight = state
+        tasks = [
+            asyncio.create_task(_load(state, when_loaded), name="load"),
+            asyncio.create_task(_feed(state), name="feed"),
+            asyncio.create_task(_purge(state), name="purge"),
+        ]
+        state.loading = tasks[0]
+        try:
+            yield
+        finally:
+            state.draining = True
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await state.registry.close()
+            state.intake.close()
+            await state.db.close()
+
+    app = FastAPI(
+        title="Halflight",
+        version=version("halflight"),
+        summary="Match masked near-infrared faces against visible-light enrolment photos.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    for router in (recognition.router, subjects.router, operations.router):
+        app.include_router(router)
+    operations.install_docs(app)
+    problems.install(app)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(AccessLog, metrics=metrics)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+async def _open(settings: Settings, metrics: Metrics) -> State:
+    """Everything but the models, which load while `/health/live` answers already."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    db = await Database.open(settings.sqlalchemy_url)
+    await db.migrate()
+    intake = Intake(settings)
+    return State(
+        settings=settings,
+        db=db,
+        keys=KeyRing(db),
+        registry=SpaceRegistry(db),
+        intake=intake,
+        enroller=Enroller(db, intake, settings, schemas.enrol_answer),
+        comparer=Comparer(db, intake),
+        admission=Admission(settings.max_requests),
+        limiter=RateLimiter(rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst),
+        metrics=metrics,
+    )
+
+
+async def _load(state: State, when_loaded: WhenLoaded | None) -> None:
+    settings = state.settings
+
+    def observe(network: str) -> Observe:
+        histogram = state.metrics.batches.labels(network)
+        return lambda items: histogram.observe(items)
+
+    options = EngineOptions(
+        providers=settings.providers,
+        allow_fallback=settings.allow_fallback,
+        intra_op_threads=settings.intra_op_threads,
+        max_batch=settings.max_batch,
+        max_queue=settings.max_queue,
+    )
+    try:
+        await state.registry.open(bundle.read(settings.bundle_dir), options, observe=observe)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, `serve` reports it and ends
+        state.failure = error
+    if when_loaded is not None:
+        when_loaded(state)
+
+
+async def _feed(state: State) -> None:
+    """Apply what other replicas wrote; this process's own writes are applied before their answer."""
+    while True:
+        await asyncio.sleep(state.settings.log_poll_s)
+        if (space := state.registry.active) is None:
+            continue
+        try:
+            state.metrics.behind.set(await space.behind(state.db))
+            await space.catch_up(state.db)
+            state.metrics.behind.set(0)
+        except StoreError as error:
+            log.warning("feed waits for the database", cause=type(error.__cause__).__name__)
+
+
+async def _purge(state: State) -> None:
+    """Forget stored answers of old Idempotency-Keys."""
+    while True:
+        with suppress(StoreError):
+            async with state.db.write() as uow:
+                await uow.idempotency.purge(datetime.now(UTC) - IDEMPOTENCY_KEPT)
+                await uow.commit()
+        await asyncio.sleep(PURGE_EVERY_S)
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with the problem schema and the keys that it cannot know of."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, summary=app.summary, routes=app.routes
+        )
+        components = document.setdefault("components", {})
+        components.setdefault("schemas", {})["Problem"] = problems.PROBLEM_DEFINITION
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
+        app.openapi_schema = document
+    return app.openapi_schema

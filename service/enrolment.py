@@ -1,0 +1,300 @@
+"""Use case: samples of a subject become templates, in one transaction, before the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from faces.types import Face, Role, Spectrum
+from service.errors import (
+    DuplicateFace,
+    IdempotencyConflict,
+    LowQuality,
+    MultipleFaces,
+    NoFace,
+    NotReady,
+    RetryLater,
+    SampleNotFound,
+    ServiceError,
+    SubjectNotFound,
+)
+from service.inference.engine import Description
+from service.inference.quality import Quality
+from service.intake import Intake
+from service.settings import Settings
+from service.spaces import EmbeddingSpace
+from service.store.database import Database, IdempotencyTaken, StoreError
+from service.store.records import Erased, NewSample
+
+SECOND_FACE_SHARE = 0.5
+DUPLICATE_HITS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolment:
+    """What a client asks for. `actor` is the key it used, for the audit log."""
+
+    subject_id: str
+    images: tuple[bytes, ...]
+    metadata: dict[str, Any] | None
+    spectrum: Spectrum
+    allow_duplicate: bool
+    actor: str
+    idempotency_key: str | None = None
+
+    def digest(self) -> str:
+        """Two requests with one idempotency key must agree in this."""
+        parts = [hashlib.sha256(data).hexdigest() for data in self.images]
+        what = [self.subject_id, parts, self.metadata, self.spectrum.value, self.allow_duplicate]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accepted:
+    """One image that became a sample."""
+
+    digest: str
+    size: tuple[int, int]
+    description: Description
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledSample:
+    sample_id: str
+    template_id: int
+    face: Face
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """What was enrolled and what was refused, each refusal with the index of its image."""
+
+    subject_id: str
+    space_id: str
+    samples: tuple[EnrolledSample, ...]
+    rejected: tuple[ServiceError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was erased, and the audit entry that says so."""
+
+    erased: Erased
+    audit_id: int
+
+
+class Enroller:
+    """Enrols samples and erases them. `encode` makes the JSON answer that idempotency keeps."""
+
+    def __init__(
+        self,
+        db: Database,
+        intake: Intake,
+        settings: Settings,
+        encode: Callable[[Enrolled], dict[str, Any]],
+    ) -> None:
+        self._db, self._intake, self._settings, self._encode = db, intake, settings, encode
+
+    async def enrol(self, space: EmbeddingSpace, request: Enrolment) -> dict[str, Any]:
+        """Commit, make searchable in this process, then answer.
+
+        Raises the ServiceError of the refusal; then nothing was stored.
+        """
+        if (before := await self._stored_answer(request)) is not None:
+            return before
+        outcomes = await asyncio.gather(
+            *(self._examine(space, request, i, data) for i, data in enumerate(request.images))
+        )
+        accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
+        rejected = tuple(outcome for outcome in outcomes if isinstance(outcome, ServiceError))
+        if not accepted:
+            raise _refusal(rejected)
+        if not request.allow_duplicate:
+            await self._refuse_duplicate(space, request.subject_id, accepted)
+        try:
+            answer = await self._commit(space, request, accepted, rejected)
+        except IdempotencyTaken:
+            # The same request won the race in another task or process: its answer is the answer.
+            if (before := await self._stored_answer(request)) is None:
+                raise
+            return before
+        await self._show(space)
+        return answer
+
+    async def erase_subject(self, space: EmbeddingSpace, subject_id: str, actor: str) -> Receipt:
+        """Erase a subject everywhere. Raises SubjectNotFound."""
+        async with self._db.write() as uow:
+            erased = await uow.subjects.delete(subject_id)
+            if erased is None:
+                raise SubjectNotFound(f"no subject {subject_id} is enrolled")
+            audit_id = await uow.audit.add(actor, "subject.erase", subject_id, _counts(erased))
+            await uow.commit()
+        await self._show(space)
+        return Receipt(erased, audit_id)
+
+    async def erase_sample(
+        self, space: EmbeddingSpace, subject_id: str, sample_id: str, actor: str
+    ) -> Receipt:
+        """Erase one sample of a subject. Raises SubjectNotFound, SampleNotFound."""
+        async with self._db.write() as uow:
+            if await uow.subjects.get(subject_id) is None:
+                raise SubjectNotFound(f"no subject {subject_id} is enrolled")
+            erased = await uow.samples.delete(subject_id, sample_id)
+            if erased is None:
+                raise SampleNotFound(f"subject {subject_id} has no sample {sample_id}")
+            detail = {"sample_id": sample_id} | _counts(erased)
+            audit_id = await uow.audit.add(actor, "sample.erase", subject_id, detail)
+            await uow.commit()
+        await self._show(space)
+        return Receipt(erased, audit_id)
+
+    async def _stored_answer(self, request: Enrolment) -> dict[str, Any] | None:
+        if request.idempotency_key is None:
+            return None
+        async with self._db.read() as uow:
+            stored = await uow.idempotency.get(request.actor, request.idempotency_key)
+        if stored is None:
+            return None
+        if stored.request_digest != request.digest():
+            raise IdempotencyConflict("this Idempotency-Key belongs to a different enrolment")
+        return stored.body
+
+    async def _examine(
+        self, space: EmbeddingSpace, request: Enrolment, index: int, data: bytes
+    ) -> Accepted | ServiceError:
+        """One image: accepted, or why not. Overload is not the image's fault and is raised."""
+        try:
+            image = await self._intake.decode(data, request.spectrum)
+            face = _only_face(await self._intake.detect(space, image))
+            described = await self._intake.describe(space, image, face, Role.REFERENCE)
+            self._refuse_poor(described.quality)
+        except RetryLater:
+            raise
+        except ServiceError as error:
+            error.index = index
+            return error
+        digest = hashlib.sha256(data).hexdigest()
+        return Accepted(digest, (image.width, image.height), described)
+
+    def _refuse_poor(self, quality: Quality) -> None:
+        limits = self._settings
+        if quality.inter_eye_px < limits.min_inter_eye_px:
+            raise LowQuality(
+                f"the eyes are {quality.inter_eye_px:.0f} px apart, at least"
+                f" {limits.min_inter_eye_px:.0f} are needed",
+                reasons=["face_too_small"],
+            )
+        if quality.score < limits.min_enrol_quality:
+            raise LowQuality(
+                f"the quality is {quality.score}, at least {limits.min_enrol_quality} is needed",
+                reasons=list(quality.reasons),
+            )
+
+    async def _refuse_duplicate(
+        self, space: EmbeddingSpace, subject_id: str, accepted: Sequence[Accepted]
+    ) -> None:
+        calibration = space.calibration
+        queries = np.stack([one.description.embedding.vector for one in accepted])
+        found = await asyncio.to_thread(space.gallery.search, queries, DUPLICATE_HITS)
+        async with self._db.read() as uow:
+            owners = await uow.templates.owners(list({hit.template_id for hits in found for hit in hits}))
+        for one, hits in zip(accepted, found, strict=True):
+            limit = calibration.at(one.description.condition, calibration.duplicate_fmr).threshold
+            for hit in hits:
+                owner = owners.get(hit.template_id)
+                if owner and owner.subject_id != subject_id and hit.score >= limit:
+                    raise DuplicateFace(
+                        f"the face matches subject {owner.subject_id}; enrol it there, or send"
+                        " allow_duplicate=true",
+                        subject_id=owner.subject_id,
+                    )
+
+    async def _commit(
+        self,
+        space: EmbeddingSpace,
+        request: Enrolment,
+        accepted: Sequence[Accepted],
+        rejected: tuple[ServiceError, ...],
+    ) -> dict[str, Any]:
+        async with self._db.write() as uow:
+            await uow.subjects.ensure(request.subject_id, request.metadata)
+            samples = []
+            for one in accepted:
+                sample_id = await uow.samples.add(_new_sample(request, one))
+                template_id = await uow.templates.add(
+                    space.space_id, sample_id, one.description.embedding.vector
+                )
+                samples.append(
+                    EnrolledSample(
+                        sample_id, template_id, one.description.face, one.description.quality
+                    )
+                )
+            answer = self._encode(
+                Enrolled(request.subject_id, space.space_id, tuple(samples), rejected)
+            )
+            detail = {"samples": len(samples), "rejected": len(rejected)}
+            await uow.audit.add(request.actor, "subject.enrol", request.subject_id, detail)
+            if request.idempotency_key is not None:
+                await uow.idempotency.put(
+                    request.actor,
+                    request.idempotency_key,
+                    request_digest=request.digest(),
+                    subject_id=request.subject_id,
+                    status=201,
+                    body=answer,
+                )
+            await uow.commit()
+        return answer
+
+    async def _show(self, space: EmbeddingSpace) -> None:
+        """Bring this process's gallery up to the commit just made."""
+        try:
+            await space.catch_up(self._db)
+        except StoreError as error:
+            # The commit stands and the background feed will show it; the client must not be told
+            # that it can be searched already.
+            raise NotReady("stored, but the gallery has not caught up yet") from error
+
+
+def _only_face(faces: Sequence[Face]) -> Face:
+    if not faces:
+        raise NoFace("no face was found in the image")
+    if len(faces) > 1 and faces[1].box.area >= SECOND_FACE_SHARE * faces[0].box.area:
+        raise MultipleFaces("a second face is at least half as large as the largest")
+    return faces[0]
+
+
+def _new_sample(request: Enrolment, one: Accepted) -> NewSample:
+    described = one.description
+    return NewSample(
+        subject_id=request.subject_id,
+        digest=one.digest,
+        spectrum=described.crop.spectrum,
+        masked=described.mask.masked,
+        mask_probability=described.mask.probability,
+        quality_score=described.quality.score,
+        inter_eye_px=described.quality.inter_eye_px,
+        source_width=one.size[0],
+        source_height=one.size[1],
+    )
+
+
+def _refusal(rejected: Sequence[ServiceError]) -> ServiceError:
+    """What to answer where no image was enrolled: the shared reason, or 422 with all of them."""
+    first = rejected[0]
+    reasons = [{"index": r.index, "code": r.code, "detail": r.detail} for r in rejected]
+    if len({error.code for error in rejected}) > 1:
+        first = next((error for error in rejected if error.status == 422), first)
+    first.extra = first.extra | {"rejected": reasons}
+    return first
+
+
+def _counts(erased: Erased) -> dict[str, Any]:
+    return {"samples": erased.samples, "templates": erased.templates, "crops": erased.crops}

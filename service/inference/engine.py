@@ -1,0 +1,141 @@
+"""All networks of one bundle, loaded, warmed and ready to describe faces."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from faces.align import align
+from faces.bundle import Bundle, FileRef
+from faces.detect import Placement
+from faces.types import AlignedCrop, Condition, Embedding, Face, Image, Role
+from service.inference.batcher import Batcher, Observe
+from service.inference.detector import Canvas, Detector
+from service.inference.encoder import Encoder, MaskClassifier, MaskState
+from service.inference.quality import Quality, assess
+from service.inference.session import OnnxSession
+
+# A mid-grey input: a black one could give an all-zero vector, which is no embedding.
+BLANK = 127
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How the networks run: providers in order of preference, threads and queue sizes."""
+
+    providers: tuple[str, ...]
+    allow_fallback: bool
+    intra_op_threads: int
+    max_batch: int
+    max_queue: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Description:
+    """What one face of one image is: its crop, its template, its mask state and its quality."""
+
+    face: Face
+    crop: AlignedCrop
+    embedding: Embedding
+    mask: MaskState
+    quality: Quality
+
+    @property
+    def condition(self) -> Condition:
+        return Condition(self.crop.spectrum, self.mask.masked)
+
+
+class Engine:
+    """The networks of one bundle. Make with `load`, then `start` inside the event loop."""
+
+    def __init__(
+        self, bundle: Bundle, detector: Detector, encoder: Encoder, mask: MaskClassifier, provider: str
+    ) -> None:
+        self.manifest, self.provider = bundle.manifest, provider
+        self.detector, self.encoder, self.mask = detector, encoder, mask
+
+    @classmethod
+    def load(
+        cls,
+        bundle: Bundle,
+        options: EngineOptions,
+        *,
+        observe: Callable[[str], Observe] | None = None,
+    ) -> Engine:
+        """Read and warm every network; blocking. Raises ProviderError, or what ONNX Runtime says."""
+        sessions: dict[Path, OnnxSession] = {}
+
+        def session(ref: FileRef) -> OnnxSession:
+            path = bundle.path(ref)
+            if path not in sessions:
+                sessions[path] = OnnxSession(
+                    path,
+                    providers=options.providers,
+                    allow_fallback=options.allow_fallback,
+                    intra_op_threads=options.intra_op_threads,
+                )
+            return sessions[path]
+
+        def watch(name: str) -> Observe | None:
+            return observe(name) if observe else None
+
+        manifest, spec = bundle.manifest, bundle.manifest.encoder
+        limits = {"max_batch": options.max_batch, "max_queue": options.max_queue}
+        engine = cls(
+            bundle,
+            Detector(
+                manifest.detector, session(manifest.detector.file), observe=watch("detect"), **limits
+            ),
+            Encoder(
+                spec,
+                {Role.PROBE: session(spec.probe), Role.REFERENCE: session(spec.reference)},
+                space_id=manifest.space_id,
+                observe=watch("embed"),
+                **limits,
+            ),
+            MaskClassifier(
+                manifest.mask, session(manifest.mask.file), observe=watch("mask"), **limits
+            ),
+            session(spec.probe).provider,
+        )
+        engine.forward()
+        return engine
+
+    @property
+    def batchers(self) -> tuple[Batcher[Any, Any], ...]:
+        return (self.detector.batcher, self.encoder.batcher, self.mask.batcher)
+
+    def start(self) -> None:
+        """Start the batch loops; call inside the event loop."""
+        for batcher in self.batchers:
+            batcher.start()
+
+    async def close(self) -> None:
+        """Finish what waits, then stop."""
+        await asyncio.gather(*(batcher.close() for batcher in self.batchers))
+
+    async def describe(self, image: Image, face: Face, role: Role) -> Description:
+        """Align, embed, classify and assess one face of one image.
+
+        Raises AlignError (faces.align), QueueFull, BatcherClosed.
+        """
+        crop = align(image, face, self.manifest.encoder.alignment)
+        async with asyncio.TaskGroup() as group:
+            embedding = group.create_task(self.encoder.embed(crop, role))
+            mask = group.create_task(self.mask.classify(image, face))
+        return Description(face, crop, embedding.result(), mask.result(), assess(face, crop))
+
+    def forward(self) -> None:
+        """One real forward pass through every network; blocking. For warm-up and readiness."""
+        spec, mask_px = self.manifest.encoder, self.manifest.mask.input_px
+        for side in self.manifest.detector.canvas_px:
+            blank = np.full((side, side, 3), BLANK, np.uint8)
+            self.detector.run([Canvas(blank, Placement(scale=1.0, canvas_px=side), (side, side))])
+        for role in Role:
+            self.encoder.run([(role, np.full((3, *spec.input_px), BLANK, np.float32))])
+        self.mask.run([np.full((3, mask_px, mask_px), BLANK, np.float32)])

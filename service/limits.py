@@ -1,0 +1,64 @@
+"""What keeps a busy service answering: a cap on requests in flight, and a rate for each key."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from service.errors import Overloaded, RateLimited
+
+REMEMBERED = 10_000
+
+
+class Admission:
+    """Lets `limit` requests in at once and refuses the next at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self.in_flight = limit, 0
+
+    @contextmanager
+    def admitted(self) -> Iterator[None]:
+        """Raises Overloaded instead of waiting."""
+        if self.in_flight >= self._limit:
+            raise Overloaded(f"{self._limit} requests are in work already; try again")
+        self.in_flight += 1
+        try:
+            yield
+        finally:
+            self.in_flight -= 1
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    at_s: float
+
+
+class RateLimiter:
+    """A token bucket for each caller: `rate_per_s` on average, `burst` at once. 0 means no limit."""
+
+    def __init__(
+        self, *, rate_per_s: float, burst: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._rate, self._burst, self._clock = rate_per_s, burst, clock
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def take(self, caller: str) -> None:
+        """Raises RateLimited with the seconds after which a token is there again."""
+        if self._rate <= 0:
+            return
+        now = self._clock()
+        bucket = self._buckets.pop(caller, None) or _Bucket(float(self._burst), now)
+        bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.at_s) * self._rate)
+        bucket.at_s = now
+        self._buckets[caller] = bucket
+        while len(self._buckets) > REMEMBERED:
+            self._buckets.popitem(last=False)
+        if bucket.tokens < 1:
+            wait_s = math.ceil((1 - bucket.tokens) / self._rate)
+            raise RateLimited("this key asks too often", retry_after_s=max(1, wait_s))
+        bucket.tokens -= 1

@@ -1,0 +1,72 @@
+"""Prometheus metrics of one process, in a registry of its own, and structured logs.
+
+No label and no log line holds a subject, a key or anything measured from a face.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """Everything `/metrics` shows."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        r = self.registry
+        self.requests = Counter(
+            "halflight_requests", "Answered requests", ["route", "method", "status"], registry=r
+        )
+        self.latency = Histogram(
+            "halflight_request_seconds", "Time to answer", ["route"], registry=r, buckets=SECONDS
+        )
+        self.stages = Histogram(
+            "halflight_stage_seconds", "Time by stage", ["stage"], registry=r, buckets=SECONDS
+        )
+        self.batches = Histogram(
+            "halflight_batch_items", "Items a forward pass", ["network"], registry=r, buckets=BATCHES
+        )
+        self.refusals = Counter("halflight_refusals", "Refusals by code", ["code"], registry=r)
+        self.decisions = Counter(
+            "halflight_decisions", "Decisions by condition", ["use", "condition", "decision"], registry=r
+        )
+        self.enrolled = Counter("halflight_enrolled_samples", "Samples enrolled", registry=r)
+        self.templates = Gauge("halflight_gallery_templates", "Templates searched", registry=r)
+        self.behind = Gauge("halflight_gallery_behind", "Log rows not yet applied", registry=r)
+        self.waiting = Gauge("halflight_queue_items", "Items that wait", ["network"], registry=r)
+        self.in_flight = Gauge("halflight_requests_in_flight", "Admitted requests", registry=r)
+        self.ready = Gauge("halflight_ready", "1 while the service can match", registry=r)
+
+    def observe_stages(self, ms: Mapping[str, float]) -> None:
+        """Milliseconds by stage, as `StageTimes.as_ms` gives them."""
+        for stage, value in ms.items():
+            self.stages.labels(stage).observe(value / 1000)
+
+    def text(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self.registry)
+
+
+def configure_logs(level: str) -> None:
+    """JSON lines on stderr; stdout belongs to what the command answers."""
+    number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

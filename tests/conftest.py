@@ -1,0 +1,149 @@
+"""Real parts for every test: the shared photos, the provisioned bundle, a service in a process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.settings import Settings
+
+REPO = Path(__file__).resolve().parent.parent
+SAMPLES = REPO / "service" / "samples"
+START_S = 120.0
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The photos and weights beside the checkout (PROVENANCE.md there)."""
+    place = REPO.parent / "shared"
+    if not (place / "data").is_dir():
+        pytest.skip("no ../shared beside the checkout: real photos are not here")
+    return place
+
+
+@pytest.fixture(scope="session")
+def bundle_dir() -> Path:
+    """The provisioned reference bundle; `make test` puts it there."""
+    place = Settings().bundle_dir
+    if not (place / "manifest.json").is_file():
+        pytest.skip(f"no bundle at {place.name}: run `halflight models pull`")
+    return place
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Service:
+    """One `halflight serve` process on loopback."""
+
+    data: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[str] | None = None
+    log: Path | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def client(self, key: str | None = None) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=self.url, timeout=60, headers=headers)
+
+    def start(self, *, wait: bool = True) -> Service:
+        self.data.mkdir(parents=True, exist_ok=True)
+        self.log = self.data.parent / f"{self.data.name}.log"
+        command = [sys.executable, "-m", "service.cli.main", "serve", "--host", "127.0.0.1"]
+        command += ["--port", str(self.port), "--data", str(self.data)]
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                command, env={**os.environ, **self.env}, stdout=log, stderr=log, text=True
+            )
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self) -> None:
+        assert self.process is not None
+        assert self.log is not None
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            try:
+                if httpx.get(f"{self.url}/health/ready", timeout=10).status_code == 200:
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError(f"the service did not become ready:\n{self.log.read_text()[-3000:]}")
+
+    def kill(self) -> None:
+        """SIGKILL: no goodbye."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(timeout=60)
+
+
+StartService = Callable[..., Service]
+
+
+@pytest.fixture
+def start_service(tmp_path: Path, bundle_dir: Path) -> Iterator[StartService]:
+    """Start services of one's own: `start_service(HALFLIGHT_MAX_QUEUE="1")`. Ended with the test."""
+    started: list[Service] = []
+
+    def start(*, wait: bool = True, data: Path | None = None, **env: str) -> Service:
+        service = Service(data or tmp_path / f"data{len(started)}", env)
+        started.append(service)
+        return service.start(wait=wait)
+
+    yield start
+    for service in started:
+        if service.process is not None and service.process.poll() is None:
+            service.kill()
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, bundle_dir: Path) -> Iterator[Service]:
+    """One service for all tests that only need one; its subjects are namespaced by the tests."""
+    running = Service(tmp_path_factory.mktemp("service") / "data").start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def service_url(service: Service) -> str:
+    return service.url
+
+
+@pytest.fixture
+def client(service: Service) -> Iterator[httpx.Client]:
+    with service.client() as client:
+        yield client
+
+
+def sample_bytes(subject: str, name: str = "vis_1.jpg") -> bytes:
+    """One committed synthetic sample."""
+    return (SAMPLES / subject / name).read_bytes()
