@@ -25,13 +25,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from service.gallery.faiss import FaissGallery
 
 from faces import bundle
 from faces.align import align
 from faces.image import DecodeLimits, decode
 from faces.preprocess import encoder_input, mask_input
 from faces.types import Role
-from service.gallery.faiss import FaissGallery
 from service.inference.engine import Engine, EngineOptions
 from service.settings import Settings
 
@@ -60,9 +60,7 @@ class Bare:
             max_queue=settings.max_queue,
         )
         self.engine = Engine.load(bundle.read(settings.bundle_dir), options)
-        self.limits = DecodeLimits(
-            max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
-        )
+        self.limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
         dimension = self.engine.manifest.encoder.dimension
         rows = np.random.default_rng(0).standard_normal((GALLERY_IDS, dimension), np.float32)
         self.gallery = FaissGallery(dimension)
@@ -112,7 +110,7 @@ def run_clients(call: object, requests: int, clients: int) -> tuple[float, list[
 class Served:
     """A real service on loopback, one keep-alive connection for each client thread."""
 
-    def __init__(self, data: Path, settings: Settings) -> None:
+    def __init__(self, data: Path) -> None:
         command = [sys.executable, "-m", "service.cli.main", "serve", "--port", "0"]
         env = {**os.environ, "HALFLIGHT_LOG_LEVEL": "warning"}
         self.process = subprocess.Popen(
@@ -157,7 +155,7 @@ def main() -> None:
     print(f"{platform.machine()}, {os.cpu_count()} cores, {bare.engine.provider},", end=" ")
     print(f"{len(data)} photos, {args.requests} requests a round")
     with tempfile.TemporaryDirectory() as folder:
-        served = Served(Path(folder) / "data", settings)
+        served = Served(Path(folder) / "data")
         try:
             rows = []
             for call in (bare.identify, served.identify):
@@ -165,9 +163,7 @@ def main() -> None:
             for _ in range(args.rounds):
                 one = bare.throughput(data, args.requests, 1)
                 many = bare.throughput(data, args.requests, args.clients)
-                alone, quiet = run_clients(
-                    lambda i: served.identify(data[i % len(data)]), args.requests, 1
-                )
+                alone, quiet = run_clients(lambda i: served.identify(data[i % len(data)]), args.requests, 1)
                 rate, busy = run_clients(
                     lambda i: served.identify(data[i % len(data)]), args.requests, args.clients
                 )

@@ -50,9 +50,7 @@ class Normalisation(Strict):
 
     order: Literal["bgr", "rgb"]
     mean: tuple[float, float, float]
-    std: tuple[
-        Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]
-    ]
+    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 
 class DetectorSpec(Strict):
@@ -200,9 +198,7 @@ def verify(bundle: Bundle) -> None:
         if not path.is_file():
             raise BundleError(f"bundle {bundle.manifest.name}: {ref.path} is missing")
         if path.stat().st_size != ref.bytes or file_sha256(path) != ref.sha256:
-            raise BundleError(
-                f"bundle {bundle.manifest.name}: {ref.path} does not match its digest"
-            )
+            raise BundleError(f"bundle {bundle.manifest.name}: {ref.path} does not match its digest")
 
 
 def write_manifest(manifest: Manifest, root: Path) -> None:

@@ -150,9 +150,7 @@ async def _purge(state: State) -> None:
 def _openapi(app: FastAPI) -> dict[str, Any]:
     """FastAPI's document, with the problem schema and the keys that it cannot know of."""
     if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title, version=app.version, summary=app.summary, routes=app.routes
-        )
+        document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         components = document.setdefault("components", {})
         components.setdefault("schemas", {})["Problem"] = problems.PROBLEM_DEFINITION
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}

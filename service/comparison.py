@@ -135,9 +135,7 @@ class Comparer:
         with times.stage("search"):
             return tuple([await self._identify_one(space, probe, options) for probe in probes])
 
-    async def _identify_one(
-        self, space: EmbeddingSpace, probe: Description, options: Options
-    ) -> Identified:
+    async def _identify_one(self, space: EmbeddingSpace, probe: Description, options: Options) -> Identified:
         decide = decider(space, options, [probe.condition])
         best = await self._best_subjects(space, probe, options.top_k)
         candidates = tuple(

@@ -232,13 +232,9 @@ class Enroller:
                     space.space_id, sample_id, one.description.embedding.vector
                 )
                 samples.append(
-                    EnrolledSample(
-                        sample_id, template_id, one.description.face, one.description.quality
-                    )
+                    EnrolledSample(sample_id, template_id, one.description.face, one.description.quality)
                 )
-            answer = self._encode(
-                Enrolled(request.subject_id, space.space_id, tuple(samples), rejected)
-            )
+            answer = self._encode(Enrolled(request.subject_id, space.space_id, tuple(samples), rejected))
             detail = {"samples": len(samples), "rejected": len(rejected)}
             await uow.audit.add(request.actor, "subject.enrol", request.subject_id, detail)
             if request.idempotency_key is not None:

@@ -91,9 +91,7 @@ class Intake:
         with refusals():
             return await space.engine.detector.detect(image)
 
-    async def describe(
-        self, space: EmbeddingSpace, image: Image, face: Face, role: Role
-    ) -> Description:
+    async def describe(self, space: EmbeddingSpace, image: Image, face: Face, role: Role) -> Description:
         """Raises LowQuality where the face cannot be aligned, Overloaded, Draining."""
         with refusals():
             return await space.engine.describe(image, face, role)

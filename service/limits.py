@@ -41,9 +41,7 @@ class _Bucket:
 class RateLimiter:
     """A token bucket for each caller: `rate_per_s` on average, `burst` at once. 0 means no limit."""
 
-    def __init__(
-        self, *, rate_per_s: float, burst: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, *, rate_per_s: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._burst, self._clock = rate_per_s, burst, clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 

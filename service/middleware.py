@@ -100,6 +100,4 @@ class AccessLog:
                 method = scope["method"]
                 self._metrics.requests.labels(route, method, str(status)).inc()
                 self._metrics.latency.labels(route).observe(seconds)
-                log.info(
-                    "request", route=route, method=method, status=status, ms=round(seconds * 1e3, 1)
-                )
+                log.info("request", route=route, method=method, status=status, ms=round(seconds * 1e3, 1))

@@ -95,12 +95,12 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
             say(f"cannot start: {state.failure}")
             server.should_exit = True
             return
-        print(
+        sys.stdout.write(
             f"halflight ready on http://{host}:{port}"
             f" (space {space.space_id}, {space.engine.provider}, {space.gallery.size} templates,"
-            f" pid {os.getpid()})",
-            flush=True,
+            f" pid {os.getpid()})\n"
         )
+        sys.stdout.flush()
 
     app = create_app(settings, when_loaded=loaded)
     server = _Server(

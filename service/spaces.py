@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import structlog
 
-from faces.bundle import Bundle, Manifest, verify
+from faces.bundle import Bundle, BundleError, Manifest, verify
+from faces.calibration import Calibration
 from service.gallery.base import Gallery
 from service.gallery.faiss import FaissGallery
 from service.inference.batcher import Observe
@@ -102,13 +103,13 @@ class SpaceRegistry:
 
         Raises BundleError, ProviderError, SpaceConflict.
         """
+        if bundle.manifest.calibration is None:
+            raise BundleError(f"bundle {bundle.manifest.name} has no thresholds: calibrate it first")
         await asyncio.to_thread(verify, bundle)
         await self._claim(bundle.manifest)
         engine = await asyncio.to_thread(Engine.load, bundle, options, observe=observe)
         engine.start()
-        space = EmbeddingSpace(
-            bundle.manifest, engine, FaissGallery(bundle.manifest.encoder.dimension)
-        )
+        space = EmbeddingSpace(bundle.manifest, engine, FaissGallery(bundle.manifest.encoder.dimension))
         await space.load_gallery(self._db)
         self._active = space
         log.info("space active", space_id=space.space_id, templates=space.gallery.size)
@@ -137,4 +138,3 @@ class SpaceRegistry:
     async def close(self) -> None:
         if self._active is not None:
             await self._active.engine.close()
-

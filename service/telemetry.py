@@ -32,11 +32,18 @@ class Metrics:
             "halflight_stage_seconds", "Time by stage", ["stage"], registry=r, buckets=SECONDS
         )
         self.batches = Histogram(
-            "halflight_batch_items", "Items a forward pass", ["network"], registry=r, buckets=BATCHES
+            "halflight_batch_items",
+            "Items a forward pass",
+            ["network"],
+            registry=r,
+            buckets=BATCHES,
         )
         self.refusals = Counter("halflight_refusals", "Refusals by code", ["code"], registry=r)
         self.decisions = Counter(
-            "halflight_decisions", "Decisions by condition", ["use", "condition", "decision"], registry=r
+            "halflight_decisions",
+            "Decisions by condition",
+            ["use", "condition", "decision"],
+            registry=r,
         )
         self.enrolled = Counter("halflight_enrolled_samples", "Samples enrolled", registry=r)
         self.templates = Gauge("halflight_gallery_templates", "Templates searched", registry=r)

@@ -174,9 +174,7 @@ async def verify(
     return schemas.VerifyOut.of(verified, space.space_id, subject_id, timing_ms)
 
 
-@router.post(
-    "/embed", openapi_extra=PROBE_BODY, responses=problem_docs(*ANY_IMAGE, NoFace)
-)
+@router.post("/embed", openapi_extra=PROBE_BODY, responses=problem_docs(*ANY_IMAGE, NoFace))
 async def embed(
     request: Request,
     _caller: Operator,
@@ -193,9 +191,7 @@ async def embed(
     return schemas.EmbedOut(
         space_id=space.space_id,
         results=[
-            schemas.EmbeddedOut(
-                **schemas.sighting(one), embedding=one.embedding.vector.tolist()
-            )
+            schemas.EmbeddedOut(**schemas.sighting(one), embedding=one.embedding.vector.tolist())
             for one in found
         ],
     )

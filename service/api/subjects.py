@@ -155,9 +155,7 @@ async def list_subjects(
 
 
 @router.get("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
-async def get_subject(
-    subject_id: str, _operator: Operator, state: StateDep
-) -> schemas.SubjectDetailOut:
+async def get_subject(subject_id: str, _operator: Operator, state: StateDep) -> schemas.SubjectDetailOut:
     """One subject with its samples."""
     checked_subject_id(subject_id)
     async with state.db.read() as uow:
@@ -166,9 +164,7 @@ async def get_subject(
             raise SubjectNotFound(f"no subject {subject_id} is enrolled")
         samples = await uow.samples.of_subject(subject_id)
     summary = schemas.SubjectOut.of(record).model_dump(exclude={"samples"})
-    return schemas.SubjectDetailOut(
-        **summary, samples=[schemas.SampleOut.of(sample) for sample in samples]
-    )
+    return schemas.SubjectDetailOut(**summary, samples=[schemas.SampleOut.of(sample) for sample in samples])
 
 
 @router.patch("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
@@ -191,9 +187,7 @@ async def erase_subject(
     subject_id: str, operator: Operator, state: StateDep, space: SpaceDep
 ) -> schemas.ReceiptOut:
     """Erase a subject: rows, templates and index entries, at once."""
-    receipt = await state.enroller.erase_subject(
-        space, checked_subject_id(subject_id), operator.key_id
-    )
+    receipt = await state.enroller.erase_subject(space, checked_subject_id(subject_id), operator.key_id)
     return schemas.ReceiptOut.of(receipt)
 
 

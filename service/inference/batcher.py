@@ -116,9 +116,7 @@ class Batcher(Generic[In, Out]):
                 await self._wake.wait()
                 continue
             try:
-                results = await loop.run_in_executor(
-                    self._worker, self._run, [entry.item for entry in batch]
-                )
+                results = await loop.run_in_executor(self._worker, self._run, [entry.item for entry in batch])
                 if len(results) != len(batch):
                     raise RuntimeError(f"{self.name}: {len(results)} results for {len(batch)} items")
             except Exception as error:  # noqa: BLE001 - belongs to the callers; the loop must live

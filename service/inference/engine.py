@@ -54,7 +54,12 @@ class Engine:
     """The networks of one bundle. Make with `load`, then `start` inside the event loop."""
 
     def __init__(
-        self, bundle: Bundle, detector: Detector, encoder: Encoder, mask: MaskClassifier, provider: str
+        self,
+        bundle: Bundle,
+        detector: Detector,
+        encoder: Encoder,
+        mask: MaskClassifier,
+        provider: str,
     ) -> None:
         self.manifest, self.provider = bundle.manifest, provider
         self.detector, self.encoder, self.mask = detector, encoder, mask
@@ -89,7 +94,10 @@ class Engine:
         engine = cls(
             bundle,
             Detector(
-                manifest.detector, session(manifest.detector.file), observe=watch("detect"), **limits
+                manifest.detector,
+                session(manifest.detector.file),
+                observe=watch("detect"),
+                **limits,
             ),
             Encoder(
                 spec,
@@ -98,9 +106,7 @@ class Engine:
                 observe=watch("embed"),
                 **limits,
             ),
-            MaskClassifier(
-                manifest.mask, session(manifest.mask.file), observe=watch("mask"), **limits
-            ),
+            MaskClassifier(manifest.mask, session(manifest.mask.file), observe=watch("mask"), **limits),
             session(spec.probe).provider,
         )
         engine.forward()

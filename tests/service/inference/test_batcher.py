@@ -36,9 +36,7 @@ async def running(
     worker: Worker, *, max_batch: int = 4, max_queue: int = 8, by_parity: bool = False
 ) -> AsyncIterator[Batcher[int, int]]:
     key = (lambda item: item % 2) if by_parity else None
-    batcher = Batcher[int, int](
-        worker, name="test", max_batch=max_batch, max_queue=max_queue, key=key
-    )
+    batcher = Batcher[int, int](worker, name="test", max_batch=max_batch, max_queue=max_queue, key=key)
     batcher.start()
     try:
         yield batcher

@@ -1,0 +1,108 @@
+"""Letterboxing for a detector and decoding of what it says: pure arrays, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.bundle import Normalisation
+from faces.preprocess import to_network
+from faces.types import Box, Face, Image
+
+STRIDES = (8, 16, 32)
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How an image lies in its square canvas: top left, scaled by `scale` (canvas / image)."""
+
+    scale: float
+    canvas_px: int
+
+
+def letterbox(
+    image: Image, *, canvas_px: Sequence[int], shrink: float = 1.0
+) -> tuple[NDArray[np.uint8], Placement]:
+    """Place an image in the smallest canvas that holds it, else scaled into the largest.
+
+    `canvas_px` ascends. Never enlarged; padded with black at the right and the bottom. `shrink`
+    below 1 makes the picture smaller inside its canvas, for faces that fill the picture.
+    Returns uint8 [side, side, 3] and the placement.
+    """
+    longest = max(image.width, image.height)
+    side = next((s for s in canvas_px if s >= longest), canvas_px[-1])
+    scale = min(1.0, side / longest) * shrink
+    width = max(1, min(side, round(image.width * scale)))
+    height = max(1, min(side, round(image.height * scale)))
+    canvas = np.zeros((side, side, 3), np.uint8)
+    if (width, height) == (image.width, image.height):
+        canvas[:height, :width] = image.pixels
+    else:
+        # Area averaging: a plain bilinear reduction of a large photo aliases small faces away.
+        resized = cv2.resize(image.pixels, (width, height), interpolation=cv2.INTER_AREA)
+        canvas[:height, :width] = resized
+    return canvas, Placement(scale=scale, canvas_px=side)
+
+
+def canvas_input(canvas: NDArray[np.uint8], normalisation: Normalisation) -> Floats:
+    """uint8 [s, s, 3] -> float32 [3, s, s]."""
+    return to_network(canvas, normalisation)
+
+
+def _anchors(canvas_px: int, stride: int) -> Floats:
+    """Top left of each cell in canvas pixels, row by row: [cells, 2] as (x, y)."""
+    steps = np.arange(canvas_px // stride, dtype=np.float32) * stride
+    x, y = np.meshgrid(steps, steps)
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def decode_yunet(
+    outputs: Mapping[str, Floats],
+    placement: Placement,
+    *,
+    image_size: tuple[int, int],
+    score_threshold: float,
+    nms_iou: float,
+) -> tuple[Face, ...]:
+    """Outputs of YuNet for one canvas -> faces in pixels of the image, largest first.
+
+    For each stride s: `cls_s` and `obj_s` [cells, 1], `bbox_s` [cells, 4] as centre offset and
+    log size in strides, `kps_s` [cells, 10]. Score = sqrt(cls * obj). `image_size` is (width,
+    height): a face whose centre lies outside it is an artefact of the padding.
+    """
+    scores, boxes, points = [], [], []
+    for stride in STRIDES:
+        cls = np.clip(outputs[f"cls_{stride}"][:, 0], 0, 1)
+        obj = np.clip(outputs[f"obj_{stride}"][:, 0], 0, 1)
+        score = np.sqrt(cls * obj)
+        (keep,) = np.nonzero(score >= score_threshold)
+        if not len(keep):
+            continue
+        anchor = _anchors(placement.canvas_px, stride)[keep]
+        raw = outputs[f"bbox_{stride}"][keep]
+        centre = anchor + raw[:, :2] * stride
+        size = np.exp(np.minimum(raw[:, 2:], 20.0)) * stride
+        boxes.append(np.concatenate([centre - size / 2, size], axis=1))
+        offsets = outputs[f"kps_{stride}"][keep].reshape(-1, 5, 2)
+        points.append(anchor[:, None, :] + offsets * stride)
+        scores.append(score[keep])
+    if not scores:
+        return ()
+    all_boxes = np.concatenate(boxes).astype(np.float64) / placement.scale
+    all_points = np.concatenate(points).astype(np.float64) / placement.scale
+    all_scores = np.concatenate(scores).astype(np.float64)
+    kept = cv2.dnn.NMSBoxes(all_boxes.tolist(), all_scores.tolist(), score_threshold, nms_iou)
+    faces = []
+    for i in np.asarray(kept, np.int64).ravel():
+        x, y, width, height = (float(v) for v in all_boxes[i])
+        inside = 0 <= x + width / 2 <= image_size[0] and 0 <= y + height / 2 <= image_size[1]
+        if not inside or not (width > 0 and height > 0 and np.isfinite(all_points[i]).all()):
+            continue
+        a, b, nose, left, right = ((float(px), float(py)) for px, py in all_points[i])
+        faces.append(Face(Box(x, y, width, height), (a, b, nose, left, right), float(all_scores[i])))
+    return tuple(sorted(faces, key=lambda face: face.box.area, reverse=True))

@@ -1,0 +1,191 @@
+"""Bytes -> Image: an allow-list of formats, caps read before decoding, upright, 8 bits a channel.
+
+Formats: JPEG, PNG, BMP, WebP, TIFF, told by their first bytes. Decided here: alpha is dropped;
+animations and multi-page files are refused; of a multi-picture JPEG the first picture counts.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from faces.types import Image, Pixels, Spectrum
+
+SIGNATURES = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"BM": "BMP",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+}
+EXIF_ORIENTATION = 0x0112
+MAX_SIDE_PX = 65_000
+# The tail of a whole file; cameras pad a few bytes behind it.
+JPEG_END, PNG_END, TAIL_BYTES = b"\xff\xd9", b"IEND\xaeB\x60\x82", 32
+# Sixteen-bit cameras fill 10, 12 or 14 bits; a few hot pixels must not decide which.
+DEPTH_PERCENTILE = 99.99
+# Recognition of the spectrum, on a picture this small.
+GLANCE_PX = 64
+DARKEST, MAX_TINT_SPREAD = 12.0, 0.010
+
+# Pixel caps are checked here against the caller's limits, before any pixel is decoded.
+PIL.Image.MAX_IMAGE_PIXELS = None
+
+
+class ImageError(Exception):
+    """The bytes are no acceptable image. The text may be shown to whoever sent them."""
+
+
+class ImageTooLarge(ImageError):
+    """More bytes or pixels than allowed; found out from the header."""
+
+
+class UnsupportedMediaType(ImageError):
+    """No format of the allow-list."""
+
+
+class UndecodableImage(ImageError):
+    """Of an allowed format, but broken, truncated, animated or of an exotic kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeLimits:
+    """`max_bytes` of the file and `max_pixels` (width x height) of the picture."""
+
+    max_bytes: int
+    max_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the header promises. `orientation` is EXIF's, 1 to 8."""
+
+    format: str
+    width: int
+    height: int
+    orientation: int
+    frames: int
+
+
+def sniff(data: bytes) -> str:
+    """The format by its first bytes. Raises UnsupportedMediaType."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    for signature, name in SIGNATURES.items():
+        if data.startswith(signature):
+            return name
+    raise UnsupportedMediaType("not a JPEG, PNG, BMP, WebP or TIFF image")
+
+
+def read_header(data: bytes) -> Header:
+    """Size and orientation without decoding pixels.
+
+    Raises UnsupportedMediaType, UndecodableImage.
+    """
+    kind = sniff(data)
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=[kind]) as picture:
+            # A multi-picture JPEG is several photos; every other kind of frames is an animation.
+            frames = 1 if kind == "JPEG" else getattr(picture, "n_frames", 1)
+            orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
+            width, height = picture.size
+    except Exception as error:
+        raise UndecodableImage(f"the {kind} header is broken") from error
+    if not isinstance(orientation, int) or not 1 <= orientation <= 8:
+        orientation = 1
+    return Header(kind, width, height, orientation, frames)
+
+
+def decode(data: bytes, *, limits: DecodeLimits, spectrum: Spectrum | None = None) -> Image:
+    """Bytes -> upright uint8 BGR Image; grey becomes three equal channels.
+
+    `spectrum` None recognises it from the pixels. Sixteen bits are brought to eight by a right
+    shift from the smallest depth of 8 to 16 bits that holds the 99.99th percentile.
+    Raises ImageTooLarge, UnsupportedMediaType, UndecodableImage.
+    """
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(f"an image may have {limits.max_bytes} bytes at most")
+    header = read_header(data)
+    if header.width * header.height > limits.max_pixels:
+        raise ImageTooLarge(
+            f"{header.width} x {header.height} pixels, at most {limits.max_pixels} are allowed"
+        )
+    if max(header.width, header.height) > MAX_SIDE_PX:
+        raise ImageTooLarge(f"a side may have {MAX_SIDE_PX} pixels at most")
+    if header.frames > 1:
+        raise UndecodableImage(f"the {header.format} holds {header.frames} frames: send one")
+    pixels = upright(to_eight_bits(_pixels(data, header)), header.orientation)
+    return Image(pixels, spectrum or recognise_spectrum(pixels))
+
+
+def _pixels(data: bytes, header: Header) -> NDArray[np.uint8 | np.uint16]:
+    """[h, w, 3] as stored, not turned. OpenCV fills what is missing without a word, so a file that
+    does not end as it should is first read by Pillow, which refuses truncated data."""
+    if not _looks_whole(data, header.format):
+        try:
+            with PIL.Image.open(io.BytesIO(data), formats=[header.format]) as picture:
+                picture.load()
+        except Exception as error:
+            raise UndecodableImage(f"the {header.format} is truncated or broken") from error
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise UndecodableImage(f"the {header.format} cannot be decoded") from error
+    if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
+        raise UndecodableImage(f"the {header.format} cannot be decoded")
+    decoded: NDArray[np.uint8 | np.uint16] = np.asarray(pixels)
+    return decoded
+
+
+def _looks_whole(data: bytes, kind: str) -> bool:
+    if kind == "JPEG":
+        return data.rstrip(b"\x00")[-TAIL_BYTES:].rfind(JPEG_END) >= 0
+    if kind == "PNG":
+        return PNG_END in data[-TAIL_BYTES:]
+    if kind == "WEBP":
+        return int.from_bytes(data[4:8], "little") + 8 <= len(data)
+    return False
+
+
+def to_eight_bits(pixels: NDArray[np.uint8 | np.uint16]) -> Pixels:
+    """uint16 -> uint8 by the stated shift; uint8 passes through."""
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels, np.uint8)
+    brightest = int(np.percentile(pixels, DEPTH_PERCENTILE))
+    shift = min(8, max(0, brightest.bit_length() - 8))
+    eight: Pixels = np.minimum(pixels >> shift, 255).astype(np.uint8)
+    return eight
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Apply EXIF orientation 1 to 8 (EXIF 2.32, tag 274)."""
+    turned: Pixels = pixels
+    if orientation in (5, 6, 7, 8):
+        turned = turned.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        turned = turned[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        turned = turned[::-1]
+    return np.ascontiguousarray(turned)
+
+
+def recognise_spectrum(pixels: Pixels) -> Spectrum:
+    """NIR for a grey picture or one uniform tint (IR cameras without a cut filter), else VIS.
+
+    A black-and-white photograph looks the same and is taken for NIR; a caller who knows better
+    says so.
+    """
+    small = cv2.resize(pixels, (GLANCE_PX, GLANCE_PX), interpolation=cv2.INTER_AREA)
+    values = np.asarray(small, np.float32).reshape(-1, 3)
+    bright = values[values.mean(axis=1) >= DARKEST]
+    if len(bright) < GLANCE_PX:
+        return Spectrum.NIR if np.ptp(values, axis=1).max(initial=0) <= DARKEST else Spectrum.VIS
+    shares = bright / bright.sum(axis=1, keepdims=True)
+    spread = float(shares.std(axis=0).max())
+    return Spectrum.NIR if spread <= MAX_TINT_SPREAD else Spectrum.VIS
