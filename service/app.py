@@ -26,7 +26,8 @@ from service.middleware import AccessLog, BodyLimit
 from service.settings import Settings
 from service.spaces import SpaceRegistry
 from service.state import State
-from service.store.database import Database, StoreError
+from service.store.database import Database
+from service.store.errors import StoreError
 from service.telemetry import Metrics
 
 log = structlog.get_logger("halflight.app")

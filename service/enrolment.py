@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from faces.types import Face, Role, Spectrum
+from faces.types import Face, Image, Role, Spectrum
 from service.errors import (
     DuplicateFace,
     IdempotencyConflict,
@@ -29,10 +29,12 @@ from service.inference.quality import Quality
 from service.intake import Intake
 from service.settings import Settings
 from service.spaces import EmbeddingSpace
-from service.store.database import Database, IdempotencyTaken, StoreError
+from service.store.database import Database
+from service.store.errors import IdempotencyTaken, StoreError
 from service.store.records import Erased, NewSample
 
 SECOND_FACE_SHARE = 0.5
+MIDDLE = 0.2
 DUPLICATE_HITS = 20
 
 
@@ -172,7 +174,7 @@ class Enroller:
         """One image: accepted, or why not. Overload is not the image's fault and is raised."""
         try:
             image = await self._intake.decode(data, request.spectrum)
-            face = _only_face(await self._intake.detect(space, image))
+            face = _subject_face(image, await self._intake.detect(space, image))
             described = await self._intake.describe(space, image, face, Role.REFERENCE)
             self._refuse_poor(described.quality)
         except RetryLater:
@@ -259,12 +261,29 @@ class Enroller:
             raise NotReady("stored, but the gallery has not caught up yet") from error
 
 
-def _only_face(faces: Sequence[Face]) -> Face:
+def _subject_face(image: Image, faces: Sequence[Face]) -> Face:
+    """The largest face, where it is clear that it is meant. Raises NoFace, MultipleFaces.
+
+    A second face of at least half its area makes that unclear, unless the largest alone stands in
+    the middle: portraits are framed, and bystanders behind them are often as large.
+    """
     if not faces:
         raise NoFace("no face was found in the image")
-    if len(faces) > 1 and faces[1].box.area >= SECOND_FACE_SHARE * faces[0].box.area:
-        raise MultipleFaces("a second face is at least half as large as the largest")
-    return faces[0]
+    largest = faces[0]
+    rivals = [face for face in faces[1:] if face.box.area >= SECOND_FACE_SHARE * largest.box.area]
+    if not rivals:
+        return largest
+    if _central(image, largest) and not any(_central(image, face) for face in rivals):
+        return largest
+    raise MultipleFaces("a second face is at least half as large as the largest")
+
+
+def _central(image: Image, face: Face) -> bool:
+    """Whether a face's middle lies within `MIDDLE` of the picture's, as a share of each side."""
+    box = face.box
+    across = abs(box.x + box.width / 2 - image.width / 2) / image.width
+    down = abs(box.y + box.height / 2 - image.height / 2) / image.height
+    return max(across, down) <= MIDDLE
 
 
 def _new_sample(request: Enrolment, one: Accepted) -> NewSample:

@@ -16,7 +16,8 @@ from service.deps import is_loopback
 from service.keys import KeyRing
 from service.settings import Settings
 from service.state import State
-from service.store.database import Database, StoreError
+from service.store.database import Database
+from service.store.errors import StoreError
 from service.telemetry import configure_logs
 
 REFUSED, LOAD_FAILED = 2, 3

@@ -14,9 +14,9 @@ from starlette.staticfiles import StaticFiles
 
 from service.api import schemas
 from service.deps import StateDep, is_loopback
-from service.errors import RetryLater
+from service.errors import NotReady, RetryLater
 from service.state import State
-from service.store.database import StoreError
+from service.store.errors import StoreError
 
 router = APIRouter(tags=["operations"])
 
@@ -46,8 +46,6 @@ async def ready(state: StateDep) -> JSONResponse:
 
 async def readiness(state: State) -> schemas.ReadyOut:
     """Raises NotReady or Draining with the reason."""
-    from service.errors import NotReady
-
     space = state.space()
     try:
         behind = await space.behind(state.db)

@@ -19,7 +19,7 @@ from service.errors import (
     NotReady,
     ServiceError,
 )
-from service.store.database import StoreError
+from service.store.errors import StoreError
 
 log = structlog.get_logger("halflight.http")
 

@@ -54,7 +54,7 @@ async def read_form(request: Request, settings: Settings) -> Upload:
         raise UnsupportedMediaType("send the request as multipart/form-data")
     parser = MultiPartParser(
         request.headers,
-        request.stream(),  # type: ignore[arg-type]
+        request.stream(),
         max_files=settings.max_images + 2,
         max_fields=MAX_FIELDS,
         max_part_size=4 * MAX_METADATA_BYTES,

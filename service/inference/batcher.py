@@ -99,7 +99,8 @@ class Batcher(Generic[In, Out]):
         self._forget_gone()
         if not self._waiting:
             return []
-        key, batch, rest = self._waiting[0].key, [], deque[_Entry[In, Out]]()
+        key, rest = self._waiting[0].key, deque[_Entry[In, Out]]()
+        batch: list[_Entry[In, Out]] = []
         for entry in self._waiting:
             (batch if entry.key == key and len(batch) < self._max_batch else rest).append(entry)
         self._waiting = rest

@@ -1,0 +1,118 @@
+"""Connections, transactions and migrations: SQLite by default, PostgreSQL by URL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from service.store.errors import StoreError
+from service.store.unit import UnitOfWork
+
+MIGRATIONS = Path(__file__).resolve().parent / "migrations"
+BUSY_MS = 15_000
+# Any number, as long as nothing else takes the same advisory lock in this database.
+MIGRATION_LOCK = 0x48A1F
+WRITE = "halflight_write"
+
+
+class Database:
+    """One pool. `write` and `read` give a unit of work; nothing is stored without `commit`."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self.dialect = engine.dialect.name
+        # SQLite has one writer at a time: waiting here is fairer than polling its file lock.
+        self._one_writer = asyncio.Lock() if self.dialect == "sqlite" else None
+
+    @classmethod
+    async def open(cls, url: str) -> Self:
+        """Open and try a connection. Raises StoreError."""
+        try:
+            engine = create_async_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        except (SQLAlchemyError, ImportError) as error:
+            raise StoreError("the database URL is wrong, or its driver is not installed") from error
+        if engine.dialect.name == "sqlite":
+            event.listen(engine.sync_engine, "connect", _set_up_sqlite)
+            event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        db = cls(engine)
+        await db.ping()
+        return db
+
+    async def ping(self) -> None:
+        """Raises StoreError where the database does not answer."""
+        async with self.read() as uow:
+            await uow.connection.execute(text("SELECT 1"))
+
+    async def migrate(self) -> None:
+        """Bring the schema to the newest revision; replicas that start together wait in line."""
+        async with self._transaction(write=True) as connection:
+            if self.dialect == "postgresql":
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+            await connection.run_sync(_upgrade)
+            await connection.commit()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[UnitOfWork]:
+        """A unit of work that only reads. Raises StoreError."""
+        async with self._transaction(write=False) as connection:
+            yield UnitOfWork(connection)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[UnitOfWork]:
+        """A unit of work that may write; left without `commit`, it rolls back. Raises StoreError."""
+        async with self._transaction(write=True) as connection:
+            yield UnitOfWork(connection)
+
+    @asynccontextmanager
+    async def _transaction(self, *, write: bool) -> AsyncIterator[AsyncConnection]:
+        async with AsyncExitStack() as stack:
+            if write and self._one_writer is not None:
+                await stack.enter_async_context(self._one_writer)
+            try:
+                connection = await stack.enter_async_context(self._engine.connect())
+                await connection.execution_options(**{WRITE: write})
+                await connection.begin()
+                yield connection
+            except SQLAlchemyError as error:
+                # The driver's text may quote the row; its type says enough.
+                raise StoreError(f"the database failed: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def _set_up_sqlite(connection: Any, _record: Any) -> None:
+    # The driver must not begin transactions by itself: `_begin_sqlite` does.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode = WAL",
+        # An acknowledged enrolment survives a power cut, not only a killed process.
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        f"busy_timeout = {BUSY_MS}",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer that begins as a reader cannot be upgraded once another one wrote.
+    write = connection.get_execution_options().get(WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _upgrade(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,122 @@
+"""The log that galleries follow: which templates came and went, in an order without gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.errors import StoreError
+from service.store.records import LogEntry, Snapshot
+from service.store.tables import gallery_log, samples, spaces, templates
+
+FLOAT = np.dtype("<f4")
+
+
+def to_bytes(vector: NDArray[np.float32]) -> bytes:
+    """float32 [d] -> little-endian bytes."""
+    return np.ascontiguousarray(vector, FLOAT).tobytes()
+
+
+def from_bytes(data: bytes) -> NDArray[np.float32]:
+    """Little-endian bytes -> float32 [d]."""
+    return np.frombuffer(data, FLOAT).astype(np.float32)
+
+
+class GalleryLog:
+    """Reads and appends. Sequence numbers are taken under a lock on the space's row.
+
+    A plain database sequence commits out of order, and a reader of the tail would then skip rows
+    for good; the row lock makes the order of commits the order of numbers.
+    """
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def append(self, space_id: str, op: str, template_ids: Sequence[int]) -> None:
+        """One row for each template. Raises StoreError for an unknown space."""
+        if not template_ids:
+            return
+        taken = (
+            update(spaces)
+            .where(spaces.c.space_id == space_id)
+            .values(next_seq=spaces.c.next_seq + len(template_ids))
+            .returning(spaces.c.next_seq)
+        )
+        after = (await self._connection.execute(taken)).scalar_one_or_none()
+        if after is None:
+            raise StoreError("no such embedding space")
+        first = int(after) - len(template_ids)
+        rows = [
+            {"space_id": space_id, "seq": first + i, "template_id": template_id, "op": op}
+            for i, template_id in enumerate(template_ids)
+        ]
+        await self._connection.execute(insert(gallery_log), rows)
+
+    async def append_removals(self, subject_id: str, sample_id: str | None = None) -> int:
+        """Log the removal of a subject's templates (or one sample's); how many there are."""
+        query = (
+            select(templates.c.space_id, templates.c.template_id)
+            .join(samples, samples.c.sample_id == templates.c.sample_id)
+            .where(samples.c.subject_id == subject_id)
+            .order_by(templates.c.space_id, templates.c.template_id)
+        )
+        if sample_id is not None:
+            query = query.where(samples.c.sample_id == sample_id)
+        by_space: dict[str, list[int]] = {}
+        for space_id, template_id in await self._connection.execute(query):
+            by_space.setdefault(space_id, []).append(template_id)
+        # In one order everywhere, so that two erasures never wait for each other's space row.
+        for space_id in sorted(by_space):
+            await self.append(space_id, "remove", by_space[space_id])
+        return sum(len(ids) for ids in by_space.values())
+
+    async def head(self, space_id: str) -> int:
+        """The newest sequence number; 0 for an empty log."""
+        query = select(func.max(gallery_log.c.seq)).where(gallery_log.c.space_id == space_id)
+        return int((await self._connection.execute(query)).scalar_one() or 0)
+
+    async def tail(self, space_id: str, after_seq: int, limit: int) -> list[LogEntry]:
+        """Up to `limit` entries behind `after_seq`, in order."""
+        query = (
+            select(gallery_log.c.seq, gallery_log.c.op, gallery_log.c.template_id, templates.c.vector)
+            .outerjoin(templates, templates.c.template_id == gallery_log.c.template_id)
+            .where(gallery_log.c.space_id == space_id, gallery_log.c.seq > after_seq)
+            .order_by(gallery_log.c.seq)
+            .limit(limit)
+        )
+        return [
+            LogEntry(seq, op, template_id, from_bytes(data) if op == "add" and data else None)
+            for seq, op, template_id, data in await self._connection.execute(query)
+        ]
+
+    async def snapshot(self, space_id: str) -> Snapshot:
+        """Every template of a space, and a sequence number that all of them are at or behind.
+
+        The number is read first: what commits in between is in the rows and again in the tail.
+        Raises StoreError where a stored vector has not the space's dimension.
+        """
+        seq = await self.head(space_id)
+        dimension = (
+            await self._connection.execute(select(spaces.c.dimension).where(spaces.c.space_id == space_id))
+        ).scalar_one_or_none()
+        if dimension is None:
+            raise StoreError("no such embedding space")
+        query = (
+            select(templates.c.template_id, templates.c.vector)
+            .where(templates.c.space_id == space_id)
+            .order_by(templates.c.template_id)
+        )
+        rows = (await self._connection.execute(query)).all()
+        size = dimension * FLOAT.itemsize
+        if any(len(data) != size for _, data in rows):
+            raise StoreError("a stored vector has not the dimension of its space")
+        vectors = np.frombuffer(b"".join(data for _, data in rows), FLOAT)
+        return Snapshot(
+            seq,
+            np.array([template_id for template_id, _ in rows], np.int64),
+            vectors.astype(np.float32, copy=False).reshape(len(rows), dimension),
+        )

@@ -1,0 +1,130 @@
+"""Subjects and their samples."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from faces.types import Spectrum
+from service.store.gallery_log import GalleryLog
+from service.store.records import Erased, NewSample, SampleRecord, SubjectRecord
+from service.store.tables import idempotency, samples, subjects
+
+_COUNT = select(func.count()).where(samples.c.subject_id == subjects.c.subject_id).scalar_subquery()
+_SUBJECT = (
+    subjects.c.subject_id,
+    subjects.c.metadata,
+    subjects.c.created_at,
+    subjects.c.updated_at,
+    _COUNT,
+)
+
+
+class Subjects:
+    """All SQL about subjects."""
+
+    def __init__(self, connection: AsyncConnection, log: GalleryLog) -> None:
+        self._connection, self._log = connection, log
+
+    async def get(self, subject_id: str) -> SubjectRecord | None:
+        query = select(*_SUBJECT).where(subjects.c.subject_id == subject_id)
+        row = (await self._connection.execute(query)).first()
+        return SubjectRecord(*row) if row else None
+
+    async def ensure(self, subject_id: str, metadata: dict[str, Any] | None) -> None:
+        """Create the subject, or touch it; metadata is replaced where given."""
+        now = datetime.now(UTC)
+        values = {
+            "subject_id": subject_id,
+            "metadata": metadata or {},
+            "created_at": now,
+            "updated_at": now,
+        }
+        changed: dict[str, Any] = {"updated_at": now}
+        if metadata is not None:
+            changed["metadata"] = metadata
+        # Not `select, then insert`: two enrolments of a new subject may race.
+        make = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
+        statement = make(subjects).values(values)
+        await self._connection.execute(
+            statement.on_conflict_do_update(index_elements=["subject_id"], set_=changed)
+        )
+
+    async def page(self, after: str | None, limit: int) -> list[SubjectRecord]:
+        """Up to `limit` subjects in order of their ids, behind `after`."""
+        query = select(*_SUBJECT).order_by(subjects.c.subject_id).limit(limit)
+        if after is not None:
+            query = query.where(subjects.c.subject_id > after)
+        return [SubjectRecord(*row) for row in await self._connection.execute(query)]
+
+    async def set_metadata(self, subject_id: str, metadata: dict[str, Any]) -> bool:
+        """False where there is no such subject."""
+        changed = (
+            update(subjects)
+            .where(subjects.c.subject_id == subject_id)
+            .values(metadata=metadata, updated_at=datetime.now(UTC))
+        )
+        return (await self._connection.execute(changed)).rowcount == 1
+
+    async def delete(self, subject_id: str) -> Erased | None:
+        """Erase the subject, its samples, templates and stored answers; None where there is none."""
+        record = await self.get(subject_id)
+        if record is None:
+            return None
+        gone = await self._log.append_removals(subject_id)
+        await self._connection.execute(delete(idempotency).where(idempotency.c.subject_id == subject_id))
+        await self._connection.execute(delete(subjects).where(subjects.c.subject_id == subject_id))
+        return Erased(samples=record.sample_count, templates=gone, crops=0)
+
+    async def count(self) -> int:
+        return int((await self._connection.execute(select(func.count()).select_from(subjects))).scalar_one())
+
+
+class Samples:
+    """All SQL about samples."""
+
+    def __init__(self, connection: AsyncConnection, log: GalleryLog) -> None:
+        self._connection, self._log = connection, log
+
+    async def add(self, sample: NewSample) -> str:
+        """The new sample's id."""
+        sample_id = str(uuid.uuid4())
+        await self._connection.execute(
+            insert(samples).values(
+                sample_id=sample_id,
+                subject_id=sample.subject_id,
+                digest=sample.digest,
+                spectrum=sample.spectrum.value,
+                masked=sample.masked,
+                mask_probability=sample.mask_probability,
+                quality_score=sample.quality_score,
+                inter_eye_px=sample.inter_eye_px,
+                source_width=sample.source_width,
+                source_height=sample.source_height,
+                created_at=datetime.now(UTC),
+            )
+        )
+        return sample_id
+
+    async def of_subject(self, subject_id: str) -> list[SampleRecord]:
+        """Oldest first."""
+        query = (
+            select(samples)
+            .where(samples.c.subject_id == subject_id)
+            .order_by(samples.c.created_at, samples.c.sample_id)
+        )
+        rows = (await self._connection.execute(query)).mappings()
+        return [SampleRecord(**{**row, "spectrum": Spectrum(row["spectrum"])}) for row in rows]
+
+    async def delete(self, subject_id: str, sample_id: str) -> Erased | None:
+        """Erase one sample and its templates; None where the subject has no such sample."""
+        gone = await self._log.append_removals(subject_id, sample_id)
+        erased = delete(samples).where(samples.c.subject_id == subject_id, samples.c.sample_id == sample_id)
+        if (await self._connection.execute(erased)).rowcount != 1:
+            return None
+        return Erased(samples=1, templates=gone, crops=0)

@@ -1,0 +1,126 @@
+"""What the store gives and takes: frozen records, no database types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.types import Spectrum
+
+SpaceState = Literal["registered", "backfilling", "ready", "active", "retired"]
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRecord:
+    subject_id: str
+    metadata: Mapping[str, Any]
+    created_at: datetime
+    updated_at: datetime
+    sample_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSample:
+    """`digest`: SHA-256 of the uploaded bytes. Sizes in pixels of the upright source image."""
+
+    subject_id: str
+    digest: str
+    spectrum: Spectrum
+    masked: bool
+    mask_probability: float
+    quality_score: int
+    inter_eye_px: float
+    source_width: int
+    source_height: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleRecord(NewSample):
+    sample_id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """How many rows an erasure took away."""
+
+    samples: int
+    templates: int
+    crops: int
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose template an index entry is."""
+
+    subject_id: str
+    sample_id: str
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LogEntry:
+    """`vector` is None for a removal, and for an addition whose template is gone already."""
+
+    seq: int
+    op: Literal["add", "remove"]
+    template_id: int
+    vector: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """Every template of a space: `ids` int64 [n], `vectors` float32 [n, d].
+
+    Applying the log behind `seq` to it gives the present; some of that log may be in it already,
+    which is why additions to a gallery replace.
+    """
+
+    seq: int
+    ids: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceRecord:
+    space_id: str
+    bundle: str
+    dimension: int
+    state: SpaceState
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """An API key without its secret. `digest`: SHA-256 of the secret, hexadecimal."""
+
+    key_id: str
+    role: str
+    label: str
+    digest: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    audit_id: int
+    at: datetime
+    actor: str
+    action: str
+    subject_id: str | None
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """The answer given under an idempotency key."""
+
+    request_digest: str
+    status: int
+    body: dict[str, Any]

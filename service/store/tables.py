@@ -1,0 +1,205 @@
+"""The schema. SQL is the truth; every vector index is a cache that can be rebuilt from it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+STATES = ("registered", "backfilling", "ready", "active", "retired")
+JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite counts rows in INTEGER only.
+RowId = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC in Python on every database; SQLite itself keeps no zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a stored time must name its zone")
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+subjects = Table(
+    "subjects",
+    metadata,
+    Column("subject_id", String(128), primary_key=True),
+    Column("metadata", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+samples = Table(
+    "samples",
+    metadata,
+    Column("sample_id", String(36), primary_key=True),
+    Column(
+        "subject_id",
+        String(128),
+        ForeignKey("subjects.subject_id", ondelete="CASCADE"),
+        nullable=False,
+        index=True,
+    ),
+    Column("digest", String(64), nullable=False),
+    Column("spectrum", String(3), nullable=False),
+    Column("masked", Boolean, nullable=False),
+    Column("mask_probability", Float, nullable=False),
+    Column("quality_score", Integer, nullable=False),
+    Column("inter_eye_px", Float, nullable=False),
+    Column("source_width", Integer, nullable=False),
+    Column("source_height", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint(_one_of("spectrum", ("vis", "nir")), name="spectrum"),
+)
+
+spaces = Table(
+    "spaces",
+    metadata,
+    Column("space_id", String(64), primary_key=True),
+    Column("bundle", String(128), nullable=False),
+    Column("dimension", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("next_seq", BigInteger, nullable=False, server_default=text("1")),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint(_one_of("state", STATES), name="state"),
+)
+Index(
+    "uq_spaces_one_active",
+    spaces.c.state,
+    unique=True,
+    sqlite_where=spaces.c.state == "active",
+    postgresql_where=spaces.c.state == "active",
+)
+
+templates = Table(
+    "templates",
+    metadata,
+    Column("template_id", RowId, primary_key=True, autoincrement=True),
+    Column(
+        "sample_id",
+        String(36),
+        ForeignKey("samples.sample_id", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    Column("space_id", String(64), ForeignKey("spaces.space_id"), nullable=False, index=True),
+    Column("vector", LargeBinary, nullable=False),
+    UniqueConstraint("sample_id", "space_id"),
+    # An id that was erased must never name another template: replicas may still hold the old one.
+    sqlite_autoincrement=True,
+)
+
+gallery_log = Table(
+    "gallery_log",
+    metadata,
+    Column("space_id", String(64), ForeignKey("spaces.space_id"), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("template_id", BigInteger, nullable=False),
+    Column("op", String(6), nullable=False),
+    CheckConstraint(_one_of("op", ("add", "remove")), name="op"),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", String(36), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("request", JSON, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("progress", Float, nullable=False, server_default=text("0")),
+    Column("stage", String(64), nullable=False, server_default=text("''")),
+    Column("message", String(2000), nullable=False, server_default=text("''")),
+    Column("metrics", JSON, nullable=False),
+    Column("lease_owner", String(128)),
+    Column("lease_until", UtcDateTime),
+    Column("heartbeat_at", UtcDateTime),
+    Column("cancel_requested", Boolean, nullable=False, server_default=text("false")),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    CheckConstraint(_one_of("state", JOB_STATES), name="state"),
+    CheckConstraint("progress >= 0 AND progress <= 1", name="progress"),
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("audit_id", RowId, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject_id", String(128)),
+    Column("detail", JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(32), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("label", String(128), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    CheckConstraint(_one_of("role", ("probe", "operator", "admin")), name="role"),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("scope", String(128), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("request_digest", String(64), nullable=False),
+    Column("subject_id", String(128), nullable=False, index=True),
+    Column("status", Integer, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+)

@@ -1,0 +1,87 @@
+"""Templates: the vectors of samples, one for each embedding space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import and_, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.errors import StoreError
+from service.store.gallery_log import GalleryLog, from_bytes, to_bytes
+from service.store.records import Owner
+from service.store.tables import samples, spaces, subjects, templates
+
+# SQLite allows about 32,000 variables in a statement, older ones 999.
+IDS_AT_ONCE = 500
+
+
+class Templates:
+    """All SQL about templates."""
+
+    def __init__(self, connection: AsyncConnection, log: GalleryLog) -> None:
+        self._connection, self._log = connection, log
+
+    async def add(self, space_id: str, sample_id: str, vector: NDArray[np.float32]) -> int:
+        """Store float32 [d] and log it; the new id, never used before or again.
+
+        Raises StoreError where the space is unknown or has another dimension.
+        """
+        query = select(spaces.c.dimension).where(spaces.c.space_id == space_id)
+        dimension = (await self._connection.execute(query)).scalar_one_or_none()
+        if dimension is None or vector.shape != (dimension,):
+            raise StoreError(f"the space wants vectors of {dimension}, got {vector.shape}")
+        added = (
+            insert(templates)
+            .values(space_id=space_id, sample_id=sample_id, vector=to_bytes(vector))
+            .returning(templates.c.template_id)
+        )
+        template_id = int((await self._connection.execute(added)).scalar_one())
+        await self._log.append(space_id, "add", [template_id])
+        return template_id
+
+    async def owners(self, template_ids: Sequence[int]) -> dict[int, Owner]:
+        """Whose templates these are; ids that are gone are left out."""
+        found: dict[int, Owner] = {}
+        for start in range(0, len(template_ids), IDS_AT_ONCE):
+            chosen = list(template_ids[start : start + IDS_AT_ONCE])
+            query = (
+                select(
+                    templates.c.template_id,
+                    samples.c.subject_id,
+                    samples.c.sample_id,
+                    subjects.c.metadata,
+                )
+                .join(samples, samples.c.sample_id == templates.c.sample_id)
+                .join(subjects, subjects.c.subject_id == samples.c.subject_id)
+                .where(templates.c.template_id.in_(chosen))
+            )
+            for template_id, subject_id, sample_id, metadata in await self._connection.execute(query):
+                found[template_id] = Owner(subject_id, sample_id, metadata)
+        return found
+
+    async def vectors_of(self, space_id: str, subject_id: str) -> NDArray[np.float32]:
+        """float32 [n, d]: the subject's templates in one space; [0, 0] where there are none."""
+        query = (
+            select(templates.c.vector)
+            .join(samples, samples.c.sample_id == templates.c.sample_id)
+            .where(templates.c.space_id == space_id, samples.c.subject_id == subject_id)
+            .order_by(templates.c.template_id)
+        )
+        rows = [from_bytes(data) for (data,) in await self._connection.execute(query)]
+        return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
+
+    async def count(self, space_id: str) -> int:
+        query = select(func.count()).where(templates.c.space_id == space_id)
+        return int((await self._connection.execute(query)).scalar_one())
+
+    async def missing(self, space_id: str) -> int:
+        """Samples that have no template in this space."""
+        joined = samples.outerjoin(
+            templates,
+            and_(templates.c.sample_id == samples.c.sample_id, templates.c.space_id == space_id),
+        )
+        query = select(func.count()).select_from(joined).where(templates.c.template_id.is_(None))
+        return int((await self._connection.execute(query)).scalar_one())

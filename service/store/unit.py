@@ -1,0 +1,30 @@
+"""The unit of work: one connection, one transaction, all repositories."""
+
+from __future__ import annotations
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.access import Audit, Idempotency, Keys
+from service.store.gallery_log import GalleryLog
+from service.store.people import Samples, Subjects
+from service.store.spaces import Spaces
+from service.store.templates import Templates
+
+
+class UnitOfWork:
+    """Made by `Database.read` and `Database.write`; ends with them."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+        self.log = GalleryLog(connection)
+        self.spaces = Spaces(connection)
+        self.templates = Templates(connection, self.log)
+        self.subjects = Subjects(connection, self.log)
+        self.samples = Samples(connection, self.log)
+        self.keys = Keys(connection)
+        self.audit = Audit(connection)
+        self.idempotency = Idempotency(connection)
+
+    async def commit(self) -> None:
+        """Store everything, or raise."""
+        await self.connection.commit()
