@@ -77,8 +77,7 @@ class FaissGallery:
             k = min(k, total)
             # Partition first: sorting 100,000 scores for the best few would cost more than scoring.
             best = np.argpartition(scores, total - k, axis=1)[:, total - k :]
-            found = [self._hits(row, columns) for row, columns in zip(scores, best, strict=True)]
-        return found
+            return [self._hits(row, columns) for row, columns in zip(scores, best, strict=True)]
 
     def clear(self) -> None:
         """Forget everything."""
