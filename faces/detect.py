@@ -15,6 +15,9 @@ from faces.types import Box, Face, Image
 
 STRIDES = (8, 16, 32)
 Floats = NDArray[np.float32]
+# How a picture is looked at until a face is found: as it is, closer, from farther away. The closer
+# look finds small faces, the far one those that fill the picture: larger than any anchor expects.
+LOOKS = (1.0, 2.0, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +29,19 @@ class Placement:
 
 
 def letterbox(
-    image: Image, *, canvas_px: Sequence[int], shrink: float = 1.0
+    image: Image, *, canvas_px: Sequence[int], zoom: float = 1.0
 ) -> tuple[NDArray[np.uint8], Placement]:
     """Place an image in the smallest canvas that holds it, else scaled into the largest.
 
-    `canvas_px` ascends. Never enlarged; padded with black at the right and the bottom. `shrink`
-    below 1 makes the picture smaller inside its canvas, for faces that fill the picture.
+    `canvas_px` ascends. Padded with black at the right and the bottom. `zoom` 1 never enlarges;
+    above 1 it looks closer at a small picture (as far as the largest canvas allows), below 1 it
+    steps back from a face that fills the picture.
     Returns uint8 [side, side, 3] and the placement.
     """
     longest = max(image.width, image.height)
-    side = next((s for s in canvas_px if s >= longest), canvas_px[-1])
-    scale = min(1.0, side / longest) * shrink
+    wanted = longest * max(1.0, zoom)
+    side = next((s for s in canvas_px if s >= wanted), canvas_px[-1])
+    scale = min(zoom, 1.0) * min(max(1.0, zoom), side / longest)
     width = max(1, min(side, round(image.width * scale)))
     height = max(1, min(side, round(image.height * scale)))
     canvas = np.zeros((side, side, 3), np.uint8)
@@ -44,7 +49,8 @@ def letterbox(
         canvas[:height, :width] = image.pixels
     else:
         # Area averaging: a plain bilinear reduction of a large photo aliases small faces away.
-        resized = cv2.resize(image.pixels, (width, height), interpolation=cv2.INTER_AREA)
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        resized = cv2.resize(image.pixels, (width, height), interpolation=how)
         canvas[:height, :width] = resized
     return canvas, Placement(scale=scale, canvas_px=side)
 

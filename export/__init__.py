@@ -1,0 +1,1 @@
+"""Checkpoint -> ONNX -> verified, calibrated bundle."""

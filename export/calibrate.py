@@ -1,0 +1,135 @@
+"""Thresholds of a bundle, from LFW train and validation identities, one for each condition.
+
+    python -m export.calibrate BUNDLE --lfw ../shared/data/lfw.tar --out MANIFEST
+
+References are unmasked visible-light photos, one for each identity; probes are another photo where
+there is one, as it is and turned into pseudo-NIR, each with and without a drawn mask. The test
+split is never touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from export.operating_points import Compared, operating_points
+from faces.bundle import BundleError, Manifest, read, verify
+from faces.calibration import Calibration
+from faces.image import DecodeLimits, decode
+from faces.types import Condition, Image, Spectrum
+from training.data.lfw import Identity, Split, read_lfw
+from training.onnx_runner import BundleRunner
+from training.synthesis.simple import masked_vis, pseudo_nir
+
+LIMITS = DecodeLimits(max_bytes=1 << 24, max_pixels=1 << 24)
+CONDITIONS = tuple(Condition(s, m) for s in Spectrum for m in (False, True))
+DEFAULT_FMR = 1e-4
+DUPLICATE_FMR = 1e-5
+Template = NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Templates:
+    """One identity: its reference, and its probe in each condition."""
+
+    reference: Template
+    probes: dict[Condition, Template]
+    mated: bool
+
+
+def probe_images(image: Image, runner: BundleRunner, seed: int) -> dict[Condition, Image]:
+    """One photo in every condition; masked ones only where a face was found to wear the mask."""
+    rng = np.random.default_rng(seed)
+    found = runner.faces(image)
+    made = {
+        CONDITIONS[0]: image,
+        Condition(Spectrum.NIR, masked=False): Image(pseudo_nir(image.pixels, rng), Spectrum.NIR),
+    }
+    if found:
+        points = found[0].landmarks
+        vis = masked_vis(image.pixels, points, rng)
+        nir = pseudo_nir(image.pixels, rng, landmarks=points)
+        made[Condition(Spectrum.VIS, masked=True)] = Image(vis, Spectrum.VIS)
+        made[Condition(Spectrum.NIR, masked=True)] = Image(nir, Spectrum.NIR)
+    return made
+
+
+def templates_of(identity: Identity, runner: BundleRunner, seed: int) -> Templates:
+    """The first photo is the reference, the second (else the first) the probe."""
+    photos = [decode(photo.data, limits=LIMITS, spectrum=Spectrum.VIS) for photo in identity.photos[:2]]
+    probes = {c: runner.template(image) for c, image in probe_images(photos[-1], runner, seed).items()}
+    return Templates(runner.template(photos[0]), probes, len(photos) > 1)
+
+
+def compare(people: list[Templates], condition: Condition) -> Compared:
+    """Every probe of one condition against every reference."""
+    enrolled = [one for one in people if one.reference is not None]
+    references = np.stack([one.reference for one in enrolled if one.reference is not None])
+    probes = [one.probes.get(condition) for one in enrolled]
+    answered = np.array([probe is not None for probe in probes])
+    blank = np.zeros(references.shape[1], np.float32)
+    rows = np.stack([blank if probe is None else probe for probe in probes])
+    return Compared(rows @ references.T, answered, np.array([one.mated for one in enrolled]))
+
+
+def calibrate(manifest: Manifest, people: list[Templates], *, data: str, command: str) -> Manifest:
+    """The manifest with thresholds for every condition."""
+    points = tuple(operating_points(c, compare(people, c)) for c in CONDITIONS)
+    return manifest.model_copy(
+        update={
+            "calibration": Calibration(
+                data=data,
+                synthetic="NIR is pseudo-NIR made from visible light, masks are drawn: no real NIR",
+                command=command,
+                date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+                default_fmr=DEFAULT_FMR,
+                duplicate_fmr=DUPLICATE_FMR,
+                conditions=points,
+            )
+        }
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m export.calibrate", description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--lfw", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="where the manifest is written")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    try:
+        bundle = read(args.bundle)
+        verify(bundle)
+        identities = read_lfw(args.lfw, frozenset({Split.TRAIN, Split.VALIDATION}))
+    except (BundleError, OSError, ValueError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    runner = BundleRunner(bundle, threads=1)
+    with ThreadPoolExecutor(args.threads) as pool:
+        work = pool.map(lambda item: templates_of(item[1], runner, item[0]), enumerate(identities))
+        people = list(track(work, "embedding", total=len(identities)))
+    command = "python -m export.calibrate BUNDLE --lfw lfw.tar --out MANIFEST"
+    data = f"LFW deep-funneled, {len(identities)} train and validation identities"
+    done = calibrate(bundle.manifest, people, data=data, command=command)
+    args.out.write_text(done.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    assert done.calibration is not None  # noqa: S101 - just made
+    for condition in done.calibration.conditions:
+        print(condition.condition, f"{condition.subjects} subjects, {condition.mated} mated")
+        for point in condition.points:
+            print(
+                f"  FMR {point.fmr:g} (at most {point.fmr_upper:g}):"
+                f" threshold {point.threshold:.4f}, FNMR {point.fnmr:.4f}"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

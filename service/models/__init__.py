@@ -1,0 +1,1 @@
+"""Model files by pin: where they come from, under which licence, and the bundle they make."""

@@ -1,0 +1,74 @@
+"""A bundle's networks called directly: the one place of the training side that runs ONNX files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from faces.align import AlignError, align
+from faces.bundle import Bundle
+from faces.detect import LOOKS, canvas_input, decode_yunet, letterbox
+from faces.preprocess import encoder_input, mask_input, mask_probability, unit_rows
+from faces.types import Face, Image
+
+
+def session(path: Path, *, threads: int) -> ort.InferenceSession:
+    """A CPU session with a fixed number of threads."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+class BundleRunner:
+    """Detect, embed and classify as the service does, one image at a time, on the CPU."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        self.manifest = bundle.manifest
+        self._detector = session(bundle.path(bundle.manifest.detector.file), threads=threads)
+        self._encoder = session(bundle.path(bundle.manifest.encoder.probe), threads=threads)
+        self._mask = session(bundle.path(bundle.manifest.mask.file), threads=threads)
+
+    def _run(self, net: ort.InferenceSession, tensor: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        names = [output.name for output in net.get_outputs()]
+        values = net.run(names, {net.get_inputs()[0].name: tensor[None]})
+        return {name: value[0] for name, value in zip(names, values, strict=True)}
+
+    def faces(self, image: Image) -> tuple[Face, ...]:
+        """Every face, largest first, by the looks of `faces.detect`."""
+        spec = self.manifest.detector
+        for zoom in LOOKS:
+            canvas, placement = letterbox(image, canvas_px=spec.canvas_px, zoom=zoom)
+            found = decode_yunet(
+                self._run(self._detector, canvas_input(canvas, spec.normalisation)),
+                placement,
+                image_size=(image.width, image.height),
+                score_threshold=spec.score_threshold,
+                nms_iou=spec.nms_iou,
+            )
+            if found:
+                return found
+        return ()
+
+    def embed(self, image: Image, face: Face) -> NDArray[np.float32]:
+        """Unit float32 [dimension]. Raises AlignError."""
+        crop = align(image, face, self.manifest.encoder.alignment)
+        (output,) = self._run(self._encoder, encoder_input(crop, self.manifest.encoder)).values()
+        vector: NDArray[np.float32] = unit_rows(output[None])[0]
+        return vector
+
+    def template(self, image: Image) -> NDArray[np.float32] | None:
+        """The largest face's embedding; None where there is none to be had."""
+        found = self.faces(image)
+        try:
+            return self.embed(image, found[0]) if found else None
+        except AlignError:
+            return None
+
+    def masked(self, image: Image, face: Face) -> float:
+        """The probability of a mask."""
+        spec = self.manifest.mask
+        output = self._run(self._mask, mask_input(image, face.box, spec))[spec.output]
+        return mask_probability(output, spec)
