@@ -1,33 +1,116 @@
-"""`halflight keys`: made, listed and revoked on the database itself, before any service runs."""
+"""`halflight keys`: made and revoked on the service's own database."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
-from service import keys
-from service.cli.console import emit, fail, out, talk, told
-from service.settings import Settings
-from service.store.database import Database
-from service.store.errors import StoreError
+from service.cli.configuration import settings_from
+from service.cli.options import DatabaseUrl, DataDir, Json
+from service.cli.output import GOOD, UNSURE, Failure, emit, emit_text, say, show
 
-app = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
+if TYPE_CHECKING:
+    from service.keys import CreatedKey
+    from service.settings import Settings
+    from service.store.database import Database
+    from service.store.records import StoredKey
 
-Data = Annotated[Path, typer.Option("--data", help="The service's data directory.")]
-Url = Annotated[str | None, typer.Option("--database-url", help="PostgreSQL instead of SQLite.")]
-Label = Annotated[str, typer.Option(help="What the key is for.")]
-AsRole = Annotated[keys.Role, typer.Option(help="probe: identify and verify; operator: enrol too.")]
 T = TypeVar("T")
+RoleOption = Annotated[
+    Literal["probe", "operator", "admin"],
+    typer.Option(help="probe identifies and verifies; operator also enrols; admin does all."),
+]
+Label = Annotated[str, typer.Option(help="What the key is for, shown in the list.")]
+
+app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys, on the service's database.")
 
 
-def _with_database(data: Path, url: str | None, work: Callable[[Database], Awaitable[T]]) -> T:
-    given = {"data_dir": data} | ({"database_url": url} if url else {})
-    settings = Settings(**given)  # type: ignore[arg-type]
+@app.command()
+def create(
+    role: RoleOption, label: Label = "", data: DataDir = None, database_url: DatabaseUrl = None
+) -> None:
+    """Create a key. The key alone goes to stdout, once: it is stored nowhere."""
+    settings = settings_from(data_dir=data, database_url=database_url)
+
+    async def work(db: Database) -> CreatedKey:
+        from service import keys
+
+        return await keys.create(db, role=keys.Role(role), label=label)
+
+    _hand_over(_with_database(settings, work, make=True))
+
+
+@app.command()
+def ensure(
+    role: RoleOption = "admin",
+    label: Label = "first key",
+    data: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Create a key of a role only where no active one exists; otherwise print nothing on stdout."""
+    settings = settings_from(data_dir=data, database_url=database_url)
+
+    async def work(db: Database) -> CreatedKey | None:
+        from service import keys
+
+        if any(key.role == role and key.revoked_at is None for key in await keys.list_all(db)):
+            return None
+        return await keys.create(db, role=keys.Role(role), label=label)
+
+    made = _with_database(settings, work, make=True)
+    if made is None:
+        say(f"an active key with the role {role} exists already; none was created")
+    else:
+        _hand_over(made)
+
+
+@app.command("list")
+def list_(data: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
+    """List every key, revoked ones too; never its secret."""
+    from service import keys
+
+    found = _with_database(settings_from(data_dir=data, database_url=database_url), keys.list_all)
+    if as_json:
+        for key in found:
+            emit(
+                {
+                    "key_id": key.key_id,
+                    "role": key.role,
+                    "label": key.label,
+                    "created_at": key.created_at.isoformat(),
+                    "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
+                }
+            )
+        return
+    show(("id", "role", "label", "created", "state"), (_row(key) for key in found))
+
+
+@app.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="As in the list, not the key itself.")],
+    data: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Revoke a key; services stop taking it within five seconds."""
+    from service import keys
+
+    async def work(db: Database) -> bool:
+        return await keys.revoke(db, key_id)
+
+    if not _with_database(settings_from(data_dir=data, database_url=database_url), work):
+        raise Failure("there is no active key with this id", hint="`halflight keys list` shows them")
+    say(f"key {key_id} is revoked", GOOD)
+
+
+def _with_database(settings: Settings, work: Callable[[Database], Awaitable[T]], *, make: bool = False) -> T:
+    """Run on the migrated database. Raises Failure; without `make`, also where there is none yet."""
+    from service.store.database import Database
+    from service.store.errors import StoreError
 
     async def run() -> T:
         db = await Database.open(settings.sqlalchemy_url)
@@ -37,52 +120,32 @@ def _with_database(data: Path, url: str | None, work: Callable[[Database], Await
         finally:
             await db.close()
 
-    with told(StoreError, OSError):
-        data.mkdir(parents=True, exist_ok=True)
+    if settings.database_url is None:
+        _check_place(settings.data_dir, make=make)
+    try:
         return asyncio.run(run())
+    except StoreError as error:
+        raise Failure(f"the database cannot be used: {error}", hint="check --data or --database-url") from error
 
 
-def _show_once(made: keys.CreatedKey) -> None:
-    talk.print(f"key {made.key_id} ({made.role.value}): shown once, stored nowhere", markup=False)
-    emit(made.token)
+def _check_place(data_dir: Path, *, make: bool) -> None:
+    if make:
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Failure(f"{data_dir}: {error.strerror}") from error
+    elif not (data_dir / "halflight.db").exists():
+        raise Failure(
+            f"{data_dir} holds no database of the service",
+            hint="name the service's data directory with --data, or its --database-url",
+        )
 
 
-@app.command()
-def create(role: AsRole, label: Label = "", data: Data = Path("data"), database_url: Url = None) -> None:
-    """Make a key. Its secret goes to stdout, once."""
-    _show_once(_with_database(data, database_url, lambda db: keys.create(db, role=role, label=label)))
+def _hand_over(made: CreatedKey) -> None:
+    emit_text(made.token)
+    say(f"key {made.key_id} with the role {made.role.value} is on stdout; it is not shown again")
 
 
-@app.command()
-def ensure(role: AsRole = keys.Role.ADMIN, data: Data = Path("data"), database_url: Url = None) -> None:
-    """Make a key of this role unless an active one exists; prints it only then."""
-
-    async def work(db: Database) -> keys.CreatedKey | None:
-        known = await keys.list_all(db)
-        if any(key.role == role.value and key.revoked_at is None for key in known):
-            return None
-        return await keys.create(db, role=role, label="made by keys ensure")
-
-    made = _with_database(data, database_url, work)
-    if made is None:
-        talk.print(f"an active {role.value} key exists already; nothing to do")
-    else:
-        _show_once(made)
-
-
-@app.command("list")
-def list_keys(data: Data = Path("data"), database_url: Url = None) -> None:
-    """Every key without its secret."""
-    table = Table("key", "role", "label", "created", "revoked")
-    for key in _with_database(data, database_url, keys.list_all):
-        revoked = key.revoked_at.isoformat(timespec="seconds") if key.revoked_at else ""
-        table.add_row(key.key_id, key.role, key.label, key.created_at.isoformat(timespec="seconds"), revoked)
-    out.print(table)
-
-
-@app.command()
-def revoke(key_id: str, data: Data = Path("data"), database_url: Url = None) -> None:
-    """Revoke a key; running services refuse it within seconds."""
-    if not _with_database(data, database_url, lambda db: keys.revoke(db, key_id)):
-        fail(f"no active key {key_id}", todo="`halflight keys list` shows them.")
-    talk.print(f"key {key_id} is revoked", markup=False)
+def _row(key: StoredKey) -> tuple[object, ...]:
+    state = Text("revoked", UNSURE) if key.revoked_at else Text("active", GOOD)
+    return key.key_id, key.role, key.label, key.created_at.strftime("%Y-%m-%d %H:%M:%S"), state

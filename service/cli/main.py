@@ -1,56 +1,69 @@
-"""`halflight`: the command line."""
+"""The command line `halflight`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+import os
+import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from service.cli import keys, models
-from service.cli.console import fail
-from service.settings import Settings
+from service.cli import demo, enrol, keys, models, recognise, serve, subjects
+from service.cli.output import Failure, emit_text, report
+
+TRACEBACK = "HALFLIGHT_TRACEBACK"
 
 app = typer.Typer(
+    name="halflight",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Match masked near-infrared faces against visible-light enrolment photos.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("serve")(serve.serve)
+app.command("demo")(demo.demo)
+app.command("enroll")(enrol.enroll)
+app.command("identify")(recognise.identify)
+app.command("verify")(recognise.verify)
+app.add_typer(subjects.app, name="subjects")
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
 
 
-@app.command()
-def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
-    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Where the database lies.")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Model bundle directory.")] = None,
-    database_url: Annotated[str | None, typer.Option(help="PostgreSQL instead of SQLite.")] = None,
-) -> None:
-    """Serve over HTTP; one line on stdout says when it is ready."""
-    from service.serving import run
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        emit_text(f"halflight {version('halflight')}")
+        raise typer.Exit
 
-    asked: dict[str, Any] = {
-        "host": host,
-        "port": port,
-        "data_dir": data,
-        "bundle_dir": bundle,
-        "database_url": database_url,
-    }
-    try:
-        settings = Settings(**{name: value for name, value in asked.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors()[0]
-        fail(f"setting {'.'.join(map(str, first['loc']))}: {first['msg']}")
-    raise typer.Exit(run(settings))
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Match masked near-infrared faces against visible-light enrolment photos."""
 
 
 def main() -> None:
-    """Entry point of the `halflight` command."""
-    app()
+    """Exit codes: 0 done, 1 failed or refused, 2 used wrongly, 130 stopped by Ctrl-C."""
+    try:
+        app(prog_name="halflight")
+    except Failure as failure:
+        report(failure)
+        sys.exit(failure.exit_code)
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        # The text of an exception nobody foresaw may hold what must not be shown.
+        report(
+            Failure(
+                f"halflight failed in a way nobody foresaw ({type(error).__name__})",
+                hint=f"set {TRACEBACK}=1 and run it again to see where, then report it",
+            )
+        )
+        sys.exit(1)
 
 
 if __name__ == "__main__":

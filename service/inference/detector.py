@@ -9,13 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.bundle import DetectorSpec
-from faces.detect import Placement, canvas_input, decode_yunet, letterbox
+from faces.detect import LOOKS, Placement, canvas_input, decode_yunet, letterbox
 from faces.types import Face, Image
 from service.inference.batcher import Batcher, Observe
 from service.inference.session import OnnxSession
-
-# A face that fills the picture is larger than any anchor expects; seen smaller, it is found.
-CLOSE_UP_SHRINK = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,8 +46,8 @@ class Detector:
             observe=observe,
         )
 
-    def canvas(self, image: Image, *, shrink: float = 1.0) -> Canvas:
-        pixels, placement = letterbox(image, canvas_px=self._spec.canvas_px, shrink=shrink)
+    def canvas(self, image: Image, *, zoom: float = 1.0) -> Canvas:
+        pixels, placement = letterbox(image, canvas_px=self._spec.canvas_px, zoom=zoom)
         return Canvas(pixels, placement, (image.width, image.height))
 
     def run(self, canvases: Sequence[Canvas]) -> list[tuple[Face, ...]]:
@@ -70,9 +67,11 @@ class Detector:
         ]
 
     async def detect(self, image: Image) -> tuple[Face, ...]:
-        """Faces in pixels of the image. A second, smaller look is taken where the first finds none.
+        """Faces in pixels of the image; a picture without one is looked at again (`LOOKS`).
 
         Raises QueueFull, BatcherClosed.
         """
-        faces = await self.batcher.submit(self.canvas(image))
-        return faces or await self.batcher.submit(self.canvas(image, shrink=CLOSE_UP_SHRINK))
+        for zoom in LOOKS:
+            if faces := await self.batcher.submit(self.canvas(image, zoom=zoom)):
+                return faces
+        return ()

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -21,7 +22,7 @@ MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 BUSY_MS = 15_000
 # Any number, as long as nothing else takes the same advisory lock in this database.
 MIGRATION_LOCK = 0x48A1F
-WRITE = "halflight_write"
+WRITE, MIGRATE = "halflight_write", "halflight_migrate"
 
 
 class Database:
@@ -44,7 +45,11 @@ class Database:
             event.listen(engine.sync_engine, "connect", _set_up_sqlite)
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
         db = cls(engine)
-        await db.ping()
+        try:
+            await db.ping()
+        except BaseException:
+            await db.close()
+            raise
         return db
 
     async def ping(self) -> None:
@@ -53,12 +58,17 @@ class Database:
             await uow.connection.execute(text("SELECT 1"))
 
     async def migrate(self) -> None:
-        """Bring the schema to the newest revision; replicas that start together wait in line."""
-        async with self._transaction(write=True) as connection:
+        """Bring the schema to the newest revision, or leave it as it was. Raises StoreError.
+
+        Replicas that start together wait in line: SQLite has one writer, PostgreSQL an advisory lock.
+        """
+        async with self._transaction(write=True, migrate=True) as connection:
             if self.dialect == "postgresql":
                 await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             await connection.run_sync(_upgrade)
             await connection.commit()
+            # It may have its foreign keys switched off.
+            await connection.invalidate()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[UnitOfWork]:
@@ -73,13 +83,13 @@ class Database:
             yield UnitOfWork(connection)
 
     @asynccontextmanager
-    async def _transaction(self, *, write: bool) -> AsyncIterator[AsyncConnection]:
+    async def _transaction(self, *, write: bool, migrate: bool = False) -> AsyncIterator[AsyncConnection]:
         async with AsyncExitStack() as stack:
             if write and self._one_writer is not None:
                 await stack.enter_async_context(self._one_writer)
             try:
                 connection = await stack.enter_async_context(self._engine.connect())
-                await connection.execution_options(**{WRITE: write})
+                await connection.execution_options(**{WRITE: write, MIGRATE: migrate})
                 await connection.begin()
                 yield connection
             except SQLAlchemyError as error:
@@ -95,24 +105,33 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
+        # First: processes that open a new file together wait for each other's switch to WAL.
+        f"busy_timeout = {BUSY_MS}",
         "journal_mode = WAL",
         # An acknowledged enrolment survives a power cut, not only a killed process.
         "synchronous = FULL",
         "foreign_keys = ON",
-        f"busy_timeout = {BUSY_MS}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
 def _begin_sqlite(connection: Connection) -> None:
+    options = connection.get_execution_options()
+    if options.get(MIGRATE, False):
+        # SQLite alters a table by copying and dropping it, and dropping one erases what refers to it.
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
     # A writer that begins as a reader cannot be upgraded once another one wrote.
-    write = connection.get_execution_options().get(WRITE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITE, False) else "BEGIN")
 
 
 def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        raise StoreError("the database was made by a newer Halflight: start that one") from error
+    if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+        raise StoreError("the migration would break a reference; nothing was changed")

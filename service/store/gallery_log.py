@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from service.store.records import LogEntry, Snapshot
 from service.store.tables import gallery_log, samples, spaces, templates
 
 FLOAT = np.dtype("<f4")
+ROWS_AT_ONCE = 2000
 
 
 def to_bytes(vector: NDArray[np.float32]) -> bytes:
@@ -21,8 +23,10 @@ def to_bytes(vector: NDArray[np.float32]) -> bytes:
     return np.ascontiguousarray(vector, FLOAT).tobytes()
 
 
-def from_bytes(data: bytes) -> NDArray[np.float32]:
-    """Little-endian bytes -> float32 [d]."""
+def from_bytes(data: bytes, dimension: int) -> NDArray[np.float32]:
+    """Little-endian bytes -> float32 [dimension]. Raises StoreError where the length differs."""
+    if len(data) != dimension * FLOAT.itemsize:
+        raise StoreError("a stored vector has not the dimension of its space")
     return np.frombuffer(data, FLOAT).astype(np.float32)
 
 
@@ -57,15 +61,21 @@ class GalleryLog:
         await self._connection.execute(insert(gallery_log), rows)
 
     async def append_removals(self, subject_id: str, sample_id: str | None = None) -> int:
-        """Log the removal of a subject's templates (or one sample's); how many there are."""
+        """Log the removal of a subject's templates (or one sample's); how many there are.
+
+        The samples' rows are locked first: a template that another transaction is adding to one of
+        them is either seen here or refused there, and never erased without a row in the log.
+        """
+        chosen = select(samples.c.sample_id).where(samples.c.subject_id == subject_id)
+        if sample_id is not None:
+            chosen = chosen.where(samples.c.sample_id == sample_id)
+        await self._connection.execute(chosen.order_by(samples.c.sample_id).with_for_update())
         query = (
             select(templates.c.space_id, templates.c.template_id)
             .join(samples, samples.c.sample_id == templates.c.sample_id)
-            .where(samples.c.subject_id == subject_id)
+            .where(samples.c.sample_id.in_(chosen))
             .order_by(templates.c.space_id, templates.c.template_id)
         )
-        if sample_id is not None:
-            query = query.where(samples.c.sample_id == sample_id)
         by_space: dict[str, list[int]] = {}
         for space_id, template_id in await self._connection.execute(query):
             by_space.setdefault(space_id, []).append(template_id)
@@ -80,17 +90,29 @@ class GalleryLog:
         return int((await self._connection.execute(query)).scalar_one() or 0)
 
     async def tail(self, space_id: str, after_seq: int, limit: int) -> list[LogEntry]:
-        """Up to `limit` entries behind `after_seq`, in order."""
+        """Up to `limit` entries behind `after_seq`, in order. Raises StoreError for a broken vector."""
         query = (
-            select(gallery_log.c.seq, gallery_log.c.op, gallery_log.c.template_id, templates.c.vector)
+            select(
+                gallery_log.c.seq,
+                gallery_log.c.op,
+                gallery_log.c.template_id,
+                templates.c.vector,
+                spaces.c.dimension,
+            )
+            .join(spaces, spaces.c.space_id == gallery_log.c.space_id)
             .outerjoin(templates, templates.c.template_id == gallery_log.c.template_id)
             .where(gallery_log.c.space_id == space_id, gallery_log.c.seq > after_seq)
             .order_by(gallery_log.c.seq)
             .limit(limit)
         )
         return [
-            LogEntry(seq, op, template_id, from_bytes(data) if op == "add" and data else None)
-            for seq, op, template_id, data in await self._connection.execute(query)
+            LogEntry(
+                seq,
+                op,
+                template_id,
+                from_bytes(data, dimension) if op == "add" and data is not None else None,
+            )
+            for seq, op, template_id, data, dimension in await self._connection.execute(query)
         ]
 
     async def snapshot(self, space_id: str) -> Snapshot:
@@ -110,13 +132,13 @@ class GalleryLog:
             .where(templates.c.space_id == space_id)
             .order_by(templates.c.template_id)
         )
-        rows = (await self._connection.execute(query)).all()
-        size = dimension * FLOAT.itemsize
-        if any(len(data) != size for _, data in rows):
-            raise StoreError("a stored vector has not the dimension of its space")
-        vectors = np.frombuffer(b"".join(data for _, data in rows), FLOAT)
-        return Snapshot(
-            seq,
-            np.array([template_id for template_id, _ in rows], np.int64),
-            vectors.astype(np.float32, copy=False).reshape(len(rows), dimension),
-        )
+        # One growing buffer, no row objects kept: 100,000 templates of 512 are 205 MB once, not twice.
+        ids, joined, size = array("q"), bytearray(), dimension * FLOAT.itemsize
+        result = await self._connection.stream(query)
+        async for rows in result.partitions(ROWS_AT_ONCE):
+            if any(len(data) != size for _, data in rows):
+                raise StoreError("a stored vector has not the dimension of its space")
+            ids.extend(template_id for template_id, _ in rows)
+            joined += b"".join([data for _, data in rows])
+        vectors = np.frombuffer(joined, FLOAT).astype(np.float32, copy=False)
+        return Snapshot(seq, np.array(ids, np.int64), vectors.reshape(len(ids), dimension))

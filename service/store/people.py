@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faces.types import Spectrum
 from service.store.gallery_log import GalleryLog
 from service.store.records import Erased, NewSample, SampleRecord, SubjectRecord
 from service.store.tables import idempotency, samples, subjects
+from service.store.upsert import upsert
 
 _COUNT = select(func.count()).where(samples.c.subject_id == subjects.c.subject_id).scalar_subquery()
 _SUBJECT = (
@@ -23,6 +23,16 @@ _SUBJECT = (
     subjects.c.updated_at,
     _COUNT,
 )
+
+
+async def _lock(connection: AsyncConnection, subject_id: str) -> None:
+    """Keep enrolments of this subject out until the end (`ensure` locks the same row).
+
+    Otherwise a template could be committed after an erasure looked for templates, and go with the
+    cascade without a row in the log. SQLite has one writer anyway and ignores FOR UPDATE.
+    """
+    row = select(subjects.c.subject_id).where(subjects.c.subject_id == subject_id)
+    await connection.execute(row.with_for_update())
 
 
 class Subjects:
@@ -48,11 +58,9 @@ class Subjects:
         changed: dict[str, Any] = {"updated_at": now}
         if metadata is not None:
             changed["metadata"] = metadata
-        # Not `select, then insert`: two enrolments of a new subject may race.
-        make = postgresql.insert if self._connection.dialect.name == "postgresql" else sqlite.insert
-        statement = make(subjects).values(values)
+        made = upsert(self._connection, subjects).values(values)
         await self._connection.execute(
-            statement.on_conflict_do_update(index_elements=["subject_id"], set_=changed)
+            made.on_conflict_do_update(index_elements=["subject_id"], set_=changed)
         )
 
     async def page(self, after: str | None, limit: int) -> list[SubjectRecord]:
@@ -73,6 +81,7 @@ class Subjects:
 
     async def delete(self, subject_id: str) -> Erased | None:
         """Erase the subject, its samples, templates and stored answers; None where there is none."""
+        await _lock(self._connection, subject_id)
         record = await self.get(subject_id)
         if record is None:
             return None
@@ -123,6 +132,7 @@ class Samples:
 
     async def delete(self, subject_id: str, sample_id: str) -> Erased | None:
         """Erase one sample and its templates; None where the subject has no such sample."""
+        await _lock(self._connection, subject_id)
         gone = await self._log.append_removals(subject_id, sample_id)
         erased = delete(samples).where(samples.c.subject_id == subject_id, samples.c.sample_id == sample_id)
         if (await self._connection.execute(erased)).rowcount != 1:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.errors import StoreError
 from service.store.records import SpaceRecord, SpaceState
 from service.store.tables import spaces
+from service.store.upsert import upsert
 
 WRITABLE: tuple[SpaceState, ...] = ("backfilling", "ready", "active")
 _COLUMNS = (
@@ -36,11 +37,6 @@ class Spaces:
         self, space_id: str, bundle: str, dimension: int, state: SpaceState = "registered"
     ) -> None:
         """Make the space known; does nothing where it is. Raises StoreError on another dimension."""
-        known = await self.get(space_id)
-        if known is not None:
-            if known.dimension != dimension:
-                raise StoreError("the space is known with another dimension")
-            return
         values = {
             "space_id": space_id,
             "bundle": bundle,
@@ -48,7 +44,12 @@ class Spaces:
             "state": state,
             "created_at": datetime.now(UTC),
         }
-        await self._connection.execute(insert(spaces).values(values))
+        # Replicas that start together all register; every one but the first changes nothing.
+        made = upsert(self._connection, spaces).values(values)
+        await self._connection.execute(made.on_conflict_do_nothing(index_elements=["space_id"]))
+        known = await self.get(space_id)
+        if known is None or known.dimension != dimension:
+            raise StoreError("the space is known with another dimension")
 
     async def set_state(self, space_id: str, state: SpaceState) -> None:
         """Raises StoreError for an unknown space or a second active one."""

@@ -39,6 +39,9 @@ metadata = MetaData(
     }
 )
 
+# Pages are in order of bytes on every database, whatever locale the server was made with.
+SubjectId = String(128).with_variant(String(128, collation="C"), "postgresql")
+
 # SQLite counts rows in INTEGER only.
 RowId = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -71,7 +74,7 @@ def _one_of(column: str, values: tuple[str, ...]) -> str:
 subjects = Table(
     "subjects",
     metadata,
-    Column("subject_id", String(128), primary_key=True),
+    Column("subject_id", SubjectId, primary_key=True),
     Column("metadata", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
@@ -83,7 +86,7 @@ samples = Table(
     Column("sample_id", String(36), primary_key=True),
     Column(
         "subject_id",
-        String(128),
+        SubjectId,
         ForeignKey("subjects.subject_id", ondelete="CASCADE"),
         nullable=False,
         index=True,

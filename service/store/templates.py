@@ -63,14 +63,18 @@ class Templates:
         return found
 
     async def vectors_of(self, space_id: str, subject_id: str) -> NDArray[np.float32]:
-        """float32 [n, d]: the subject's templates in one space; [0, 0] where there are none."""
+        """float32 [n, d]: the subject's templates in one space; [0, 0] where there are none.
+
+        Raises StoreError where a stored vector has not the space's dimension.
+        """
         query = (
-            select(templates.c.vector)
+            select(templates.c.vector, spaces.c.dimension)
             .join(samples, samples.c.sample_id == templates.c.sample_id)
+            .join(spaces, spaces.c.space_id == templates.c.space_id)
             .where(templates.c.space_id == space_id, samples.c.subject_id == subject_id)
             .order_by(templates.c.template_id)
         )
-        rows = [from_bytes(data) for (data,) in await self._connection.execute(query)]
+        rows = [from_bytes(*row) for row in await self._connection.execute(query)]
         return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
 
     async def count(self, space_id: str) -> int:

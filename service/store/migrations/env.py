@@ -9,6 +9,8 @@ from service.store.tables import metadata
 connection = context.config.attributes.get("connection")
 if connection is None:
     raise SystemExit("migrations run through Database.migrate: start the service, or `halflight keys list`")
-context.configure(connection=connection, target_metadata=metadata, transactional_ddl=True)
+context.configure(
+    connection=connection, target_metadata=metadata, transactional_ddl=True, render_as_batch=True
+)
 with context.begin_transaction():
     context.run_migrations()

@@ -16,6 +16,8 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+SUBJECT_ID = sa.String(length=128).with_variant(sa.String(length=128, collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     op.create_table(
@@ -107,7 +109,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "subjects",
-        sa.Column("subject_id", sa.String(length=128), nullable=False),
+        sa.Column("subject_id", SUBJECT_ID, nullable=False),
         sa.Column("metadata", sa.JSON(), nullable=False),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.Column("updated_at", UtcDateTime(), nullable=False),
@@ -128,7 +130,7 @@ def upgrade() -> None:
     op.create_table(
         "samples",
         sa.Column("sample_id", sa.String(length=36), nullable=False),
-        sa.Column("subject_id", sa.String(length=128), nullable=False),
+        sa.Column("subject_id", SUBJECT_ID, nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("spectrum", sa.String(length=3), nullable=False),
         sa.Column("masked", sa.Boolean(), nullable=False),

@@ -1,0 +1,68 @@
+"""A service's refusal (RFC 9457) as a failure of the command, with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from service.cli.output import Failure
+
+_LATER = "nothing is wrong with the request: send it again in a moment"
+ADVICE: Mapping[str, str] = {
+    "malformed_request": "check the options; `--metadata` must be a JSON object",
+    "unauthorized": (
+        "give a key with --key or HALFLIGHT_KEY; on the service's machine"
+        " `halflight keys create --role operator --data DIR` makes one"
+    ),
+    "forbidden": (
+        "use a key with a higher role (probe < operator < admin):"
+        " `halflight keys create --role ROLE --data DIR` on the service's machine makes one"
+    ),
+    "not_found": "check --url: the address may belong to another service",
+    "subject_not_found": "`halflight subjects list` shows who is enrolled",
+    "sample_not_found": "`halflight subjects show ID` shows the samples of a subject",
+    "duplicate_face": (
+        "enrol the photo under that subject, or, if they are two people, repeat with --allow-duplicate"
+    ),
+    "idempotency_conflict": "the same key was used for another request: run the command again",
+    "image_too_large": "send a smaller picture: the face needs no more than about 200 px between the eyes",
+    "body_too_large": "send fewer or smaller pictures at once",
+    "unsupported_media_type": "convert it to JPEG, PNG, BMP, WebP or TIFF",
+    "undecodable_image": "the file is damaged or incomplete: copy or export it again",
+    "no_face": "use a picture in which the eyes are visible, roughly upright",
+    "multiple_faces": "cut the picture so that the subject's face is the largest by far",
+    "low_quality": "use a sharper, larger, evenly lit picture",
+    "invalid_parameter": "correct the option that is named; `--help` lists the values",
+    "unsupported_fmr": "choose one of the calibrated points that are named, or give --threshold",
+    "rate_limited": _LATER,
+    "overloaded": _LATER,
+    "not_ready": "the service is starting or waits for its database: send it again in a moment",
+    "draining": "the service is shutting down: wait until it is back, then send it again",
+    "internal_error": "the service's log says what happened",
+}
+
+
+class Refused(Failure):
+    """The service answered with a problem; `problem` is its body."""
+
+    def __init__(self, problem: Mapping[str, Any]) -> None:
+        self.problem = dict(problem)
+        self.status, self.code = int(problem["status"]), str(problem["code"])
+        detail = str(problem.get("detail", ""))
+        rejected = problem.get("rejected") or ()
+        lines = [detail] + [f"image {r['index']}: {r['code']}: {r['detail']}" for r in rejected]
+        super().__init__(
+            f"{problem.get('title', 'The service refused')} ({self.code})",
+            detail="\n".join(lines if len(rejected) > 1 else lines[:1]),
+            hint=ADVICE.get(self.code, ""),
+        )
+
+
+def is_problem(body: object) -> bool:
+    """Whether a body has what this project's problems have."""
+    return (
+        isinstance(body, dict)
+        and isinstance(body.get("status"), int)
+        and isinstance(body.get("code"), str)
+        and isinstance(body.get("detail"), str)
+    )

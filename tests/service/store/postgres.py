@@ -1,0 +1,88 @@
+"""A real PostgreSQL server for the tests: Debian's binaries, a free port, a directory of its own."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.conftest import free_port
+
+BINARIES = Path("/usr/lib/postgresql")
+START_S = 60.0
+
+
+def find_binaries() -> Path | None:
+    """The newest installed version's `bin`; None where there is none."""
+    found = [place for place in BINARIES.glob("*/bin") if (place / "initdb").is_file()]
+    return max(found, key=lambda place: float(place.parent.name), default=None)
+
+
+def _unprivileged() -> dict[str, Any]:
+    """PostgreSQL refuses to run as root: another account for its processes, if this is root."""
+    if os.geteuid() != 0:
+        return {}
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    account = pwd.getpwnam("postgres" if "postgres" in known else "nobody")
+    return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+
+@contextmanager
+def running_server(binaries: Path) -> Iterator[str]:
+    """Gives `host:port`. The superuser is `halflight`, without a password, on loopback only."""
+    place = Path(tempfile.mkdtemp(prefix="halflight-postgres-"))
+    options = _unprivileged()
+    if options:
+        shutil.chown(place, options["user"], options["group"])
+    data, port = place / "data", free_port()
+    # A locale that does not sort by bytes, as most servers in the field have.
+    locale = ["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US"]
+    initdb = [binaries / "initdb", "-D", data, "-U", "halflight", "-A", "trust", "-E", "UTF8", *locale]
+    subprocess.run(initdb, check=True, capture_output=True, cwd=place, **options)
+    serve = [binaries / "postgres", "-D", data, "-p", str(port), "-k", place, "-h", "127.0.0.1"]
+    with (place / "log").open("w") as log:
+        process = subprocess.Popen([*serve, "-F"], stdout=log, stderr=log, cwd=place, **options)
+    try:
+        _wait(process, port, place / "log")
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGINT)  # "fast": clients are thrown out
+        process.wait(timeout=30)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    end = time.monotonic() + START_S
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            psycopg.connect(host="127.0.0.1", port=port, user="halflight", dbname="postgres").close()
+        except psycopg.OperationalError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(f"PostgreSQL did not start:\n{log.read_text()[-2000:]}")
+
+
+@contextmanager
+def fresh_database(server: str) -> Iterator[str]:
+    """The URL of an empty database, dropped at the end."""
+    host, port = server.split(":")
+    name = f"t{time.monotonic_ns()}"
+    with psycopg.connect(
+        host=host, port=port, user="halflight", dbname="postgres", autocommit=True
+    ) as connection:
+        connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+        yield f"postgresql+psycopg://halflight@{server}/{name}"
+        connection.execute(
+            psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)").format(psycopg.sql.Identifier(name))
+        )

@@ -1,0 +1,1 @@
+"""HSST and its baselines, data sets, mask and NIR synthesis, and the synthetic subject renderer."""

@@ -1,0 +1,1 @@
+"""Synthetic subjects rendered from the ICT FaceKit model in visible and near-infrared light."""
