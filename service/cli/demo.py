@@ -97,9 +97,7 @@ def summary(outcomes: tuple[Outcome, ...]) -> str:
     """Honest counts, strangers on their own."""
     known = [o for o in outcomes if o.truth is not None]
     strangers = [o for o in outcomes if o.truth is None]
-    right, wrong, missed = (
-        sum(o.verdict == v for o in known) for v in ("correct", "wrong", "missed")
-    )
+    right, wrong, missed = (sum(o.verdict == v for o in known) for v in ("correct", "wrong", "missed"))
     kept_out = sum(o.verdict == "correct" for o in strangers)
     first = sum(o.answer == o.truth for o in known)
     return (

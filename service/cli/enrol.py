@@ -89,7 +89,7 @@ def parse_metadata(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise typer.BadParameter(f"--metadata is no JSON: {error}") from error
     if not isinstance(value, dict):
-        raise typer.BadParameter("--metadata must be a JSON object, such as '{\"name\": \"Ada\"}'")
+        raise typer.BadParameter('--metadata must be a JSON object, such as \'{"name": "Ada"}\'')
     return value
 
 
@@ -103,7 +103,13 @@ def enrolment_rows(images: list[Path], answer: Answer) -> Iterator[tuple[object,
             continue
         sample = next(samples)
         quality = sample["quality"]
-        yield path, Text("enrolled", GOOD), quality["score"], sample["sample_id"], ", ".join(quality["reasons"])
+        yield (
+            path,
+            Text("enrolled", GOOD),
+            quality["score"],
+            sample["sample_id"],
+            ", ".join(quality["reasons"]),
+        )
 
 
 def _enroll_folder(

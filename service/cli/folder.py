@@ -56,9 +56,13 @@ def survey(root: Path) -> Plan:
             if item.is_file():
                 photos.append(Photo(entry.name, item, name))
             elif item.is_dir():
-                rejections.append(Rejection(name, "nested_folder", "photos lie directly in the subject's folder"))
+                rejections.append(
+                    Rejection(name, "nested_folder", "photos lie directly in the subject's folder")
+                )
             else:
-                rejections.append(Rejection(name, "unreadable_file", "not a file, or a link that leads nowhere"))
+                rejections.append(
+                    Rejection(name, "unreadable_file", "not a file, or a link that leads nowhere")
+                )
     return Plan(tuple(photos), tuple(rejections))
 
 

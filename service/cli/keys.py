@@ -125,7 +125,9 @@ def _with_database(settings: Settings, work: Callable[[Database], Awaitable[T]],
     try:
         return asyncio.run(run())
     except StoreError as error:
-        raise Failure(f"the database cannot be used: {error}", hint="check --data or --database-url") from error
+        raise Failure(
+            f"the database cannot be used: {error}", hint="check --data or --database-url"
+        ) from error
 
 
 def _check_place(data_dir: Path, *, make: bool) -> None:

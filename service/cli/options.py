@@ -15,9 +15,7 @@ Key = Annotated[
     typer.Option("--key", envvar="HALFLIGHT_KEY", help="API key; better in the environment than here."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout, one object a line.")]
-Fmr = Annotated[
-    float | None, typer.Option(help="Decide at this calibrated false match rate, such as 1e-3.")
-]
+Fmr = Annotated[float | None, typer.Option(help="Decide at this calibrated false match rate, such as 1e-3.")]
 Threshold = Annotated[float | None, typer.Option(min=-1, max=1, help="Decide at this score instead.")]
 ProbeSpectrum = Annotated[
     Literal["auto", "nir", "vis"], typer.Option(help="Of the probe; auto recognises it from the pixels.")

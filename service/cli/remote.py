@@ -36,9 +36,7 @@ class Remote:
         headers = {}
         if key is not None and (key := key.strip()):
             if not (key.isascii() and key.isprintable()):
-                raise Failure(
-                    "the key holds characters that no key has", hint="copy it again", exit_code=2
-                )
+                raise Failure("the key holds characters that no key has", hint="copy it again", exit_code=2)
             headers["Authorization"] = f"Bearer {key}"
         self._http = httpx.Client(
             base_url=self.url,

@@ -26,7 +26,9 @@ def serve(
     database_url: DatabaseUrl = None,
     provider: Annotated[
         list[str] | None,
-        typer.Option(help="ONNX Runtime provider such as CUDAExecutionProvider; repeat in order of preference."),
+        typer.Option(
+            help="ONNX Runtime provider such as CUDAExecutionProvider; repeat in order of preference."
+        ),
     ] = None,
     allow_fallback: Annotated[
         bool, typer.Option("--allow-fallback", help="Start on the CPU where the provider cannot load.")

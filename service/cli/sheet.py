@@ -50,9 +50,7 @@ def write(path: Path, tiles: Sequence[Tile]) -> None:
 
 def _tile(tile: Tile) -> Pixels:
     pair = np.hstack([_picture(tile.probe), _picture(tile.reference)])
-    framed = cv2.copyMakeBorder(
-        pair, *(FRAME_PX,) * 4, cv2.BORDER_CONSTANT, value=COLOURS[tile.outcome]
-    )
+    framed = cv2.copyMakeBorder(pair, *(FRAME_PX,) * 4, cv2.BORDER_CONSTANT, value=COLOURS[tile.outcome])
     caption = np.full((CAPTION_PX, framed.shape[1], 3), PAPER, np.uint8)
     for line, text in enumerate(tile.caption):
         place = (4, 16 + 19 * line)
