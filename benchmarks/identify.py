@@ -21,17 +21,19 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from service.gallery.faiss import FaissGallery
+from numpy.typing import NDArray
 
 from faces import bundle
 from faces.align import align
 from faces.image import DecodeLimits, decode
 from faces.preprocess import encoder_input, mask_input
 from faces.types import Role
+from service.gallery.faiss import FaissGallery
 from service.inference.engine import Engine, EngineOptions
 from service.settings import Settings
 
@@ -78,15 +80,28 @@ class Bare:
         self.engine.mask.run([mask_input(image, faces[0].box, manifest.mask)])
         self.gallery.search(vector[None, :], 20)
 
-    def throughput(self, data: Sequence[bytes], requests: int, threads: int) -> float:
-        """Photos a second with `threads` callers."""
-        return run_clients(lambda i: self.identify(data[i % len(data)]), requests, threads)[0]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Load:
+    """What some callers got: calls a second, and the seconds of each call, float64 [n]."""
+
+    rate: float
+    seconds: NDArray[np.float64]
 
 
-def run_clients(call: object, requests: int, clients: int) -> tuple[float, list[float]]:
-    """Calls `call(i)` `requests` times from `clients` threads: calls a second, seconds of each."""
-    assert callable(call)
-    taken, lock, counter = [0.0] * requests, threading.Lock(), iter(range(requests))
+@dataclass(frozen=True, slots=True, eq=False)
+class Round:
+    """One round: bare pipeline and service, for one caller and for several."""
+
+    bare_alone: Load
+    served_alone: Load
+    bare_busy: Load
+    served_busy: Load
+
+
+def run_clients(call: Callable[[bytes], None], data: Sequence[bytes], requests: int, clients: int) -> Load:
+    """`requests` calls from `clients` threads, over the photos in turn."""
+    seconds, lock, counter = np.zeros(requests), threading.Lock(), iter(range(requests))
 
     def work() -> None:
         while True:
@@ -95,8 +110,8 @@ def run_clients(call: object, requests: int, clients: int) -> tuple[float, list[
             if i is None:
                 return
             started = time.perf_counter()
-            call(i)
-            taken[i] = time.perf_counter() - started
+            call(data[i % len(data)])
+            seconds[i] = time.perf_counter() - started
 
     threads = [threading.Thread(target=work) for _ in range(clients)]
     started = time.perf_counter()
@@ -104,7 +119,7 @@ def run_clients(call: object, requests: int, clients: int) -> tuple[float, list[
         thread.start()
     for thread in threads:
         thread.join()
-    return requests / (time.perf_counter() - started), taken
+    return Load(requests / (time.perf_counter() - started), seconds)
 
 
 class Served:
@@ -154,35 +169,41 @@ def main() -> None:
     bare = Bare(settings)
     print(f"{platform.machine()}, {os.cpu_count()} cores, {bare.engine.provider},", end=" ")
     print(f"{len(data)} photos, {args.requests} requests a round")
+    rounds = []
     with tempfile.TemporaryDirectory() as folder:
         served = Served(Path(folder) / "data")
         try:
-            rows = []
             for call in (bare.identify, served.identify):
-                run_clients(lambda i, call=call: call(data[i % len(data)]), 20, 2)
+                run_clients(call, data, 20, 2)
             for _ in range(args.rounds):
-                one = bare.throughput(data, args.requests, 1)
-                many = bare.throughput(data, args.requests, args.clients)
-                alone, quiet = run_clients(lambda i: served.identify(data[i % len(data)]), args.requests, 1)
-                rate, busy = run_clients(
-                    lambda i: served.identify(data[i % len(data)]), args.requests, args.clients
+                # Bare and served in turn, so that a machine that slows down slows both.
+                rounds.append(
+                    Round(
+                        run_clients(bare.identify, data, args.requests, 1),
+                        run_clients(served.identify, data, args.requests, 1),
+                        run_clients(bare.identify, data, args.requests, args.clients),
+                        run_clients(served.identify, data, args.requests, args.clients),
+                    )
                 )
-                rows.append((one, many, alone, rate, quiet, busy))
         finally:
             served.stop()
-    report(rows, args.clients)
+    report(rounds, args.clients)
 
 
-def report(rows: list[tuple[float, float, float, float, list[float], list[float]]], n: int) -> None:
+def report(rounds: Sequence[Round], clients: int) -> None:
     """Medians over the rounds, and the ratio of service to bare pipeline."""
-    one, many, alone, rate = (statistics.median(r[i] for r in rows) for i in range(4))  # type: ignore[type-var]
-    print(f"{'':24}{'bare':>12}{'service':>12}{'ratio':>8}")
-    print(f"{'1 caller, photos/s':24}{one:12.1f}{alone:12.1f}{alone / one:8.2f}")
-    print(f"{f'{n} callers, photos/s':24}{many:12.1f}{rate:12.1f}{rate / many:8.2f}")
-    for name, taken in (("1 caller", 4), (f"{n} callers", 5)):
-        ms = np.array([s for row in rows for s in row[taken]]) * 1000  # type: ignore[union-attr]
+    pairs = {
+        "1 caller": [(one.bare_alone, one.served_alone) for one in rounds],
+        f"{clients} callers": [(one.bare_busy, one.served_busy) for one in rounds],
+    }
+    print(f"{'photos a second':16}{'bare':>10}{'service':>10}{'ratio':>8}{'p50 ms':>10}{'p99 ms':>10}")
+    for name, taken in pairs.items():
+        bare = statistics.median(load.rate for load, _ in taken)
+        served = statistics.median(load.rate for _, load in taken)
+        ratio = statistics.median(b.rate / a.rate for a, b in taken)
+        ms = np.concatenate([load.seconds for _, load in taken]) * 1000
         p50, p99 = np.percentile(ms, [50, 99])
-        print(f"latency, {name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+        print(f"{name:16}{bare:10.1f}{served:10.1f}{ratio:8.2f}{p50:10.1f}{p99:10.1f}")
 
 
 if __name__ == "__main__":

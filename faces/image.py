@@ -63,11 +63,17 @@ class DecodeLimits:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the header promises. `orientation` is EXIF's, 1 to 8."""
+    """What the header promises."""
 
     format: str
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the file is to be read: EXIF's `orientation` 1 to 8, the number of `frames`."""
+
     orientation: int
     frames: int
 
@@ -83,22 +89,34 @@ def sniff(data: bytes) -> str:
 
 
 def read_header(data: bytes) -> Header:
-    """Size and orientation without decoding pixels.
+    """The size, and nothing that costs more than the first bytes.
 
     Raises UnsupportedMediaType, UndecodableImage.
     """
     kind = sniff(data)
     try:
         with PIL.Image.open(io.BytesIO(data), formats=[kind]) as picture:
-            # A multi-picture JPEG is several photos; every other kind of frames is an animation.
-            frames = 1 if kind == "JPEG" else getattr(picture, "n_frames", 1)
-            orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
             width, height = picture.size
     except Exception as error:
         raise UndecodableImage(f"the {kind} header is broken") from error
+    return Header(kind, width, height)
+
+
+def read_layout(data: bytes, kind: str) -> Layout:
+    """Walks the whole file and may decode it (a PNG's EXIF can follow its pixels): sizes first.
+
+    Raises UndecodableImage.
+    """
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=[kind]) as picture:
+            # A multi-picture JPEG is several photos; every other kind of frames is an animation.
+            frames = 1 if kind == "JPEG" else getattr(picture, "n_frames", 1)
+            orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception as error:
+        raise UndecodableImage(f"the {kind} is truncated or broken") from error
     if not isinstance(orientation, int) or not 1 <= orientation <= 8:
         orientation = 1
-    return Header(kind, width, height, orientation, frames)
+    return Layout(orientation, frames)
 
 
 def decode(data: bytes, *, limits: DecodeLimits, spectrum: Spectrum | None = None) -> Image:
@@ -117,9 +135,10 @@ def decode(data: bytes, *, limits: DecodeLimits, spectrum: Spectrum | None = Non
         )
     if max(header.width, header.height) > MAX_SIDE_PX:
         raise ImageTooLarge(f"a side may have {MAX_SIDE_PX} pixels at most")
-    if header.frames > 1:
-        raise UndecodableImage(f"the {header.format} holds {header.frames} frames: send one")
-    pixels = upright(to_eight_bits(_pixels(data, header)), header.orientation)
+    layout = read_layout(data, header.format)
+    if layout.frames > 1:
+        raise UndecodableImage(f"the {header.format} holds {layout.frames} frames: send one")
+    pixels = upright(to_eight_bits(_pixels(data, header)), layout.orientation)
     return Image(pixels, spectrum or recognise_spectrum(pixels))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 from types import FrameType
@@ -31,7 +32,10 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.state is not None:
             self.state.draining = True
-        super().handle_exit(sig, frame)
+        # Not uvicorn's own handler: it raises the signal again after the drain, and a supervisor
+        # would read a clean stop as a crash.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def say(text: str) -> None:

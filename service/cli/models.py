@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-from rich.table import Table
 
 from faces.bundle import BundleError
-from service.cli.console import FAILED, emit_json, fail, out, talk, told
+from service.cli.output import Failure, emit, emit_text, say, show, stderr
 from service.models.catalogue import CATALOGUE, ModelFile, find
 from service.models.provision import ProvisionError, model_cache, pull, verify
 from service.models.reference import assemble, recipe
 
 app = typer.Typer(no_args_is_help=True, help="Model files by pin: list, pull, verify, info.")
-AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+COLUMNS = ("name", "what", "licence", ">bytes", "state")
 
 
 def _rows() -> list[dict[str, object]]:
@@ -36,60 +36,66 @@ def _rows() -> list[dict[str, object]]:
     ]
 
 
+def _find(name: str) -> ModelFile:
+    try:
+        return find(name)
+    except KeyError as error:
+        raise Failure(str(error.args[0]), exit_code=2) from error
+
+
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
     """Every file with its licence, size and state in the cache."""
     rows = _rows()
     if as_json:
-        emit_json(rows)
+        for row in rows:
+            emit(row)
         return
-    table = Table("name", "what", "licence", "bytes", "state")
-    for row in rows:
-        table.add_row(*(str(row[key]) for key in ("name", "what", "licence", "bytes", "state")))
-    out.print(table)
+    show(COLUMNS, ([row[name.lstrip(">")] for name in COLUMNS] for row in rows))
 
 
 @app.command("pull")
 def pull_models(names: Annotated[list[str] | None, typer.Argument()] = None) -> None:
     """Fetch the files that are missing and put the reference bundle together."""
-    with told(KeyError, ProvisionError, BundleError, OSError):
-        chosen = [find(name) for name in names] if names else list(CATALOGUE)
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-        with Progress(*columns, console=talk, transient=True) as bars:
+    chosen = [_find(name) for name in names] if names else list(CATALOGUE)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
+    console = stderr()
+    try:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
             tasks = {model.name: bars.add_task(model.name, total=model.size) for model in chosen}
 
             def progress(model: ModelFile, more: int) -> None:
                 bars.advance(tasks[model.name], more)
 
             got = pull(chosen, cache=model_cache(), progress=progress)
-        for one in got:
-            talk.print(f"{one.model.name}: {one.source} ({one.model.licence})", markup=False)
-        if not names:
-            where = assemble()
-            talk.print(f"bundle {recipe().name} {recipe().version} is ready in {where}", markup=False)
+        where = None if names else assemble()
+    except (ProvisionError, BundleError) as error:
+        title, _, detail = str(error).partition("\n")
+        raise Failure(title, detail=detail) from error
+    except OSError as error:
+        raise Failure(f"{model_cache()} cannot be written: {error.strerror}") from error
+    for one in got:
+        say(f"{one.model.name}: {one.source} ({one.model.licence})")
+    if where is not None:
+        say(f"bundle {recipe().name} {recipe().version} is ready in {where}")
 
 
 @app.command("verify")
 def verify_models() -> None:
     """Check size and SHA-256 of every file in the cache."""
     states = verify(CATALOGUE, model_cache())
-    for name, state in states.items():
-        out.print(f"{name}: {state}", markup=False)
+    show(("name", "state"), states.items())
     if any(state != "ok" for state in states.values()):
-        fail("not every file is whole", todo="`halflight models pull` fetches them again.")
+        raise Failure("not every file is whole", hint="`halflight models pull` fetches them again")
 
 
 @app.command()
 def info(name: str, as_json: AsJson = False) -> None:
     """Everything known of one file."""
-    try:
-        model = find(name)
-    except KeyError as error:
-        talk.print(str(error.args[0]), markup=False)
-        raise SystemExit(FAILED) from error
+    model = _find(name)
     row = next(row for row in _rows() if row["name"] == model.name)
     if as_json:
-        emit_json(row)
+        emit(row)
         return
     for key, value in row.items():
-        out.print(f"{key:8} {value}", markup=False)
+        emit_text(f"{key:8} {value}")

@@ -44,10 +44,10 @@ def identify(
         for path in bar.track(images, description="identifying"):
             try:
                 answer = remote.identify(read_file(path), options)
-            except Failure as failure:
-                if not _concerns_probe(failure) or len(images) == 1:
+            except Failure as refusal:
+                if not _concerns_probe(refusal) or len(images) == 1:
                     raise
-                failed.append((path, failure))
+                failed.append((path, refusal))
                 continue
             if as_json:
                 emit({"file": str(path)} | answer)

@@ -39,7 +39,8 @@ def model_cache() -> Path:
 def model_directories() -> list[Path]:
     """Directories that are asked before any download, in order."""
     given = os.environ.get("HALFLIGHT_MODEL_DIR")
-    return [Path(given)] if given else [CHECKOUT.parent / "shared" / "models"]
+    beside = CHECKOUT.parent / "shared" / "models"
+    return [Path(given), beside] if given else [beside]
 
 
 def is_whole(path: Path, model: ModelFile) -> bool:

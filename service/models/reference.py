@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 from faces.bundle import MANIFEST_NAME, BundleError, Manifest, parse_manifest, read, verify
-from service.models.catalogue import CATALOGUE
 from service.models.provision import model_cache
 from service.settings import cache_root
 
@@ -69,9 +68,3 @@ def _swap(building: Path, target: Path) -> None:
         target.rename(old)
     building.rename(target)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def catalogue_matches() -> bool:
-    """Whether the recipe's digests are the catalogue's: one pin, written in two places."""
-    pins = {model.file_name: (model.sha256, model.size) for model in CATALOGUE}
-    return all(pins.get(ref.path) == (ref.sha256, ref.bytes) for ref in recipe().files)

@@ -87,12 +87,17 @@ class Database:
         async with AsyncExitStack() as stack:
             if write and self._one_writer is not None:
                 await stack.enter_async_context(self._one_writer)
+            connection: AsyncConnection | None = None
             try:
                 connection = await stack.enter_async_context(self._engine.connect())
                 await connection.execution_options(**{WRITE: write, MIGRATE: migrate})
                 await connection.begin()
                 yield connection
             except SQLAlchemyError as error:
+                # After a failed COMMIT SQLite stays inside the transaction, and SQLAlchemy, which
+                # holds it for ended, would hand the connection on like that.
+                if connection is not None:
+                    await connection.invalidate()
                 # The driver's text may quote the row; its type says enough.
                 raise StoreError(f"the database failed: {type(error).__name__}") from error
 

@@ -115,7 +115,7 @@ async def test_a_gone_caller_is_skipped_and_frees_its_place() -> None:
         kept = asyncio.create_task(batcher.submit(4))
         await asyncio.sleep(0)
         worker.gate.set()
-        assert await asyncio.gather(first, kept) == [2, 8]
+        assert list(await asyncio.gather(first, kept)) == [2, 8]
     assert worker.batches == [[1], [4]]
 
 
@@ -131,7 +131,7 @@ async def test_exit_drains_and_then_refuses() -> None:
     with pytest.raises(BatcherClosed):
         await batcher.submit(3)
     worker.gate.set()
-    assert await asyncio.gather(first, waiting) == [2, 4]
+    assert list(await asyncio.gather(first, waiting)) == [2, 4]
     await closing
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from service.store.database import Database
-from tests.service.store.support import SPACE, D
 from tests.service.store.postgres import find_binaries, fresh_database, running_server
+from tests.service.store.support import SPACE, D
 
 
 @pytest.fixture(scope="session")

@@ -47,9 +47,30 @@ def running_server(binaries: Path) -> Iterator[str]:
     data, port = place / "data", free_port()
     # A locale that does not sort by bytes, as most servers in the field have.
     locale = ["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US"]
-    initdb = [binaries / "initdb", "-D", data, "-U", "halflight", "-A", "trust", "-E", "UTF8", *locale]
+    initdb = [
+        str(binaries / "initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "halflight",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        *locale,
+    ]
     subprocess.run(initdb, check=True, capture_output=True, cwd=place, **options)
-    serve = [binaries / "postgres", "-D", data, "-p", str(port), "-k", place, "-h", "127.0.0.1"]
+    serve = [
+        str(binaries / "postgres"),
+        "-D",
+        str(data),
+        "-p",
+        str(port),
+        "-k",
+        str(place),
+        "-h",
+        "127.0.0.1",
+    ]
     with (place / "log").open("w") as log:
         process = subprocess.Popen([*serve, "-F"], stdout=log, stderr=log, cwd=place, **options)
     try:
@@ -61,7 +82,7 @@ def running_server(binaries: Path) -> Iterator[str]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+def _wait(process: subprocess.Popen[Any], port: int, log: Path) -> None:
     end = time.monotonic() + START_S
     while time.monotonic() < end and process.poll() is None:
         try:

@@ -91,7 +91,7 @@ async def test_a_role_that_does_not_exist_is_refused(db: Database) -> None:
 async def test_a_time_without_a_zone_is_refused(db: Database) -> None:
     with pytest.raises(StoreError):
         async with db.write() as uow:
-            naive = datetime(2026, 1, 1)  # noqa: DTZ001
+            naive = datetime(2026, 1, 1)
             await uow.connection.execute(insert(audit_log).values(at=naive, actor="a", action="b", detail={}))
             await uow.commit()
 

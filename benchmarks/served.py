@@ -1,0 +1,76 @@
+"""What the accuracy benchmarks share: photos out of a tar, a client of a running service, senders."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+from rich.progress import track
+
+SENDERS = 2
+TEST_DIGITS = "0123"
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def lfw_test_pairs(tar: Path) -> dict[str, tuple[bytes, bytes]]:
+    """First and second photo of every LFW test identity with two or more (split: SHA-1 of the name)."""
+    photos: dict[str, dict[str, bytes]] = defaultdict(dict)
+    with tarfile.open(tar) as archive:
+        for member in archive:
+            parts = member.name.split("/")
+            if len(parts) != 3 or not member.isfile():
+                continue
+            if hashlib.sha1(parts[1].encode(), usedforsecurity=False).hexdigest()[0] in TEST_DIGITS:
+                stream = archive.extractfile(member)
+                assert stream is not None
+                photos[parts[1]][member.name] = stream.read()
+    pairs = {name: sorted(files.items())[:2] for name, files in sorted(photos.items()) if len(files) > 1}
+    return {name: (first[1], second[1]) for name, (first, second) in pairs.items()}
+
+
+class Probe:
+    """A client of a running service; safe to use from several threads."""
+
+    def __init__(self, base: str, key: str | None) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=base, timeout=60, headers=headers)
+
+    def enrol(self, subject: str, image: bytes) -> bool:
+        """Whether it was enrolled."""
+        files = [("images", ("photo", image, media_type(image)))]
+        form = {"subject_id": subject, "allow_duplicate": "true"}
+        return self._http.post("/enroll", data=form, files=files).status_code == httpx.codes.CREATED
+
+    def ask(self, path: str, image: bytes, **query: Any) -> list[dict[str, Any]]:
+        """The `results` of `/identify` or `/detect`; empty where no face was found."""
+        answer = self._http.post(
+            path, content=image, headers={"content-type": media_type(image)}, params=query
+        )
+        if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+            return []
+        answer.raise_for_status()
+        results: list[dict[str, Any]] = answer.json()["results"]
+        return results
+
+    def erase(self, subject: str) -> None:
+        self._http.delete(f"/subjects/{subject}")
+
+
+def media_type(image: bytes) -> str:
+    """By the first bytes; the service looks at them too."""
+    if image[:4] == b"RIFF":
+        return "image/webp"
+    return "image/png" if image[:1] == b"\x89" else "image/jpeg"
+
+
+def send(what: str, call: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """`call` for every item from a few threads, with a progress bar; results in order."""
+    with ThreadPoolExecutor(SENDERS) as pool:
+        return list(track(pool.map(call, items), description=what, total=len(items)))
