@@ -169,25 +169,25 @@ def main() -> None:
     bare = Bare(settings)
     print(f"{platform.machine()}, {os.cpu_count()} cores, {bare.engine.provider},", end=" ")
     print(f"{len(data)} photos, {args.requests} requests a round")
-    rounds = []
     with tempfile.TemporaryDirectory() as folder:
         served = Served(Path(folder) / "data")
         try:
             for call in (bare.identify, served.identify):
                 run_clients(call, data, 20, 2)
-            for _ in range(args.rounds):
-                # Bare and served in turn, so that a machine that slows down slows both.
-                rounds.append(
-                    Round(
-                        run_clients(bare.identify, data, args.requests, 1),
-                        run_clients(served.identify, data, args.requests, 1),
-                        run_clients(bare.identify, data, args.requests, args.clients),
-                        run_clients(served.identify, data, args.requests, args.clients),
-                    )
-                )
+            rounds = [play(bare, served, data, args.requests, args.clients) for _ in range(args.rounds)]
         finally:
             served.stop()
     report(rounds, args.clients)
+
+
+def play(bare: Bare, served: Served, data: Sequence[bytes], requests: int, clients: int) -> Round:
+    """Bare and served in turn, so that a machine that slows down slows both."""
+    return Round(
+        run_clients(bare.identify, data, requests, 1),
+        run_clients(served.identify, data, requests, 1),
+        run_clients(bare.identify, data, requests, clients),
+        run_clients(served.identify, data, requests, clients),
+    )
 
 
 def report(rounds: Sequence[Round], clients: int) -> None:

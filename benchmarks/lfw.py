@@ -98,7 +98,7 @@ def main() -> None:
     enrolled = send("enrolling", lambda name: probe.enrol(name, pairs[name][0]), names)
     seen = send("detecting", lambda name: probe.ask("/detect", pairs[name][1])[:1], names)
     probes = [
-        variants(pairs[name][1], found[0]["face"] if found else None, i)
+        variants(pairs[name][1], found[0] if found else None, i)
         for i, (name, found) in enumerate(zip(names, seen, strict=True))
     ]
     print(f"{len(names)} identities, failure to enrol {100 - percent(enrolled):.1f} %")

@@ -1,7 +1,8 @@
 """Real photos of masked faces over HTTP: is a face found, and is it seen to wear a mask?
 
     halflight serve --data /tmp/masked &
-    python -m benchmarks.masked_photos http://127.0.0.1:8000 ../shared/data/masked_photos --lfw ../shared/data/lfw.tar
+    python -m benchmarks.masked_photos http://127.0.0.1:8000 ../shared/data/masked_photos \\
+        --lfw ../shared/data/lfw.tar
 
 Held-out half: file numbers from 0450. `/identify` is asked, so the whole way is measured; the mask state
 is that of the largest face. With --lfw the unmasked side is measured too, on the test identities' first

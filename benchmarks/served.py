@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from rich.console import Console
 from rich.progress import track
 
 SENDERS = 2
@@ -73,4 +74,5 @@ def media_type(image: bytes) -> str:
 def send(what: str, call: Callable[[T], R], items: Sequence[T]) -> list[R]:
     """`call` for every item from a few threads, with a progress bar; results in order."""
     with ThreadPoolExecutor(SENDERS) as pool:
-        return list(track(pool.map(call, items), description=what, total=len(items)))
+        calls = pool.map(call, items)
+        return list(track(calls, what, len(items), console=Console(stderr=True), transient=True))

@@ -29,7 +29,7 @@ class _Server(uvicorn.Server):
 
     state: State | None = None
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn has it
         if self.state is not None:
             self.state.draining = True
         # Not uvicorn's own handler: it raises the signal again after the drain, and a supervisor
