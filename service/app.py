@@ -93,7 +93,7 @@ async def _open(settings: Settings, metrics: Metrics) -> State:
         registry=SpaceRegistry(db),
         intake=intake,
         enroller=Enroller(db, intake, settings, schemas.enrol_answer),
-        comparer=Comparer(db, intake),
+        comparer=Comparer(db, intake, max_faces=settings.max_faces),
         admission=Admission(settings.max_requests),
         limiter=RateLimiter(rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst),
         metrics=metrics,

@@ -11,7 +11,7 @@ import numpy as np
 
 from faces.calibration import UnsupportedFmr
 from faces.types import Condition, Face, Image, Role, Spectrum
-from service.errors import NoFace, SubjectNotFound, UnsupportedFmrPoint
+from service.errors import InvalidParameter, NoFace, SubjectNotFound, UnsupportedFmrPoint
 from service.gallery.base import Hit
 from service.inference.engine import Description
 from service.intake import Intake, StageTimes
@@ -103,19 +103,27 @@ def decider(space: EmbeddingSpace, options: Options, conditions: Sequence[Condit
 class Comparer:
     """Answers identify and verify; takes the space once for each request, so nothing can mix."""
 
-    def __init__(self, db: Database, intake: Intake) -> None:
-        self._db, self._intake = db, intake
+    def __init__(self, db: Database, intake: Intake, *, max_faces: int) -> None:
+        self._db, self._intake, self._max_faces = db, intake, max_faces
 
     async def describe(
         self, space: EmbeddingSpace, data: bytes, options: Options, role: Role, times: StageTimes
     ) -> tuple[Description, ...]:
-        """The largest face of an image, or every one. Raises NoFace and the intake's refusals."""
+        """The largest face of an image, or every one.
+
+        Raises NoFace, InvalidParameter for a crowd, and the intake's refusals.
+        """
         with times.stage("decode"):
             image = await self._intake.decode(data, options.spectrum)
         with times.stage("detect"):
             faces = await self._intake.detect(space, image)
         if not faces:
             raise NoFace("no face was found in the image")
+        if options.every_face and len(faces) > self._max_faces:
+            raise InvalidParameter(
+                f"the image shows {len(faces)} faces, `faces=all` describes {self._max_faces} at most:"
+                " cut it into parts"
+            )
         chosen = faces if options.every_face else faces[:1]
         with times.stage("embed"):
             return await self._describe_all(space, image, chosen, role)

@@ -66,6 +66,9 @@ def checked_subject_id(text: str) -> str:
     """Raises InvalidParameter."""
     if not SUBJECT_ID.fullmatch(text):
         raise InvalidParameter("a subject_id has 1 to 128 characters of A-Z a-z 0-9 . _ : @ -")
+    if text in (".", ".."):
+        # Clients resolve these in a URL: the subject could be enrolled and never be erased.
+        raise InvalidParameter("a subject_id may not be `.` or `..`")
     return text
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,9 +12,15 @@ from pydantic_settings import SettingsError
 from service.cli.output import Failure
 from service.settings import Settings
 
+PREFIX = "HALFLIGHT_"
+# Read by other parts than Settings.
+ELSEWHERE = ("CACHE", "MODEL_DIR", "KEY", "URL", "TRACEBACK")
+
 
 def settings_from(**given: Any) -> Settings:
     """Options that are None are left to `HALFLIGHT_*` and the defaults. Raises Failure (exit code 2)."""
+    if lines := _misspelt():
+        raise Failure("the environment holds settings that do not exist", detail="\n".join(lines), exit_code=2)
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
@@ -23,5 +31,16 @@ def settings_from(**given: Any) -> Settings:
     raise Failure("the settings are wrong", detail="\n".join(lines), exit_code=2)
 
 
+def _misspelt() -> list[str]:
+    """A limit that is misspelt would silently not hold, so it stops the start."""
+    known = {PREFIX + name.upper() for name in (*Settings.model_fields, *ELSEWHERE)}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    lines = []
+    for name in unknown:
+        near = difflib.get_close_matches(name, known, n=1)
+        lines.append(f"{name}: did you mean {near[0]}?" if near else f"{name}: unset it")
+    return lines
+
+
 def _told(place: tuple[int | str, ...], message: str) -> str:
-    return f"HALFLIGHT_{str(place[0]).upper()}: {message}" if place else message
+    return f"{PREFIX}{str(place[0]).upper()}: {message}" if place else message

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Service, StartService, sample_bytes
+from tests.service.api.photos import bomb
 
 PROBLEM = "application/problem+json"
 JPEG = "image/jpeg"
@@ -40,18 +39,6 @@ def picture(width: int = 64, height: int = 64) -> bytes:
     out = io.BytesIO()
     Image.fromarray(noise).save(out, "PNG")
     return out.getvalue()
-
-
-def bomb(width: int, height: int) -> bytes:
-    """A PNG whose header promises more pixels than its few bytes hold."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        crc = struct.pack(">I", zlib.crc32(kind + data))
-        return struct.pack(">I", len(data)) + kind + data + crc
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    rows = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 def two_faces(small: float = 1.0) -> bytes:

@@ -1,0 +1,134 @@
+"""503: refused at once where there is no room, while loading and while draining; never lost."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.settings import Settings
+from tests.conftest import Service, StartService, sample_bytes
+from tests.service.api.test_errors import enroll, identify, problem
+
+CLIENTS = 24
+
+
+class Slow:
+    """A client that has sent its head and half of its photo: the request is in work and waits."""
+
+    def __init__(self, service: Service) -> None:
+        self._rest = sample_bytes("s01")
+        head = f"POST /identify HTTP/1.1\r\nhost: 127.0.0.1:{service.port}\r\ncontent-type: image/jpeg\r\n"
+        head += f"content-length: {len(self._rest)}\r\nconnection: close\r\n\r\n"
+        self._socket = socket.create_connection(("127.0.0.1", service.port))
+        self._socket.sendall(head.encode() + self._rest[:2000])
+        self._rest = self._rest[2000:]
+
+    def finish(self) -> bytes:
+        """Send the rest; the status line of the answer."""
+        self._socket.sendall(self._rest)
+        with self._socket, self._socket.makefile("rb") as answer:
+            return answer.readline()
+
+
+def in_work(client: httpx.Client, count: int) -> None:
+    """Wait until the service counts this many admitted requests."""
+    for _ in range(500):
+        if f"halflight_requests_in_flight {float(count)}" in client.get("/metrics").text:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"never {count} requests in work")
+
+
+def test_503_overloaded_while_all_places_are_taken(start_service: StartService) -> None:
+    service = start_service(HALFLIGHT_MAX_REQUESTS="1")
+    with service.client() as client:
+        slow = Slow(service)
+        in_work(client, 1)
+        refused = identify(client, sample_bytes("s02"))
+        problem(refused, 503, "overloaded")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert client.get("/health/live").status_code == 200, "health never waits for a place"
+        assert b" 200 " in slow.finish(), "who was admitted is served"
+        assert identify(client, sample_bytes("s02")).status_code == 200
+
+
+def test_503_overloaded_where_the_inference_queue_is_full(start_service: StartService) -> None:
+    service = start_service(HALFLIGHT_MAX_QUEUE="1", HALFLIGHT_MAX_BATCH="1")
+    photo = sample_bytes("s01")
+    with service.client() as client, ThreadPoolExecutor(CLIENTS) as pool:
+        answers = list(pool.map(lambda _: identify(client, photo), range(3 * CLIENTS)))
+        refused = [answer for answer in answers if answer.status_code != 200]
+        assert 0 < len(refused) < len(answers)
+        for answer in refused:
+            problem(answer, 503, "overloaded")
+            assert "retry-after" in answer.headers
+        assert identify(client, photo).status_code == 200
+
+
+def test_an_enrolment_refused_for_overload_stores_nothing(start_service: StartService) -> None:
+    service = start_service(HALFLIGHT_MAX_QUEUE="1", HALFLIGHT_MAX_BATCH="1")
+    names = [f"p{i}" for i in range(2 * CLIENTS)]
+    with service.client() as client, ThreadPoolExecutor(CLIENTS) as pool:
+        answers = list(pool.map(lambda name: enroll(client, name, sample_bytes("s01")), names))
+        stored = {name for name, answer in zip(names, answers, strict=True) if answer.status_code == 201}
+        assert {answer.status_code for answer in answers} == {201, 503}
+        listed = client.get("/subjects", params={"limit": "1000"}).json()["subjects"]
+        assert {subject["subject_id"] for subject in listed} == stored
+
+
+def test_503_not_ready_while_the_models_load(start_service: StartService) -> None:
+    service = start_service(wait=False)
+    refused = None
+    with service.client() as client:
+        for _ in range(2000):
+            try:
+                refused = identify(client, sample_bytes("s01"))
+                break
+            except httpx.ConnectError:
+                time.sleep(0.005)
+        assert refused is not None
+        problem(refused, 503, "not_ready")
+        assert int(refused.headers["retry-after"]) >= 1
+        assert client.get("/health/live").status_code == 200
+        waiting = client.get("/health/ready")
+        assert (waiting.status_code, waiting.json()["status"]) == (503, "not_ready")
+        service.wait_ready()
+        assert identify(client, sample_bytes("s01")).status_code == 200
+
+
+def test_a_request_in_work_is_answered_before_the_service_ends(start_service: StartService) -> None:
+    service = start_service()
+    with service.client() as client:
+        slow = Slow(service)
+        in_work(client, 1)
+    assert service.process is not None
+    service.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert b" 200 " in slow.finish()
+    assert service.stop() == 0
+
+
+async def test_503_draining_for_what_still_arrives(tmp_path: Path, bundle_dir: Path) -> None:
+    app: FastAPI = create_app(Settings(data_dir=tmp_path, bundle_dir=bundle_dir))
+    # In this process: between the signal and the closed socket there is no time to hit from outside.
+    async with app.router.lifespan_context(app):
+        state = app.state.halflight
+        await state.loading
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            headers = {"content-type": "image/jpeg"}
+            served = await client.post("/identify", content=sample_bytes("s01"), headers=headers)
+            assert served.status_code == 200
+            state.draining = True
+            refused = await client.post("/identify", content=sample_bytes("s01"), headers=headers)
+            problem(refused, 503, "draining")
+            assert "retry-after" in refused.headers
+            assert (await client.get("/health/ready")).status_code == 503
+            assert (await client.get("/health/live")).status_code == 200
