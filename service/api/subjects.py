@@ -18,13 +18,16 @@ from service.api.uploads import Upload, checked_metadata, parse_metadata, read_f
 from service.deps import Operator, SpaceDep, StateDep, admitted
 from service.enrolment import Enrolment
 from service.errors import (
+    Draining,
     DuplicateFace,
     Forbidden,
     IdempotencyConflict,
     InvalidParameter,
+    MalformedRequest,
     MultipleFaces,
     NoFace,
     NotReady,
+    RateLimited,
     SampleNotFound,
     SubjectNotFound,
     Unauthorized,
@@ -32,7 +35,10 @@ from service.errors import (
 
 SUBJECT_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 MAX_IDEMPOTENCY_KEY = 200
-SIMPLE = (Unauthorized, Forbidden, InvalidParameter, NotReady)
+SIMPLE = (
+    *(MalformedRequest, Unauthorized, Forbidden, InvalidParameter),
+    *(RateLimited, NotReady, Draining),
+)
 ENROL_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,

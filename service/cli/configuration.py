@@ -20,7 +20,9 @@ ELSEWHERE = ("CACHE", "MODEL_DIR", "KEY", "URL", "TRACEBACK")
 def settings_from(**given: Any) -> Settings:
     """Options that are None are left to `HALFLIGHT_*` and the defaults. Raises Failure (exit code 2)."""
     if lines := _misspelt():
-        raise Failure("the environment holds settings that do not exist", detail="\n".join(lines), exit_code=2)
+        raise Failure(
+            "the environment holds settings that do not exist", detail="\n".join(lines), exit_code=2
+        )
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:

@@ -1,0 +1,62 @@
+"""The service against its own OpenAPI document, with requests that Schemathesis makes up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+EXAMPLES = 20
+# Made-up bytes are never a face, so `positive_data_acceptance` cannot hold; forms may carry fields
+# that the service does not know, so `negative_data_rejection` cannot either.
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "response_headers_conformance",
+    "unsupported_method",
+)
+
+
+def test_every_answer_is_one_that_the_document_promises(service_url: str, tmp_path: Path) -> None:
+    # As a process: its pytest plugin cannot load a schema late under this pytest.
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{service_url}/openapi.json"]
+    command += ["--checks", ",".join(CHECKS), "--max-examples", str(EXAMPLES), "--seed", "1"]
+    command += ["--phases", "examples,coverage,fuzzing", "--generation-database", "none", "--no-color"]
+    done = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
+    # The summary; the whole output would hold the requests.
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "13 selected" in done.stdout, done.stdout[-2000:]
+
+
+def test_the_document_names_every_path_of_the_contract_so_far(client: httpx.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    asked = {(path, method) for path, methods in paths.items() for method in methods}
+    assert asked >= {
+        ("/enroll", "post"),
+        ("/identify", "post"),
+        ("/verify", "post"),
+        ("/embed", "post"),
+        ("/detect", "post"),
+        ("/subjects", "get"),
+        ("/subjects/{subject_id}", "get"),
+        ("/subjects/{subject_id}", "patch"),
+        ("/subjects/{subject_id}", "delete"),
+        ("/subjects/{subject_id}/samples/{sample_id}", "delete"),
+        ("/health/live", "get"),
+        ("/health/ready", "get"),
+        ("/metrics", "get"),
+    }
+
+
+def test_the_documentation_needs_no_other_server(client: httpx.Client) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert "https://" not in page.text
+    for asset in ("swagger-ui-bundle.js", "swagger-ui.css"):
+        assert asset in page.text
+        assert client.get(f"/docs/assets/{asset}").status_code == 200
