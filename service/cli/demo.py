@@ -22,6 +22,10 @@ from service.cli.sheet import Tile, write
 
 SAMPLES = Path(__file__).resolve().parent.parent / "samples"
 COLUMNS = ("probe", "truth", "answer", ">score", ">threshold", "decision", "outcome", ">ms")
+ABOUT_WRONG = (
+    "Rendered faces resemble each other more than people do, so some pass a threshold that was calibrated"
+    " on photos; docs/results.md has the figures on real photos."
+)
 STYLE = {"correct": GOOD, "wrong": BAD, "missed": UNSURE}
 
 
@@ -87,6 +91,8 @@ def demo(
         sheet = out / "contact-sheet.png"
         write(sheet, [_tile(outcome, subjects) for outcome in outcomes])
         emit_text(summary(outcomes))
+        if any(outcome.verdict == "wrong" for outcome in outcomes):
+            emit_text(ABOUT_WRONG)
         emit_text(f"contact sheet: {sheet}")
         if keep:
             emit_text(f"the service runs at {address} (documentation: {address}/docs); Ctrl-C ends it")
