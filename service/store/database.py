@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -20,6 +23,7 @@ from service.store.unit import UnitOfWork
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 BUSY_MS = 15_000
+WAL_BUSY_MS = (10, 100)
 # Any number, as long as nothing else takes the same advisory lock in this database.
 MIGRATION_LOCK = 0x48A1F
 WRITE, MIGRATE = "halflight_write", "halflight_migrate"
@@ -109,16 +113,32 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
     # The driver must not begin transactions by itself: `_begin_sqlite` does.
     connection.isolation_level = None
     cursor = connection.cursor()
+    _switch_to_wal(cursor)
     for pragma in (
-        # First: processes that open a new file together wait for each other's switch to WAL.
         f"busy_timeout = {BUSY_MS}",
-        "journal_mode = WAL",
         # An acknowledged enrolment survives a power cut, not only a killed process.
         "synchronous = FULL",
         "foreign_keys = ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _switch_to_wal(cursor: Any) -> None:
+    """Two that open a new file at once each hold a shared lock and wait for the other's to go.
+
+    SQLite sees no deadlock in that and both would wait in full; who gives up soon lets the other on.
+    """
+    end = time.monotonic() + BUSY_MS / 1000
+    while True:
+        cursor.execute(f"PRAGMA busy_timeout = {random.randint(*WAL_BUSY_MS)}")  # noqa: S311 - breaks a tie
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > end:
+                raise
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:

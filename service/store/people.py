@@ -25,14 +25,19 @@ _SUBJECT = (
 )
 
 
+# The first key of PostgreSQL's two-key advisory locks: ours, for subjects.
+SUBJECT_LOCKS = 0x5B1
+
+
 async def _lock(connection: AsyncConnection, subject_id: str) -> None:
-    """Keep enrolments of this subject out until the end (`ensure` locks the same row).
+    """Whoever changes a subject waits here for whoever else does, until the end of the transaction.
 
     Otherwise a template could be committed after an erasure looked for templates, and go with the
-    cascade without a row in the log. SQLite has one writer anyway and ignores FOR UPDATE.
+    cascade without a row in the log. Not a lock on the row: it may not exist yet, and PostgreSQL
+    finds deadlocks among those who delete, upsert and lock one row. SQLite has one writer anyway.
     """
-    row = select(subjects.c.subject_id).where(subjects.c.subject_id == subject_id)
-    await connection.execute(row.with_for_update())
+    if connection.dialect.name == "postgresql":
+        await connection.execute(select(func.pg_advisory_xact_lock(SUBJECT_LOCKS, func.hashtext(subject_id))))
 
 
 class Subjects:
@@ -48,6 +53,7 @@ class Subjects:
 
     async def ensure(self, subject_id: str, metadata: dict[str, Any] | None) -> None:
         """Create the subject, or touch it; metadata is replaced where given."""
+        await _lock(self._connection, subject_id)
         now = datetime.now(UTC)
         values = {
             "subject_id": subject_id,
@@ -72,6 +78,7 @@ class Subjects:
 
     async def set_metadata(self, subject_id: str, metadata: dict[str, Any]) -> bool:
         """False where there is no such subject."""
+        await _lock(self._connection, subject_id)
         changed = (
             update(subjects)
             .where(subjects.c.subject_id == subject_id)
