@@ -138,7 +138,9 @@ def decode(data: bytes, *, limits: DecodeLimits, spectrum: Spectrum | None = Non
     layout = read_layout(data, header.format)
     if layout.frames > 1:
         raise UndecodableImage(f"the {header.format} holds {layout.frames} frames: send one")
-    pixels = upright(to_eight_bits(_pixels(data, header)), layout.orientation)
+    # OpenCV turns a TIFF by its tag whatever it is told, and no other format.
+    orientation = 1 if header.format == "TIFF" else layout.orientation
+    pixels = upright(to_eight_bits(_pixels(data, header)), orientation)
     return Image(pixels, spectrum or recognise_spectrum(pixels))
 
 
