@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import SAMPLES, sample_bytes
+from tests.conftest import SAMPLES, Service, sample_bytes
 from tests.service.api.test_errors import enroll, identify, problem, two_faces
 
 FACE = {"box", "landmarks", "detection_score"}
@@ -20,10 +22,24 @@ STAGES = {"decode", "detect", "embed", "search", "total"}
 NIR = "nir_masked_1.jpg"
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory, bundle_dir: Path) -> Iterator[Service]:
+    """A service of this module's own: others enrol the same photos under other names."""
+    running = Service(tmp_path_factory.mktemp("contract") / "data").start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def client(own: Service) -> Iterator[httpx.Client]:
+    with own.client() as client:
+        yield client
+
+
 @pytest.fixture(scope="module", autouse=True)
-def enrolled(service_url: str) -> None:
+def enrolled(own: Service) -> None:
     """Four subjects, two visible-light photos each."""
-    with httpx.Client(base_url=service_url, timeout=60) as client:
+    with own.client() as client:
         for name in ("s01", "s02", "s03", "s04"):
             photos = (sample_bytes(name), sample_bytes(name, "vis_2.jpg"))
             answer = enroll(client, f"c-{name}", *photos, metadata=f'{{"badge": "{name}"}}')

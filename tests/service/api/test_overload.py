@@ -108,6 +108,8 @@ def test_a_request_in_work_is_answered_before_the_service_ends(start_service: St
     with service.client() as client:
         slow = Slow(service)
         in_work(client, 1)
+    # Admitted, and past the check of its key: it waits for the rest of its body now.
+    time.sleep(0.5)
     assert service.process is not None
     service.process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
