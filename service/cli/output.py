@@ -12,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-PIPE_WIDTH = 200
+# Wide enough that no path or id is folded: what reads a pipe takes a row for a line.
+PIPE_WIDTH = 10_000
 GOOD, BAD, UNSURE = "green", "red", "yellow"
 
 

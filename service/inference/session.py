@@ -30,6 +30,8 @@ class OnnxSession:
         allow_fallback: bool = False,
         intra_op_threads: int = 0,
     ) -> None:
+        if not providers:
+            raise ProviderError("no execution provider is named; set HALFLIGHT_PROVIDERS to one at least")
         options = ort.SessionOptions()
         options.intra_op_num_threads = intra_op_threads
         # Several sessions share the cores: a thread that spins while it waits takes them away.

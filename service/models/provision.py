@@ -125,7 +125,8 @@ def _download(model: ModelFile, target: Path, progress: Progress | None, client:
     if have >= model.size:
         partial.unlink()
         have = 0
-    headers = {"Range": f"bytes={have}-"} if have else {}
+    # Of a compressed answer a range would count compressed bytes, while the part holds plain ones.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     own = client or httpx.Client(timeout=TIMEOUT_S, follow_redirects=True)
     try:
         with own.stream("GET", model.url, headers=headers) as response:

@@ -1,0 +1,131 @@
+"""`halflight demo` from start to end: a real service, every sample, the table and the contact sheet."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from service.cli.demo import Outcome, Subject, load_samples, summary
+from service.cli.sheet import COLUMNS, TILE_PX
+from tests.service.cli.command import Said, succeeds
+
+SHEET = Path("made") / "contact-sheet.png"
+COUNTS = re.compile(
+    r"^(\d+) probes of enrolled subjects: (\d+) identified, (\d+) unknown, (\d+) wrong"
+    r" \(best candidate right for (\d+)\); (\d+) probes of strangers: (\d+) unknown$",
+    re.MULTILINE,
+)
+
+
+@pytest.fixture(scope="module")
+def subjects() -> tuple[Subject, ...]:
+    return load_samples()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def demo(place: Path, bundle_dir: Path) -> Said:
+    return succeeds("demo", "--out", SHEET.parent, cwd=place)
+
+
+def probes(subjects: tuple[Subject, ...], *, enrolled: bool) -> list[str]:
+    return [f"{p.parent.name}/{p.name}" for s in subjects if s.enrol == enrolled for p in s.nir_masked]
+
+
+def rows(demo: Said) -> list[list[str]]:
+    return [row for row in demo.cells() if "/nir_masked_" in row[0]]
+
+
+def test_there_are_subjects_to_find_and_strangers_to_keep_out(subjects: tuple[Subject, ...]) -> None:
+    assert {subject.enrol for subject in subjects} == {True, False}
+    for subject in subjects:
+        assert all(path.is_file() for path in (*subject.vis, *subject.nir_masked))
+        assert subject.vis
+        assert subject.nir_masked
+
+
+def test_the_table_has_a_row_for_every_probe(demo: Said, subjects: tuple[Subject, ...]) -> None:
+    shown = {row[0]: row for row in rows(demo)}
+    known, strangers = probes(subjects, enrolled=True), probes(subjects, enrolled=False)
+    assert set(shown) == {*known, *strangers}
+    assert [shown[probe][1] for probe in known] == [probe.split("/")[0] for probe in known]
+    assert {shown[probe][1] for probe in strangers} == {"stranger"}
+    for _, truth, answer, score, threshold, decision, outcome, _ in shown.values():
+        assert (decision == "match") == (float(score) >= float(threshold))
+        named = answer if decision == "match" else "stranger"
+        right = {truth: "correct", "stranger": "missed"}.get(named, "wrong")
+        assert outcome == right
+
+
+def test_the_summary_counts_what_the_table_shows(demo: Said, subjects: tuple[Subject, ...]) -> None:
+    (counts,) = COUNTS.findall(demo.out)
+    known, right, missed, wrong, first, strangers, kept_out = map(int, counts)
+    assert known == right + missed + wrong == len(probes(subjects, enrolled=True))
+    assert strangers == len(probes(subjects, enrolled=False))
+    outcomes = [(row[1] == "stranger", row[6]) for row in rows(demo)]
+    assert right == outcomes.count((False, "correct"))
+    assert missed == outcomes.count((False, "missed"))
+    assert wrong == outcomes.count((False, "wrong"))
+    assert kept_out == outcomes.count((True, "correct"))
+    assert first == sum(row[1] == row[2] for row in rows(demo))
+    assert first > known / 2, "the way through the service is broken: chance would give a few"
+
+
+def test_the_contact_sheet_has_a_tile_for_every_probe(
+    demo: Said, place: Path, subjects: tuple[Subject, ...]
+) -> None:
+    assert f"contact sheet: {SHEET}" in demo.out
+    sheet = cv2.imdecode(np.frombuffer((place / SHEET).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+    assert sheet is not None
+    height, width = sheet.shape[:2]
+    tiles = len(rows(demo))
+    lines = -(-tiles // COLUMNS)
+    assert (height % lines, width % COLUMNS) == (0, 0)
+    tall, wide = height // lines, width // COLUMNS
+    assert TILE_PX < tall < 2 * TILE_PX
+    assert 2 * TILE_PX < wide < 3 * TILE_PX
+    for number in range(tiles):
+        top, left = number // COLUMNS * tall, number % COLUMNS * wide
+        tile = sheet[top : top + tall, left : left + wide]
+        assert tile[:TILE_PX, : TILE_PX + 10].std() > 20, f"tile {number} shows no probe"
+        assert tile[:TILE_PX, -TILE_PX:].std() > 20, f"tile {number} shows no reference"
+
+
+def test_nothing_but_the_sheet_is_left_behind(demo: Said, place: Path) -> None:
+    assert [path for path in place.rglob("*") if path.is_file()] == [place / SHEET]
+
+
+def outcome(truth: str | None, answer: str | None, decision: str) -> Outcome:
+    return Outcome(Path("p"), truth, decision, answer, 0.5, 0.4, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("truth", "answer", "decision", "verdict"),
+    [
+        ("a", "a", "match", "correct"),
+        ("a", "b", "match", "wrong"),
+        ("a", "a", "unknown", "missed"),
+        ("a", None, "unknown", "missed"),
+        (None, "b", "match", "wrong"),
+        (None, "b", "unknown", "correct"),
+        (None, None, "unknown", "correct"),
+    ],
+)
+def test_each_outcome_is_called_what_it_is(
+    truth: str | None, answer: str | None, decision: str, verdict: str
+) -> None:
+    assert outcome(truth, answer, decision).verdict == verdict
+
+
+def test_strangers_are_counted_on_their_own() -> None:
+    given = (outcome("a", "a", "match"), outcome("b", "a", "match"), outcome(None, "a", "match"))
+    (counts,) = COUNTS.findall(summary(given))
+    assert counts == ("2", "1", "0", "1", "1", "1", "0")

@@ -1,0 +1,148 @@
+"""`halflight enroll`: photos, folders, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Service, sample_bytes
+from tests.service.cli.command import fails, halflight, mirrored, photo, succeeds
+
+BROKEN = b"\xff\xd8\xff\xe0 cut short"
+
+
+@pytest.fixture
+def env(service: Service) -> dict[str, str]:
+    return {"HALFLIGHT_URL": service.url}
+
+
+def samples_of(subject: str, env: dict[str, str]) -> int:
+    (found,) = succeeds("subjects", "show", subject, "--json", env=env).lines()
+    return len(found["samples"])
+
+
+def test_a_photo_is_enrolled_and_shown_with_its_sample(tmp_path: Path, env: dict[str, str]) -> None:
+    ada = photo(tmp_path, "ada.png", mirrored("s10"))
+    said = succeeds("enroll", "cli-ada", ada, "--allow-duplicate", env=env)
+    (found,) = succeeds("subjects", "show", "cli-ada", "--json", env=env).lines()
+    (row,) = said.cells()
+    assert row[:2] == [str(ada), "enrolled"]
+    assert row[3] == found["samples"][0]["sample_id"]
+
+
+def test_several_photos_and_metadata_go_into_one_subject(tmp_path: Path, env: dict[str, str]) -> None:
+    photos = [photo(tmp_path, f"{i}.jpg", sample_bytes("s10", f"vis_{i}.jpg")) for i in (1, 2)]
+    metadata = {"name": "Bea", "überall": [1, None]}
+    given = ["--metadata", json.dumps(metadata), "--allow-duplicate", "--json"]
+    (answer,) = succeeds("enroll", "cli-bea", *photos, *given, env=env).lines()
+    assert len(answer["samples"]) == 2
+    (shown,) = succeeds("subjects", "show", "cli-bea", "--json", env=env).lines()
+    assert shown["metadata"] == metadata
+    assert samples_of("cli-bea", env) == 2
+
+
+def test_the_url_option_goes_before_the_environment(
+    service: Service, tmp_path: Path, env: dict[str, str]
+) -> None:
+    ada = photo(tmp_path, "a.jpg", sample_bytes("s10"))
+    wrong = {"HALFLIGHT_URL": "http://127.0.0.1:1"}
+    succeeds("enroll", "cli-url", ada, "--allow-duplicate", "--url", service.url, env=wrong)
+    assert samples_of("cli-url", env) == 1
+
+
+def test_a_broken_photo_is_refused_with_advice(tmp_path: Path, env: dict[str, str]) -> None:
+    broken = photo(tmp_path, "broken.jpg", BROKEN)
+    advice = "→ the file is damaged or incomplete: copy or export it again"
+    said = fails(1, "enroll", "cli-broken", broken, told=["(undecodable_image)", advice], env=env)
+    assert said.out == ""
+    fails(1, "subjects", "show", "cli-broken", told=["(subject_not_found)"], env=env)
+
+
+def test_a_broken_photo_among_good_ones_is_named_and_the_good_ones_stay(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    photos = [
+        photo(tmp_path, "broken.jpg", BROKEN),
+        photo(tmp_path, "good.jpg", sample_bytes("s11")),
+        photo(tmp_path, "text.jpg", b"not a picture at all"),
+    ]
+    said = halflight("enroll", "cli-mixed", *photos, "--allow-duplicate", env=env)
+    assert said.code == 1
+    rows = said.cells()
+    assert [row[:2] for row in rows] == [
+        [str(photos[0]), "refused"],
+        [str(photos[1]), "enrolled"],
+        [str(photos[2]), "refused"],
+    ]
+    assert rows[0][2].startswith("undecodable_image: ")
+    assert rows[2][2].startswith("unsupported_media_type: ")
+    assert samples_of("cli-mixed", env) == 1
+
+
+def test_a_face_that_matches_another_subject_is_refused_with_advice(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    twin = photo(tmp_path, "twin.jpg", sample_bytes("s12"))
+    succeeds("enroll", "cli-one", twin, "--allow-duplicate", env=env)
+    fails(1, "enroll", "cli-two", twin, told=["(duplicate_face)", "--allow-duplicate"], env=env)
+
+
+def test_a_photo_that_is_not_there_is_named(tmp_path: Path, env: dict[str, str]) -> None:
+    gone = tmp_path / "gone.jpg"
+    fails(1, "enroll", "cli-gone", gone, told=[f"{gone}: No such file or directory"], env=env)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "give SUBJECT and IMAGES, or --folder"),
+        (["cli-x"], "give SUBJECT and IMAGES, or --folder"),
+        (["cli-x", "a.jpg", "--metadata", "{broken"], "--metadata is no JSON"),
+        (["cli-x", "a.jpg", "--metadata", "[1]"], "--metadata must be a JSON object"),
+        (["cli-x", "--folder", "."], "--folder takes neither"),
+        (["--folder", "does-not-exist"], "does not exist"),
+        (["cli-x", "a.jpg", "--spectrum", "uv"], "'uv' is not one of"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_says_what_is_wrong(
+    arguments: list[str], told: str, tmp_path: Path
+) -> None:
+    said = halflight("enroll", *arguments, cwd=tmp_path)
+    assert said.code == 2
+    assert told in " ".join(said.err.replace("│", " ").split())
+
+
+def test_a_folder_is_enrolled_reported_and_safe_to_send_again(tmp_path: Path, env: dict[str, str]) -> None:
+    root = tmp_path / "people"
+    for subject in ("s13", "s14"):
+        for i in (1, 2):
+            photo(root / f"cli-{subject}", f"{i}.jpg", sample_bytes(subject, f"vis_{i}.jpg"))
+    photo(root / "cli-s13", "broken.jpg", BROKEN)
+    photo(root / "cli-s13", ".hidden", b"left out")
+    photo(root, "stray.jpg", sample_bytes("s13"))
+    photo(root / "cli-s14" / "nested", "deep.jpg", sample_bytes("s13"))
+    command: list[str | Path] = ["enroll", "--folder", root, "--allow-duplicate"]
+    for _ in range(2):
+        said = fails(1, *command, told=["4 photos enrolled, 3 files refused, 2 folders of subjects"], env=env)
+        assert sorted(row[:2] for row in said.cells()) == [
+            ["cli-s13/broken.jpg", "undecodable_image"],
+            ["cli-s14/nested", "nested_folder"],
+            ["stray.jpg", "no_subject"],
+        ]
+        assert [samples_of(f"cli-{subject}", env) for subject in ("s13", "s14")] == [2, 2]
+    photo(root / "cli-s14", "more.jpg", sample_bytes("s14", "nir_masked_1.jpg"))
+    for unwanted in ("cli-s13/broken.jpg", "stray.jpg", "cli-s14/nested/deep.jpg"):
+        (root / unwanted).unlink()
+    (root / "cli-s14" / "nested").rmdir()
+    lines = succeeds(*command, "--json", "--jobs", "2", env=env).lines()
+    assert [line["file"] for line in lines] == [
+        *("cli-s13/1.jpg", "cli-s13/2.jpg"),
+        *("cli-s14/1.jpg", "cli-s14/2.jpg", "cli-s14/more.jpg"),
+    ]
+    assert [samples_of(f"cli-{subject}", env) for subject in ("s13", "s14")] == [2, 3]
+
+
+def test_an_empty_folder_is_a_failure_with_advice(tmp_path: Path, env: dict[str, str]) -> None:
+    fails(1, "enroll", "--folder", tmp_path, told=["holds no photos", "→ it should hold one folder"], env=env)

@@ -1,0 +1,212 @@
+"""The FAISS gallery beside a brute-force float64 one: the same operations, the same answers."""
+
+from __future__ import annotations
+
+import math
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from numpy.typing import NDArray
+
+from service.gallery.base import Hit
+from service.gallery.faiss import FIRST_CAPACITY, FaissGallery
+from tests.service.gallery.vectors import Floats, few_values, nudged, spread
+
+SCORE_TOLERANCE = 1e-12
+
+
+class Oracle:
+    """Says what the gallery should say: exactly rounded sums over a plain dictionary."""
+
+    def __init__(self) -> None:
+        self.vectors: dict[int, Floats] = {}
+
+    def search(self, query: Floats, k: int) -> list[tuple[int, float]]:
+        exact = query.astype(np.float64)
+        scored = [(i, math.fsum(v.astype(np.float64) * exact)) for i, v in self.vectors.items()]
+        return sorted(scored, key=lambda hit: (-hit[1], hit[0]))[:k]
+
+
+def as_ids(values: list[int]) -> NDArray[np.int64]:
+    return np.array(values, np.int64)
+
+
+def agree(found: list[Hit], expected: list[tuple[int, float]]) -> None:
+    assert [hit.template_id for hit in found] == [i for i, _ in expected]
+    for hit, (_, score) in zip(found, expected, strict=True):
+        assert abs(hit.score - max(-1.0, min(1.0, score))) <= SCORE_TOLERANCE
+
+
+DIMENSION = 16
+IDS = st.integers(-3, 30)
+# Few seeds, so that duplicates and ties are the rule; `nudged` differs by less than float32 scores tell.
+VECTORS = st.one_of(
+    st.integers(0, 5).map(lambda seed: spread(seed, DIMENSION)),
+    st.integers(0, 9).map(lambda seed: few_values(seed, DIMENSION)),
+    st.tuples(st.integers(0, 2), st.integers(0, 30)).map(lambda pair: nudged(*pair, DIMENSION)),
+)
+
+
+class Congruence(RuleBasedStateMachine):
+    """Any sequence of operations leaves both galleries with the same answers."""
+
+    @initialize()
+    def empty(self) -> None:
+        self.gallery, self.oracle = FaissGallery(DIMENSION), Oracle()
+
+    @rule(rows=st.dictionaries(IDS, VECTORS, max_size=8))
+    def add_or_replace(self, rows: dict[int, Floats]) -> None:
+        vectors = np.array(list(rows.values()), np.float32).reshape(len(rows), DIMENSION)
+        self.gallery.add(as_ids(list(rows)), vectors)
+        self.oracle.vectors.update(rows)
+
+    @rule(first=st.sampled_from([1000, 1500]), count=st.sampled_from([40, FIRST_CAPACITY + 200]))
+    def add_many(self, first: int, count: int) -> None:
+        rows = {first + i: nudged(first, i, DIMENSION) for i in range(count)}
+        self.gallery.add(as_ids(list(rows)), np.stack(list(rows.values())))
+        self.oracle.vectors.update(rows)
+
+    @rule(ids=st.lists(IDS, max_size=8))
+    def remove(self, ids: list[int]) -> None:
+        self.gallery.remove(as_ids(ids))
+        for i in ids:
+            self.oracle.vectors.pop(i, None)
+
+    @rule()
+    def remove_many(self) -> None:
+        many = [i for i in self.oracle.vectors if i >= 1000]
+        self.gallery.remove(as_ids(many))
+        for i in many:
+            del self.oracle.vectors[i]
+
+    @rule()
+    def clear(self) -> None:
+        self.gallery.clear()
+        self.oracle.vectors.clear()
+
+    @rule(queries=st.lists(VECTORS, min_size=1, max_size=4), k=st.sampled_from([1, 2, 3, 5, 40, 5000]))
+    def search(self, queries: list[Floats], k: int) -> None:
+        answers = self.gallery.search(np.stack(queries), k)
+        for query, found in zip(queries, answers, strict=True):
+            agree(found, self.oracle.search(query, k))
+
+    @invariant()
+    def sizes_agree(self) -> None:
+        if hasattr(self, "oracle"):
+            assert self.gallery.size == len(self.oracle.vectors)
+
+
+TestCongruence = Congruence.TestCase
+TestCongruence.settings = settings(
+    max_examples=60,
+    stateful_step_count=25,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+
+def test_scores_closer_than_float32_tells_are_put_in_order_at_full_size() -> None:
+    gallery, oracle = FaissGallery(256), Oracle()
+    oracle.vectors = {i: nudged(i % 7, i, 256) for i in range(3000)}
+    gallery.add(as_ids(list(oracle.vectors)), np.stack(list(oracle.vectors.values())))
+    queries = np.stack([spread(seed, 256) for seed in range(40)])
+    for query, found in zip(queries, gallery.search(queries, 50), strict=True):
+        agree(found, oracle.search(query, 50))
+
+
+@pytest.mark.parametrize("left", [0, 1, 3, 200])
+def test_a_gallery_that_grew_and_shrank_still_knows_who_is_who(left: int) -> None:
+    gallery, oracle = FaissGallery(DIMENSION), Oracle()
+    rows = {7 * i: spread(i, DIMENSION) for i in range(4 * FIRST_CAPACITY)}
+    queries = np.stack(list(rows.values())[::256])
+    gallery.add(as_ids(list(rows)), np.stack(list(rows.values())))
+    order = list(np.random.default_rng(0).permutation(list(rows)))
+    oracle.vectors = {int(i): rows[i] for i in order[:left]}
+    gallery.remove(as_ids(order[left:]))
+    assert gallery.size == left
+    for _ in range(2):
+        for query, found in zip(queries, gallery.search(queries, 5), strict=True):
+            agree(found, oracle.search(query, 5))
+        # Once more with all of them back.
+        oracle.vectors = rows
+        gallery.add(as_ids(list(rows)), np.stack(list(rows.values())))
+
+
+def test_an_answer_depends_neither_on_the_batch_nor_on_the_order_of_rows() -> None:
+    rows = {i: nudged(0, i, 64) for i in range(200)}
+    queries = np.stack([spread(seed, 64) for seed in range(33)])
+    answers = []
+    for order in (list(rows), list(reversed(rows))):
+        gallery = FaissGallery(64)
+        gallery.add(as_ids(order), np.stack([rows[i] for i in order]))
+        answers.append(gallery.search(queries, 10))
+        answers.append([gallery.search(query[None], 10)[0] for query in queries])
+    assert answers[0] == answers[1] == answers[2] == answers[3]
+
+
+def test_equal_scores_stand_in_order_of_ids_even_where_k_cuts_through_them() -> None:
+    gallery = FaissGallery(8)
+    same = few_values(0, 8)
+    gallery.add(as_ids([9, 4, -2, 7, 1]), np.stack([same] * 5))
+    (found,) = gallery.search(same[None], 3)
+    assert [hit.template_id for hit in found] == [-2, 1, 4]
+    assert [hit.score for hit in found] == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("ids", "vectors", "told"),
+    [
+        (as_ids([1]), np.zeros((1, 7), np.float32), r"\[1, 8\]"),
+        (as_ids([1, 2]), np.zeros((1, 8), np.float32), r"\[2, 8\]"),
+        (as_ids([1]), np.zeros(8, np.float32), r"\[1, 8\]"),
+        (as_ids([1]), np.zeros((1, 8), np.float64), "float32"),
+        (as_ids([1, 1]), np.zeros((2, 8), np.float32), "twice"),
+    ],
+)
+def test_what_cannot_be_added_is_refused_and_changes_nothing(
+    ids: NDArray[np.int64], vectors: Floats, told: str
+) -> None:
+    gallery = FaissGallery(8)
+    kept = few_values(1, 8)
+    gallery.add(as_ids([1]), kept[None])
+    with pytest.raises(ValueError, match=told):
+        gallery.add(ids, vectors)
+    assert gallery.search(kept[None], 5) == [[Hit(1, 1.0)]]
+
+
+@pytest.mark.parametrize(
+    ("queries", "k"),
+    [
+        (np.zeros((1, 7), np.float32), 1),
+        (np.zeros(8, np.float32), 1),
+        (np.zeros((1, 8), np.float64), 1),
+        (np.zeros((1, 8), np.float32), 0),
+    ],
+)
+@pytest.mark.parametrize("filled", [False, True])
+def test_what_cannot_be_searched_is_refused(queries: Floats, k: int, filled: bool) -> None:
+    gallery = FaissGallery(8)
+    if filled:
+        gallery.add(as_ids([1]), few_values(1, 8)[None])
+    with pytest.raises(ValueError, match="expected float32"):
+        gallery.search(queries, k)
+
+
+def test_a_removed_or_replaced_template_stays_nowhere_in_the_storage() -> None:
+    gallery = FaissGallery(8)
+    rows = np.stack([spread(seed, 8) for seed in range(6)])
+    gallery.add(as_ids([0, 1, 2, 3, 4, 5]), rows)
+    gallery.remove(as_ids([0, 5]))
+    gallery.add(as_ids([2]), spread(50, 8)[None])
+    # All that was ever written is still allocated: nothing behind the end may hold what was erased.
+    stored = faiss.rev_swig_ptr(gallery._index.get_xb(), 6 * 8).reshape(6, 8).copy()
+    for gone in (0, 5, 2):
+        assert not (stored == rows[gone]).all(axis=1).any()
+    for kept in (1, 3, 4):
+        assert (stored == rows[kept]).all(axis=1).sum() == 1
+    assert not stored[gallery.size :].any()

@@ -1,0 +1,87 @@
+"""Searches beside changes, on real threads: a search sees a change whole or not at all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.gallery.faiss import FaissGallery
+from tests.service.gallery.vectors import spread
+
+DIMENSION, ROUNDS, READERS = 32, 400, 3
+
+
+@contextmanager
+def readers(look: Callable[[], None]) -> Iterator[None]:
+    """`look` over and over on several threads, until the block ends; what it raises is raised here."""
+    stop = threading.Event()
+    started = threading.Barrier(READERS + 1)
+
+    def loop() -> None:
+        started.wait(30)
+        while not stop.is_set():
+            look()
+
+    with ThreadPoolExecutor(READERS) as pool:
+        running = [pool.submit(loop) for _ in range(READERS)]
+        try:
+            started.wait(30)
+            yield
+        finally:
+            stop.set()
+        for future in running:
+            future.result()
+
+
+def one(template_id: int) -> NDArray[np.int64]:
+    return np.array([template_id], np.int64)
+
+
+def test_what_is_removed_is_never_found_again_and_what_is_added_always() -> None:
+    gallery = FaissGallery(DIMENSION)
+    query = spread(0, DIMENSION)
+    added: set[int] = set()
+    removed: set[int] = set()
+
+    def look() -> None:
+        there, gone = frozenset(added), frozenset(removed)
+        (hits,) = gallery.search(query[None], 10_000)
+        found = {hit.template_id for hit in hits}
+        assert not found & gone
+        # Whatever was taken away since the search began is in `removed`, or is the one being removed.
+        assert len(there - found - frozenset(removed)) <= 1
+
+    with readers(look):
+        for i in range(ROUNDS):
+            gallery.add(one(i), query[None])
+            added.add(i)
+            if i >= 8:
+                gallery.remove(one(i - 8))
+                removed.add(i - 8)
+    assert gallery.size == 8
+
+
+def test_a_template_that_is_replaced_is_found_all_the_while_as_old_or_new() -> None:
+    gallery = FaissGallery(DIMENSION)
+    query, other = spread(0, DIMENSION), spread(1, DIMENSION)
+    ids = np.arange(20, dtype=np.int64)
+    versions = (np.stack([query] * 20), np.stack([other] * 20))
+    gallery.add(ids, versions[1])
+    after = gallery.search(query[None], 1)[0][0].score
+    gallery.add(ids, versions[0])
+    before = gallery.search(query[None], 1)[0][0].score
+    assert before > after
+
+    def look() -> None:
+        (hits,) = gallery.search(query[None], 50)
+        assert {hit.template_id for hit in hits} == set(range(20))
+        assert {hit.score for hit in hits} in ({before}, {after}), "half of a replacement was seen"
+
+    with readers(look):
+        for i in range(ROUNDS):
+            gallery.add(ids, versions[(i + 1) % 2])

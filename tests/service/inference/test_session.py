@@ -1,0 +1,79 @@
+"""The provider that was asked for, or an error: never a silent fall back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from faces.bundle import read
+from service.inference.session import OnnxSession, ProviderError
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+without_cuda = pytest.mark.skipif(
+    CUDA in ort.get_available_providers(), reason="this ONNX Runtime may well load CUDA"
+)
+
+
+@pytest.fixture(scope="module")
+def network(bundle_dir: Path) -> Path:
+    """The detector: a small real network with several outputs."""
+    bundle = read(bundle_dir)
+    return bundle.path(bundle.manifest.detector.file)
+
+
+@without_cuda
+def test_a_provider_that_cannot_load_is_an_error_that_names_it_and_what_to_do(network: Path) -> None:
+    with pytest.raises(ProviderError, match=CUDA) as refused:
+        OnnxSession(network, providers=[CUDA])
+    assert "HALFLIGHT_PROVIDERS" in str(refused.value)
+    assert str(network.parent) not in str(refused.value)
+
+
+@without_cuda
+def test_naming_the_cpu_behind_it_does_not_allow_the_fall_back(network: Path) -> None:
+    with pytest.raises(ProviderError, match=CUDA):
+        OnnxSession(network, providers=[CUDA, CPU])
+
+
+@without_cuda
+@pytest.mark.parametrize("providers", [[CUDA], [CUDA, CPU]])
+def test_an_allowed_fall_back_runs_on_the_cpu_and_says_so(network: Path, providers: list[str]) -> None:
+    session = OnnxSession(network, providers=providers, allow_fallback=True)
+    assert session.provider == CPU
+    assert session.run(np.zeros((1, 3, 320, 320), np.float32))
+
+
+@pytest.mark.parametrize("allow_fallback", [False, True])
+def test_a_misspelt_provider_is_refused_or_replaced_in_the_open(network: Path, allow_fallback: bool) -> None:
+    if allow_fallback:
+        assert OnnxSession(network, providers=["CPU"], allow_fallback=True).provider == CPU
+        return
+    with pytest.raises(ProviderError, match="CPU is not part of") as refused:
+        OnnxSession(network, providers=["CPU"])
+    assert CPU in str(refused.value), "the providers there are stand in the message"
+
+
+@pytest.mark.parametrize("allow_fallback", [False, True])
+def test_no_provider_at_all_is_an_error_with_words(network: Path, allow_fallback: bool) -> None:
+    with pytest.raises(ProviderError, match="no execution provider"):
+        OnnxSession(network, providers=[], allow_fallback=allow_fallback)
+
+
+def test_the_provider_that_was_asked_for_runs_and_every_output_has_its_name(network: Path) -> None:
+    session = OnnxSession(network, providers=[CPU], intra_op_threads=1)
+    assert session.provider == CPU
+    outputs = session.run(np.zeros((2, 3, 320, 320), np.float32))
+    assert {f"{name}_{stride}" for name in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)} <= set(
+        outputs
+    )
+    assert {len(values) for values in outputs.values()} == {2}
+
+
+def test_a_damaged_network_does_not_load(network: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(network.read_bytes()[:5000])
+    with pytest.raises(Exception, match=r"(?i)protobuf"):
+        OnnxSession(damaged, providers=[CPU])
