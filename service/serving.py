@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import socket
 import sys
@@ -61,7 +62,7 @@ def refusal(settings: Settings) -> str | None:
             return (
                 f"refusing to listen on {settings.host} without keys: anyone on the network could"
                 " enrol and identify.\nCreate one with `halflight keys create --role admin --data"
-                f" {settings.data_dir}`, or listen on 127.0.0.1."
+                f" {shlex.quote(str(settings.data_dir))}`, or listen on 127.0.0.1."
             )
     except BundleError as error:
         return f"{error}\nProvision the models with `halflight models pull`."

@@ -49,17 +49,29 @@ class Encoder:
         return self._sessions[Role.PROBE] is self._sessions[Role.REFERENCE]
 
     def run(self, items: Sequence[tuple[Role, Tensor]]) -> list[Tensor]:
-        """One forward pass: float32 [3, h, w] each -> unit float32 [dimension] each."""
+        """One forward pass: float32 [3, h, w] each -> unit float32 [dimension] each.
+
+        Zeros stand where the network gave no vector: that one item fails, not its neighbours.
+        """
         session = self._sessions[items[0][0]]
         (output,) = session.run(np.stack([tensor for _, tensor in items])).values()
         if output.shape != (len(items), self._spec.dimension):
             raise EncoderFault(f"expected [{len(items)}, {self._spec.dimension}], got {output.shape}")
-        return list(unit_rows(output))
+        return [_unit_or_zeros(row) for row in output]
 
     async def embed(self, crop: AlignedCrop, role: Role) -> Embedding:
         """Raises QueueFull, BatcherClosed, EncoderFault."""
         vector = await self.batcher.submit((role, encoder_input(crop, self._spec)))
+        if not vector.any():
+            raise EncoderFault("the network gave a zero or infinite vector")
         return Embedding(vector.copy(), self._space_id, role)
+
+
+def _unit_or_zeros(row: Tensor) -> Tensor:
+    try:
+        return unit_rows(row[None])[0]
+    except ValueError:
+        return np.zeros_like(row)
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,8 @@ def _download(model: ModelFile, target: Path, progress: Progress | None, client:
         with own.stream("GET", model.url, headers=headers) as response:
             response.raise_for_status()
             resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
+            if resumed and progress is not None:
+                progress(model, have)
             with partial.open("ab" if resumed else "wb") as out:
                 for block in response.iter_bytes(BLOCK_BYTES):
                     out.write(block)
