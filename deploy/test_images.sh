@@ -134,9 +134,10 @@ ok "refuses to serve the network without a key, and says why"
 start=$(now)
 compose up --no-build --wait --wait-timeout 180 halflight >/dev/null 2>&1 || fail "compose up --wait"
 note "from nothing to healthy: $(seconds_since "$start")"
+# No word boundary before `hf_`: compose puts a control sequence that ends in a letter there.
 compose logs --no-color --no-log-prefix keys >"$WORK/keys.log"
-[[ $(grep -cE '\bhf_[0-9A-Za-z]+_' "$WORK/keys.log") == 1 ]] || fail "the first start printed no key"
-sed -nE 's/.*\b(hf_[0-9A-Za-z]+_[0-9A-Za-z_-]+).*/Authorization: Bearer \1/p' "$WORK/keys.log" >"$WORK/key"
+[[ $(grep -cE 'hf_[0-9A-Za-z]+_' "$WORK/keys.log") == 1 ]] || fail "the first start printed no key"
+sed -nE 's/.*(hf_[0-9A-Za-z]+_[0-9A-Za-z_-]+).*/Authorization: Bearer \1/p' "$WORK/keys.log" >"$WORK/key"
 ok "compose up --wait; the first start printed one admin key"
 request 200 /health/ready
 note "ready on $(answer 'a.get("provider")')"
@@ -161,7 +162,7 @@ ok "SIGTERM ends it with 0; after the restart the subject is found again"
 compose down >/dev/null 2>&1
 compose up --no-build --wait --wait-timeout 180 halflight >/dev/null 2>&1 || fail "compose up after down"
 identify_sample
-[[ $(compose logs --no-color keys | grep -cE '\bhf_[0-9A-Za-z]+_') == 0 ]] || fail "a second key was printed"
+[[ $(compose logs --no-color keys | grep -cE 'hf_[0-9A-Za-z]+_') == 0 ]] || fail "a second key was printed"
 ok "new containers on the same volume: found again, no second key"
 
 # ---- the GPU image: built and looked into; there is no GPU here, so it must refuse to serve

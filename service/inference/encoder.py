@@ -69,9 +69,10 @@ class Encoder:
 
 def _unit_or_zeros(row: Tensor) -> Tensor:
     try:
-        return unit_rows(row[None])[0]
+        (unit,) = unit_rows(row[None])
     except ValueError:
-        return np.zeros_like(row)
+        unit = np.zeros_like(row)
+    return np.asarray(unit, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
