@@ -57,6 +57,7 @@ identify_sample() {
     [[ $(answer 'a["results"][0]["candidates"][0]["subject_id"]') == "$SUBJECT" ]] ||
         fail "another subject ranks first"
 }
+without_secrets() { sed -E 's/(hf_[0-9A-Za-z]+_)[0-9A-Za-z_-]+/\1.../g'; }
 seconds_since() { python3 -c 'import sys, time; print(f"{time.time() - float(sys.argv[1]):.1f} s")' "$1"; }
 now() { date +%s.%N; }
 
@@ -136,7 +137,8 @@ compose up --no-build --wait --wait-timeout 180 halflight >/dev/null 2>&1 || fai
 note "from nothing to healthy: $(seconds_since "$start")"
 # No word boundary before `hf_`: compose puts a control sequence that ends in a letter there.
 compose logs --no-color --no-log-prefix keys >"$WORK/keys.log"
-[[ $(grep -cE 'hf_[0-9A-Za-z]+_' "$WORK/keys.log") == 1 ]] || fail "the first start printed no key"
+[[ $(grep -cE 'hf_[0-9A-Za-z]+_' "$WORK/keys.log") == 1 ]] ||
+    fail "the first start printed no key, or more than one: $(without_secrets <"$WORK/keys.log" | cat -v)"
 sed -nE 's/.*(hf_[0-9A-Za-z]+_[0-9A-Za-z_-]+).*/Authorization: Bearer \1/p' "$WORK/keys.log" >"$WORK/key"
 ok "compose up --wait; the first start printed one admin key"
 request 200 /health/ready
