@@ -20,13 +20,15 @@ $(BIN)/python:
 	  (rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && \
 	   $(PYTHON) -m pip --python $(BIN)/python install --quiet pip==26.0)
 
+# The locks are complete: without --no-deps pip looks beyond them, and stops where a newer version of a
+# package that is asked for with an extra has come out.
 $(VENV)/.cpu: requirements/cpu.lock pyproject.toml | $(BIN)/python
-	$(PIP) install --quiet --require-hashes -r requirements/cpu.lock
+	$(PIP) install --quiet --no-deps --require-hashes -r requirements/cpu.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.cpu
-	$(PIP) install --quiet --require-hashes -r requirements/dev.lock
+	$(PIP) install --quiet --no-deps --require-hashes -r requirements/dev.lock
 	@touch $@
 
 setup: $(VENV)/.cpu models
@@ -50,6 +52,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(PIP) check
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
