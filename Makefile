@@ -5,12 +5,13 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 DEMO   ?=
 
-.PHONY: help setup dev models demo run test check format lock clean
+.PHONY: help setup dev train models demo run test check format lock clean
 
 help:
 	@echo "make demo    enrol and identify the sample subjects over HTTP (DEMO=--keep leaves it running)"
 	@echo "make run     serve on http://127.0.0.1:8000 with data in ./data"
 	@echo "make test    checks and tests"
+	@echo "make train   add what training needs (torch) to $(VENV)"
 	@echo "make setup   only build $(VENV) and fetch the models"
 	@echo "make lock    resolve the locks again after a change of pyproject.toml"
 
@@ -31,9 +32,17 @@ $(VENV)/.dev: requirements/dev.lock $(VENV)/.cpu
 	$(PIP) install --quiet --no-deps --require-hashes -r requirements/dev.lock
 	@touch $@
 
+# torch alone has no hash: a machine's index may offer its CPU build or its CUDA build under one version.
+$(VENV)/.train: requirements/train.lock $(VENV)/.dev
+	$(PIP) install --quiet --no-deps --require-hashes -r requirements/train.lock
+	$(PIP) install --quiet "$$(grep -o '^torch==[^ ]*' requirements/torch.in)"
+	@touch $@
+
 setup: $(VENV)/.cpu models
 
-dev: $(VENV)/.dev models
+dev: $(VENV)/.train models
+
+train: $(VENV)/.train
 
 models: $(VENV)/.cpu
 	$(BIN)/halflight models pull
@@ -47,7 +56,7 @@ run: setup
 test: dev check
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-check: $(VENV)/.dev
+check: $(VENV)/.train
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -59,12 +68,15 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 # Needs uv (`pip install uv`). Every file of a pinned version is hashed, for any platform.
+NOT_LOCKED := $(addprefix --no-emit-package ,$(shell sed -n 's/^#without //p' requirements/torch.in))
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --python-version 3.11
 lock:
 	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres -o requirements/cpu.lock
 	$(LOCK) pyproject.toml requirements/build.in --extra gpu --extra postgres -o requirements/gpu.lock
 	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra dev \
 	  -c requirements/cpu.lock -o requirements/dev.lock
+	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra dev --extra train \
+	  -c requirements/dev.lock $(NOT_LOCKED) -o requirements/train.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-out
