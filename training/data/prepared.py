@@ -1,0 +1,231 @@
+"""A prepared set: aligned crops in memory-mapped shards, and one row of facts for each.
+
+    set.json            what the set is: alignment, how it was made
+    rows.jsonl          one line for each crop, in the order of the shards
+    refused.jsonl       one line for each image that gave no crop, and why
+    shard-00000.npy     uint8 [n, side, side, 3], blue-green-red
+
+Every file is written whole, flushed and renamed, so a set that is being made when the power fails
+is continued, not lost. Read it with `read_prepared`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from faces.types import Condition, Pixels, Spectrum
+from training.data.records import DataSetError
+
+SET_FILE, ROWS_FILE, REFUSED_FILE = "set.json", "rows.jsonl", "refused.jsonl"
+SHARD_ROWS = 1024
+
+Split = Literal["train", "validation", "test", "none"]
+Role = Literal["gallery", "probe", "none"]
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SetInfo(_Strict):
+    """What a prepared set is. `made_by`: the command, without paths of the machine."""
+
+    format: Literal[1] = 1
+    name: str
+    alignment: str
+    side_px: Annotated[int, Field(ge=16, le=512)]
+    made_by: str
+    synthetic: str | None = None
+
+
+class Row(_Strict):
+    """One crop. `source`: the picture it comes from (relative path, `/`): crops of one source are
+    one photo in several conditions, and never make a probe and its reference.
+
+    `mask`, `generator`: how a synthetic mask or spectrum was made; None where it is real.
+    `landmarks`: five points in the crop's pixels.
+    """
+
+    source: str
+    subject: str
+    spectrum: Spectrum
+    masked: bool = False
+    split: Split = "none"
+    role: Role = "none"
+    mask: str | None = None
+    generator: str | None = None
+    landmarks: tuple[tuple[float, float], ...] | None = None
+
+    @property
+    def condition(self) -> Condition:
+        return Condition(self.spectrum, self.masked)
+
+
+class Refused(_Strict):
+    """One image that gave no crop; it stays in the denominators as a failure to acquire."""
+
+    source: str
+    subject: str
+    spectrum: Spectrum
+    code: Literal["missing", "undecodable", "no_face", "too_small"]
+    detail: str
+    split: Split = "none"
+    role: Role = "none"
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """Rows and their crops. Row i's pixels are `crop(i)`."""
+
+    root: Path
+    info: SetInfo
+    rows: tuple[Row, ...]
+    refused: tuple[Refused, ...]
+
+    @cached_property
+    def _shards(self) -> list[NDArray[np.uint8]]:
+        count = -(-len(self.rows) // SHARD_ROWS)
+        return [np.load(self.root / shard_name(i), mmap_mode="r") for i in range(count)]
+
+    def crop(self, index: int) -> Pixels:
+        """uint8 [side, side, 3], a view of the mapped shard."""
+        if not 0 <= index < len(self.rows):
+            raise IndexError(f"row {index} of {len(self.rows)}")
+        pixels: Pixels = self._shards[index // SHARD_ROWS][index % SHARD_ROWS]
+        return pixels
+
+    def crops(self, indices: Sequence[int] | NDArray[np.integer]) -> Pixels:
+        """uint8 [n, side, side, 3], copied."""
+        return np.stack([self.crop(int(i)) for i in indices])
+
+    def select(
+        self,
+        *,
+        split: Split | None = None,
+        role: Role | None = None,
+        spectrum: Spectrum | None = None,
+        masked: bool | None = None,
+    ) -> NDArray[np.int64]:
+        """Indices of the rows that fit, in order."""
+        return np.array(
+            [
+                i
+                for i, row in enumerate(self.rows)
+                if (split is None or row.split == split)
+                and (role is None or row.role == role)
+                and (spectrum is None or row.spectrum is spectrum)
+                and (masked is None or row.masked == masked)
+            ],
+            np.int64,
+        )
+
+
+def shard_name(number: int) -> str:
+    return f"shard-{number:05d}.npy"
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write beside, flush to the disk, rename: readers see the old file or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(path)
+
+
+def write_shard(root: Path, number: int, crops: Pixels) -> None:
+    """One shard [n, side, side, 3]; all but the last hold SHARD_ROWS."""
+    buffer = io.BytesIO()
+    np.save(buffer, crops)
+    write_whole(root / shard_name(number), buffer.getvalue())
+
+
+class SetWriter:
+    """Collect rows and crops in order; `close` makes the set readable."""
+
+    def __init__(self, root: Path, info: SetInfo) -> None:
+        root.mkdir(parents=True, exist_ok=True)
+        (root / SET_FILE).unlink(missing_ok=True)
+        self._root, self._info = root, info
+        self._rows: list[Row] = []
+        self._refused: list[Refused] = []
+        self._waiting: list[Pixels] = []
+
+    def add(self, row: Row, crop: Pixels) -> None:
+        """Raises ValueError where the crop is not the set's size."""
+        side = self._info.side_px
+        if crop.shape != (side, side, 3) or crop.dtype != np.uint8:
+            raise ValueError(
+                f"a crop of this set is uint8 [{side}, {side}, 3], got {crop.dtype} {crop.shape}"
+            )
+        self._rows.append(row)
+        self._waiting.append(crop.copy())
+        if len(self._waiting) == SHARD_ROWS:
+            self._flush()
+
+    def refuse(self, refused: Refused) -> None:
+        self._refused.append(refused)
+
+    def _flush(self) -> None:
+        if self._waiting:
+            write_shard(self._root, (len(self._rows) - 1) // SHARD_ROWS, np.stack(self._waiting))
+            self._waiting.clear()
+
+    def close(self) -> PreparedSet:
+        """Write the rest; the set's own file comes last, so that only a whole set can be read."""
+        self._flush()
+        write_whole(self._root / ROWS_FILE, _lines(self._rows))
+        write_whole(self._root / REFUSED_FILE, _lines(self._refused))
+        write_whole(self._root / SET_FILE, (self._info.model_dump_json(indent=1) + "\n").encode())
+        return read_prepared(self._root)
+
+
+def _lines(rows: Iterable[BaseModel]) -> bytes:
+    return b"".join(row.model_dump_json(exclude_defaults=True).encode() + b"\n" for row in rows)
+
+
+def read_prepared(root: Path) -> PreparedSet:
+    """Raises DataSetError naming the file that is missing or the line that is wrong."""
+    try:
+        info = SetInfo.model_validate_json((root / SET_FILE).read_bytes())
+    except OSError as error:
+        raise DataSetError(
+            f"{root.name}: no {SET_FILE}, so no finished prepared set: run `python -m training prepare`"
+        ) from error
+    except ValidationError as error:
+        raise DataSetError(f"{root.name}/{SET_FILE}: {error.errors()[0]['msg']}") from error
+    rows = tuple(_parse(root / ROWS_FILE, Row))
+    refused = tuple(_parse(root / REFUSED_FILE, Refused))
+    for number in range(-(-len(rows) // SHARD_ROWS)):
+        if not (root / shard_name(number)).is_file():
+            raise DataSetError(f"{root.name}: {shard_name(number)} is missing: prepare the set again")
+    return PreparedSet(root, info, rows, refused)
+
+
+def _parse(path: Path, kind: type[Model]) -> list[Model]:
+    found = []
+    try:
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, 1):
+                try:
+                    found.append(kind.model_validate(json.loads(line)))
+                except ValueError as error:
+                    raise DataSetError(f"{path.name}, line {number}: {error}") from error
+    except OSError as error:
+        raise DataSetError(f"{path.name} is missing: prepare the set again") from error
+    return found
