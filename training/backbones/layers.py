@@ -1,0 +1,105 @@
+"""Normalisation that may know two spectra, and the blocks that every backbone here is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from faces.types import Spectrum
+
+BnMode = Literal["separate", "joint", "frozen", "dsbn"]
+
+
+class SpectralBatchNorm(nn.Module):
+    """Batch normalisation with one affine transform and, on request, running statistics per spectrum.
+
+    HSST runs the network on a NIR and a VIS batch in turn, so each is normalised by its own
+    statistics in training while one mixed set serves at test (HSST.md, section 4). With `split`
+    each spectrum keeps its own running statistics; `route` says whose are in use. Without it this
+    is plain batch normalisation. Input [b, c] or [b, c, h, w].
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+
+    def __init__(self, channels: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.momentum, self.eps = momentum, eps
+        self.split = False
+        self.frozen = False
+        self.spectrum = Spectrum.VIS
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        for name in ("vis", "nir"):
+            self.register_buffer(f"{name}_mean", torch.zeros(channels))
+            self.register_buffer(f"{name}_var", torch.ones(channels))
+
+    def statistics(self) -> tuple[Tensor, Tensor]:
+        """Running mean and variance [c] now in use; the mixed ones are kept under `vis`."""
+        name = "nir" if self.split and self.spectrum is Spectrum.NIR else "vis"
+        return cast(Tensor, getattr(self, f"{name}_mean")), cast(Tensor, getattr(self, f"{name}_var"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, var = self.statistics()
+        learn = self.training and not self.frozen
+        return nn.functional.batch_norm(x, mean, var, self.weight, self.bias, learn, self.momentum, self.eps)
+
+
+class ConvNorm(nn.Sequential):
+    """Convolution, batch normalisation and, unless linear, PReLU."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        pad: int = 0,
+        groups: int = 1,
+        linear: bool = False,
+    ) -> None:
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, pad, groups=groups, bias=False)
+        parts: list[nn.Module] = [conv, SpectralBatchNorm(outputs)]
+        super().__init__(*parts, *([] if linear else [nn.PReLU(outputs)]))
+
+
+def norms(net: nn.Module) -> Iterator[SpectralBatchNorm]:
+    return (layer for layer in net.modules() if isinstance(layer, SpectralBatchNorm))
+
+
+def set_bn_mode(net: nn.Module, mode: BnMode) -> None:
+    """Prepare every normalisation layer for a mode; `dsbn` starts both spectra from the mixed statistics."""
+    for layer in norms(net):
+        layer.frozen = mode == "frozen"
+        if mode == "dsbn" and not layer.split:
+            for part in ("mean", "var"):
+                getattr(layer, f"nir_{part}").copy_(getattr(layer, f"vis_{part}"))
+        layer.split = mode == "dsbn"
+
+
+@contextmanager
+def route(net: nn.Module, spectrum: Spectrum) -> Iterator[None]:
+    """Within it, layers with a statistic for each spectrum use this one's."""
+    layers = list(norms(net))
+    before = [layer.spectrum for layer in layers]
+    for layer in layers:
+        layer.spectrum = spectrum
+    try:
+        yield
+    finally:
+        for layer, old in zip(layers, before, strict=True):
+            layer.spectrum = old
+
+
+def initialise(net: nn.Module) -> None:
+    """He initialisation (arXiv 1502.01852) of every convolution and linear layer; PReLU at 0.25."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
