@@ -66,7 +66,7 @@ def find_regions(linear: Floats, mesh: FaceMesh | None) -> Regions:
         bare = middle > 0.5
         skin = _like(linear, bare) * np.sqrt(middle)
         return Regions(middle, skin, np.ones((height, width), np.float32), (), 0.5 * min(height, width))
-    points = np.asarray(mesh.points[:, :2], np.float32)
+    points = np.ascontiguousarray(mesh.points[:, :2], np.float32)
     face_px = max(float(np.ptp(points[:, 1])), float(np.ptp(points[:, 0])), 8.0)
     size = (height, width)
     hull = cv2.convexHull(points)[:, 0]
