@@ -27,6 +27,9 @@ LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0
 SUB_PIXEL_BITS = 4
 # The iris' diameter is 11.7 mm in nearly every adult, the palpebral fissure about 30 mm wide.
 IRIS_OF_EYE_WIDTH = 0.19
+COLOUR_BINS = 10
+# Added to both likelihoods: a colour seen on neither side tells nothing.
+COLOUR_DOUBT = 2e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def find_regions(linear: Floats, mesh: FaceMesh | None) -> Regions:
     inner = cv2.erode(hard, np.ones((3, 3), np.uint8), iterations=max(1, round(0.03 * face_px)))
     bare = (inner > 0.5) & (cv2.dilate(covered, np.ones((3, 3), np.uint8)) < 0.5)
     luminance = linear.mean(axis=2)
-    head = _head(points, face_px, luminance)
+    head = _head(points, face_px, linear)
     near = np.maximum(hard, 0.85 * head)
     face = np.asarray(cv2.GaussianBlur(hard, (0, 0), 0.03 * face_px), np.float32)
     eyes = tuple(_eye(points, contour, luminance) for contour in EYE_CONTOURS)
@@ -128,10 +131,10 @@ def _like(linear: Floats, sample: NDArray[np.bool_]) -> Floats:
     return np.asarray(cv2.GaussianBlur(alike.astype(np.float32), (0, 0), 1.0), np.float32)
 
 
-def _head(points: Floats, face_px: float, luminance: Floats) -> Floats:
+def _head(points: Floats, face_px: float, linear: Floats) -> Floats:
     """The person's silhouette: an ellipse for the head, a flare for neck and shoulders, fitted to
-    the picture's edges."""
-    size = (luminance.shape[0], luminance.shape[1])
+    the picture's colours and edges."""
+    size = (linear.shape[0], linear.shape[1])
     top, chin = points[10], points[152]
     up = (top - chin) / max(float(np.linalg.norm(top - chin)), 1e-3)
     across = np.array([-up[1], up[0]], np.float32)
@@ -145,10 +148,29 @@ def _head(points: Floats, face_px: float, luminance: Floats) -> Floats:
     outline = [chin + x * wide * across + y * face_px * up for x, y in body]
     outline += [chin - x * wide * across + y * face_px * up for x, y in reversed(body)]
     rough = np.maximum(rough, polygon(np.array(outline, np.float32), size))
-    rough = cv2.GaussianBlur(rough, (0, 0), 0.035 * face_px)
-    guide = np.sqrt(np.maximum(luminance, 0)).astype(np.float32)
-    fitted = guided(rough, guide, radius_px=max(2, round(0.09 * face_px)), smoothness=2e-3)
-    return np.maximum(fitted, polygon(cv2.convexHull(points)[:, 0], size))
+    prior = np.asarray(cv2.GaussianBlur(rough, (0, 0), 0.07 * face_px), np.float32)
+    hull = polygon(cv2.convexHull(points)[:, 0], size)
+    likely = _by_colour(np.maximum(prior, hull), linear)
+    guide = np.sqrt(np.maximum(linear.mean(axis=2), 0)).astype(np.float32)
+    fitted = guided(likely, guide, radius_px=max(2, round(0.04 * face_px)), smoothness=5e-4)
+    return np.maximum(fitted, hull)
+
+
+def _by_colour(prior: Floats, linear: Floats) -> Floats:
+    """Bayes' rule with a colour histogram of what is surely the person and surely not."""
+    levels = (np.clip(linear, 0, 1) ** (1 / 2.2) * (COLOUR_BINS - 1e-3)).astype(np.int64)
+    bins = (levels[..., 0] * COLOUR_BINS + levels[..., 1]) * COLOUR_BINS + levels[..., 2]
+    likelihood = []
+    for sure in (prior > 0.9, prior < 0.1):
+        counts = np.bincount(bins[sure], minlength=COLOUR_BINS**3).astype(np.float32)
+        cube = counts.reshape(COLOUR_BINS, COLOUR_BINS, COLOUR_BINS)
+        # Neighbouring bins hold nearly the same colour.
+        for axis in range(3):
+            cube = cube + 0.5 * (np.roll(cube, 1, axis) + np.roll(cube, -1, axis))
+        likelihood.append(cube.ravel()[bins] / max(float(cube.sum()), 1.0) + COLOUR_DOUBT)
+    person, other = likelihood
+    posterior = prior * person / (prior * person + (1.0 - prior) * other + 1e-9)
+    return np.asarray(cv2.GaussianBlur(posterior.astype(np.float32), (0, 0), 1.0), np.float32)
 
 
 def _eye(points: Floats, contour: tuple[int, ...], luminance: Floats) -> Eye:

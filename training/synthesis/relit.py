@@ -65,13 +65,13 @@ class RelitRanges:
     behind: Range = (0.015, 0.12)
     torso: Range = (0.35, 0.8)
     glint_strength: Range = (1.0, 3.0)
-    level: Range = (0.22, 0.36)
-    clipped: Range = (0.002, 0.02)
+    level: Range = (0.28, 0.44)
+    clipped: Range = (0.005, 0.05)
     blur_px: Range = (0.5, 1.0)
     glow: Range = (0.03, 0.12)
     electrons: Range = (900.0, 6000.0)
     read_noise: Range = (0.001, 0.004)
-    row_noise: Range = (0.0008, 0.004)
+    row_noise: Range = (0.0005, 0.0025)
     shoulder: Range = (0.2, 0.9)
     gamma: Range = (1.6, 2.1)
     black: Range = (0.0, 0.035)
@@ -154,7 +154,7 @@ class RelitNir:
         half = lamp + np.array([0.0, 0.0, 1.0], np.float32)
         half /= np.linalg.norm(half)
         wrap = _draw(rng, r.wrap)
-        diffuse = np.clip((surface.normals @ lamp + wrap) / (1.0 + wrap), 0.03, 1.0)
+        diffuse = np.clip((surface.normals @ lamp + wrap) / (1.0 + wrap), 0.12, 1.0)
         far = _draw(rng, r.lamp_cm) / FACE_CM * regions.face_px
         diffuse = diffuse * (far / (far + surface.depth)) ** 2
         shine = np.clip(surface.normals @ half, 0.0, 1.0) ** _draw(rng, r.sharpness)
@@ -193,7 +193,7 @@ class RelitNir:
         lit = sensor.meter_centre(
             np.asarray(lit, np.float32),
             level=_draw(rng, r.level),
-            tightness=2.0,
+            tightness=3.0,
             clipped=_draw(rng, r.clipped),
         )
         lit = sensor.shot_and_read(lit, rng, electrons=_draw(rng, r.electrons), read=_draw(rng, r.read_noise))
@@ -262,7 +262,7 @@ def _fitted_shade(light: Floats, surface: _Surface, regions: Regions) -> Floats:
         weights = HUBER / np.maximum(miss, HUBER)
     inside = surface.cover > 0.5
     fitted = harmonics(surface.normals[inside]) @ coefficients.astype(np.float32)
-    shade[inside] = np.log(np.clip(fitted, 0.3, 2.5))
+    shade[inside] = np.log(np.clip(fitted, 0.4, 2.0))
     return shade
 
 
