@@ -7,6 +7,7 @@ the brow of every identity and expression: pixels look it up by their neutral po
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -131,8 +132,9 @@ def _marks(melanin: Canvas, subject: SubjectSpec, rng: np.random.Generator) -> N
             layer += cv2.GaussianBlur(disc, (0, 0), 1.2) * float(rng.uniform(0.12, 0.4))
 
 
+@lru_cache(maxsize=1)
 def paint(subject: SubjectSpec, model: FaceModel) -> FaceMaps:
-    """Paint a subject. Deterministic in `subject.seed`."""
+    """Paint a subject. Deterministic in `subject.seed`; kept for the subject's next view."""
     rng = np.random.default_rng(subject.seed)
     marks = model.neutral[model.landmarks][:, :2]
     melanin, blood, hair, height, gloss = (Canvas() for _ in range(5))

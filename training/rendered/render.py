@@ -34,12 +34,16 @@ class _Camera:
     side: int
     shift: tuple[float, float]
 
-    def look(self, points: Floats, triangles: Triangles, *, cull: bool = True) -> Coverage:
+    def project(self, points: Floats) -> tuple[Floats, Floats]:
+        """Picture positions [n, 2], the first pixel's centre at 0.5, and 1 / depth [n]."""
         near = 1.0 / np.maximum(self.eye[2] - points[:, 2], 1e-3)
         x = self.side / 2 + self.focal * (points[:, 0] - self.shift[0]) * near
         y = self.side / 2 - self.focal * (points[:, 1] - AIM[1] - self.shift[1]) * near
-        at = np.stack([x, y], axis=1).astype(np.float32)
-        return rasterise(at, near.astype(np.float32), triangles, size=(self.side, self.side), cull=cull)
+        return np.stack([x, y], axis=1).astype(np.float32), near.astype(np.float32)
+
+    def look(self, points: Floats, triangles: Triangles, *, cull: bool = True) -> Coverage:
+        at, near = self.project(points)
+        return rasterise(at, near, triangles, size=(self.side, self.side), cull=cull)
 
 
 class _Picture:
@@ -70,6 +74,17 @@ def _rotation(view: ViewSpec) -> Floats:
     about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
     result: Floats = (about_z @ about_x @ about_y).astype(np.float32)
     return result
+
+
+def _camera(view: ViewSpec) -> _Camera:
+    eye = np.array([0.0, AIM[1], view.distance], np.float32)
+    side = view.size_px * SUPERSAMPLE
+    return _Camera(eye, side / view.span * (view.distance - 9.0), side, view.shift)
+
+
+def _rest(subject: SubjectSpec, view: ViewSpec, model: FaceModel) -> Floats:
+    """The subject's vertices with this view's expression and gaze, before the head is turned."""
+    return _look_aside(model.pose(model.shape(subject.identity), view.expression), view.gaze)
 
 
 def pose(points: Floats, turn: Floats) -> Floats:
@@ -107,11 +122,11 @@ def render(subject: SubjectSpec, view: ViewSpec, model: FaceModel) -> Pixels:
     rng = np.random.default_rng(view.seed)
     side = view.size_px * SUPERSAMPLE
     infrared = view.spectrum is Spectrum.NIR
-    eye = np.array([0.0, AIM[1], view.distance], np.float32)
-    camera = _Camera(eye, side / view.span * (view.distance - 9.0), side, view.shift)
+    camera = _camera(view)
+    eye = camera.eye
     turn = _rotation(view)
 
-    rest = _look_aside(model.pose(model.shape(subject.identity), view.expression), view.gaze)
+    rest = _rest(subject, view, model)
     sheet = None if view.mask is None else wear_mask(model, rest, view.mask)
     shells = [
         shell
@@ -167,6 +182,15 @@ def render(subject: SubjectSpec, view: ViewSpec, model: FaceModel) -> Pixels:
     light = picture.light.reshape(side, side, 3)
     light = light * np.float32(sensor.exposure(light, picture.light[metered], spectrum=view.spectrum))
     return sensor.develop(light, view, rng)
+
+
+def landmarks(subject: SubjectSpec, view: ViewSpec, model: FaceModel) -> Floats:
+    """Where the model's 68 landmarks fall in the rendered picture: float32 [68, 2] pixels, the first
+    pixel's centre at 0; exact, whether something hides them or not."""
+    head = pose(_rest(subject, view, model)[model.landmarks], _rotation(view))
+    at, _ = _camera(view).project(head)
+    result: Floats = at / np.float32(SUPERSAMPLE) - np.float32(0.5)
+    return result
 
 
 def _facing(normals: Floats, seen: Coverage, points: Floats, eye: Floats) -> Floats:
