@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import Delaunay
+from scipy.spatial import Delaunay  # type: ignore[import-untyped]
 
 from faces.types import Pixels
 from training.synthesis.mesh import FaceMesh, MeshTopology

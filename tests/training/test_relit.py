@@ -129,7 +129,7 @@ def test_the_two_generators_differ_more_than_two_draws_of_one(sitter: Portrait) 
     def face(generator: TrainNir | RelitNir, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
         out = transform(generator, sitter.pixels, sitter.mesh, np.random.default_rng(seed))
         values = cv2.GaussianBlur(out[40:125, 50:111, 0], (0, 0), 1.5).astype(np.float64)
-        return (values - values.mean()) / values.std()
+        return np.asarray((values - values.mean()) / values.std(), np.float64)
 
     train = [face(TrainNir(), seed) for seed in SEEDS]
     test = [face(relit(sitter), seed) for seed in SEEDS]

@@ -140,8 +140,9 @@ class TrainNir:
         self, light: Floats, linear: Floats, regions: Regions, level: float, rng: np.random.Generator
     ) -> Floats:
         """Melanin fades past 750 nm: what is dark and without colour on the head gets lighter."""
-        value = linear.max(axis=2)
-        chroma = (value - linear.min(axis=2)) / (value + 0.05)
+        blue, green, red = (linear[:, :, channel] for channel in range(3))
+        value = np.maximum(np.maximum(blue, green), red)
+        chroma = (value - np.minimum(np.minimum(blue, green), red)) / (value + 0.05)
         typical = max(regions.skin_median(value), DARKEST)
         dark = 0.5 - 0.5 * np.tanh(5.0 * (value / typical - 0.45))
         hair = dark * np.exp(-2.0 * chroma) * regions.head * (1.0 - regions.skin)

@@ -79,13 +79,19 @@ def find_regions(linear: Floats, mesh: FaceMesh | None) -> Regions:
         covered = np.maximum(covered, polygon(cv2.convexHull(points[list(part)])[:, 0], size))
     inner = cv2.erode(hard, np.ones((3, 3), np.uint8), iterations=max(1, round(0.03 * face_px)))
     bare = (inner > 0.5) & (cv2.dilate(covered, np.ones((3, 3), np.uint8)) < 0.5)
-    luminance = linear.mean(axis=2)
+    luminance = channel_mean(linear)
     head = _head(points, face_px, linear)
     near = np.maximum(hard, 0.85 * head)
     face = np.asarray(cv2.GaussianBlur(hard, (0, 0), 0.03 * face_px), np.float32)
     eyes = tuple(_eye(points, contour, luminance) for contour in EYE_CONTOURS)
     skin = np.asarray(_like(linear, bare) * near, np.float32)
     return Regions(face, skin, head, eyes, face_px)
+
+
+def channel_mean(values: NDArray[np.floating]) -> Floats:
+    """Mean [h, w] of three channels; ten times as fast as numpy's along so short an axis."""
+    total = values[:, :, 0] + values[:, :, 1] + values[:, :, 2]
+    return np.asarray(total * np.float32(1.0 / 3.0), np.float32)
 
 
 def polygon(points: Floats, size: tuple[int, int]) -> Floats:
@@ -116,7 +122,7 @@ def _like(linear: Floats, sample: NDArray[np.bool_]) -> Floats:
     """How much each pixel's colour is that of the sampled pixels, 0 to 1 [h, w]."""
     logs = np.log(linear + np.float32(0.01))
     # Two chroma axes and a light axis: skin keeps its chroma in shade, hair and eyes do not.
-    axes = np.stack([logs[..., 2] - logs[..., 1], logs[..., 1] - logs[..., 0], logs.mean(axis=2)], axis=2)
+    axes = np.stack([logs[..., 2] - logs[..., 1], logs[..., 1] - logs[..., 0], channel_mean(logs)], axis=2)
     chosen = axes[sample]
     if len(chosen) < 20:
         return np.zeros(linear.shape[:2], np.float32)
@@ -126,7 +132,7 @@ def _like(linear: Floats, sample: NDArray[np.bool_]) -> Floats:
     away = np.abs(axes - centre) / spread
     # Lips and flushed cheeks are redder than the median and still skin.
     away[..., 0] = np.where(axes[..., 0] > centre[0], away[..., 0] * 0.5, away[..., 0])
-    distance = np.sqrt((away**2).sum(axis=2))
+    distance = np.sqrt(3.0 * channel_mean(away * away))
     alike = 0.5 - 0.5 * np.tanh(1.1 * (distance - 3.2))
     return np.asarray(cv2.GaussianBlur(alike.astype(np.float32), (0, 0), 1.0), np.float32)
 
@@ -151,7 +157,7 @@ def _head(points: Floats, face_px: float, linear: Floats) -> Floats:
     prior = np.asarray(cv2.GaussianBlur(rough, (0, 0), 0.07 * face_px), np.float32)
     hull = polygon(cv2.convexHull(points)[:, 0], size)
     likely = _by_colour(np.maximum(prior, hull), linear)
-    guide = np.sqrt(np.maximum(linear.mean(axis=2), 0)).astype(np.float32)
+    guide = np.sqrt(np.maximum(channel_mean(linear), 0)).astype(np.float32)
     fitted = guided(likely, guide, radius_px=max(2, round(0.04 * face_px)), smoothness=5e-4)
     return np.maximum(fitted, hull)
 

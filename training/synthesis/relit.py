@@ -224,13 +224,14 @@ def _seen(mesh: FaceMesh, topology: MeshTopology, size: tuple[int, int]) -> _Sur
     seen = rasterise(np.ascontiguousarray(points[:, :2]), near, triangles, size=size, cull=False)
     values = np.column_stack([mesh.normals(topology), depth]).astype(np.float32)
     flat = np.zeros((size[0] * size[1], 5), np.float32)
-    flat[seen.pixels, :4] = seen.sample(values)
+    found = seen.sample(values)
+    found[:, :3] /= np.maximum(np.linalg.norm(found[:, :3], axis=1, keepdims=True), 1e-6)
+    flat[seen.pixels, :4] = found * np.array([1.0, 1.0, -1.0, 1.0], np.float32)
     flat[seen.pixels, 4] = 1.0
-    normals = flat[:, :3] * np.array([1.0, 1.0, -1.0], np.float32)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
-    return _Surface(
-        flat[:, 4].reshape(size), normals.reshape(*size, 3), np.ascontiguousarray(flat[:, 3]).reshape(size)
+    normals, depth_seen, cover = (
+        np.ascontiguousarray(part) for part in (flat[:, :3], flat[:, 3], flat[:, 4])
     )
+    return _Surface(cover.reshape(size), normals.reshape(*size, 3), depth_seen.reshape(size))
 
 
 def harmonics(normals: Floats) -> Floats:
