@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,18 @@ from torch.nn import functional
 
 from faces.types import Spectrum
 from training.backbones.layers import BnMode, route, set_bn_mode
+
+
+class Batch(Protocol):
+    """Anything a task learns from in one step."""
+
+    @property
+    def iteration(self) -> int: ...
+
+    def to(self, device: torch.device) -> Self: ...
+
+
+BatchT = TypeVar("BatchT", bound=Batch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +66,7 @@ class Outcome:
     carry: Mapping[Spectrum, Tensor] = field(default_factory=dict)
 
 
-class Task(nn.Module):
+class Task(nn.Module, Generic[BatchT]):
     """One method. `forward` is pure but for the running statistics of normalisation layers; whatever
     else changes does so in `after_step`. `encoder` is what is used at test time."""
 
@@ -64,15 +76,19 @@ class Task(nn.Module):
         self.bn_mode: BnMode = bn_mode
         set_bn_mode(encoder, bn_mode)
 
-    def forward(self, batch: PairBatch) -> Outcome:
+    def forward(self, batch: BatchT) -> Outcome:
         raise TypeError(f"{type(self).__name__} defines no loss for iteration {batch.iteration}")
 
-    def after_step(self, batch: PairBatch, outcome: Outcome) -> None:
+    def after_step(self, batch: BatchT, outcome: Outcome) -> None:
         """Enqueue, move averages: after the optimiser's step."""
 
     def groups(self, lr: float) -> list[dict[str, Any]]:
         """Parameter groups of the optimiser."""
         return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": lr}]
+
+
+class PairTask(Task[PairBatch]):
+    """A task on pairs of one NIR and one VIS photo."""
 
     def both(self, net: nn.Module, batch: PairBatch) -> dict[Spectrum, Tensor]:
         """Both spectra through a network, as the normalisation mode says -> unit rows [B, d] each."""

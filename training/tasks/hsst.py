@@ -18,7 +18,7 @@ from training.backbones.layers import BnMode
 from training.distributed import gather_rows, rank
 from training.losses import LossConfig, cosines, per_sample
 from training.prototypes import PrototypeQueues, QueueError, valid_queue_size
-from training.tasks.base import Outcome, PairBatch, Task
+from training.tasks.base import Outcome, PairBatch, PairTask
 
 Direction = Literal["both", "random_batch", "random_pair", "nv", "vn"]
 OTHER = {Spectrum.NIR: Spectrum.VIS, Spectrum.VIS: Spectrum.NIR}
@@ -43,7 +43,7 @@ class HsstConfig(BaseModel):
     bn_mode: BnMode = "separate"
 
 
-class Hsst(Task):
+class Hsst(PairTask):
     """`batch`: subjects of one step over all processes."""
 
     def __init__(

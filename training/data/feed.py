@@ -1,0 +1,112 @@
+"""Crops -> network input, with light augmentation, from memory-mapped shards."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from faces.bundle import Normalisation
+from faces.preprocess import to_network
+from faces.types import Pixels
+from training.data.pairs import PairSampler
+from training.data.prepared import PreparedSet
+from training.tasks.base import PairBatch
+
+# Every network of this project takes (pixel - 127.5) / 127.5; its manifest says so.
+NORMALISATION = Normalisation(order="bgr", mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
+T = TypeVar("T")
+
+
+def network_input(crops: Pixels, side_px: int) -> torch.Tensor:
+    """uint8 [n, s, s, 3] -> float32 [n, 3, side, side], resized exactly as `faces.preprocess` does."""
+    rows = []
+    for crop in crops:
+        if crop.shape[0] != side_px:
+            resized = cv2.resize(crop, (side_px, side_px), interpolation=cv2.INTER_LINEAR)
+            crop = np.asarray(resized, np.uint8)
+        rows.append(to_network(crop, NORMALISATION))
+    return torch.from_numpy(np.stack(rows))
+
+
+def augment(images: torch.Tensor, rng: np.random.Generator, *, grey: float = 0.0) -> torch.Tensor:
+    """Flips, gain and offset of each image [n, 3, s, s]; grey as three equal channels with a chance."""
+    n = len(images)
+    flip = torch.from_numpy(rng.random(n) < 0.5)
+    images = torch.where(flip[:, None, None, None], images.flip(3), images)
+    gain = torch.from_numpy(rng.uniform(0.8, 1.2, (n, 1, 1, 1)).astype(np.float32))
+    offset = torch.from_numpy(rng.uniform(-0.15, 0.15, (n, 1, 1, 1)).astype(np.float32))
+    images = images * gain + offset
+    if grey:
+        weights = torch.tensor([0.114, 0.587, 0.299])[None, :, None, None]
+        plain = (images * weights).sum(1, keepdim=True).expand_as(images)
+        images = torch.where(torch.from_numpy(rng.random(n) < grey)[:, None, None, None], plain, images)
+    return images.clamp(-1.0, 1.0)
+
+
+class PairFeed:
+    """Batches of pairs for a task. `teacher`: templates [rows, T] by row of the set, or None."""
+
+    def __init__(
+        self,
+        prepared: PreparedSet,
+        sampler: PairSampler,
+        *,
+        side_px: int,
+        teacher: NDArray[np.float32] | None = None,
+    ) -> None:
+        self._prepared, self._sampler, self._side, self._teacher = prepared, sampler, side_px, teacher
+
+    def batches(self, start: int = 0) -> Iterator[PairBatch]:
+        """Endless; every image's augmentation depends on seed, iteration and place alone."""
+        for iteration, pairs in enumerate(self._sampler.batches(start), start):
+            rng = np.random.default_rng([self._sampler.seed, iteration, 1])
+            nir = network_input(self._prepared.crops([p.nir for p in pairs]), self._side)
+            vis = network_input(self._prepared.crops([p.vis for p in pairs]), self._side)
+            templates = None
+            if self._teacher is not None:
+                templates = torch.from_numpy(self._teacher[[p.vis for p in pairs]])
+            yield PairBatch(
+                iteration=iteration,
+                nir=augment(nir, rng),
+                vis=augment(vis, rng),
+                identity=torch.tensor([p.label for p in pairs]),
+                teacher=templates,
+            )
+
+
+def ahead(items: Iterator[T], depth: int = 4) -> Iterator[T]:
+    """The same items, made by a thread while the last one is used. Its errors are raised here."""
+    waiting: queue.Queue[T | Exception | None] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            for item in items:
+                while not stop.is_set():
+                    try:
+                        waiting.put(item, timeout=0.1)
+                        break
+                    except queue.Full:
+                        continue
+                if stop.is_set():
+                    return
+            waiting.put(None)
+        except Exception as error:  # noqa: BLE001 - handed to the reader
+            waiting.put(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (item := waiting.get()) is not None:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    finally:
+        stop.set()

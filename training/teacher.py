@@ -1,0 +1,60 @@
+"""A frozen teacher's templates, computed once: any ONNX embedder of a bundle."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from faces.bundle import read
+from faces.preprocess import encoder_input, unit_rows
+from faces.types import AlignedCrop, Pixels, Spectrum
+from training.data.prepared import PreparedSet, write_whole
+from training.onnx_runner import session
+
+Vectors = NDArray[np.float32]
+BATCH = 16
+
+
+class Teacher:
+    """A bundle's encoder on crops that are already aligned as it wants them."""
+
+    def __init__(self, bundle: Path, *, threads: int = 1) -> None:
+        opened = read(bundle)
+        self.spec = opened.manifest.encoder
+        self._net = session(opened.path(self.spec.reference), threads=threads)
+        self._input = self._net.get_inputs()[0].name
+
+    def embed(self, crops: Pixels) -> Vectors:
+        """uint8 [n, side, side, 3] -> unit float32 [n, dimension]."""
+        made = [
+            encoder_input(AlignedCrop(crop.copy(), self.spec.alignment, 0.0, Spectrum.VIS), self.spec)
+            for crop in crops
+        ]
+        (rows,) = self._net.run(None, {self._input: np.stack(made)})
+        return unit_rows(np.asarray(rows, np.float32))
+
+
+def embed_all(teacher: Teacher, crops: Pixels, *, label: str, threads: int = 2) -> Vectors:
+    """All of many crops, with a progress bar."""
+    starts = range(0, len(crops), BATCH)
+    with ThreadPoolExecutor(threads) as pool:
+        work = pool.map(lambda start: teacher.embed(crops[start : start + BATCH]), starts)
+        return np.concatenate(list(track(work, label, total=len(starts))))
+
+
+def cached_templates(prepared: PreparedSet, indices: NDArray[np.int64], bundle: Path, cache: Path) -> Vectors:
+    """Templates of these rows [n, dimension], read from `cache` where it holds as many."""
+    if cache.is_file():
+        stored: Vectors = np.load(cache)
+        if len(stored) == len(indices):
+            return stored
+    rows = embed_all(Teacher(bundle), prepared.crops(indices), label="teacher's templates")
+    buffer = io.BytesIO()
+    np.save(buffer, rows)
+    write_whole(cache, buffer.getvalue())
+    return rows
