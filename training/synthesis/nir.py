@@ -14,7 +14,7 @@ import numpy as np
 
 from faces.types import Pixels
 from training.synthesis import sensor
-from training.synthesis.regions import Floats, Regions, find_regions, glint
+from training.synthesis.regions import Floats, Regions, find_regions, glint, wide_blur
 from training.synthesis.simple import to_linear
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class TrainNir:
         logs = np.log(light)
         sigma = max(_draw(rng, r.shading_width) * regions.face_px, 2.0)
         weight = regions.skin + np.float32(0.03)
-        wide = cv2.GaussianBlur(logs * weight, (0, 0), sigma) / cv2.GaussianBlur(weight, (0, 0), sigma)
+        wide = wide_blur(logs * weight, sigma) / wide_blur(weight, sigma)
         shade = _draw(rng, r.shading_power) * (wide - regions.skin_median(wide))
         flat = logs - np.clip(shade, -1.2, 1.2)
         ratio = np.log((linear[:, :, 2] + 0.01) / (linear[:, :, 1] + 0.01))

@@ -16,7 +16,7 @@ import numpy as np
 from faces.types import Pixels
 from training.rendered.raster import rasterise
 from training.synthesis import sensor
-from training.synthesis.regions import Floats, Regions, find_regions, glint
+from training.synthesis.regions import Floats, Regions, find_regions, glint, wide_blur
 from training.synthesis.simple import to_linear
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class RelitNir:
         size = min(light.shape)
         sharp = sensor.blur(light, max(_draw(rng, r.blur_px) * size / 250.0, 0.3))
         glow = _draw(rng, r.glow)
-        lit = (1.0 - glow) * sharp + glow * sensor.blur(light, 0.03 * size)
+        lit = (1.0 - glow) * sharp + glow * wide_blur(light, 0.03 * size)
         lit = sensor.meter_centre(
             np.asarray(lit, np.float32),
             level=_draw(rng, r.level),
@@ -270,8 +270,8 @@ def _fitted_shade(light: Floats, surface: _Surface, regions: Regions) -> Floats:
 def _extended(values: Floats, cover: Floats, spread_px: float, *, beyond: float) -> Floats:
     """Values [h, w] known where `cover` is 1, carried on smoothly and fading to `beyond`."""
     sigma = max(spread_px, 1.0)
-    weight = cv2.GaussianBlur(cover, (0, 0), sigma)
-    carried = cv2.GaussianBlur((values - beyond) * cover, (0, 0), sigma) / np.maximum(weight, 1e-3)
+    weight = wide_blur(cover, sigma)
+    carried = wide_blur(np.asarray((values - beyond) * cover, np.float32), sigma) / np.maximum(weight, 1e-3)
     outer = beyond + carried * np.clip(2.0 * weight, 0.0, 1.0)
     inner = cv2.GaussianBlur(cover, (0, 0), 0.25 * sigma)
     inner = np.clip(2.0 * inner - 1.0, 0.0, 1.0)
