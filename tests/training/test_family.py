@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from faces.align import ALIGNMENTS
 from faces.types import Box, Face, Image, Spectrum
-from training.data.prepared import PreparedSet
+from training.data.prepared import PreparedSet, read_prepared
 from training.rendered import pictures
 from training.rendered.draw import draw_view
 from training.rendered.family import render_family
+from training.rendered.family import rendered_family as family_command
 from training.rendered.model import FaceModel, Part, load_model
 from training.rendered.pictures import Views, five_of
 from training.rendered.render import landmarks, render
@@ -165,6 +169,31 @@ def test_a_longer_plan_begins_with_the_shorter_one(model: FaceModel, tmp_path: P
     other = pictures.plan(tmp_path, model, subjects=2, views=VIEWS, seed=6, size_px=SIZE)
     assert {job.subject.identity for job in other}.isdisjoint(job.subject.identity for job in short)
     assert {job.folder for job in other}.isdisjoint(job.folder for job in short)
+
+
+def command() -> typer.Typer:
+    app = typer.Typer()
+    app.command("rendered-family")(family_command)
+    return app
+
+
+@pytest.mark.realdata
+def test_the_command_makes_a_set_and_counts_it(shared: Path, tmp_path: Path) -> None:
+    options = ["--facekit", str(shared / "data" / "ict_facekit"), "--subjects", "1", "--vis", "1"]
+    options += ["--nir", "0", "--nir-masked", "1", "--size", "64", "--workers", "1", "--split", "train"]
+    result = CliRunner().invoke(command(), [str(tmp_path / "set"), *options])
+    assert result.exit_code == 0, result.output
+    assert "2 crops of 1 rendered subjects, 0 refused" in result.output
+    assert {row.split for row in read_prepared(tmp_path / "set").rows} == {"train"}
+
+
+def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
+    wrong = CliRunner().invoke(command(), [str(tmp_path), "--facekit", str(tmp_path), "--split", "exam"])
+    assert wrong.exit_code == 2
+    missing = CliRunner().invoke(command(), [str(tmp_path), "--facekit", str(tmp_path)])
+    assert missing.exit_code == 2
+    # The message is framed and broken at the terminal's width.
+    assert "ict_facekit_light.npz" in re.sub(r"[\s│]", "", missing.output)
 
 
 def test_views_are_counted() -> None:
