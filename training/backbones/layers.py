@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,10 @@ class SpectralBatchNorm(nn.Module):
 
     weight: nn.Parameter
     bias: nn.Parameter
+    vis_mean: Tensor
+    vis_var: Tensor
+    nir_mean: Tensor
+    nir_var: Tensor
 
     def __init__(self, channels: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
         super().__init__()
@@ -40,8 +44,9 @@ class SpectralBatchNorm(nn.Module):
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Running mean and variance [c] now in use; the mixed ones are kept under `vis`."""
-        name = "nir" if self.split and self.spectrum is Spectrum.NIR else "vis"
-        return cast(Tensor, getattr(self, f"{name}_mean")), cast(Tensor, getattr(self, f"{name}_var"))
+        if self.split and self.spectrum is Spectrum.NIR:
+            return self.nir_mean, self.nir_var
+        return self.vis_mean, self.vis_var
 
     def forward(self, x: Tensor) -> Tensor:
         mean, var = self.statistics()
@@ -77,8 +82,8 @@ def set_bn_mode(net: nn.Module, mode: BnMode) -> None:
     for layer in norms(net):
         layer.frozen = mode == "frozen"
         if mode == "dsbn" and not layer.split:
-            for part in ("mean", "var"):
-                getattr(layer, f"nir_{part}").copy_(getattr(layer, f"vis_{part}"))
+            layer.nir_mean.copy_(layer.vis_mean)
+            layer.nir_var.copy_(layer.vis_var)
         layer.split = mode == "dsbn"
 
 

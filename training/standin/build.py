@@ -1,0 +1,201 @@
+"""LFW photos -> the stand-in's prepared set.
+
+Training and validation subjects pass through one VIS -> NIR generator and one family of masks, test
+subjects through others (HSST.md, section 7), so that nothing learns the synthesis by heart. References
+are the subject's first photo as it is; probes are made from the others, and are detected and aligned
+afresh, as a service would have to; a probe without a face is a failure to acquire.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.progress import track
+
+from faces.align import AlignError, align
+from faces.bundle import read
+from faces.types import Face, Image, Pixels, Spectrum
+from training.data.lfw import Identity, Photo, Split, read_lfw, split_of
+from training.data.prepared import PreparedSet, Refused, Role, Row, SetInfo, SetWriter
+from training.data.prepared import Split as SplitName
+from training.onnx_runner import BundleRunner
+from training.standin.photos import ALIGNMENT, SIDE_PX, FoundFace, find
+from training.synthesis.assets import find_assets
+from training.synthesis.mesh import MeshFitter, load_topology
+from training.synthesis.nir import NirGenerator, TrainNir
+from training.synthesis.relit import RelitNir
+from training.synthesis.simple import Shape, random_mask, wear
+
+MASKS_PER_PHOTO = 2
+TRAIN_SHAPE: Shape = "wide"
+TEST_SHAPE: Shape = "round"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is made: photos of each training subject, probes of each other one, and whether to
+    stop after so many subjects of each split (0: all)."""
+
+    train_photos: int = 4
+    probes: int = 3
+    subjects: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One photo and what it becomes."""
+
+    photo: Photo
+    subject: str
+    split: SplitName
+    role: Role
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """One crop with its row."""
+
+    row: Row
+    crop: Pixels
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Parts:
+    runner: BundleRunner
+    fitter: MeshFitter
+    train: TrainNir
+    test: RelitNir
+    seed: int
+
+
+_PARTS: list[_Parts] = []
+
+
+def _open(bundle: Path, models: Path | None, seed: int) -> None:
+    """In each worker process, once."""
+    cv2.setNumThreads(1)
+    assets = find_assets(models)
+    topology = load_topology(assets.canonical)
+    runner = BundleRunner(read(bundle), threads=1)
+    _PARTS.append(_Parts(runner, MeshFitter(assets.network), TrainNir(), RelitNir(topology), seed))
+
+
+def plan_jobs(identities: list[Identity], plan: Plan) -> list[Job]:
+    """Subjects with two photos or more, in order of their names."""
+    jobs, taken = [], dict.fromkeys(Split, 0)
+    for one in identities:
+        split = split_of(one.name)
+        if len(one.photos) < 2 or (plan.subjects and taken[split] >= plan.subjects):
+            continue
+        taken[split] += 1
+        if split is Split.TRAIN:
+            jobs += [Job(p, one.name, "train", "none") for p in one.photos[: plan.train_photos]]
+            continue
+        name: SplitName = "test" if split is Split.TEST else "validation"
+        jobs.append(Job(one.photos[0], one.name, name, "gallery"))
+        jobs += [Job(p, one.name, name, "probe") for p in one.photos[1 : 1 + plan.probes]]
+    return jobs
+
+
+def _work(job: Job) -> list[Made | Refused]:
+    parts = _PARTS[0]
+    rng = np.random.default_rng([parts.seed, zlib.crc32(job.photo.name.encode())])
+    found = find(job.photo, parts.runner)
+    if found is None:
+        return [_refused(job, Spectrum.VIS)]
+    vis = Row(
+        source=job.photo.name, subject=job.subject, spectrum=Spectrum.VIS, split=job.split, role=job.role
+    )
+    if job.role == "gallery":
+        return [Made(vis, found.crop.pixels)]
+    made: list[Made | Refused] = [Made(vis, found.crop.pixels)] if job.role == "none" else []
+    masks = (False, *(True,) * (MASKS_PER_PHOTO if job.role == "none" else 1))
+    return made + [_near_infrared(job, found, parts, rng, masked=masked) for masked in masks]
+
+
+def _near_infrared(
+    job: Job, found: FoundFace, parts: _Parts, rng: np.random.Generator, *, masked: bool
+) -> Made | Refused:
+    held_out = job.split == "test"
+    generator: NirGenerator = parts.test if held_out else parts.train
+    mesh = parts.fitter.fit(found.image, found.face)
+    if mesh is None and held_out:
+        return _refused(job, Spectrum.NIR)
+    light = generator.scene(found.image.pixels, mesh, rng)
+    design = None
+    if masked:
+        shape = TEST_SHAPE if held_out else TRAIN_SHAPE
+        design = replace(random_mask(rng, nir=True), shape=shape)
+        light = wear(np.repeat(light[:, :, None], 3, axis=2), design, found.face.landmarks)[:, :, 0]
+    image = Image(generator.develop(light, rng), Spectrum.NIR)
+    face = found.face if job.role == "none" else _largest(image, parts.runner)
+    if face is None:
+        return _refused(job, Spectrum.NIR)
+    try:
+        crop = align(image, face, ALIGNMENT)
+    except AlignError:
+        return _refused(job, Spectrum.NIR)
+    row = Row(
+        source=job.photo.name,
+        subject=job.subject,
+        spectrum=Spectrum.NIR,
+        masked=masked,
+        split=job.split,
+        role=job.role,
+        mask=None
+        if design is None
+        else f"drawn {design.shape}/{design.coverage}/{design.reflectance[0]:.2f}",
+        generator=generator.name,
+    )
+    return Made(row, crop.pixels)
+
+
+def _largest(image: Image, runner: BundleRunner) -> Face | None:
+    found = runner.faces(image)
+    return found[0] if found else None
+
+
+def _refused(job: Job, spectrum: Spectrum) -> Refused:
+    return Refused(
+        source=job.photo.name,
+        subject=job.subject,
+        spectrum=spectrum,
+        code="no_face",
+        detail="no face found",
+        split=job.split,
+        role=job.role,
+    )
+
+
+def build(
+    tar: Path, bundle: Path, out: Path, *, models: Path | None, plan: Plan, workers: int = 2
+) -> PreparedSet:
+    """Make the whole set, with a progress bar; the same whatever the number of workers."""
+    jobs = plan_jobs(read_lfw(tar, frozenset(Split)), plan)
+    info = SetInfo(
+        name="stand-in",
+        alignment=ALIGNMENT,
+        side_px=SIDE_PX,
+        made_by="python -m training standin build",
+        synthetic="NIR is pseudo-NIR made from visible light, masks are drawn: no real NIR",
+    )
+    writer = SetWriter(out, info)
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_open, initargs=(bundle, models, plan.seed)
+    ) as pool:
+        done: Iterator[list[Made | Refused]] = pool.map(_work, jobs, chunksize=8)
+        for items in track(done, "making the set", total=len(jobs)):
+            for item in items:
+                if isinstance(item, Made):
+                    writer.add(item.row, item.crop)
+                else:
+                    writer.refuse(item)
+    return writer.close()
