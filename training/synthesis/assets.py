@@ -1,0 +1,140 @@
+"""The face mesh's two files: from a directory if one has them, else by a pinned download."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from faces.bundle import file_sha256
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+TIMEOUT_S = 60.0
+
+
+class SynthesisError(RuntimeError):
+    """A file that synthesis needs is missing or is not what it should be.
+
+    The text names the file and what to do.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """One file, by digest. `url` is None where nobody publishes it in this form."""
+
+    file_name: str
+    sha256: str
+    size: int
+    licence: str
+    origin: str
+    url: str | None
+
+
+MESH_NETWORK = Pin(
+    file_name="facemesh_468_192.onnx",
+    sha256="3d4e5a5f4e1bbcdae410900d49e56871ab17a66d0992fdf23759cb4160813950",
+    size=2429661,
+    licence="Apache-2.0",
+    origin="google-ai-edge/mediapipe at 33d683c6, face_landmark.tflite converted to ONNX",
+    url=None,
+)
+CANONICAL_FACE = Pin(
+    file_name="canonical_face_model.obj",
+    sha256="8bac80443397e113f41a8b565ea72c59390bc031d9defab289dba7bc0c54e618",
+    size=45999,
+    licence="Apache-2.0",
+    origin="google-ai-edge/mediapipe at 33d683c6, modules/face_geometry/data",
+    url="https://raw.githubusercontent.com/google-ai-edge/mediapipe/33d683c6"
+    "/mediapipe/modules/face_geometry/data/canonical_face_model.obj",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MeshAssets:
+    """`network`: the 468-point ONNX file; `canonical`: the face model's OBJ file."""
+
+    network: Path
+    canonical: Path
+
+
+def cache_directory() -> Path:
+    """`HALFLIGHT_CACHE`, the checkout's own `.halflight`, or the home cache; then `models`."""
+    if given := os.environ.get("HALFLIGHT_CACHE"):
+        return Path(given) / "models"
+    if (CHECKOUT / "pyproject.toml").is_file():
+        return CHECKOUT / ".halflight" / "models"
+    return Path.home() / ".cache" / "halflight" / "models"
+
+
+def search_path(directory: Path | None) -> list[Path]:
+    """Where files are looked for before any download, in order."""
+    given = os.environ.get("HALFLIGHT_MODEL_DIR")
+    places = [directory, Path(given) if given else None, CHECKOUT.parent / "shared" / "models"]
+    return [place for place in [*places, cache_directory()] if place is not None]
+
+
+def find_assets(directory: Path | None = None, *, client: httpx.Client | None = None) -> MeshAssets:
+    """Both files: the directory given, `HALFLIGHT_MODEL_DIR`, beside the checkout, cache, download.
+
+    Raises SynthesisError saying what was tried.
+    """
+    return MeshAssets(
+        network=find_file(MESH_NETWORK, directory, client=client),
+        canonical=find_file(CANONICAL_FACE, directory, client=client),
+    )
+
+
+def find_file(pin: Pin, directory: Path | None = None, *, client: httpx.Client | None = None) -> Path:
+    """One pinned file, its digest checked. Raises SynthesisError."""
+    tried = []
+    for place in search_path(directory):
+        path = place / pin.file_name
+        if not path.is_file():
+            tried.append(f"{place}: not there")
+        elif not _is_whole(path, pin):
+            tried.append(f"{path}: another file than the pinned one")
+        else:
+            return path
+    if pin.url is None:
+        tried.append(f"no download: {pin.origin}, is not published in this form")
+    else:
+        try:
+            return _download(pin, pin.url, client)
+        except (httpx.HTTPError, OSError, SynthesisError) as error:
+            tried.append(f"{pin.url}: {error or type(error).__name__}")
+    raise SynthesisError(
+        f"{pin.file_name} cannot be had:\n"
+        + "\n".join(f"  {line}" for line in tried)
+        + "\nPut the file into a directory and set HALFLIGHT_MODEL_DIR to it"
+        + f" (SHA-256 {pin.sha256}, {pin.licence})."
+    )
+
+
+def _is_whole(path: Path, pin: Pin) -> bool:
+    return path.stat().st_size == pin.size and file_sha256(path) == pin.sha256
+
+
+def _download(pin: Pin, url: str, client: httpx.Client | None) -> Path:
+    """Into the cache, by rename: the cache never shows a part of a file."""
+    own = client or httpx.Client(timeout=TIMEOUT_S, follow_redirects=True)
+    try:
+        answer = own.get(url)
+        answer.raise_for_status()
+    finally:
+        if client is None:
+            own.close()
+    target = cache_directory() / pin.file_name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    with partial.open("wb") as stream:
+        stream.write(answer.content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    if not _is_whole(partial, pin):
+        partial.unlink()
+        raise SynthesisError("what came does not have the pinned SHA-256; it was thrown away")
+    partial.replace(target)
+    return target
