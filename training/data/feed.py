@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from faces.bundle import Normalisation
 from faces.preprocess import to_network
 from faces.types import Pixels
-from training.data.pairs import PairSampler
+from training.data.pairs import PairRequest, PairSampler
 from training.data.prepared import PreparedSet
 from training.tasks.base import PairBatch
 
@@ -61,14 +61,22 @@ class PairFeed:
         side_px: int,
         teacher: NDArray[np.float32] | None = None,
     ) -> None:
-        self._prepared, self._sampler, self._side, self._teacher = prepared, sampler, side_px, teacher
+        self.prepared, self._sampler, self._side, self._teacher = prepared, sampler, side_px, teacher
+
+    def requests(self, start: int) -> Iterator[tuple[PairRequest, ...]]:
+        """Which rows make each batch."""
+        return self._sampler.batches(start)
+
+    def nir_input(self, images: torch.Tensor) -> torch.Tensor:
+        """The NIR side as it is; a control may take something away from it."""
+        return images
 
     def batches(self, start: int = 0) -> Iterator[PairBatch]:
         """Endless; every image's augmentation depends on seed, iteration and place alone."""
-        for iteration, pairs in enumerate(self._sampler.batches(start), start):
+        for iteration, pairs in enumerate(self.requests(start), start):
             rng = np.random.default_rng([self._sampler.seed, iteration, 1])
-            nir = network_input(self._prepared.crops([p.nir for p in pairs]), self._side)
-            vis = network_input(self._prepared.crops([p.vis for p in pairs]), self._side)
+            nir = self.nir_input(network_input(self.prepared.crops([p.nir for p in pairs]), self._side))
+            vis = network_input(self.prepared.crops([p.vis for p in pairs]), self._side)
             templates = None
             if self._teacher is not None:
                 templates = torch.from_numpy(self._teacher[[p.vis for p in pairs]])

@@ -83,6 +83,7 @@ class Refused(_Strict):
     spectrum: Spectrum
     code: Literal["missing", "undecodable", "no_face", "too_small"]
     detail: str
+    masked: bool = False
     split: Split = "none"
     role: Role = "none"
 

@@ -31,7 +31,7 @@ from training.synthesis.assets import find_assets
 from training.synthesis.mesh import MeshFitter, load_topology
 from training.synthesis.nir import NirGenerator, TrainNir
 from training.synthesis.relit import RelitNir
-from training.synthesis.simple import Shape, random_mask, wear
+from training.synthesis.simple import Shape, SimpleMask, random_mask, wear
 
 MASKS_PER_PHOTO = 2
 TRAIN_SHAPE: Shape = "wide"
@@ -128,7 +128,7 @@ def _near_infrared(
     generator: NirGenerator = parts.test if held_out else parts.train
     mesh = parts.fitter.fit(found.image, found.face)
     if mesh is None and held_out:
-        return _refused(job, Spectrum.NIR)
+        return _refused(job, Spectrum.NIR, masked=masked)
     light = generator.scene(found.image.pixels, mesh, rng)
     design = None
     if masked:
@@ -138,11 +138,11 @@ def _near_infrared(
     image = Image(generator.develop(light, rng), Spectrum.NIR)
     face = found.face if job.role == "none" else _largest(image, parts.runner)
     if face is None:
-        return _refused(job, Spectrum.NIR)
+        return _refused(job, Spectrum.NIR, masked=masked)
     try:
         crop = align(image, face, ALIGNMENT)
     except AlignError:
-        return _refused(job, Spectrum.NIR)
+        return _refused(job, Spectrum.NIR, masked=masked)
     row = Row(
         source=job.photo.name,
         subject=job.subject,
@@ -158,18 +158,23 @@ def _near_infrared(
     return Made(row, crop.pixels)
 
 
+def _described(design: SimpleMask) -> str:
+    return f"drawn {design.shape}/{design.coverage}/{design.reflectance[0]:.2f}"
+
+
 def _largest(image: Image, runner: BundleRunner) -> Face | None:
     found = runner.faces(image)
     return found[0] if found else None
 
 
-def _refused(job: Job, spectrum: Spectrum) -> Refused:
+def _refused(job: Job, spectrum: Spectrum, *, masked: bool = False) -> Refused:
     return Refused(
         source=job.photo.name,
         subject=job.subject,
         spectrum=spectrum,
         code="no_face",
         detail="no face found",
+        masked=masked,
         split=job.split,
         role=job.role,
     )

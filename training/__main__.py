@@ -1,0 +1,19 @@
+"""`python -m training COMMAND`: everything that training can do from a shell."""
+
+from __future__ import annotations
+
+import typer
+
+from training.rendered.family import rendered_family
+from training.smoke import smoke
+from training.standin.command import standin
+from training.synthesis.scenes import scenes
+
+app = typer.Typer(help="HSST training, its baselines, synthesis and evaluation.", no_args_is_help=True)
+app.command("smoke")(smoke)
+app.command("scenes")(scenes)
+app.command("rendered-family")(rendered_family)
+app.add_typer(standin, name="standin")
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,235 @@
+"""One arm, one seed, one learning rate: train from the trunk, then find the probes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from faces.types import Spectrum
+from training.backbones.encoder import BackboneConfig, TorchEncoder, load_network, save_encoder
+from training.data.feed import PairFeed, ahead
+from training.data.pairs import PairRequest, PairSampler
+from training.data.prepared import PreparedSet, Split, write_whole
+from training.encoders import CropEncoder
+from training.evaluation.hits import Hits, per_subject_hits
+from training.evaluation.scores import Comparison, Side
+from training.loop import LoopConfig, Training
+from training.standin.arms import Arm
+from training.tasks.build import build_task
+from training.tasks.invariant import InvariantConfig
+
+Ids = NDArray[np.int64]
+
+
+class RunConfig(BaseModel):
+    """What all arms share: images seen are `2 x batch x iterations` in each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    iterations: int = 1000
+    batch: int = 16
+    p_mask: float = 0.7
+    lr: float = 1e-2
+    seed: int = 0
+    compiled: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Test:
+    """What a trained arm is tried on."""
+
+    name: str
+    prepared: PreparedSet
+    split: Split
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rank-1 hits of one condition of probes among the unmasked VIS references."""
+
+    condition: str
+    hits: Hits
+
+
+class GreyFeed(PairFeed):
+    """The NIR photo's place is taken by the VIS photo of the same source, in grey."""
+
+    def requests(self, start: int) -> Iterator[tuple[PairRequest, ...]]:
+        by_source = {
+            row.source: i
+            for i, row in enumerate(self.prepared.rows)
+            if row.spectrum is Spectrum.VIS and not row.masked
+        }
+        for pairs in super().requests(start):
+            yield tuple(
+                PairRequest(p.label, by_source[self.prepared.rows[p.nir].source], p.vis) for p in pairs
+            )
+
+    def nir_input(self, images: torch.Tensor) -> torch.Tensor:
+        weights = torch.tensor([0.114, 0.587, 0.299])[None, :, None, None]
+        return (images * weights).sum(1, keepdim=True).repeat(1, 3, 1, 1)
+
+
+def evaluate(encoder: CropEncoder, prepared: PreparedSet, split: Split) -> tuple[Found, ...]:
+    """Closed-set rank-1 of each condition of probes; failures stay in the denominators."""
+    names = sorted({row.subject for row in prepared.rows if row.split == split})
+    number = {name: i for i, name in enumerate(names)}
+    gallery = _side(encoder, prepared, prepared.select(split=split, role="gallery"), number, ())
+    enrolled = set(gallery.subjects.tolist())
+    found = []
+    for spectrum in Spectrum:
+        for masked in (False, True):
+            rows = prepared.select(split=split, role="probe", spectrum=spectrum, masked=masked)
+            if not len(rows):
+                continue
+            # A subject whose reference failed has no place in a closed set; the set lists it as refused.
+            rows = np.array([i for i in rows if number[prepared.rows[i].subject] in enrolled], np.int64)
+            failed = tuple(
+                number[lost.subject]
+                for lost in prepared.refused
+                if (lost.split, lost.role, lost.spectrum, lost.masked) == (split, "probe", spectrum, masked)
+                and number.get(lost.subject) in enrolled
+            )
+            side = _side(encoder, prepared, rows, number, failed)
+            condition = str(prepared.rows[rows[0]].condition)
+            found.append(Found(condition, per_subject_hits(Comparison(side, gallery))))
+    return tuple(found)
+
+
+def _side(
+    encoder: CropEncoder, prepared: PreparedSet, rows: Ids, number: dict[str, int], failed: tuple[int, ...]
+) -> Side:
+    facts = [prepared.rows[int(i)] for i in rows]
+    return Side(
+        encoder.embed(prepared.crops(rows), facts[0].spectrum),
+        np.array([number[row.subject] for row in facts], np.int64),
+        tuple(row.source for row in facts),
+        np.array(failed, np.int64),
+    )
+
+
+def class_means(encoder: CropEncoder, prepared: PreparedSet, sampler: PairSampler) -> torch.Tensor:
+    """Mean of the unit embeddings of each training subject's VIS and NIR photos: [classes, dimension]."""
+    means = []
+    for subject in sampler.subjects:
+        vis = encoder.embed(prepared.crops(subject.vis), Spectrum.VIS)
+        nir = encoder.embed(prepared.crops(subject.nir_masked or subject.nir), Spectrum.NIR)
+        means.append(np.concatenate([vis, nir]).mean(axis=0))
+    return torch.from_numpy(np.stack(means))
+
+
+def run_arm(
+    arm: Arm,
+    prepared: PreparedSet,
+    trunk: Path,
+    config: RunConfig,
+    *,
+    out: Path,
+    tests: Sequence[Test],
+    teacher: NDArray[np.float32] | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+) -> dict[str, Any]:
+    """Train and evaluate; the result is also written to `out/result.json`."""
+    started = time.perf_counter()
+    torch.manual_seed(config.seed)
+    net, backbone = load_network(trunk)
+    loss = float("nan")
+    if arm.task is not None:
+        net, loss = _train(arm, prepared, net, backbone, config, out=out, teacher=teacher, on_step=on_step)
+        method = arm.task.method
+        if isinstance(method, InvariantConfig):
+            backbone = backbone.model_copy(update={"shared": method.shared})
+        save_encoder(out / "encoder.pt", net, backbone)
+    encoder = TorchEncoder(net, backbone, name=arm.name)
+    result = {
+        "arm": arm.name,
+        **config.model_dump(),
+        "loss": loss,
+        "seconds": round(time.perf_counter() - started, 1),
+        "found": {
+            test.name: {
+                found.condition: {
+                    "hits": found.hits.hits.tolist(),
+                    "probes": found.hits.probes.tolist(),
+                    "rank1": round(100 * found.hits.rate, 2),
+                }
+                for found in evaluate(encoder, test.prepared, test.split)
+            }
+            for test in tests
+        },
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "result.json", json.dumps(result).encode())
+    return result
+
+
+def _train(
+    arm: Arm,
+    prepared: PreparedSet,
+    net: torch.nn.Module,
+    backbone: BackboneConfig,
+    config: RunConfig,
+    *,
+    out: Path,
+    teacher: NDArray[np.float32] | None,
+    on_step: Callable[[int, float], None] | None,
+) -> tuple[torch.nn.Module, float]:
+    assert arm.task is not None  # noqa: S101 - the caller's condition
+    sampler = PairSampler(
+        prepared,
+        split="train",
+        batch=config.batch,
+        queue=arm.task.queue,
+        p_mask=config.p_mask,
+        seed=config.seed,
+    )
+    means = None
+    if arm.task.wants_means:
+        means = class_means(TorchEncoder(net, backbone, name="trunk"), prepared, sampler)
+    task = build_task(
+        arm.task,
+        net,
+        dimension=backbone.dimension,
+        classes=len(sampler.subjects),
+        batch=config.batch,
+        seed=config.seed,
+        means=means,
+        teacher=0 if teacher is None else teacher.shape[1],
+    )
+    if config.compiled:
+        backbone_of(task.encoder, arm).compile(dynamic=False)
+        for name, part in task.named_modules():
+            if name.endswith("gallery"):
+                part.compile(dynamic=False)
+    feed = (GreyFeed if arm.grey else PairFeed)(
+        prepared, sampler, side_px=backbone.side_px, teacher=teacher if arm.task.distil else None
+    )
+    loop = LoopConfig(
+        iterations=config.iterations,
+        lr=config.lr,
+        save_every=config.iterations,
+        log_every=50,
+        warmup=min(50, config.iterations // 10),
+    )
+    training = Training(task, loop, out=out)
+    training.resume()
+    left = config.iterations - training.iteration
+    loss = training.run(ahead(islice(feed.batches(training.iteration), left)), on_step=on_step)
+    return task.encoder, loss
+
+
+def backbone_of(encoder: torch.nn.Module, arm: Arm) -> torch.nn.Module:
+    """What is worth compiling: the backbone, without the matrix that IDR and W-CNN put behind it."""
+    if arm.task is not None and isinstance(arm.task.method, InvariantConfig):
+        return encoder.get_submodule("backbone")
+    return encoder
