@@ -22,7 +22,7 @@ from training.losses import LossConfig
 from training.rendered.family import tiny_family
 from training.rendered.model import FaceKitError, load_model
 from training.standin.arms import Arm
-from training.standin.run import RunConfig, Test, run_arm
+from training.standin.run import RunConfig, Trial, run_arm
 from training.tasks.build import TaskConfig
 from training.tasks.hsst import HsstConfig
 from training.tasks.plain import PlainConfig
@@ -50,7 +50,7 @@ def run_smoke(
     model = load_model(facekit)
     learn = tiny_family(out / "train", model, subjects=size.train, seed=1, split="train", workers=workers)
     strangers = tiny_family(out / "test", model, subjects=size.test, seed=2, split="test", workers=workers)
-    tests = [Test("test", strangers, "test")]
+    tests = [Trial("test", strangers, "test")]
     start = out / "start.pt"
     torch.manual_seed(0)
     save_encoder(start, BACKBONE.build(), BACKBONE)

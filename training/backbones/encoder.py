@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from faces.types import Pixels, Spectrum
@@ -91,7 +92,7 @@ def load_network(path: Path) -> tuple[nn.Module, BackboneConfig]:
         config = BackboneConfig.model_validate(stored["config"])
         net = config.build()
         net.load_state_dict(stored["weights"])
-    except (OSError, KeyError, RuntimeError, ValidationError, ValueError) as error:
+    except (OSError, EOFError, KeyError, RuntimeError, ValueError, UnpicklingError) as error:
         raise DataSetError(f"{path.name} is no encoder's checkpoint: {type(error).__name__}") from error
     return net, config
 

@@ -21,7 +21,7 @@ from training.standin.arms import arms
 from training.standin.build import Plan
 from training.standin.build import build as build_set
 from training.standin.photos import prepare_photos
-from training.standin.run import RunConfig, Test, run_arm
+from training.standin.run import RunConfig, Trial, run_arm
 
 LFW = Path("../shared/data/lfw.tar")
 BUNDLE = Path(".halflight/bundles/reference")
@@ -72,7 +72,7 @@ def run(
     if unknown:
         raise typer.BadParameter(f"no arm {min(unknown)!r}; there are: {', '.join(found)}")
     templates = None if teacher is None else np.load(teacher)
-    tests = [Test("validation", opened, "validation"), Test("test", opened, "test")]
+    tests = [Trial("validation", opened, "validation"), Trial("test", opened, "test")]
     jobs = [(a, s, r) for a in arm or found for s in seed or (0, 1, 2) for r in lr or (0.01,)]
     torch.set_num_threads(1)
     with Progress() as progress:

@@ -45,7 +45,7 @@ class RunConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Test:
+class Trial:
     """What a trained arm is tried on."""
 
     name: str
@@ -135,7 +135,7 @@ def run_arm(
     config: RunConfig,
     *,
     out: Path,
-    tests: Sequence[Test],
+    tests: Sequence[Trial],
     teacher: NDArray[np.float32] | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:

@@ -1,0 +1,240 @@
+"""The stand-in benchmark: arms, a run from trunk to result, the choice of a learning rate, the set itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from faces.types import Spectrum
+from training.__main__ import app
+from training.backbones.encoder import BackboneConfig, load_checkpoint_encoder, save_encoder
+from training.data.lfw import Identity, Photo, Split, split_of
+from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
+from training.data.records import DataSetError
+from training.standin.arms import Arm, arms
+from training.standin.build import Plan, build, plan_jobs
+from training.standin.command import choose, results
+from training.standin.run import RunConfig, Trial, run_arm
+from training.tasks.build import TaskConfig, build_task
+from training.tasks.contrast import ContrastConfig
+from training.tasks.hsst import HsstConfig
+from training.tasks.invariant import InvariantConfig
+from training.tasks.plain import PlainConfig
+
+SIDE_PX = 32
+BACKBONE = BackboneConfig(side_px=SIDE_PX, dimension=32, width=0.125)
+QUICK = RunConfig(iterations=2, batch=4, lr=0.01)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
+    """Subjects are stripes of their own frequency; every photo has noise of its own."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("stripes")
+    info = SetInfo(name="stripes", alignment="arcface-112", side_px=SIDE_PX, made_by="a test")
+    writer, rng = SetWriter(root, info), np.random.default_rng(0)
+    for split, count in (("train", 8), ("validation", 4), ("test", 4)):
+        for subject in range(count):
+            for photo in range(3):
+                for spectrum, masked in ((Spectrum.VIS, False), (Spectrum.NIR, False), (Spectrum.NIR, True)):
+                    probe = split != "train" and spectrum is Spectrum.NIR and photo > 0
+                    gallery = split != "train" and spectrum is Spectrum.VIS and photo == 0
+                    if split != "train" and not probe and not gallery:
+                        continue
+                    row = Row(
+                        source=f"{split}{subject}/{photo}",
+                        subject=f"{split}{subject}",
+                        spectrum=spectrum,
+                        masked=masked,
+                        split=split,
+                        role="probe" if probe else "gallery" if gallery else "none",
+                    )
+                    wave = np.sin(np.arange(SIDE_PX) * (subject + 1) / 3)[None, :, None]
+                    noise = rng.normal(0, 10, (SIDE_PX, SIDE_PX, 3))
+                    writer.add(row, np.clip(128 + 90 * wave + noise, 0, 255).astype(np.uint8))
+    return writer.close()
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("trunk") / "trunk.pt"
+    save_encoder(path, BACKBONE.build(), BACKBONE)
+    return path
+
+
+def trials_of(prepared: PreparedSet) -> list[Trial]:
+    return [Trial("validation", prepared, "validation"), Trial("test", prepared, "test")]
+
+
+def test_every_arm_of_the_issue_is_there() -> None:
+    names = set(arms(1000))
+    assert {"zero-shot", "grey-only", "IDR", "W-CNN", "SST", "in-batch"} <= names
+    assert {
+        f"{kind} {loss}" for kind in ("plain", "HSST") for loss in ("softmax", "am", "arc", "triplet")
+    } <= names
+    assert {f"HSST softmax, {mode} BN" for mode in ("joint", "frozen", "dsbn")} <= names
+    hsst = arms(1000)["HSST softmax"].task
+    assert hsst is not None
+    assert isinstance(hsst.method, HsstConfig)
+    assert hsst.method.ema == pytest.approx(0.99)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        TaskConfig(method=HsstConfig(queue=4, ema=0.5)),
+        TaskConfig(method=HsstConfig(queue=8, ema=0.5, bn_mode="dsbn"), distil=1.0),
+        TaskConfig(method=PlainConfig(class_means=True)),
+        TaskConfig(method=ContrastConfig()),
+        TaskConfig(method=InvariantConfig(kind="wcnn", shared=24)),
+    ],
+)
+def test_an_arm_trains_and_is_found_again(
+    task: TaskConfig, prepared: PreparedSet, trunk: Path, tmp_path: Path
+) -> None:
+    teacher = np.eye(len(prepared.rows), 128, dtype=np.float32) + 0.01
+    teacher /= np.linalg.norm(teacher, axis=1, keepdims=True)
+    steps: list[int] = []
+    result = run_arm(
+        Arm("one", task),
+        prepared,
+        trunk,
+        QUICK,
+        out=tmp_path,
+        tests=trials_of(prepared),
+        teacher=teacher if task.distil else None,
+        on_step=lambda done, _: steps.append(done),
+    )
+    assert steps == [1, 2]
+    assert result == json.loads((tmp_path / "result.json").read_text())
+    assert sum(result["found"]["test"]["nir-masked"]["probes"]) == 8
+    assert np.isfinite(result["loss"])
+    encoder = load_checkpoint_encoder(tmp_path / "encoder.pt")
+    rows = prepared.select(split="test", role="probe", spectrum=Spectrum.NIR)
+    embedded = encoder.embed(prepared.crops(rows), Spectrum.NIR)
+    assert np.allclose(np.linalg.norm(embedded, axis=1), 1.0, atol=1e-5)
+
+
+def test_grey_only_never_sees_the_near_infrared(prepared: PreparedSet, trunk: Path, tmp_path: Path) -> None:
+    """Other NIR pixels change nothing of what it learns."""
+    arm = Arm("grey", TaskConfig(method=ContrastConfig()), grey=True)
+    losses = []
+    for value in (0, 200):
+        root = tmp_path / f"set{value}"
+        writer = SetWriter(root, prepared.info)
+        for i, row in enumerate(prepared.rows):
+            crop = prepared.crop(i).copy()
+            if row.spectrum is Spectrum.NIR and row.split == "train":
+                crop[:] = value
+            writer.add(row, crop)
+        other = writer.close()
+        run = run_arm(arm, other, trunk, QUICK, out=tmp_path / str(value), tests=trials_of(other))
+        losses.append(run["loss"])
+    assert losses[0] == losses[1]
+
+
+def test_one_seed_gives_one_result(prepared: PreparedSet, trunk: Path, tmp_path: Path) -> None:
+    arm = Arm("again", TaskConfig(method=HsstConfig(queue=4)))
+    places = (tmp_path / "once", tmp_path / "again")
+    once, again = (run_arm(arm, prepared, trunk, QUICK, out=p, tests=trials_of(prepared)) for p in places)
+    assert once["loss"] == again["loss"]
+    assert once["found"] == again["found"]
+
+
+def test_the_command_goes_on_where_it_was_and_prints_the_table(
+    prepared: PreparedSet, trunk: Path, tmp_path: Path
+) -> None:
+    words = [
+        "standin",
+        "run",
+        str(prepared.root),
+        str(trunk),
+        str(tmp_path),
+        "--arm",
+        "zero-shot",
+        "--seed",
+        "0",
+    ]
+    first = CliRunner().invoke(app, words)
+    assert first.exit_code == 0, first.output
+    (place,) = tmp_path.glob("*/result.json")
+    before = place.stat().st_mtime_ns
+    again = CliRunner().invoke(app, words)
+    assert again.exit_code == 0
+    assert place.stat().st_mtime_ns == before
+    assert "zero-shot" in again.output
+    wrong = CliRunner().invoke(app, [*words[:5], "--arm", "nothing"])
+    assert wrong.exit_code == 2
+
+
+def test_the_learning_rate_is_chosen_on_validation(tmp_path: Path) -> None:
+    for lr, validation, test in ((0.1, 40.0, 10.0), (0.01, 30.0, 90.0)):
+        place = tmp_path / f"arm-{lr}"
+        place.mkdir()
+        facts = {
+            split: {"nir-masked": {"rank1": rate, "hits": [1], "probes": [1]}}
+            for split, rate in (("validation", validation), ("test", test))
+        }
+        (place / "result.json").write_text(json.dumps({"arm": "one", "lr": lr, "found": facts}))
+    assert [run["lr"] for run in choose(results(tmp_path))["one"]] == [0.1]
+
+
+def test_a_broken_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "half.pt"
+    path.write_bytes(b"PK nothing")
+    with pytest.raises(DataSetError, match=r"half\.pt is no encoder"):
+        load_checkpoint_encoder(path)
+
+
+def test_means_and_templates_are_asked_for() -> None:
+    def made(task: TaskConfig) -> None:
+        build_task(task, BACKBONE.build(), dimension=32, classes=8, batch=4, seed=0)
+
+    with pytest.raises(ValueError, match="class means"):
+        made(TaskConfig(method=PlainConfig(class_means=True)))
+    with pytest.raises(ValueError, match="templates"):
+        made(TaskConfig(method=ContrastConfig(), distil=1))
+
+
+def test_jobs_keep_the_first_photo_for_the_gallery() -> None:
+    names = [f"Person_{i}" for i in range(40)]
+    people = [Identity(n, tuple(Photo(f"lfw/{n}/{k}", b"") for k in range(5))) for n in names]
+    people.append(Identity("Alone", (Photo("lfw/Alone/0", b""),)))
+    jobs = plan_jobs(people, Plan(train_photos=3, probes=2))
+    assert "Alone" not in {job.subject for job in jobs}
+    for name in names:
+        mine = [job for job in jobs if job.subject == name]
+        roles = [job.role for job in mine]
+        assert roles == (["none"] * 3 if split_of(name) is Split.TRAIN else ["gallery", "probe", "probe"])
+
+
+@pytest.mark.realdata
+def test_a_small_set_from_real_photos(shared: Path, bundle_dir: Path, tmp_path: Path) -> None:
+    """Two subjects of each split: generators and masks of training and test differ, and so do photos."""
+    made = build(
+        shared / "data" / "lfw.tar",
+        bundle_dir,
+        tmp_path,
+        models=shared / "models",
+        plan=Plan(subjects=2, train_photos=2, probes=1),
+        workers=1,
+    )
+    assert {row.subject for row in made.rows if row.role == "gallery"} == {
+        row.subject for row in made.rows if row.role == "probe"
+    }
+    by_split: dict[str, set[str | None]] = {}
+    for row in made.rows:
+        if row.generator:
+            by_split.setdefault(row.split, set()).add(row.generator)
+        if row.spectrum is Spectrum.NIR:
+            assert np.ptp(made.crop(made.rows.index(row)), axis=2).max() == 0
+    assert by_split["train"] == by_split["validation"] == {"train-nir-1"}
+    assert by_split["test"] == {"relit-nir-1"}
+    shapes = {(row.split == "test", row.mask.split("/")[0]) for row in made.rows if row.mask}
+    assert shapes == {(False, "drawn wide"), (True, "drawn round")}
