@@ -1,0 +1,1 @@
+"""How well an encoder recognises: scores, rates with intervals, matrices of conditions, reports."""
