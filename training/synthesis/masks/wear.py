@@ -1,0 +1,190 @@
+"""Put a mask on a fitted face. Linear light in, linear light out; only the mask's surroundings change."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.synthesis.masks.designs import Coverage, MaskDesign
+from training.synthesis.masks.light import FaceLight, fit_light, skin_vertices, slow_shading
+from training.synthesis.masks.loops import draw_loops, loop_weights
+from training.synthesis.masks.outline import outline
+from training.synthesis.masks.paint import Texture, paint, width_for
+from training.synthesis.masks.raster import FAR, fill
+from training.synthesis.masks.surface import Sheet, build_sheet
+from training.synthesis.masks.templates import TemplateSet
+from training.synthesis.mesh import FaceMesh, MeshTopology, vertex_normals
+
+Floats = NDArray[np.float32]
+
+CACHED_DESIGNS = 64
+LUMA = np.array([0.11, 0.59, 0.30], np.float32)
+# The face hides the far side of a mask only where it is clearly in front of it.
+OCCLUDER_CM = 0.9
+MARGIN_CM = 1.2
+FEATHER_PX = 0.55
+SLOW_POWER, HARMONIC_POWER = 0.65, 0.75
+# Even flat light shows folds: they turn away from it and shade each other.
+FOLD_FROM_ABOVE = 0.35
+SHADOW, SHADOW_CM = 0.45, 0.35
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Prepared:
+    sheet: Sheet
+    texture: Texture
+    loops: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Window:
+    """The part of the picture that a mask can change: rows and columns, and what is drawn in it."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+class MaskPainter:
+    """Wears masks. Keeps the last designs painted, so repeated ones cost less; not thread-safe."""
+
+    def __init__(self, topology: MeshTopology, templates: TemplateSet | None = None) -> None:
+        self._topology = topology
+        self._templates = templates
+        self._skin = skin_vertices(topology.canonical)
+        self._spread = float(topology.canonical.std(axis=0).dot([1.0, 1.0, 1.0]))
+        self._sheets: dict[Coverage, Sheet] = {}
+        self._prepared: OrderedDict[tuple[MaskDesign, int], _Prepared] = OrderedDict()
+        self._nothing = np.zeros((len(topology.canonical), 0), np.float32)
+
+    def wear(self, linear: Floats, mesh: FaceMesh, design: MaskDesign) -> Floats:
+        """float32 [h, w, 3] -> the same with the mask on, a new array.
+
+        `linear`: linear light, blue-green-red; `mesh`: in pixels of that picture. Raises KeyError
+        for a template that is not at hand, ValueError for another shape or type of picture.
+        """
+        if linear.dtype != np.float32 or linear.ndim != 3 or linear.shape[2] != 3:
+            raise ValueError(f"linear light is float32 [h, w, 3], got {linear.dtype} {linear.shape}")
+        worn = linear.copy()
+        scale = self._px_per_cm(mesh)
+        parts = self._prepare(design, width_for(scale))
+        points = parts.sheet.weights @ mesh.points
+        loops = (parts.loops @ mesh.points).astype(np.float32)
+        window = _window(points, loops, scale, linear.shape)
+        if window is None:
+            return worn
+        view = worn[window.top : window.top + window.height, window.left : window.left + window.width]
+        shift = np.array([window.left, window.top, 0.0], np.float32)
+        face = mesh.points - shift
+        normals = mesh.normals(self._topology)
+        soft = cv2.GaussianBlur(view @ LUMA, (0, 0), max(0.5, 0.3 * scale))
+        light = fit_light(np.asarray(soft, np.float32), face, normals, self._skin, design.spectrum)
+        self._compose(view, parts, points - shift, loops - shift, face, normals, light, scale, design)
+        return worn
+
+    def _compose(
+        self,
+        view: Floats,
+        parts: _Prepared,
+        points: Floats,
+        loops: Floats,
+        face: Floats,
+        normals: Floats,
+        light: FaceLight,
+        scale: float,
+        design: MaskDesign,
+    ) -> None:
+        size = view.shape[:2]
+        depth = np.full(size, FAR, np.float32)
+        behind = face.copy()
+        behind[:, 2] += OCCLUDER_CM * scale
+        fill(behind, self._nothing, self._topology.triangles, depth, np.empty((*size, 0), np.float32))
+        on_face = (depth < FAR).astype(np.float32)
+        cloth_normals = vertex_normals(points, parts.sheet.triangles)
+        values = np.column_stack([parts.texture.at(parts.sheet.plane), light.on(cloth_normals)])
+        drawn = np.full((*size, 3), -1.0, np.float32)
+        fill(points, values.astype(np.float32), parts.sheet.triangles, depth, drawn)
+        u, v, harmonic = (np.ascontiguousarray(drawn[:, :, k]) for k in range(3))
+        cloth = cv2.remap(parts.texture.cloth, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        slope = cv2.remap(parts.texture.slope, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        slow = slow_shading(view @ LUMA, on_face, scale)
+        shade = light.irradiance * slow**SLOW_POWER * np.maximum(harmonic, 0.0) ** HARMONIC_POWER
+        shade *= _folds(slope, light, face)
+        lit = cloth[:, :, :3] * (shade * cloth[:, :, 3])[:, :, None]
+        layer = np.dstack([lit, cloth[:, :, 3]])
+        if design.loops is not None:
+            band = draw_loops(loops, normals, size, scale)
+            tone = np.array(design.loops, np.float32) * light.irradiance * 0.85
+            free = band * (1.0 - layer[:, :, 3])
+            layer[:, :, :3] += free[:, :, None] * tone
+            layer[:, :, 3] += free
+        layer = cv2.GaussianBlur(layer, (0, 0), FEATHER_PX)
+        alpha = layer[:, :, 3:]
+        view *= 1.0 - _shadow(alpha[:, :, 0], on_face, scale)[:, :, None]
+        view *= 1.0 - alpha
+        view += layer[:, :, :3]
+
+    def _px_per_cm(self, mesh: FaceMesh) -> float:
+        return float(mesh.points.std(axis=0).dot([1.0, 1.0, 1.0])) / self._spread
+
+    def _prepare(self, design: MaskDesign, width_px: int) -> _Prepared:
+        key = (design, width_px)
+        if key in self._prepared:
+            self._prepared.move_to_end(key)
+            return self._prepared[key]
+        template = None
+        if design.template is not None:
+            if self._templates is None:
+                raise KeyError(
+                    f"the design wants the template {design.template}, and no templates were given"
+                )
+            template = self._templates[design.template]
+        if design.coverage not in self._sheets:
+            self._sheets[design.coverage] = build_sheet(self._topology, design.coverage)
+        edge = outline(design)
+        sheet = self._sheets[design.coverage].part(edge.min(axis=0) - 1.0, edge.max(axis=0) + 1.0)
+        loops = loop_weights(design, self._sheets[design.coverage], self._topology)
+        prepared = _Prepared(sheet, paint(design, template, width_px), loops)
+        self._prepared[key] = prepared
+        if len(self._prepared) > CACHED_DESIGNS:
+            self._prepared.popitem(last=False)
+        return prepared
+
+
+def _window(points: Floats, loops: Floats, scale: float, shape: tuple[int, ...]) -> _Window | None:
+    """Around mask and loops, inside the picture; None where they miss it."""
+    every = np.concatenate([points[:, :2], loops.reshape(-1, 3)[:, :2]])
+    margin = MARGIN_CM * scale + 2
+    left, top = np.floor(every.min(axis=0) - margin).astype(int)
+    right, bottom = np.ceil(every.max(axis=0) + margin).astype(int)
+    left, top = max(0, int(left)), max(0, int(top))
+    right, bottom = min(shape[1], int(right) + 1), min(shape[0], int(bottom) + 1)
+    if right - left < 2 or bottom - top < 2:
+        return None
+    return _Window(top, left, bottom - top, right - left)
+
+
+def _folds(slope: Floats, light: FaceLight, face: Floats) -> Floats:
+    """Brightness of the relief around 1, lit as the face is, [h, w]."""
+    across = face[454, :2] - face[234, :2]
+    cos, sin = across / max(float(np.hypot(*across)), 1e-6)
+    # The plane's axes in the picture: right along the line of the ears, down across it.
+    right = float(light.slope[0] * cos + light.slope[1] * sin)
+    down = float(light.slope[1] * cos - light.slope[0] * sin) - FOLD_FROM_ABOVE
+    rise_u, rise_v = slope[:, :, 0], slope[:, :, 1]
+    flat = 1.0 / np.sqrt(1.0 + rise_u**2 + rise_v**2)
+    lit: Floats = np.clip((1.0 - right * rise_u - down * rise_v) * flat, 0.45, 1.5)
+    return lit
+
+
+def _shadow(alpha: Floats, on_face: Floats, scale: float) -> Floats:
+    """What the mask keeps from the skin beside its edge, more of it below: share of light, [h, w]."""
+    sigma = max(0.6, SHADOW_CM * scale)
+    wide = cv2.GaussianBlur(alpha, (0, 0), sigma)
+    down = cv2.warpAffine(wide, np.array([[1.0, 0, 0], [0, 1.0, 0.4 * sigma]]), wide.shape[::-1])
+    return np.asarray(SHADOW * down * (0.45 + 0.55 * on_face) * (1.0 - alpha), np.float32)
