@@ -1,0 +1,132 @@
+"""Rank-1 by hand and by brute force; paired differences of systems."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from faces import metrics
+from tests.training.evaluation.sides import noisy, side
+from training.evaluation.hits import (
+    NEVER,
+    Hits,
+    Seeds,
+    cmc,
+    hit_rate,
+    paired_difference,
+    per_subject_hits,
+    ranks,
+    summed,
+)
+from training.evaluation.scores import Comparison
+
+AXES = np.eye(4)
+
+
+def hits(found: list[int], *, of: int = 4) -> Hits:
+    count = len(found)
+    return Hits(np.arange(count), np.array(found), np.full(count, of))
+
+
+def test_a_tie_is_a_miss_and_an_identity_counts_as_its_best_reference() -> None:
+    gallery = side(np.array([AXES[0], AXES[1], AXES[1], AXES[2]]), [10, 20, 30, 10], of="g")
+    probes = side(np.array([AXES[0], AXES[1], AXES[2] + 0.1 * AXES[1], AXES[2]]), [10, 20, 10, 30], of="p")
+    # Subject 30's photo equals subject 20's, so the second probe is level with another identity.
+    assert ranks(Comparison(probes, gallery)).tolist() == [1, 2, 1, 3]
+
+
+def test_failed_samples_stay_in_the_denominator() -> None:
+    gallery = side(AXES[:2], [1, 2], of="g", failed=(3,))
+    probes = side(np.array([AXES[0], AXES[1], AXES[2]]), [1, 2, 3], of="p", failed=(1, 2))
+    comparison = Comparison(probes, gallery)
+    assert ranks(comparison).tolist() == [1, 1, NEVER]
+    found = per_subject_hits(comparison)
+    assert found.subjects.tolist() == [1, 2, 3]
+    assert found.hits.tolist() == [1, 1, 0]
+    assert found.probes.tolist() == [2, 2, 1]
+    assert found.rate == 0.4
+    assert cmc(comparison, max_rank=3).tolist() == [0.4, 0.4, 0.4]
+
+
+def test_only_failed_probes_make_a_rank_1_of_zero() -> None:
+    nothing = side(np.empty((0, 4)), [], of="p", failed=(1, 1))
+    assert per_subject_hits(Comparison(nothing, side(AXES[:2], [1, 2], of="g"))).rate == 0.0
+
+
+def test_a_subject_nobody_enrolled_is_an_error() -> None:
+    with pytest.raises(ValueError, match="1 are not"):
+        ranks(Comparison(side(AXES[:2], [1, 5], of="p"), side(AXES[:2], [1, 2], of="g")))
+
+
+@given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 3), st.integers(1, 3))
+def test_ranks_agree_with_the_metric_of_the_field(seed: int, k: int, each: int, references: int) -> None:
+    comparison = noisy(7, each=each, noise=1.2, seed=seed, dimension=4, references=references)
+    expected = metrics.rank_k(comparison.scores, comparison.probes.subjects, comparison.gallery.subjects, k=k)
+    assert per_subject_hits(comparison, rank=k).rate == pytest.approx(expected)
+    assert cmc(comparison, max_rank=7)[k - 1] == pytest.approx(expected)
+
+
+def test_the_interval_is_that_of_the_plain_subject_bootstrap() -> None:
+    found = hits([4, 0, 3, 4, 1, 2, 4, 4] * 5)
+    ours = hit_rate(found, bootstraps=4000)
+
+    def rate(counts: np.ndarray) -> float:
+        return float((counts @ found.hits) / (counts @ found.probes))
+
+    plain = metrics.subject_bootstrap(rate, len(found.subjects), repeats=4000, seed=9)
+    assert ours.value == plain.value == found.rate
+    assert ours.low == pytest.approx(plain.low, abs=0.01)
+    assert ours.high == pytest.approx(plain.high, abs=0.01)
+
+
+@pytest.mark.parametrize("seeds", ["fixed", "paired"])
+def test_a_system_differs_from_itself_by_exactly_nothing(seeds: Seeds) -> None:
+    runs = [hits([1, 2, 3, 4]), hits([0, 2, 4, 4])]
+    assert paired_difference(runs, runs, seeds=seeds) == metrics.Interval(0.0, 0.0, 0.0)
+
+
+def test_a_strictly_better_system_excludes_zero() -> None:
+    better, worse = hits([4, 3, 4, 2] * 10), hits([3, 2, 3, 1] * 10)
+    gap = paired_difference(better, worse)
+    assert gap == metrics.Interval(25.0, 25.0, 25.0)
+    back = paired_difference(worse, hits([4, 3, 4, 1] * 10))
+    assert back.value == pytest.approx(-18.75)
+    assert back.high < 0
+
+
+def test_pairing_is_narrower_than_two_intervals_of_their_own() -> None:
+    rng = np.random.default_rng(3)
+    base = rng.integers(0, 4, 200)
+    a, b = hits((base + (rng.random(200) < 0.2)).tolist()), hits(base.tolist())
+    gap = paired_difference(a, b)
+    alone = hit_rate(a)
+    assert gap.low > 0
+    assert gap.high - gap.low < 100 * (alone.high - alone.low) / 2
+
+
+def test_seeds_are_summed_and_may_be_resampled_too() -> None:
+    good, bad, base = hits([4, 4, 4, 4]), hits([1, 1, 1, 1]), hits([2, 2, 2, 2])
+    assert summed([good, bad]).hits.tolist() == [5, 5, 5, 5]
+    assert summed([good, bad]).probes.tolist() == [8, 8, 8, 8]
+    fixed = paired_difference([good, bad], base)
+    assert fixed == metrics.Interval(12.5, 12.5, 12.5)
+    drawn = paired_difference([good, bad], base, seeds="independent")
+    # Two runs drawn twice: both good, one of each, or both bad.
+    assert (drawn.low, drawn.value, drawn.high) == (-25.0, 12.5, 50.0)
+    with pytest.raises(ValueError, match="as many runs"):
+        paired_difference([good, bad], base, seeds="paired")
+
+
+def test_results_of_other_probes_cannot_be_paired() -> None:
+    with pytest.raises(ValueError, match="different probes"):
+        paired_difference(hits([1, 2]), hits([1, 2], of=5))
+    with pytest.raises(ValueError, match="at least one run"):
+        paired_difference([], hits([1]))
+
+
+def test_impossible_counts_are_refused() -> None:
+    for subjects, found, probes in (([1, 1], [0, 0], [1, 1]), ([1, 2], [2, 0], [1, 1]), ([1], [0], [0])):
+        with pytest.raises(ValueError):
+            Hits(np.array(subjects), np.array(found), np.array(probes))
