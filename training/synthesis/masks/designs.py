@@ -32,10 +32,10 @@ class MaskDesign:
     """One mask. Two equal designs look the same on the same face.
 
     `reflectance`: blue, green, red in [0, 1]; equal in near-infrared. Of a `template` in visible
-    light it is a gain on the photo's own colours. `drop_cm`: how far the lower edge passes the jaw
-    line; `lift_cm`: shift of the upper edge; `pleats`: folds of a pleated cut; `wire`: a nose wire
-    under the upper edge; `loops`: reflectance of the ear loops, None for no loops; `relief`: depth
-    of wrinkles and folds, 1 is usual; `seed`: fabric noise and wrinkles.
+    light it is a gain on the photo's own colours, and the cut says nothing. `drop_cm`: how far the
+    lower edge passes the jaw line; `lift_cm`: shift of the upper edge; `pleats`: folds of a pleated
+    cut; `wire`: a nose wire under the upper edge; `loops`: reflectance of the ear loops, None for
+    no loops; `relief`: depth of wrinkles and folds, 1 is usual; `seed`: fabric noise and wrinkles.
     """
 
     shape: Shape
@@ -113,6 +113,7 @@ def draw_design(
     if names and rng.random() < TEMPLATE_SHARE:
         template = names[int(rng.integers(len(names)))]
         shape = "round" if template.startswith("N95") else "wide"
+        cut = "plain"
     if nir:
         level = nir_level(rng)
         reflectance: Reflectance = (level, level, level)

@@ -15,8 +15,6 @@ Floats = NDArray[np.float32]
 # Reflectance that skin is taken to have where the picture cannot tell skin from light.
 SKIN = {Spectrum.VIS: 0.40, Spectrum.NIR: 0.55}
 RIDGE = 0.5
-# Light mostly comes from above; the face's own shading cannot show it under the chin.
-FROM_ABOVE = 0.25
 SMOOTH_CM = 1.3
 
 
@@ -55,9 +53,11 @@ def fit_light(
     column = np.round(points[:, 0]).astype(np.intp)
     row = np.round(points[:, 1]).astype(np.intp)
     seen = skin & (normals[:, 2] < -0.25) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    bright = float(luminance[::4, ::4].max(initial=1e-3))
+    # A dark skin is not a dark room: what is bright elsewhere bounds the guess.
+    rest = luminance[::4, ::4].ravel()
+    white = float(np.partition(rest, int(0.95 * (rest.size - 1)))[int(0.95 * (rest.size - 1))])
     if seen.sum() < 12:
-        return FaceLight(bright, 1.0, np.zeros(3, np.float32))
+        return FaceLight(max(white, 1e-3), 1.0, np.zeros(3, np.float32))
     value = luminance[row[seen], column[seen]].astype(np.float64)
     level = max(float(np.median(value)), 1e-4)
     value /= level
@@ -69,8 +69,6 @@ def fit_light(
         solved = np.linalg.solve(a.T @ a + RIDGE * np.diag([0.0, 1, 1, 1]) * len(b) / 50, a.T @ b)
         miss = np.abs(terms @ solved - value)
         keep = miss < 2.5 * max(float(np.median(miss)), 0.02)
-    # A dark skin is not a dark room: the rest of the picture bounds the guess.
-    white = float(np.percentile(luminance[::4, ::4], 95))
     irradiance = float(np.clip(level / SKIN[spectrum], 0.6 * white, max(1.1, 1.2 * white)))
     return FaceLight(irradiance, float(solved[0]), solved[1:].astype(np.float32))
 

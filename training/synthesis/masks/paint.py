@@ -13,16 +13,17 @@ from faces.types import Spectrum
 from training.synthesis.masks.designs import MaskDesign
 from training.synthesis.masks.outline import RADIUS_CM, Corners, corners, outline, top_edge
 from training.synthesis.masks.spline import ThinPlate
-from training.synthesis.masks.surface import BOTTOM, LEFT, RIGHT, TOP
 from training.synthesis.masks.templates import Template
 
 Floats = NDArray[np.float32]
 
-# Texture widths; the smallest that is as fine as the picture is painted.
-WIDTHS_PX = (96, 192, 384, 768)
+# The paper's extent in cm of the plane: every outline fits.
+LEFT, RIGHT, BOTTOM, TOP = -9.9, 9.9, -13.2, 3.8
+# Widths of the paper; the smallest that is as fine as the picture is painted.
+WIDTHS_PX = (76, 152, 304, 608)
 SHIFT = 4
 HEM_CM = 0.45
-PLEAT_CM = 0.14
+PLEAT_CM = 0.2
 WIRE_CM = 0.35
 
 
@@ -150,8 +151,8 @@ def _bow(grid: tuple[Floats, Floats], middle: float, side: float, width: float) 
 
 def _below_top(design: MaskDesign, grid: tuple[Floats, Floats]) -> Floats:
     edge = top_edge(design)
-    line = np.interp(np.abs(grid[0][0]), edge[:, 0], edge[:, 1])[None]
-    return (line - grid[1]).astype(np.float32)
+    line = np.interp(np.abs(grid[0][0]), edge[:, 0], edge[:, 1]).astype(np.float32)
+    return np.asarray(line[None] - grid[1], np.float32)
 
 
 def _ridge(distance: Floats, width: float) -> Floats:
@@ -179,7 +180,7 @@ def _wrinkles(seed: int, size: tuple[int, int], scale: float) -> Floats:
     wide = cv2.resize(coarse, to, interpolation=cv2.INTER_CUBIC)
     narrow = cv2.resize(medium, to, interpolation=cv2.INTER_CUBIC)
     # Absolute values make creases, not dunes.
-    creases: Floats = (0.10 * wide - 0.045 * np.abs(narrow)).astype(np.float32)
+    creases: Floats = (0.06 * wide - 0.02 * np.abs(narrow)).astype(np.float32)
     return creases if scale > 4.5 else cv2.GaussianBlur(creases, (0, 0), 1.0)
 
 

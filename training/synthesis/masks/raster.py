@@ -46,3 +46,60 @@ def fill(points: Floats, values: Floats, triangles: NDArray[np.int32], depth: Fl
                     depth[y, x] = z
                     for k in range(channels):
                         out[y, x, k] = wa * values[a, k] + wb * values[b, k] + wc * values[c, k]
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def normals(points: Floats, triangles: NDArray[np.int32], out: Floats) -> None:
+    """Area-weighted unit normals of a mesh into `out` [v, 3]; (0, 0, -1) where there is no area."""
+    out[:] = 0.0
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        px, py, pz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
+        qx, qy, qz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
+        nx, ny, nz = py * qz - pz * qy, pz * qx - px * qz, px * qy - py * qx
+        for v in (a, b, c):
+            out[v, 0] += nx
+            out[v, 1] += ny
+            out[v, 2] += nz
+    for v in range(out.shape[0]):
+        length = np.sqrt(out[v, 0] ** 2 + out[v, 1] ** 2 + out[v, 2] ** 2)
+        if length > 1e-12:
+            for k in range(3):
+                out[v, k] /= length
+        else:
+            out[v, 2] = -1.0
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def shade(
+    cloth: Floats, slope: Floats, slow: Floats, harmonic: Floats, powers: Floats, lamp: Floats, out: Floats
+) -> None:
+    """Light the cloth [h, w, 4] into `out` [h, w, 4], premultiplied by its coverage.
+
+    brightness = lamp[0] x slow^powers[0] x harmonic^powers[1] x relief, where the relief of
+    `slope` [h, w, 2] is lit from the right by lamp[1] and from below by lamp[2].
+    """
+    for y in range(cloth.shape[0]):
+        for x in range(cloth.shape[1]):
+            cover = cloth[y, x, 3]
+            if cover <= 0.0:
+                out[y, x, :] = 0.0
+                continue
+            su, sv = slope[y, x, 0], slope[y, x, 1]
+            relief = (1.0 - lamp[1] * su - lamp[2] * sv) / np.sqrt(1.0 + su * su + sv * sv)
+            relief = min(1.5, max(0.45, relief))
+            light = lamp[0] * relief * slow[y, x] ** powers[0] * max(harmonic[y, x], 0.0) ** powers[1]
+            for k in range(3):
+                out[y, x, k] = cloth[y, x, k] * light * cover
+            out[y, x, 3] = cover
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def blend(view: Floats, layer: Floats, shadow: Floats) -> None:
+    """Lay a premultiplied layer [h, w, 4] over `view` [h, w, 3], which `shadow` [h, w] darkens first."""
+    for y in range(view.shape[0]):
+        for x in range(view.shape[1]):
+            cover = layer[y, x, 3]
+            under = (1.0 - cover) * (1.0 - shadow[y, x] * (1.0 - cover))
+            for k in range(3):
+                view[y, x, k] = view[y, x, k] * under + layer[y, x, k]

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.synthesis.masks.designs import Coverage, MaskDesign
+from training.synthesis.masks.designs import Coverage, Cut, MaskDesign, Reflectance, Shape
 from training.synthesis.masks.light import FaceLight, fit_light, skin_vertices, slow_shading
 from training.synthesis.masks.loops import draw_loops, loop_weights
 from training.synthesis.masks.outline import outline
 from training.synthesis.masks.paint import Texture, paint, width_for
-from training.synthesis.masks.raster import FAR, fill
+from training.synthesis.masks.raster import FAR, blend, fill, shade
+from training.synthesis.masks.raster import normals as unit_normals
 from training.synthesis.masks.surface import Sheet, build_sheet
 from training.synthesis.masks.templates import TemplateSet
-from training.synthesis.mesh import FaceMesh, MeshTopology, vertex_normals
+from training.synthesis.mesh import FaceMesh, MeshTopology
 
 Floats = NDArray[np.float32]
 
 CACHED_DESIGNS = 64
-LUMA = np.array([0.11, 0.59, 0.30], np.float32)
+LUMA = np.array([[0.11, 0.59, 0.30]], np.float32)
 # The face hides the far side of a mask only where it is clearly in front of it.
 OCCLUDER_CM = 0.9
 MARGIN_CM = 1.2
-FEATHER_PX = 0.55
-SLOW_POWER, HARMONIC_POWER = 0.65, 0.75
+# Room for the drop and lift of any one mask of a shape.
+USUAL_DROP_CM, SPARE_CM = 1.2, 2.0
+FEATHER_PX = 0.65
+# Of the slow shading and of the harmonics: together they would count the light twice.
+POWERS = np.array([0.65, 0.75], np.float32)
+LOOP_LIGHT = 0.75
 # Even flat light shows folds: they turn away from it and shade each other.
 FOLD_FROM_ABOVE = 0.35
 SHADOW, SHADOW_CM = 0.45, 0.35
@@ -38,6 +43,18 @@ class _Prepared:
     sheet: Sheet
     texture: Texture
     loops: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Scene:
+    """The picture within the window, and the face in it."""
+
+    view: Floats
+    luminance: Floats
+    face: Floats
+    normals: Floats
+    light: FaceLight
+    px_per_cm: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,6 +75,7 @@ class MaskPainter:
         self._templates = templates
         self._skin = skin_vertices(topology.canonical)
         self._spread = float(topology.canonical.std(axis=0).dot([1.0, 1.0, 1.0]))
+        self._fits: dict[tuple[Shape, Coverage, Cut], tuple[Sheet, Floats]] = {}
         self._sheets: dict[Coverage, Sheet] = {}
         self._prepared: OrderedDict[tuple[MaskDesign, int], _Prepared] = OrderedDict()
         self._nothing = np.zeros((len(topology.canonical), 0), np.float32)
@@ -81,53 +99,38 @@ class MaskPainter:
         view = worn[window.top : window.top + window.height, window.left : window.left + window.width]
         shift = np.array([window.left, window.top, 0.0], np.float32)
         face = mesh.points - shift
-        normals = mesh.normals(self._topology)
-        soft = cv2.GaussianBlur(view @ LUMA, (0, 0), max(0.5, 0.3 * scale))
+        normals = _normals(face, self._topology.triangles)
+        luminance = cv2.transform(view, LUMA)
+        soft = cv2.GaussianBlur(luminance, (0, 0), max(0.5, 0.3 * scale))
         light = fit_light(np.asarray(soft, np.float32), face, normals, self._skin, design.spectrum)
-        self._compose(view, parts, points - shift, loops - shift, face, normals, light, scale, design)
+        scene = _Scene(view, luminance, face, normals, light, scale)
+        on_face, layer = self._cloth(scene, parts, points - shift)
+        if design.loops is not None:
+            _add_loops(layer, scene, loops - shift, design.loops)
+        layer = cv2.GaussianBlur(layer, (0, 0), FEATHER_PX)
+        blend(view, layer, _shadow(layer[:, :, 3], on_face, scale))
         return worn
 
-    def _compose(
-        self,
-        view: Floats,
-        parts: _Prepared,
-        points: Floats,
-        loops: Floats,
-        face: Floats,
-        normals: Floats,
-        light: FaceLight,
-        scale: float,
-        design: MaskDesign,
-    ) -> None:
-        size = view.shape[:2]
+    def _cloth(self, scene: _Scene, parts: _Prepared, points: Floats) -> tuple[Floats, Floats]:
+        """Where the face is [h, w], and the lit cloth over it, premultiplied [h, w, 4]."""
+        face, light, scale = scene.face, scene.light, scene.px_per_cm
+        size = scene.view.shape[:2]
         depth = np.full(size, FAR, np.float32)
         behind = face.copy()
         behind[:, 2] += OCCLUDER_CM * scale
         fill(behind, self._nothing, self._topology.triangles, depth, np.empty((*size, 0), np.float32))
         on_face = (depth < FAR).astype(np.float32)
-        cloth_normals = vertex_normals(points, parts.sheet.triangles)
+        cloth_normals = _normals(points, parts.sheet.triangles)
         values = np.column_stack([parts.texture.at(parts.sheet.plane), light.on(cloth_normals)])
         drawn = np.full((*size, 3), -1.0, np.float32)
         fill(points, values.astype(np.float32), parts.sheet.triangles, depth, drawn)
         u, v, harmonic = (np.ascontiguousarray(drawn[:, :, k]) for k in range(3))
         cloth = cv2.remap(parts.texture.cloth, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         slope = cv2.remap(parts.texture.slope, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        slow = slow_shading(view @ LUMA, on_face, scale)
-        shade = light.irradiance * slow**SLOW_POWER * np.maximum(harmonic, 0.0) ** HARMONIC_POWER
-        shade *= _folds(slope, light, face)
-        lit = cloth[:, :, :3] * (shade * cloth[:, :, 3])[:, :, None]
-        layer = np.dstack([lit, cloth[:, :, 3]])
-        if design.loops is not None:
-            band = draw_loops(loops, normals, size, scale)
-            tone = np.array(design.loops, np.float32) * light.irradiance * 0.85
-            free = band * (1.0 - layer[:, :, 3])
-            layer[:, :, :3] += free[:, :, None] * tone
-            layer[:, :, 3] += free
-        layer = cv2.GaussianBlur(layer, (0, 0), FEATHER_PX)
-        alpha = layer[:, :, 3:]
-        view *= 1.0 - _shadow(alpha[:, :, 0], on_face, scale)[:, :, None]
-        view *= 1.0 - alpha
-        view += layer[:, :, :3]
+        slow = slow_shading(scene.luminance, on_face, scale)
+        layer = np.empty((*size, 4), np.float32)
+        shade(cloth, slope, slow, harmonic, POWERS, _lamp(light, face), layer)
+        return on_face, layer
 
     def _px_per_cm(self, mesh: FaceMesh) -> float:
         return float(mesh.points.std(axis=0).dot([1.0, 1.0, 1.0])) / self._spread
@@ -144,16 +147,25 @@ class MaskPainter:
                     f"the design wants the template {design.template}, and no templates were given"
                 )
             template = self._templates[design.template]
-        if design.coverage not in self._sheets:
-            self._sheets[design.coverage] = build_sheet(self._topology, design.coverage)
-        edge = outline(design)
-        sheet = self._sheets[design.coverage].part(edge.min(axis=0) - 1.0, edge.max(axis=0) + 1.0)
-        loops = loop_weights(design, self._sheets[design.coverage], self._topology)
+        sheet, loops = self._fitted(design)
         prepared = _Prepared(sheet, paint(design, template, width_px), loops)
         self._prepared[key] = prepared
         if len(self._prepared) > CACHED_DESIGNS:
             self._prepared.popitem(last=False)
         return prepared
+
+    def _fitted(self, design: MaskDesign) -> tuple[Sheet, Floats]:
+        """The sheet under every mask of this shape, and its loops."""
+        key = (design.shape, design.coverage, design.cut)
+        if key not in self._fits:
+            if design.coverage not in self._sheets:
+                self._sheets[design.coverage] = build_sheet(self._topology, design.coverage)
+            whole = self._sheets[design.coverage]
+            usual = replace(design, lift_cm=0.0, drop_cm=USUAL_DROP_CM)
+            edge = outline(usual)
+            loops = loop_weights(usual, whole, self._topology)
+            self._fits[key] = whole.part(edge.min(axis=0) - SPARE_CM, edge.max(axis=0) + SPARE_CM), loops
+        return self._fits[key]
 
 
 def _window(points: Floats, loops: Floats, scale: float, shape: tuple[int, ...]) -> _Window | None:
@@ -169,17 +181,27 @@ def _window(points: Floats, loops: Floats, scale: float, shape: tuple[int, ...])
     return _Window(top, left, bottom - top, right - left)
 
 
-def _folds(slope: Floats, light: FaceLight, face: Floats) -> Floats:
-    """Brightness of the relief around 1, lit as the face is, [h, w]."""
+def _add_loops(layer: Floats, scene: _Scene, loops: Floats, colour: Reflectance) -> None:
+    """Under the cloth, over the skin."""
+    band = draw_loops(loops, scene.normals, scene.view.shape, scene.px_per_cm)
+    tone = np.array([*colour, 1.0], np.float32)
+    tone[:3] *= LOOP_LIGHT * scene.light.irradiance
+    layer += (band * (1.0 - layer[:, :, 3]))[:, :, None] * tone
+
+
+def _lamp(light: FaceLight, face: Floats) -> Floats:
+    """Irradiance, and how much light comes from the right and from below in the head's own axes."""
     across = face[454, :2] - face[234, :2]
     cos, sin = across / max(float(np.hypot(*across)), 1e-6)
-    # The plane's axes in the picture: right along the line of the ears, down across it.
     right = float(light.slope[0] * cos + light.slope[1] * sin)
-    down = float(light.slope[1] * cos - light.slope[0] * sin) - FOLD_FROM_ABOVE
-    rise_u, rise_v = slope[:, :, 0], slope[:, :, 1]
-    flat = 1.0 / np.sqrt(1.0 + rise_u**2 + rise_v**2)
-    lit: Floats = np.clip((1.0 - right * rise_u - down * rise_v) * flat, 0.45, 1.5)
-    return lit
+    below = float(light.slope[1] * cos - light.slope[0] * sin) - FOLD_FROM_ABOVE
+    return np.array([light.irradiance, right, below], np.float32)
+
+
+def _normals(points: Floats, triangles: NDArray[np.int32]) -> Floats:
+    out = np.empty_like(points)
+    unit_normals(points, triangles, out)
+    return out
 
 
 def _shadow(alpha: Floats, on_face: Floats, scale: float) -> Floats:
@@ -187,4 +209,4 @@ def _shadow(alpha: Floats, on_face: Floats, scale: float) -> Floats:
     sigma = max(0.6, SHADOW_CM * scale)
     wide = cv2.GaussianBlur(alpha, (0, 0), sigma)
     down = cv2.warpAffine(wide, np.array([[1.0, 0, 0], [0, 1.0, 0.4 * sigma]]), wide.shape[::-1])
-    return np.asarray(SHADOW * down * (0.45 + 0.55 * on_face) * (1.0 - alpha), np.float32)
+    return np.asarray(SHADOW * down * (0.45 + 0.55 * on_face), np.float32)
