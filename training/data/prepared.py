@@ -128,7 +128,7 @@ class PreparedSet:
                 for i, row in enumerate(self.rows)
                 if (split is None or row.split == split)
                 and (role is None or row.role == role)
-                and (spectrum is None or row.spectrum is spectrum)
+                and (spectrum is None or row.spectrum == spectrum)
                 and (masked is None or row.masked == masked)
             ],
             np.int64,
