@@ -69,7 +69,7 @@ class PairSampler:
     ) -> None:
         self.subjects = paired_subjects(prepared, split)
         self.batch, self.queue, self.p_mask, self.seed = batch, queue, p_mask, seed
-        self._prepared = prepared
+        self.prepared = prepared
         if len(self.subjects) < max(queue, batch):
             fits = valid_queue_size(len(self.subjects), batch)
             raise QueueError(
@@ -98,6 +98,6 @@ class PairSampler:
         subject = self.subjects[label]
         masked = bool(subject.nir_masked) and (rng.random() < self.p_mask or not subject.nir)
         nir = int(rng.choice(subject.nir_masked if masked else subject.nir))
-        source = self._prepared.rows[nir].source
-        vis = [i for i in subject.vis if self._prepared.rows[i].source != source]
+        source = self.prepared.rows[nir].source
+        vis = [i for i in subject.vis if self.prepared.rows[i].source != source]
         return PairRequest(label, nir, int(rng.choice(vis)))

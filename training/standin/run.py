@@ -150,6 +150,8 @@ def run_arm(
         if isinstance(method, InvariantConfig):
             backbone = backbone.model_copy(update={"shared": method.shared})
         save_encoder(out / "encoder.pt", net, backbone)
+        # Read back, so that what is tried is what was written, and nothing is compiled again.
+        net, backbone = load_network(out / "encoder.pt")
     encoder = TorchEncoder(net, backbone, name=arm.name)
     result = {
         "arm": arm.name,
