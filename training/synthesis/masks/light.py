@@ -69,7 +69,7 @@ def fit_light(
         solved = np.linalg.solve(a.T @ a + RIDGE * np.diag([0.0, 1, 1, 1]) * len(b) / 50, a.T @ b)
         miss = np.abs(terms @ solved - value)
         keep = miss < 2.5 * max(float(np.median(miss)), 0.02)
-    irradiance = float(np.clip(level / SKIN[spectrum], 0.6 * white, max(1.1, 1.2 * white)))
+    irradiance = float(np.clip(level / SKIN[spectrum], 0.6 * white, max(1.0, 1.05 * white)))
     return FaceLight(irradiance, float(solved[0]), solved[1:].astype(np.float32))
 
 

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.types import Pixels
 from training.synthesis.masks.designs import MaskDesign
 from training.synthesis.masks.outline import corners
 from training.synthesis.masks.surface import Sheet, affine_weights
@@ -41,8 +42,13 @@ def loop_weights(design: MaskDesign, sheet: Sheet, topology: MeshTopology) -> Fl
     return flat.reshape(2, 2, STEPS, -1)
 
 
-def draw_loops(loops: Floats, normals: Floats, size: tuple[int, ...], px_per_cm: float) -> Floats:
-    """Coverage 0 to 1 [h, w] of the loops that face the camera. `loops`: [2, 2, points, 3] pixels."""
+def draw_loops(
+    loops: Floats, normals: Floats, size: tuple[int, ...], px_per_cm: float
+) -> tuple[Pixels, float]:
+    """Where the loops that face the camera lie, uint8 [h, w], and how much of it they cover.
+
+    `loops`: [2, 2, points, 3] pixels; `normals`: of the mesh.
+    """
     band = np.zeros(size[:2], np.uint8)
     width = BAND_CM * px_per_cm
     for side, vertex in enumerate(BEFORE_EARS):
@@ -51,4 +57,4 @@ def draw_loops(loops: Floats, normals: Floats, size: tuple[int, ...], px_per_cm:
         lines = [np.round(line[:, :2] * (1 << SHIFT)).astype(np.int32) for line in loops[side]]
         cv2.polylines(band, lines, False, (255,), max(1, round(width)), cv2.LINE_AA, SHIFT)
     # A band thinner than a pixel covers a part of it.
-    return np.asarray(band, np.float32) * np.float32(min(1.0, width) / 255.0)
+    return band, min(1.0, width)

@@ -20,6 +20,9 @@ RADIUS_CM = 8.0
 TOP_CM: dict[Coverage, float] = {"low": -1.7, "medium": 0.4, "high": 1.9}
 SIDE_TOP_CM: dict[Coverage, float] = {"low": -2.0, "medium": -0.9, "high": -0.3}
 STEPS = 8
+_T = np.linspace(0.0, 1.0, STEPS, endpoint=False)[:, None] ** np.arange(4)
+# Catmull-Rom: points of one span from its four knots.
+BASIS = _T @ np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +97,8 @@ def outline(design: MaskDesign) -> Floats:
 
 
 def smooth(knots: list[tuple[float, float]]) -> Floats:
-    """An open Catmull-Rom curve through the knots (centripetal parameters are not needed here)."""
+    """An open Catmull-Rom curve through the knots, [n, 2]."""
     p = np.array(knots, np.float64)
     p = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
-    t = np.linspace(0.0, 1.0, STEPS, endpoint=False)[:, None]
-    parts = []
-    for a, b, c, d in zip(p, p[1:], p[2:], p[3:], strict=False):
-        parts.append(
-            0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-        )
+    parts = [BASIS @ p[start : start + 4] for start in range(len(p) - 3)]
     return np.concatenate([*parts, p[-2:-1]]).astype(np.float32)

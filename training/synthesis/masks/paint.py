@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.types import Spectrum
+from faces.types import Pixels, Spectrum
 from training.synthesis.masks.designs import MaskDesign
 from training.synthesis.masks.outline import RADIUS_CM, Corners, corners, outline, top_edge
+from training.synthesis.masks.sewing import Pattern, sew
 from training.synthesis.masks.spline import ThinPlate
 from training.synthesis.masks.templates import Template
 
@@ -20,20 +21,17 @@ Floats = NDArray[np.float32]
 # The paper's extent in cm of the plane: every outline fits.
 LEFT, RIGHT, BOTTOM, TOP = -9.9, 9.9, -13.2, 3.8
 # Widths of the paper; the smallest that is as fine as the picture is painted.
-WIDTHS_PX = (76, 152, 304, 608)
+WIDTHS_PX = (76, 108, 152, 216, 304, 432, 608)
 SHIFT = 4
-HEM_CM = 0.45
-PLEAT_CM = 0.2
-WIRE_CM = 0.35
+FABRIC = 0.02
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Texture:
-    """`cloth`: float32 [h, w, 4], blue-green-red albedo and coverage 0 to 1; `slope`: float32
-    [h, w, 2], rise of the relief per cm to the right and downwards; `px_per_cm`: its scale."""
+    """`texels`: float32 [h, w, 6]: blue-green-red albedo, coverage 0 to 1, and the rise of the relief
+    per cm to the right and downwards; `px_per_cm`: its scale."""
 
-    cloth: Floats
-    slope: Floats
+    texels: Floats
     px_per_cm: float
 
     def at(self, plane: Floats) -> Floats:
@@ -54,84 +52,57 @@ def paint(design: MaskDesign, template: Template | None, width_px: int) -> Textu
     scale = width_px / (RIGHT - LEFT)
     size = (round(scale * (TOP - BOTTOM)), width_px)
     grid = _grid(size, scale)
-    solid = _fill(outline(design), size, scale)
-    if template is not None:
-        colour, alpha = _from_photo(design, template, grid)
-        relief = 0.5 * design.relief * _wrinkles(design.seed, size, scale)
-        albedo = colour
+    texels = np.empty((*size, 6), np.float32)
+    relief = _wrinkles(design.seed, size) * np.float32(design.relief)
+    noise = _noise(size, design.seed)
+    if template is None:
+        solid = _fill(outline(design), size, scale)
+        edge_cm = cv2.distanceTransform((solid > 127).astype(np.uint8), cv2.DIST_L2, 3) / scale
+        texels[:, :, 3] = cv2.GaussianBlur(solid, (0, 0), 0.7).astype(np.float32) / 255.0
+        sew(np.asarray(edge_cm, np.float32), *grid, noise, _pattern(design, grid, scale), relief, texels)
     else:
-        alpha = cv2.GaussianBlur(solid, (0, 0), 0.7)
-        inside = (solid > 0.5).astype(np.uint8)
-        edge = np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, 3), np.float32) / scale
-        relief, dark = _relief(design, grid, edge, scale)
-        relief += design.relief * _wrinkles(design.seed, size, scale)
-        albedo = dark[:, :, None] * np.array(design.reflectance, np.float32)
-    fabric = 1.0 + 0.02 * _noise(size, design.seed)
-    cloth = np.empty((*size, 4), np.float32)
-    cloth[:, :, :3] = np.clip(albedo * fabric[:, :, None], 0.0, 1.0)
-    cloth[:, :, 3] = alpha
-    slope = np.stack(
-        [
-            cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=scale / 8),
-            cv2.Sobel(relief, cv2.CV_32F, 0, 1, scale=scale / 8),
-        ],
-        axis=2,
-    )
-    return Texture(cloth, np.clip(slope, -1.5, 1.5).astype(np.float32), scale)
+        colour, texels[:, :, 3] = _from_photo(design, template, grid)
+        texels[:, :, :3] = np.clip(colour * (1.0 + FABRIC * noise)[:, :, None], 0.0, 1.0)
+        relief *= 0.5
+    texels[:, :, 4] = np.clip(cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=scale / 8), -1.5, 1.5)
+    texels[:, :, 5] = np.clip(cv2.Sobel(relief, cv2.CV_32F, 0, 1, scale=scale / 8), -1.5, 1.5)
+    return Texture(texels, scale)
 
 
 @lru_cache(maxsize=8)
 def _grid(size: tuple[int, int], scale: float) -> tuple[Floats, Floats]:
-    """u [1, w] and y [h, 1] in cm of every texel."""
-    u = (np.arange(size[1], dtype=np.float32) / scale + LEFT)[None]
-    y = (TOP - np.arange(size[0], dtype=np.float32) / scale)[:, None]
+    """u [w] and y [h] in cm of the texels."""
+    u = np.arange(size[1], dtype=np.float32) / np.float32(scale) + np.float32(LEFT)
+    y = np.float32(TOP) - np.arange(size[0], dtype=np.float32) / np.float32(scale)
     return u, y
 
 
-def _fill(edge: Floats, size: tuple[int, int], scale: float) -> Floats:
+def _fill(edge: Floats, size: tuple[int, int], scale: float) -> Pixels:
     canvas = np.zeros(size, np.uint8)
     points = (edge - np.array([LEFT, TOP])) * np.array([scale, -scale])
     polygon = np.round(points * (1 << SHIFT)).astype(np.int32)
     cv2.fillPoly(canvas, [polygon], (255,), lineType=cv2.LINE_AA, shift=SHIFT)
-    return np.asarray(canvas, np.float32) / 255.0
+    return canvas
 
 
-def _relief(
-    design: MaskDesign, grid: tuple[Floats, Floats], edge_cm: Floats, scale: float
-) -> tuple[Floats, Floats]:
-    """Height in cm and darkening by folds, seams and stitches, each [h, w]."""
+def _pattern(design: MaskDesign, grid: tuple[Floats, Floats], scale: float) -> Pattern:
+    """What is sewn into this design."""
     c = corners(design)
-    fine = max(0.07, 0.8 / scale)
-    # A hem: a doubled band with a stitch at its inner side.
-    height = 0.03 * np.clip((HEM_CM - edge_cm) / fine, 0, 1)
-    dark = 1.0 - 0.16 * _ridge(edge_cm - HEM_CM, fine)
+    lines = np.zeros((0, 2))
     if design.cut == "pleated":
-        for middle, side in zip(*_pleat_heights(design, c), strict=True):
-            gap = _bow(grid, middle, side, c.side_top[0])
-            # Cloth folds over: a step, and a dark line under it.
-            height += design.relief * PLEAT_CM * (np.clip(gap / 0.9, 0, 1) - np.clip(gap / fine + 0.5, 0, 1))
-            dark *= (
-                1.0
-                - 0.3 * _ridge(gap + 0.6 * fine, 1.2 * fine)
-                - 0.1 * np.clip(1 + gap / 0.8, 0, 1) * (gap < 0)
-            )
-    elif design.cut == "seam":
-        u = np.broadcast_to(grid[0], edge_cm.shape)
-        height += design.relief * (0.16 * np.exp(-np.abs(u) / 0.5))
-        dark *= 1.0 - 0.28 * _ridge(u, fine)
+        lines = np.stack(_pleat_heights(design, c), axis=1)
     elif design.cut == "fold":
-        for middle, side in (
-            (c.top[1] - 3.4, c.side_top[1] - 0.4),
-            (c.bottom[1] + 3.0, c.side_bottom[1] + 0.3),
-        ):
-            gap = _bow(grid, middle, side, c.side_top[0])
-            height += design.relief * 0.12 * np.exp(-np.abs(gap) / 0.4)
-            dark *= 1.0 - 0.28 * _ridge(gap, fine)
-    if design.wire:
-        gap = _below_top(design, grid) - 0.8
-        reach = np.clip((4.2 - np.abs(grid[0])) / 0.4, 0, 1)
-        height += 0.06 * _ridge(gap, max(WIRE_CM, fine)) * reach
-    return height.astype(np.float32), dark.astype(np.float32)
+        upper = (c.top[1] - 3.4, c.side_top[1] - 0.4)
+        lines = np.array([upper, (c.bottom[1] + 3.0, c.side_bottom[1] + 0.3)])
+    edge = top_edge(design)
+    top = np.interp(np.abs(grid[0]), edge[:, 0], edge[:, 1])
+    return Pattern(
+        lines.astype(np.float32),
+        top.astype(np.float32),
+        np.array(design.reflectance, np.float32),
+        (design.cut == "pleated", design.cut == "seam", design.wire),
+        (c.side_top[0], max(0.07, 0.8 / scale), design.relief),
+    )
 
 
 def _pleat_heights(design: MaskDesign, c: Corners) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -140,23 +111,6 @@ def _pleat_heights(design: MaskDesign, c: Corners) -> tuple[NDArray[np.float64],
     middle = c.top[1] - 1.0 + (c.bottom[1] + 2.2 - c.top[1]) * share
     side = c.side_top[1] - 0.6 + (c.side_bottom[1] - c.side_top[1] + 1.2) * share
     return middle, side
-
-
-def _bow(grid: tuple[Floats, Floats], middle: float, side: float, width: float) -> Floats:
-    """Height above a line that bows from the sides to the middle, cm [h, w]."""
-    u, y = grid
-    line = middle + (side - middle) * np.minimum(np.abs(u) / width, 1.2) ** 2
-    return (y - line).astype(np.float32)
-
-
-def _below_top(design: MaskDesign, grid: tuple[Floats, Floats]) -> Floats:
-    edge = top_edge(design)
-    line = np.interp(np.abs(grid[0][0]), edge[:, 0], edge[:, 1]).astype(np.float32)
-    return np.asarray(line[None] - grid[1], np.float32)
-
-
-def _ridge(distance: Floats, width: float) -> Floats:
-    return np.asarray(np.exp(-((distance / width) ** 2)), np.float32)
 
 
 @lru_cache(maxsize=8)
@@ -171,17 +125,17 @@ def _noise(size: tuple[int, int], seed: int) -> Floats:
     return window
 
 
-def _wrinkles(seed: int, size: tuple[int, int], scale: float) -> Floats:
-    """Soft creases, cm [h, w], most of them across the cheeks."""
+def _wrinkles(seed: int, size: tuple[int, int]) -> Floats:
+    """Soft creases, cm [h, w]."""
     rng = np.random.default_rng(seed)
-    coarse = rng.standard_normal((9, 15)).astype(np.float32)
-    medium = rng.standard_normal((22, 26)).astype(np.float32)
-    to = (size[1], size[0])
-    wide = cv2.resize(coarse, to, interpolation=cv2.INTER_CUBIC)
-    narrow = cv2.resize(medium, to, interpolation=cv2.INTER_CUBIC)
+    coarse = rng.standard_normal((9, 12)).astype(np.float32)
+    medium = rng.standard_normal((19, 22)).astype(np.float32)
+    half = (size[1] // 3, size[0] // 3)
+    wide = cv2.resize(coarse, half, interpolation=cv2.INTER_CUBIC)
+    narrow = cv2.resize(medium, half, interpolation=cv2.INTER_CUBIC)
     # Absolute values make creases, not dunes.
-    creases: Floats = (0.06 * wide - 0.02 * np.abs(narrow)).astype(np.float32)
-    return creases if scale > 4.5 else cv2.GaussianBlur(creases, (0, 0), 1.0)
+    creases = 0.06 * wide - 0.02 * np.abs(narrow)
+    return np.asarray(cv2.resize(creases, size[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _from_photo(design: MaskDesign, template: Template, grid: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
@@ -198,11 +152,10 @@ def _from_photo(design: MaskDesign, template: Template, grid: tuple[Floats, Floa
     spline = ThinPlate(targets, template.anchors)
     u, y = grid
     # The map is smooth: every fourth texel is enough.
-    coarse_u, coarse_y = u[:, ::4], y[::4]
-    at = np.stack(np.broadcast_arrays(_frontal(coarse_u), coarse_y), axis=2)
-    size = (u.shape[1], y.shape[0])
+    at = np.stack(np.meshgrid(_frontal(u[::4]), y[::4]), axis=2)
+    size = (len(u), len(y))
     to_photo = _enlarge(spline(at), size)
-    shrink = _texels_per_photo_pixel(template, targets, u.shape[1])
+    shrink = _texels_per_photo_pixel(template, targets, len(u))
     colour, alpha = _prefiltered(template, shrink)
     factor = np.float32(colour.shape[1] / template.alpha.shape[1])
     mx, my = to_photo[:, :, 0] * factor, to_photo[:, :, 1] * factor

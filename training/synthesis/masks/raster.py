@@ -71,27 +71,49 @@ def normals(points: Floats, triangles: NDArray[np.int32], out: Floats) -> None:
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def shade(
-    cloth: Floats, slope: Floats, slow: Floats, harmonic: Floats, powers: Floats, lamp: Floats, out: Floats
-) -> None:
-    """Light the cloth [h, w, 4] into `out` [h, w, 4], premultiplied by its coverage.
+def shade(texels: Floats, drawn: Floats, slow: Floats, powers: Floats, lamp: Floats, out: Floats) -> None:
+    """Look the cloth up and light it, into `out` [h, w, 4], premultiplied by its coverage.
 
-    brightness = lamp[0] x slow^powers[0] x harmonic^powers[1] x relief, where the relief of
-    `slope` [h, w, 2] is lit from the right by lamp[1] and from below by lamp[2].
+    `texels` [th, tw, 6]: albedo, coverage, slope to the right and downwards; `drawn` [h, w, 3]:
+    texture column and row (below 0 where no cloth was drawn) and the harmonics' brightness.
+    brightness = lamp[0] x slow^powers[0] x harmonic^powers[1] x relief, the relief being lit from
+    the right by lamp[1] and from below by lamp[2].
     """
-    for y in range(cloth.shape[0]):
-        for x in range(cloth.shape[1]):
-            cover = cloth[y, x, 3]
-            if cover <= 0.0:
-                out[y, x, :] = 0.0
+    rows, columns = texels.shape[0], texels.shape[1]
+    found = np.empty(6, np.float32)
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            out[y, x, :] = 0.0
+            u, v = drawn[y, x, 0], drawn[y, x, 1]
+            if u < 0.0 or v < 0.0 or u >= columns - 1 or v >= rows - 1:
                 continue
-            su, sv = slope[y, x, 0], slope[y, x, 1]
+            c, r = int(u), int(v)
+            fu, fv = u - c, v - r
+            for k in range(6):
+                above = texels[r, c, k] * (1 - fu) + texels[r, c + 1, k] * fu
+                below = texels[r + 1, c, k] * (1 - fu) + texels[r + 1, c + 1, k] * fu
+                found[k] = above * (1 - fv) + below * fv
+            cover, su, sv = found[3], found[4], found[5]
+            if cover <= 0.0:
+                continue
             relief = (1.0 - lamp[1] * su - lamp[2] * sv) / np.sqrt(1.0 + su * su + sv * sv)
             relief = min(1.5, max(0.45, relief))
-            light = lamp[0] * relief * slow[y, x] ** powers[0] * max(harmonic[y, x], 0.0) ** powers[1]
+            light = lamp[0] * relief * slow[y, x] ** powers[0] * max(drawn[y, x, 2], 0.0) ** powers[1]
             for k in range(3):
-                out[y, x, k] = cloth[y, x, k] * light * cover
+                out[y, x, k] = found[k] * light * cover
             out[y, x, 3] = cover
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def lay_under(layer: Floats, cover: NDArray[np.uint8], share: float, colour: Floats) -> None:
+    """Put a colour [3] beneath a premultiplied layer [h, w, 4], where `cover` [h, w] says, of 255."""
+    for y in range(layer.shape[0]):
+        for x in range(layer.shape[1]):
+            if cover[y, x] > 0:
+                free = share * cover[y, x] / 255.0 * (1.0 - layer[y, x, 3])
+                for k in range(3):
+                    layer[y, x, k] += free * colour[k]
+                layer[y, x, 3] += free
 
 
 @njit(cache=True, fastmath=True, nogil=True)

@@ -14,7 +14,7 @@ from training.synthesis.masks.light import FaceLight, fit_light, skin_vertices, 
 from training.synthesis.masks.loops import draw_loops, loop_weights
 from training.synthesis.masks.outline import outline
 from training.synthesis.masks.paint import Texture, paint, width_for
-from training.synthesis.masks.raster import FAR, blend, fill, shade
+from training.synthesis.masks.raster import FAR, blend, fill, lay_under, shade
 from training.synthesis.masks.raster import normals as unit_normals
 from training.synthesis.masks.surface import Sheet, build_sheet
 from training.synthesis.masks.templates import TemplateSet
@@ -124,12 +124,9 @@ class MaskPainter:
         values = np.column_stack([parts.texture.at(parts.sheet.plane), light.on(cloth_normals)])
         drawn = np.full((*size, 3), -1.0, np.float32)
         fill(points, values.astype(np.float32), parts.sheet.triangles, depth, drawn)
-        u, v, harmonic = (np.ascontiguousarray(drawn[:, :, k]) for k in range(3))
-        cloth = cv2.remap(parts.texture.cloth, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        slope = cv2.remap(parts.texture.slope, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
         slow = slow_shading(scene.luminance, on_face, scale)
         layer = np.empty((*size, 4), np.float32)
-        shade(cloth, slope, slow, harmonic, POWERS, _lamp(light, face), layer)
+        shade(parts.texture.texels, drawn, slow, POWERS, _lamp(light, face), layer)
         return on_face, layer
 
     def _px_per_cm(self, mesh: FaceMesh) -> float:
@@ -183,10 +180,9 @@ def _window(points: Floats, loops: Floats, scale: float, shape: tuple[int, ...])
 
 def _add_loops(layer: Floats, scene: _Scene, loops: Floats, colour: Reflectance) -> None:
     """Under the cloth, over the skin."""
-    band = draw_loops(loops, scene.normals, scene.view.shape, scene.px_per_cm)
-    tone = np.array([*colour, 1.0], np.float32)
-    tone[:3] *= LOOP_LIGHT * scene.light.irradiance
-    layer += (band * (1.0 - layer[:, :, 3]))[:, :, None] * tone
+    cover, share = draw_loops(loops, scene.normals, scene.view.shape, scene.px_per_cm)
+    lit = LOOP_LIGHT * scene.light.irradiance * np.array(colour)
+    lay_under(layer, cover, share, lit.astype(np.float32))
 
 
 def _lamp(light: FaceLight, face: Floats) -> Floats:

@@ -1,0 +1,196 @@
+"""Masks per second on one core beside a bare warp of the same area and the 2D baseline.
+
+    python -m benchmarks.masks --photos FOLDER [--templates FOLDER] [--sizes 112 224] [--rounds 30]
+
+Every way masks the same face in turn within each round, so compare down a column. Times are the
+thread's own CPU time (wall time is printed beside it: on a busy machine it is longer), OpenCV and
+ONNX Runtime on one thread. `new design` paints the mask each time, `same design` finds it painted,
+`with fit` adds the network that fits the mesh. The floor is what any warp must do: one remap of
+four float channels and one blend over the mask's window, with the bytes it reads and writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from faces.align import ALIGNMENTS, similarity
+from faces.bundle import read
+from faces.image import DecodeLimits, decode
+from faces.types import Face, Image, Point
+from training.cli_masks import BUNDLE, SUFFIXES, TEMPLATES
+from training.onnx_runner import BundleRunner
+from training.synthesis.assets import find_assets
+from training.synthesis.masks.designs import MaskDesign, draw_design
+from training.synthesis.masks.landmarks import wear_flat
+from training.synthesis.masks.raster import blend
+from training.synthesis.masks.templates import TemplateSet, load_templates
+from training.synthesis.masks.wear import MaskPainter
+from training.synthesis.mesh import FaceMesh, MeshFitter, load_topology
+from training.synthesis.simple import to_linear
+
+Floats = NDArray[np.float32]
+TARGET_PER_S = 200
+LIMITS = DecodeLimits(max_bytes=1 << 24, max_pixels=1 << 24)
+# Bytes for each pixel of the floor: map and texture read, layer written; view and layer read, view written.
+FLOOR_BYTES = 8 + 16 + 16 + 12 + 16 + 12
+
+
+@dataclass(frozen=True, slots=True)
+class Sitter:
+    """One face in a crop of the size that is measured. `image` and `face`: where it comes from."""
+
+    image: Image
+    face: Face
+    linear: Floats
+    mesh: FaceMesh
+    landmarks: list[Point]
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    cpu_ms: float
+    wall_ms: float
+
+
+def sitters(folder: Path, side_px: int, fitter: MeshFitter, runner: BundleRunner, limit: int) -> list[Sitter]:
+    """Faces of the folder's first photos, cropped so that the whole chin is in the picture."""
+    found: list[Sitter] = []
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)[: 2 * limit]:
+        image = decode(path.read_bytes(), limits=LIMITS)
+        faces = runner.faces(image)
+        mesh = fitter.fit(image, faces[0]) if faces else None
+        if mesh is not None and len(found) < limit:
+            matrix = similarity(faces[0].landmarks, ALIGNMENTS["arcface-112"].scaled(side_px))
+            pixels = cv2.warpAffine(image.pixels, matrix, (side_px, side_px))
+            points = np.array(faces[0].landmarks) @ matrix[:, :2].T + matrix[:, 2]
+            landmarks = [(float(x), float(y)) for x, y in points]
+            found.append(
+                Sitter(
+                    image, faces[0], to_linear(np.asarray(pixels, np.uint8)), mesh.moved(matrix), landmarks
+                )
+            )
+    if not found:
+        raise SystemExit("no face in the photos")
+    return found
+
+
+def floor_of(sitter: Sitter, window: tuple[int, int]) -> Callable[[], object]:
+    """One remap and one blend over a window of the mask's size, without any thought."""
+    height, width = window
+    texture = np.random.default_rng(0).random((256, 304, 4), np.float32)
+    x, y = np.meshgrid(
+        np.linspace(0, 300, width, dtype=np.float32), np.linspace(0, 250, height, dtype=np.float32)
+    )
+    view, shadow = sitter.linear[:height, :width].copy(), np.zeros((height, width), np.float32)
+    return lambda: blend(view, np.asarray(cv2.remap(texture, x, y, cv2.INTER_LINEAR), np.float32), shadow)
+
+
+def timed(call: Callable[[], object]) -> Took:
+    wall, cpu = time.perf_counter(), time.thread_time()
+    call()
+    return Took((time.thread_time() - cpu) * 1000, (time.perf_counter() - wall) * 1000)
+
+
+def changed(painter: MaskPainter, sitter: Sitter, design: MaskDesign) -> tuple[int, int]:
+    """Rows and columns of the picture that a mask changes."""
+    rows, columns = np.nonzero(
+        (painter.wear(sitter.linear, sitter.mesh, design) != sitter.linear).any(axis=2)
+    )
+    return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
+
+
+def _ways(
+    painter: MaskPainter,
+    fitter: MeshFitter,
+    who: Sitter,
+    same: MaskDesign,
+    new: MaskDesign,
+    templates: TemplateSet | None,
+) -> dict[str, Callable[[], object]]:
+    """One call for each way of masking one face."""
+
+    def fitted() -> Floats:
+        fitter.fit(who.image, who.face)
+        return painter.wear(who.linear, who.mesh, replace(new, seed=new.seed + 1))
+
+    ways: dict[str, Callable[[], object]] = {
+        "mesh, same design": lambda: painter.wear(who.linear, who.mesh, same),
+        "mesh, new design": lambda: painter.wear(who.linear, who.mesh, new),
+        "mesh, new design, with fit": fitted,
+    }
+    if templates is not None:
+        photo = templates[templates.frontal(held_out=False)[new.seed % 2]]
+        ways["2D baseline"] = lambda: wear_flat(who.linear, who.landmarks, same, photo)
+    return ways
+
+
+def measure(
+    people: list[Sitter], painter: MaskPainter, fitter: MeshFitter, templates: TemplateSet | None, rounds: int
+) -> tuple[dict[str, Took], tuple[int, int]]:
+    """Median time of each way over all rounds and faces."""
+    rng = np.random.default_rng(0)
+    taken: dict[str, list[Took]] = {}
+    drawn = draw_design(rng, nir=True, templates=None, held_out=False)
+    same = replace(drawn, shape="wide", coverage="high", cut="pleated", pleats=3)
+    window = changed(painter, people[0], same)
+    for number in track(range(rounds + 2), "masks", console=Console(stderr=True), transient=True):
+        who = people[number % len(people)]
+        new = draw_design(rng, nir=True, templates=templates, held_out=False)
+        ways = _ways(painter, fitter, who, same, new, templates)
+        ways["floor: remap and blend"] = floor_of(who, window)
+        for name, call in ways.items():
+            took = timed(call)
+            # The first rounds compile and fill caches.
+            if number >= 2:
+                taken.setdefault(name, []).append(took)
+    return {
+        name: Took(statistics.median(t.cpu_ms for t in many), statistics.median(t.wall_ms for t in many))
+        for name, many in taken.items()
+    }, window
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--photos", type=Path, required=True, help="folder of face photos")
+    parser.add_argument("--templates", type=Path, default=TEMPLATES if TEMPLATES.is_dir() else None)
+    parser.add_argument("--bundle", type=Path, default=BUNDLE)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[112, 224])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--faces", type=int, default=8)
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    assets = find_assets()
+    fitter, runner = MeshFitter(assets.network), BundleRunner(read(args.bundle))
+    templates = load_templates(args.templates) if args.templates else None
+    painter = MaskPainter(load_topology(assets.canonical), templates)
+    print(f"{platform.machine()}, one of {os.cpu_count()} cores, CPU time of one thread")
+    for side_px in args.sizes:
+        people = sitters(args.photos, side_px, fitter, runner, args.faces)
+        took, window = measure(people, painter, fitter, templates, args.rounds)
+        moved = window[0] * window[1] * FLOOR_BYTES
+        print(f"\n{side_px} px, {len(people)} faces, mask window {window[1]} x {window[0]} px, ", end="")
+        print(f"floor moves {moved / 1e6:.1f} MB")
+        print(f"  {'':30}{'CPU ms':>9}{'masks/s':>10}{'wall ms':>10}{'x floor':>10}")
+        least = took["floor: remap and blend"].cpu_ms
+        for name, t in took.items():
+            print(
+                f"  {name:30}{t.cpu_ms:9.2f}{1000 / t.cpu_ms:10.0f}{t.wall_ms:10.2f}{t.cpu_ms / least:10.1f}"
+            )
+    print(f"\ntarget: {TARGET_PER_S} masks/s on one core at 224 px, fit excluded")
+
+
+if __name__ == "__main__":
+    main()
