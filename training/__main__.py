@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from training.cli_masks import masks
 from training.rendered.family import rendered_family
 from training.smoke import smoke
 from training.standin.command import standin
@@ -11,6 +12,7 @@ from training.synthesis.scenes import scenes
 
 app = typer.Typer(help="HSST training, its baselines, synthesis and evaluation.", no_args_is_help=True)
 app.command("smoke")(smoke)
+app.command("masks")(masks)
 app.command("scenes")(scenes)
 app.command("rendered-family")(rendered_family)
 app.add_typer(standin, name="standin")
