@@ -66,6 +66,8 @@ def paint(design: MaskDesign, template: Template | None, width_px: int) -> Textu
         relief *= 0.5
     texels[:, :, 4] = np.clip(cv2.Sobel(relief, cv2.CV_32F, 1, 0, scale=scale / 8), -1.5, 1.5)
     texels[:, :, 5] = np.clip(cv2.Sobel(relief, cv2.CV_32F, 0, 1, scale=scale / 8), -1.5, 1.5)
+    # A photo may be wider than the paper: its cut edge is soft as well.
+    texels[[0, -1], :, 3] = texels[:, [0, -1], 3] = 0.0
     return Texture(texels, scale)
 
 

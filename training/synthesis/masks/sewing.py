@@ -33,7 +33,7 @@ class Pattern(NamedTuple):
 
 @njit(cache=True, fastmath=True, nogil=True, inline="always")
 def _bump(x: float) -> float:
-    return np.exp(-x * x) if -2.6 < x < 2.6 else 0.0  # type: ignore[no-any-return]
+    return np.exp(-x * x) if -2.6 < x < 2.6 else 0.0
 
 
 @njit(cache=True, fastmath=True, nogil=True)
