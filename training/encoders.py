@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.types import Pixels, Spectrum
+from training.data.records import DataSetError
 
 Vectors = NDArray[np.float32]
 
@@ -31,3 +33,24 @@ class CropEncoder(Protocol):
         The spectrum is known at test time; only an encoder with a statistic for each uses it.
         """
         ...
+
+
+def load_encoder(path: Path, *, threads: int = 1) -> CropEncoder:
+    """A bundle's directory, an ONNX file of the usual kind (see `OnnxInput`) or a `.pt` checkpoint.
+
+    Raises DataSetError where it is none of them.
+    """
+    # Imported where needed: a checkpoint needs no ONNX Runtime, and an ONNX file needs no torch.
+    if path.is_dir():
+        from training.encoders_onnx import BundleEncoder
+
+        return BundleEncoder(path, threads=threads)
+    if path.suffix == ".onnx":
+        from training.encoders_onnx import OnnxEncoder
+
+        return OnnxEncoder(path, threads=threads)
+    if path.suffix == ".pt":
+        from training.backbones.encoder import load_checkpoint_encoder
+
+        return load_checkpoint_encoder(path)
+    raise DataSetError(f"{path.name}: no bundle's directory, and neither an .onnx nor a .pt file")

@@ -22,6 +22,40 @@ def session(path: Path, *, threads: int) -> ort.InferenceSession:
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
+class BatchRunner:
+    """A network with one image input, called with any number of rows. Raises ValueError otherwise.
+
+    `input_px`: (height, width), each None where the file leaves it open.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1) -> None:
+        self._net = session(path, threads=threads)
+        inputs = self._net.get_inputs()
+        shape = inputs[0].shape
+        if len(inputs) != 1 or len(shape) != 4 or shape[1] not in (3, None) or "float" not in inputs[0].type:
+            raise ValueError(f"{path.name}: not a network of one float input [batch, 3, height, width]")
+        self._input, self._output = inputs[0].name, self._net.get_outputs()[0].name
+        batch, _, height, width = (value if isinstance(value, int) else None for value in shape)
+        self._fixed_batch = batch
+        self.input_px = (height, width)
+
+    def run(self, tensors: NDArray[np.float32], *, batch: int = 32) -> NDArray[np.float32]:
+        """float32 [n, 3, h, w] -> the first output, float32 [n, ...]; n is at least 1.
+
+        A file with a fixed batch is fed that many rows at a time, the last filled up with zeros.
+        """
+        size = self._fixed_batch or batch
+        done = []
+        for start in range(0, len(tensors), size):
+            part = tensors[start : start + size]
+            rows = len(part)
+            if self._fixed_batch and rows < size:
+                part = np.concatenate([part, np.zeros((size - rows, *part.shape[1:]), np.float32)])
+            (output,) = self._net.run([self._output], {self._input: part})
+            done.append(output[:rows])
+        return np.concatenate(done)
+
+
 class BundleRunner:
     """Detect, embed and classify as the service does, one image at a time, on the CPU."""
 

@@ -146,3 +146,12 @@ class PairScores:
         found = np.concatenate([[0], np.cumsum(counts[self._mated_subject])])
         kept = found[np.searchsorted(-self._mated, -thresholds, side="right")]
         return thresholds, kept / mates
+
+
+def failed_mates(comparison: Comparison) -> int:
+    """Mated comparisons that were not made because a sample of either side failed."""
+    probes, gallery = comparison.probes, comparison.gallery
+    everybody = np.union1d(probes.everybody(), gallery.everybody())
+    made = count_of(probes.subjects, everybody), count_of(gallery.subjects, everybody)
+    failed = count_of(probes.failed, everybody), count_of(gallery.failed, everybody)
+    return int(((made[0] + failed[0]) * (made[1] + failed[1]) - made[0] * made[1]).sum())

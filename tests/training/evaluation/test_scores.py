@@ -35,7 +35,7 @@ def test_a_side_checks_itself() -> None:
         with pytest.raises(ValueError):
             Side(wrong, ids, names)
     with pytest.raises(ValueError, match="float32"):
-        Side(rows.astype(np.float64), ids, names)  # type: ignore[arg-type]
+        Side(rows.astype(np.float64), ids, names)
     with pytest.raises(ValueError, match="sources"):
         Side(rows, ids, ("a",))
     with pytest.raises(ValueError, match="int64"):

@@ -1,0 +1,80 @@
+"""A prepared set's crops through an encoder, once, whatever is then compared with what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from faces.types import Spectrum
+from training.data.prepared import PreparedSet, Refused
+from training.data.records import DataSetError
+from training.encoders import CropEncoder
+from training.evaluation.scores import Ids, Side, Vectors
+
+CROPS_AT_ONCE = 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """Templates of some rows of a prepared set.
+
+    `templates`: float32 [n, d]. `place`: int64 [rows], where a row's template stands, -1 for none.
+    `numbers`: a number for every subject of the set, the refused ones included, in order of name.
+    """
+
+    prepared: PreparedSet
+    templates: Vectors
+    place: Ids
+    numbers: Mapping[str, int]
+
+    def side(self, rows: Ids, refused: Iterable[Refused] = ()) -> Side:
+        """These rows [n] and these failures. Raises ValueError for a row that was not embedded."""
+        places = self.place[rows]
+        if (places < 0).any():
+            raise ValueError("a row of this side was not embedded")
+        facts = [self.prepared.rows[int(i)] for i in rows]
+        return Side(
+            self.templates[places],
+            np.array([self.numbers[row.subject] for row in facts], np.int64),
+            tuple(row.source for row in facts),
+            np.array([self.numbers[lost.subject] for lost in refused], np.int64),
+        )
+
+
+def embed(
+    encoder: CropEncoder,
+    prepared: PreparedSet,
+    rows: Ids,
+    *,
+    on_done: Callable[[int], None] | None = None,
+) -> Embedded:
+    """Embed these rows [n]; `on_done` gets the number of crops after each batch.
+
+    Raises DataSetError where there are no rows, or the set is aligned to another template than the
+    encoder's: another crop of the face would be a silent drift of its scores.
+    """
+    if prepared.info.alignment != encoder.alignment:
+        raise DataSetError(
+            f"{prepared.info.name} is aligned to {prepared.info.alignment}, {encoder.name} wants"
+            f" {encoder.alignment}: prepare the set with that alignment"
+        )
+    rows = np.unique(rows)
+    if not len(rows):
+        raise DataSetError(f"{prepared.info.name}: none of its rows are to be compared")
+    place = np.full(len(prepared.rows), -1, np.int64)
+    done: list[Vectors] = []
+    count = 0
+    for spectrum in Spectrum:
+        mine = np.array([i for i in rows if prepared.rows[int(i)].spectrum == spectrum], np.int64)
+        for start in range(0, len(mine), CROPS_AT_ONCE):
+            batch = mine[start : start + CROPS_AT_ONCE]
+            done.append(encoder.embed(prepared.crops(batch), spectrum))
+            place[batch] = count + np.arange(len(batch))
+            count += len(batch)
+            if on_done is not None:
+                on_done(len(batch))
+    everybody = {row.subject for row in prepared.rows} | {lost.subject for lost in prepared.refused}
+    numbers = {name: i for i, name in enumerate(sorted(everybody))}
+    return Embedded(prepared, np.concatenate(done), place, numbers)

@@ -1,0 +1,111 @@
+"""The folds of a protocol: each on its own, then mean and standard deviation (ddof 0), as papers print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from faces.types import Condition
+from training.data.prepared import PreparedSet
+from training.data.records import DataSetError, Fold
+from training.encoders import CropEncoder
+from training.evaluation.conditions import Asked, ConditionFigures, by_condition, mask_matrix
+from training.evaluation.embedding import embed
+from training.evaluation.figures import Figures
+from training.evaluation.pools import Bench, fold_pool
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean and standard deviation (ddof 0) of a rate over folds."""
+
+    mean: float
+    std: float
+    folds: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoldFigures:
+    """One fold. `digest`: of its lists, where the project drew them."""
+
+    fold: str
+    digest: str | None
+    conditions: tuple[ConditionFigures, ...]
+    matrix: tuple[ConditionFigures, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FoldSummary:
+    """One condition over the folds that have it. `tar`: only the FMR points that every fold supports."""
+
+    condition: Condition
+    gallery_masked: bool
+    rank1: Spread
+    tar: dict[float, Spread]
+
+
+@dataclass(frozen=True, slots=True)
+class FoldTable:
+    """Every fold, and the summary of each cell."""
+
+    folds: tuple[FoldFigures, ...]
+    conditions: tuple[FoldSummary, ...]
+    matrix: tuple[FoldSummary, ...]
+
+
+def evaluate_folds(
+    encoder_of: CropEncoder | Callable[[Fold], CropEncoder],
+    prepared: PreparedSet,
+    folds: Sequence[Fold],
+    *,
+    asked: Asked | None = None,
+    on_fold: Callable[[Fold], None] | None = None,
+) -> FoldTable:
+    """`encoder_of`: one encoder for all folds, or the one that was trained on each.
+
+    Raises DataSetError where there are no folds, or a fold names what the set does not hold.
+    """
+    if not folds:
+        raise DataSetError(f"{prepared.info.name}: no folds to evaluate")
+    asked = asked or Asked()
+    done = []
+    for fold in folds:
+        encoder = encoder_of(fold) if callable(encoder_of) else encoder_of
+        pool = fold_pool(prepared, fold)
+        bench = Bench(embed(encoder, prepared, pool.rows), pool)
+        done.append(
+            FoldFigures(fold.name, fold.digest, by_condition(bench, asked), mask_matrix(bench, asked))
+        )
+        if on_fold is not None:
+            on_fold(fold)
+    return FoldTable(
+        tuple(done),
+        summarise([cell for fold in done for cell in fold.conditions]),
+        summarise([cell for fold in done for cell in fold.matrix]),
+    )
+
+
+def summarise(cells: Sequence[ConditionFigures]) -> tuple[FoldSummary, ...]:
+    """Mean and standard deviation of each (condition, gallery) in the order they first come."""
+    groups: dict[tuple[Condition, bool], list[Figures]] = {}
+    for cell in cells:
+        groups.setdefault((cell.condition, cell.gallery_masked), []).append(cell.figures)
+    return tuple(
+        FoldSummary(
+            condition,
+            masked,
+            _spread([one.rank1.value for one in group]),
+            {
+                fmr: _spread([one.tar[fmr].value for one in group])
+                for fmr in group[0].tar
+                if all(fmr in one.tar for one in group)
+            },
+        )
+        for (condition, masked), group in groups.items()
+    )
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(float(np.mean(values)), float(np.std(values)), len(values))
