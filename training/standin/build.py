@@ -11,7 +11,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -28,14 +28,14 @@ from training.data.prepared import Split as SplitName
 from training.onnx_runner import BundleRunner
 from training.standin.photos import ALIGNMENT, SIDE_PX, FoundFace, find
 from training.synthesis.assets import find_assets
+from training.synthesis.masks.designs import MaskDesign, draw_design
+from training.synthesis.masks.templates import TemplateSet, load_templates
+from training.synthesis.masks.wear import MaskPainter
 from training.synthesis.mesh import MeshFitter, load_topology
 from training.synthesis.nir import NirGenerator, TrainNir
 from training.synthesis.relit import RelitNir
-from training.synthesis.simple import Shape, SimpleMask, random_mask, wear
 
 MASKS_PER_PHOTO = 2
-TRAIN_SHAPE: Shape = "wide"
-TEST_SHAPE: Shape = "round"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,8 @@ class Made:
 class _Parts:
     runner: BundleRunner
     fitter: MeshFitter
+    painter: MaskPainter
+    templates: TemplateSet | None
     train: TrainNir
     test: RelitNir
     seed: int
@@ -79,13 +81,16 @@ class _Parts:
 _PARTS: list[_Parts] = []
 
 
-def _open(bundle: Path, models: Path | None, seed: int) -> None:
+def _open(bundle: Path, models: Path | None, templates: Path | None, seed: int) -> None:
     """In each worker process, once."""
     cv2.setNumThreads(1)
     assets = find_assets(models)
     topology = load_topology(assets.canonical)
     runner = BundleRunner(read(bundle), threads=1)
-    _PARTS.append(_Parts(runner, MeshFitter(assets.network), TrainNir(), RelitNir(topology), seed))
+    photos = None if templates is None else load_templates(templates)
+    painter = MaskPainter(topology, photos)
+    fitter = MeshFitter(assets.network)
+    _PARTS.append(_Parts(runner, fitter, painter, photos, TrainNir(), RelitNir(topology), seed))
 
 
 def plan_jobs(identities: list[Identity], plan: Plan) -> list[Job]:
@@ -127,14 +132,13 @@ def _near_infrared(
     held_out = job.split == "test"
     generator: NirGenerator = parts.test if held_out else parts.train
     mesh = parts.fitter.fit(found.image, found.face)
-    if mesh is None and held_out:
+    if mesh is None:
         return _refused(job, Spectrum.NIR, masked=masked)
     light = generator.scene(found.image.pixels, mesh, rng)
     design = None
     if masked:
-        shape = TEST_SHAPE if held_out else TRAIN_SHAPE
-        design = replace(random_mask(rng, nir=True), shape=shape)
-        light = wear(np.repeat(light[:, :, None], 3, axis=2), design, found.face.landmarks)[:, :, 0]
+        design = draw_design(rng, nir=True, templates=parts.templates, held_out=held_out)
+        light = parts.painter.wear(np.repeat(light[:, :, None], 3, axis=2), mesh, design)[:, :, 0]
     image = Image(generator.develop(light, rng), Spectrum.NIR)
     face = found.face if job.role == "none" else _largest(image, parts.runner)
     if face is None:
@@ -158,8 +162,9 @@ def _near_infrared(
     return Made(row, crop.pixels)
 
 
-def _described(design: SimpleMask) -> str:
-    return f"drawn {design.shape}/{design.coverage}/{design.reflectance[0]:.2f}"
+def _described(design: MaskDesign) -> str:
+    made = design.template or design.cut
+    return f"{made} {design.shape}/{design.coverage}/{design.reflectance[0]:.2f}"
 
 
 def _largest(image: Image, runner: BundleRunner) -> Face | None:
@@ -181,7 +186,14 @@ def _refused(job: Job, spectrum: Spectrum, *, masked: bool = False) -> Refused:
 
 
 def build(
-    tar: Path, bundle: Path, out: Path, *, models: Path | None, plan: Plan, workers: int = 2
+    tar: Path,
+    bundle: Path,
+    out: Path,
+    *,
+    models: Path | None,
+    plan: Plan,
+    templates: Path | None = None,
+    workers: int = 2,
 ) -> PreparedSet:
     """Make the whole set, with a progress bar; the same whatever the number of workers."""
     jobs = plan_jobs(read_lfw(tar, frozenset(Split)), plan)
@@ -190,11 +202,14 @@ def build(
         alignment=ALIGNMENT,
         side_px=SIDE_PX,
         made_by="python -m training standin build",
-        synthetic="NIR is pseudo-NIR made from visible light, masks are drawn: no real NIR",
+        synthetic="NIR is pseudo-NIR made from visible light, masks are synthetic: no real NIR",
     )
     writer = SetWriter(out, info)
     with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_open, initargs=(bundle, models, plan.seed)
+        workers,
+        mp_context=get_context("spawn"),
+        initializer=_open,
+        initargs=(bundle, models, templates, plan.seed),
     ) as pool:
         done: Iterator[list[Made | Refused]] = pool.map(_work, jobs, chunksize=8)
         for items in track(done, "making the set", total=len(jobs)):

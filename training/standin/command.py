@@ -45,11 +45,14 @@ def build(
     lfw: Tar = LFW,
     bundle: Detector = BUNDLE,
     models: Annotated[Path | None, typer.Option(help="where the face mesh lies")] = None,
+    templates: Annotated[Path | None, typer.Option(help="photos of masks (masks.cfg)")] = None,
     subjects: Annotated[int, typer.Option(help="of each split; 0: all")] = 0,
     workers: int = 2,
 ) -> None:
     """Make the set: references, pseudo-NIR probes, masks."""
-    made = build_set(lfw, bundle, out, models=models, plan=Plan(subjects=subjects), workers=workers)
+    made = build_set(
+        lfw, bundle, out, models=models, templates=templates, plan=Plan(subjects=subjects), workers=workers
+    )
     Console().print(f"{len(made.rows)} crops, {len(made.refused)} failed")
 
 
