@@ -154,9 +154,7 @@ def _near_infrared(
         masked=masked,
         split=job.split,
         role=job.role,
-        mask=None
-        if design is None
-        else f"drawn {design.shape}/{design.coverage}/{design.reflectance[0]:.2f}",
+        mask=None if design is None else _described(design),
         generator=generator.name,
     )
     return Made(row, crop.pixels)
