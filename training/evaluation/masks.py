@@ -17,6 +17,7 @@ from training.evaluation.conditions import Asked, RatesAt, SharedThreshold, rate
 from training.evaluation.figures import Figures
 from training.evaluation.pools import Bench
 
+WORST_NEEDS_SUBJECTS = 30
 REFLECTANCES = (0.15, 0.35, 0.75, 0.92)
 _PARAMETRIC = re.compile(r"\b(wide|round)[-/ ](low|medium|high)(?:[-/ ](\d*\.\d+|[01]))?(?![\w.])")
 
@@ -33,13 +34,16 @@ class MaskCell:
 
 @dataclass(frozen=True, slots=True)
 class MaskMatrix:
-    """All cells, by name, and the one with the lowest rank-1."""
+    """All cells, by spectrum and name, and the worst of them."""
 
     cells: tuple[MaskCell, ...]
 
     @property
     def worst(self) -> MaskCell:
-        return min(self.cells, key=lambda cell: cell.figures.rank1.value)
+        """The lowest rank-1 among cells with 30 subjects or more (among all, where none has them):
+        the worst of many small cells is chosen by chance."""
+        large = [cell for cell in self.cells if cell.figures.subjects >= WORST_NEEDS_SUBJECTS]
+        return min(large or self.cells, key=lambda cell: cell.figures.rank1.value)
 
 
 def cell_name(mask: str) -> str:

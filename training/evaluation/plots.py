@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from training.evaluation.hits import cmc
 from training.evaluation.resampling import Floats
@@ -85,6 +86,7 @@ def cmc_png(curves: Sequence[Curve], *, title: str) -> bytes:
         axes.plot(curve.x, 100 * curve.y, line, color=COLOURS[i % 6], markersize=3, label=curve.name)
     lowest = min((100 * float(curve.y.min()) for curve in curves), default=0.0)
     axes.set_ylim(max(0.0, lowest - 5), 101)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("rank")
     axes.set_ylabel("probes found, %")
     if curves:

@@ -108,11 +108,9 @@ class Bench:
         gallery = self.pool.gallery
         mine = self._fitting(gallery.made, lambda row: row.masked == gallery_masked)
         spectra = {self.rows[int(i)].spectrum for i in mine}
-        failed = {
-            r.source: r
-            for spectrum in sorted(spectra)
-            for r in lost_in(gallery, self.rows, Condition(spectrum, gallery_masked))
-        }
+        states = [Condition(spectrum, gallery_masked) for spectrum in sorted(spectra)]
+        # By identity: one refused image may be missing in both spectra, and is one failure.
+        failed = {id(r): r for state in states for r in lost_in(gallery, self.rows, state)}
         return Comparison(self._embedded.side(rows, lost), self._embedded.side(mine, tuple(failed.values())))
 
     def _fitting(self, made: Ids, fits: Callable[[Row], bool]) -> Ids:
@@ -120,21 +118,19 @@ class Bench:
 
 
 def lost_in(role: Rows, rows: Sequence[Row], condition: Condition) -> tuple[Refused, ...]:
-    """The images of a role that are missing in a condition, each source once.
+    """The images of a role that are missing in a condition.
 
-    Those refused in just this condition; and those that gave nothing at all, where this condition
-    would have been made from them: they are of its spectrum, or the role has no row of theirs
-    (pseudo-NIR whose visible photo had no face).
+    Every one that was refused in just this condition. And, once for each source, those that gave
+    nothing at all, where this condition would have been made from them: they are of its spectrum, or
+    the role has no row of theirs (pseudo-NIR whose visible photo had no face).
     """
     alive = {rows[int(i)].source for i in role.made}
-    here = {rows[int(i)].source for i in role.made if rows[int(i)].condition == condition}
     spectra = {rows[int(i)].spectrum for i in role.made}
-    found: dict[str, Refused] = {}
-    for lost in role.refused:
-        own = lost.spectrum == condition.spectrum and lost.masked == condition.masked
-        whole = lost.source not in alive and (
-            lost.spectrum == condition.spectrum or lost.spectrum not in spectra
-        )
-        if (own or whole) and lost.source not in here:
-            found.setdefault(lost.source, lost)
-    return tuple(found.values())
+    here = [r for r in role.refused if Condition(r.spectrum, r.masked) == condition]
+    known = alive | {r.source for r in here}
+    elsewhere = {
+        r.source: r
+        for r in role.refused
+        if r.source not in known and (r.spectrum == condition.spectrum or r.spectrum not in spectra)
+    }
+    return (*here, *elsewhere.values())
