@@ -19,7 +19,10 @@ from training.evaluation.pools import Bench
 
 WORST_NEEDS_SUBJECTS = 30
 REFLECTANCES = (0.15, 0.35, 0.75, 0.92)
-_PARAMETRIC = re.compile(r"\b(wide|round)[-/ ](low|medium|high)(?:[-/ ](\d*\.\d+|[01]))?(?![\w.])")
+# Shape, coverage, what kind of cut it has (not told apart here), reflectance.
+_PARAMETRIC = re.compile(
+    r"\b(wide|round)[-/ ](low|medium|high)(?:/[A-Za-z][\w-]*)?(?:[-/ ](\d*\.\d+|[01]))?(?![\w.])"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,6 +148,8 @@ def test_rates_at_a_threshold_count_failures_as_missed(tmp_path: Path) -> None:
 def test_masks_fall_into_the_matrix_of_nist() -> None:
     assert cell_name("drawn round/low/0.33") == "round-low-0.35"
     assert cell_name("wide-high-0.92") == "wide-high-0.92"
+    assert cell_name("mesh held-out wide/low/seam/0.70") == "wide-low-0.75"
+    assert cell_name("mesh training round/high/N95_v2/0.20") == "round-high-0.15"
     assert cell_name("wide-medium") == "wide-medium"
     assert cell_name("wide-medium-1") == "wide-medium-0.92"
     assert cell_name("KN95_white") == "KN95_white"
