@@ -13,6 +13,7 @@ import pytest
 from faces.bundle import read
 from faces.types import Spectrum
 from tests.conftest import sample_bytes
+from training.backbones.encoder import BackboneConfig, load_checkpoint_encoder
 from training.data.lfw import Photo
 from training.data.prepared import (
     ROWS_FILE,
@@ -29,6 +30,7 @@ from training.data.prepared import (
 from training.data.records import DataSetError, Fold, Sample
 from training.onnx_runner import BundleRunner
 from training.standin.photos import find, prepare_photos
+from training.standin.trunk import TrunkConfig, lesson, train_trunk
 from training.teacher import Teacher, cached_templates
 
 INFO = SetInfo(name="small", alignment="arcface-112", side_px=16, made_by="a test")
@@ -139,3 +141,24 @@ def test_the_teacher_gives_what_the_service_would(bundle_dir: Path, tmp_path: Pa
     assert np.allclose(first, templates, atol=1e-6)
     np.save(cache, np.zeros_like(first))
     assert not cached_templates(made, indices, bundle_dir, cache).any()
+
+
+def test_a_trunk_is_distilled_and_goes_on_where_it_was(bundle_dir: Path, tmp_path: Path) -> None:
+    runner = BundleRunner(read(bundle_dir))
+    writer = SetWriter(tmp_path / "set", INFO.model_copy(update={"side_px": 112}))
+    for subject in ("s01", "s02", "s03"):
+        found = find(Photo(subject, sample_bytes(subject)), runner)
+        assert found is not None
+        row = Row(source=subject, subject=subject, spectrum=Spectrum.VIS, split="train")
+        writer.add(row, found.crop.pixels)
+    backbone = BackboneConfig(side_px=32, width=0.125, dimension=32)
+    config = TrunkConfig(backbone=backbone, iterations=6, batch=4, mixtures=5)
+    taught = lesson(writer.close(), bundle_dir, config)
+    assert taught.images.shape == (11, 3, 32, 32)
+    assert np.allclose(np.linalg.norm(taught.templates, axis=1), 1.0, atol=1e-5)
+    seen: list[int] = []
+    path = train_trunk(taught, config, tmp_path / "out", on_step=lambda done, _: seen.append(done))
+    train_trunk(taught, config, tmp_path / "out", on_step=lambda done, _: seen.append(done))
+    assert seen == [1, 2, 3, 4, 5, 6]
+    rows = load_checkpoint_encoder(path).embed(np.zeros((2, 112, 112, 3), np.uint8), Spectrum.NIR)
+    assert rows.shape == (2, 32)

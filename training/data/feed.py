@@ -35,10 +35,12 @@ def network_input(crops: Pixels, side_px: int) -> torch.Tensor:
     return torch.from_numpy(np.stack(rows))
 
 
-def augment(images: torch.Tensor, rng: np.random.Generator, *, grey: float = 0.0) -> torch.Tensor:
+def augment(
+    images: torch.Tensor, rng: np.random.Generator, *, grey: float = 0.0, mirror: bool = True
+) -> torch.Tensor:
     """Flips, gain and offset of each image [n, 3, s, s]; grey as three equal channels with a chance."""
     n = len(images)
-    flip = torch.from_numpy(rng.random(n) < 0.5)
+    flip = torch.from_numpy(rng.random(n) < (0.5 if mirror else 0.0))
     images = torch.where(flip[:, None, None, None], images.flip(3), images)
     gain = torch.from_numpy(rng.uniform(0.8, 1.2, (n, 1, 1, 1)).astype(np.float32))
     offset = torch.from_numpy(rng.uniform(-0.15, 0.15, (n, 1, 1, 1)).astype(np.float32))

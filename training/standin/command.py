@@ -22,6 +22,7 @@ from training.standin.build import Plan
 from training.standin.build import build as build_set
 from training.standin.photos import prepare_photos
 from training.standin.run import RunConfig, Trial, run_arm
+from training.standin.trunk import TrunkConfig, lesson, train_trunk
 
 LFW = Path("../shared/data/lfw.tar")
 BUNDLE = Path(".halflight/bundles/reference")
@@ -57,9 +58,27 @@ def build(
 
 
 @standin.command()
+def trunk(
+    photos_set: Annotated[Path, typer.Argument(help="what `standin photos` made")],
+    out: Path,
+    bundle: Annotated[Path, typer.Option(help="the bundle whose embedder teaches")] = BUNDLE,
+    iterations: int = 3200,
+    mixtures: int = 20_000,
+    compiled: Annotated[bool, typer.Option(help="compile the network (needs a C++ compiler)")] = False,
+) -> None:
+    """Pre-train the trunk that every arm starts from, by distillation."""
+    config = TrunkConfig(iterations=iterations, mixtures=mixtures, compiled=compiled)
+    taught = lesson(read_prepared(photos_set), bundle, config)
+    with Progress() as progress:
+        bar = progress.add_task("distilling", total=iterations)
+        made = train_trunk(taught, config, out, on_step=_mover(progress, bar, 0))
+    Console().print(f"trunk: {made.name}")
+
+
+@standin.command()
 def run(
     prepared: Path,
-    trunk: Path,
+    start: Annotated[Path, typer.Argument(help="the trunk's checkpoint")],
     out: Path,
     arm: Annotated[list[str] | None, typer.Option(help="only these arms")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="training seeds")] = None,
@@ -88,7 +107,7 @@ def run(
                 run_arm(
                     found[name],
                     opened,
-                    trunk,
+                    start,
                     config,
                     out=place,
                     tests=tests,

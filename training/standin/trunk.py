@@ -1,0 +1,113 @@
+"""The trunk that every arm starts from: distilled from the reference embedder on LFW training photos.
+
+Teacher and student see the same geometry: crops, their mirror images, and mixtures of two faces, all
+labelled by the teacher once. The student's view differs in gain, offset and, for one in five, colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from faces.types import Pixels
+from training.backbones.encoder import BackboneConfig, save_encoder
+from training.data.feed import ahead, augment, network_input
+from training.data.prepared import PreparedSet
+from training.loop import LoopConfig, Training
+from training.tasks.distil import Distil, TaughtBatch
+from training.teacher import Teacher, Vectors, embed_all
+
+AT_ONCE = 2000
+
+
+class TrunkConfig(BaseModel):
+    """`mixtures`: how many pairs of faces are blended, at 25 to 75 %."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backbone: BackboneConfig = BackboneConfig(side_px=48, width=0.5)
+    iterations: Annotated[int, Field(gt=0)] = 3200
+    batch: Annotated[int, Field(gt=1)] = 96
+    mixtures: Annotated[int, Field(ge=0)] = 20_000
+    lr: Annotated[float, Field(gt=0)] = 3e-3
+    grey: Annotated[float, Field(ge=0, le=1)] = 0.2
+    seed: int = 0
+    compiled: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """Everything the student may see: images float32 [n, 3, side, side], templates float32 [n, T]."""
+
+    images: torch.Tensor
+    templates: Vectors
+
+
+def lesson(prepared: PreparedSet, bundle: Path, config: TrunkConfig) -> Lesson:
+    """Training crops, mirrored crops and mixtures, with the teacher's templates of each."""
+    crops = prepared.crops(prepared.select(split="train"))
+    teacher, side = Teacher(bundle), config.backbone.side_px
+    rng = np.random.default_rng(config.seed)
+    images, templates = [], []
+    for label, made in _views(crops, config.mixtures, rng):
+        images.append(network_input(made, side))
+        templates.append(embed_all(teacher, made, label=f"teacher: {label}"))
+    return Lesson(torch.cat(images), np.concatenate(templates))
+
+
+def _views(crops: Pixels, mixtures: int, rng: np.random.Generator) -> Iterator[tuple[str, Pixels]]:
+    yield "photos", crops
+    yield "mirrored", crops[:, :, ::-1]
+    for start in range(0, mixtures, AT_ONCE):
+        n = min(AT_ONCE, mixtures - start)
+        a, b = (crops[rng.integers(len(crops), size=n)].astype(np.float32) for _ in range(2))
+        share = rng.uniform(0.25, 0.75, (n, 1, 1, 1)).astype(np.float32)
+        yield f"mixtures {start + n} of {mixtures}", (a * share + b * (1 - share)).round().astype(np.uint8)
+
+
+def batches(taught: Lesson, config: TrunkConfig, start: int) -> Iterator[TaughtBatch]:
+    """From iteration `start` on; a batch depends on seed and iteration alone. Nothing is mirrored here:
+    the teacher has labelled mirror images on their own."""
+    for iteration in range(start, config.iterations):
+        rng = np.random.default_rng([config.seed, iteration])
+        chosen: NDArray[np.int64] = rng.integers(len(taught.images), size=config.batch)
+        images = augment(taught.images[chosen], rng, grey=config.grey, mirror=False)
+        yield TaughtBatch(iteration, images, torch.from_numpy(taught.templates[chosen]))
+
+
+def train_trunk(
+    taught: Lesson,
+    config: TrunkConfig,
+    out: Path,
+    *,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Path:
+    """Distil, going on from the last checkpoint in `out`; returns the encoder's file."""
+    torch.manual_seed(config.seed)
+    net = config.backbone.build()
+    if config.compiled:
+        net.compile(dynamic=False)
+    dimension = config.backbone.dimension
+    task = Distil(net, dimension=dimension, teacher=taught.templates.shape[1])
+    loop = LoopConfig(
+        iterations=config.iterations,
+        lr=config.lr,
+        optimiser="adamw",
+        schedule="cosine",
+        warmup=min(100, config.iterations // 10),
+        weight_decay=0.02,
+        save_every=200,
+    )
+    training = Training(task, loop, out=out)
+    training.resume()
+    training.run(ahead(batches(taught, config, training.iteration)), on_step=on_step)
+    path = out / "trunk.pt"
+    save_encoder(path, net, config.backbone)
+    return path
