@@ -26,9 +26,24 @@ class Extent:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class TarReader:
+    """Photos by their place in the tar, so that every process can read any of them."""
+
+    tar: Path
+    extents: dict[PurePosixPath, Extent]
+
+    def read(self, path: PurePosixPath) -> bytes:
+        """Raises OSError."""
+        extent = self.extents[path]
+        with self.tar.open("rb") as stream:
+            stream.seek(extent.start)
+            return stream.read(extent.size)
+
+
 @dataclass(frozen=True)
 class LfwSet:
-    """VIS photos by identity; no folds, because there is no NIR. Pictures are read by their place."""
+    """VIS photos by identity; no folds, because there is no NIR."""
 
     tar: Path
     extents: dict[PurePosixPath, Extent]
@@ -52,11 +67,8 @@ class LfwSet:
     def place(self, sample: Sample) -> Place:
         return Place(split_of(sample.subject).value)
 
-    def read(self, sample: Sample) -> bytes:
-        extent = self.extents[sample.path]
-        with self.tar.open("rb") as stream:
-            stream.seek(extent.start)
-            return stream.read(extent.size)
+    def reader(self) -> TarReader:
+        return TarReader(self.tar, self.extents)
 
 
 def load_lfw(root: Path, *, strict: bool = True) -> LfwSet:

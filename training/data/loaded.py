@@ -38,6 +38,24 @@ class Place:
 NO_PLACE = Place()
 
 
+class Reader(Protocol):
+    """Gives encoded pictures; small enough to be sent to worker processes."""
+
+    def read(self, path: PurePosixPath) -> bytes:
+        """Raises OSError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FileReader:
+    """Pictures as files below a folder."""
+
+    root: Path
+
+    def read(self, path: PurePosixPath) -> bytes:
+        return (self.root / path).read_bytes()
+
+
 class Source(DataSet, Protocol):
     """A data set that `prepare` can read: it also gives the bytes of its pictures."""
 
@@ -59,9 +77,7 @@ class Source(DataSet, Protocol):
 
     def place(self, sample: Sample) -> Place: ...
 
-    def read(self, sample: Sample) -> bytes:
-        """The encoded picture. Raises OSError."""
-        ...
+    def reader(self) -> Reader: ...
 
 
 @dataclass(frozen=True)
@@ -88,8 +104,8 @@ class LoadedSet:
     def place(self, sample: Sample) -> Place:
         return self.places.get(sample.path, self.everywhere)
 
-    def read(self, sample: Sample) -> bytes:
-        return (self.root / sample.path).read_bytes()
+    def reader(self) -> Reader:
+        return FileReader(self.root)
 
 
 class Ledger:

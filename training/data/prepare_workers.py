@@ -1,0 +1,88 @@
+"""Parts of a set, made by this process or by others, in whatever order they finish."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from pathlib import Path
+
+import cv2
+
+from faces.align import ALIGNMENTS
+from training.data.journal import write_part
+from training.data.loaded import Reader
+from training.data.prepare_work import Task, WorkOptions, Workshop
+from training.data.records import DataSetError
+
+TasksOf = Callable[[int], Sequence[Task]]
+
+
+def finished_parts(
+    waiting: Sequence[int], tasks_of: TasksOf, reader: Reader, out: Path, work: WorkOptions, *, workers: int
+) -> Iterator[int]:
+    """The numbers of parts as they are written. Raises DataSetError where a worker process died."""
+    if not waiting:
+        return
+    if workers <= 1 or len(waiting) == 1:
+        workshop = Workshop(reader, work)
+        for number in waiting:
+            yield _do_part(workshop, tasks_of(number), out, number, work.alignment)
+        return
+    pool = ProcessPoolExecutor(
+        min(workers, len(waiting)),
+        mp_context=get_context("spawn"),
+        initializer=_open_workshop,
+        initargs=(reader, work),
+    )
+    try:
+        ahead = iter(waiting)
+        running: set[Future[int]] = set()
+        while True:
+            # Only a few are handed out at a time: a set of millions is not queued at once.
+            for number in ahead:
+                running.add(pool.submit(_do_part_here, tasks_of(number), out, number, work.alignment))
+                if len(running) >= 2 * workers:
+                    break
+            if not running:
+                return
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise DataSetError(
+            "a worker process died (too little memory?): run again to go on, with fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _do_part(workshop: Workshop, tasks: Sequence[Task], out: Path, number: int, alignment: str) -> int:
+    made = [item for task in tasks for item in workshop.make(task)]
+    write_part(out, number, made, side_px=ALIGNMENTS[alignment].side_px)
+    return number
+
+
+_WORKSHOPS: list[Workshop] = []
+
+
+def _open_workshop(reader: Reader, work: WorkOptions) -> None:
+    """In each worker process, once."""
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _WORKSHOPS.append(Workshop(reader, work))
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot tell its workers to stop; they would wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _do_part_here(tasks: Sequence[Task], out: Path, number: int, alignment: str) -> int:
+    return _do_part(_WORKSHOPS[0], tasks, out, number, alignment)
