@@ -125,6 +125,8 @@ def open_set(
     FNIR counts a mate that is below the threshold or not among the `rank` best; failed probes
     count as missed. Raises ValueError unless there are searches of both kinds.
     """
+    # In float32 the threshold would be rounded, and the score just below it accepted.
+    scores = np.asarray(scores, np.float64)
     enrolled = np.isin(probe_ids, gallery_ids)
     if enrolled.all() or not enrolled.any():
         raise ValueError("open-set rates need searches with and without a mate")

@@ -137,3 +137,12 @@ def test_the_subject_bootstrap_repeats_and_covers_a_known_mean() -> None:
 def test_no_scores_and_broken_scores_are_errors(scores: np.ndarray) -> None:
     with pytest.raises(ValueError, match="finite"):
         metrics.fmr(scores, 0.5)
+
+
+def test_open_set_takes_float32_scores_at_their_word() -> None:
+    """The threshold just above a float32 score rejects it."""
+    scores = np.array([[0.3, 0.1], [0.7, 0.2]], np.float32)
+    threshold = float(np.nextafter(np.float64(scores[0, 0]), np.inf))
+    found = metrics.open_set(scores, np.array([9, 1]), np.array([1, 2]), threshold)
+    assert found.fpir == 0.0
+    assert found.fnir == 0.0
