@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from training.cli_masks import masks
+from training.data.prepare_command import prepare
 from training.evaluation.command import evaluate
 from training.rendered.family import rendered_family
 from training.smoke import smoke
@@ -13,6 +14,7 @@ from training.synthesis.scenes import scenes
 
 app = typer.Typer(help="HSST training, its baselines, synthesis and evaluation.", no_args_is_help=True)
 app.command("smoke")(smoke)
+app.command("prepare")(prepare)
 app.command("evaluate")(evaluate)
 app.command("masks")(masks)
 app.command("scenes")(scenes)
