@@ -146,6 +146,8 @@ def prepare_set(
         if (out / SET_FILE).is_file():
             # A run that was killed at its very end leaves its parts.
             close_journal(out)
+            if on_part is not None:
+                on_part(len(plan.tasks), len(plan.tasks))
             notes = Notes.model_validate_json((out / NOTES_FILE).read_bytes())
             return Prepared(read_prepared(out), notes, cached=True)
         _make_parts(plan, source.reader(), out, work, options.workers, on_part)

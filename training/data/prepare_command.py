@@ -81,7 +81,9 @@ def report(made: Prepared, console: Console) -> None:
     found = made.found
     lost = Counter((r.spectrum, r.code) for r in found.refused)
     codes = sorted({code for _, code in lost})
-    title = f"{found.info.name}, {found.info.alignment}" + (" (was finished already)" if made.cached else "")
+    if made.cached:
+        console.print("the set was finished already; nothing was done")
+    title = f"{found.info.name}, {found.info.alignment}"
     table = Table("spectrum", "unmasked", "masked", "subjects", *codes, title=title)
     for spectrum in Spectrum:
         rows = [row for row in found.rows if row.spectrum == spectrum]
