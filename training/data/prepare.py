@@ -41,11 +41,11 @@ OnPart = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareOptions:
-    """`fold`: prepare one fold alone, counted from 1, with its split and roles in the rows.
-
-    `workers` never changes the result.
+    """`dataset`: its name for commands, to write down how the set was made. `fold`: prepare one fold
+    alone, counted from 1, with its split and roles in the rows. `workers` never changes the result.
     """
 
+    dataset: str
     work: WorkOptions
     fold: int | None = None
     workers: int = 1
@@ -151,7 +151,7 @@ def prepare_set(
             notes = Notes.model_validate_json((out / NOTES_FILE).read_bytes())
             return Prepared(read_prepared(out), notes, cached=True)
         _make_parts(plan, source.reader(), out, work, options.workers, on_part)
-        return _assemble(plan, source.findings, out, work)
+        return _assemble(plan, source.findings, out, _info(plan.name, options, work))
 
 
 def _key(plan: _Plan, work: WorkOptions) -> dict[str, str]:
@@ -192,9 +192,9 @@ def _make_parts(
             on_part(done, len(plan.tasks))
 
 
-def _assemble(plan: _Plan, findings: Sequence[Finding], out: Path, work: WorkOptions) -> Prepared:
+def _assemble(plan: _Plan, findings: Sequence[Finding], out: Path, info: SetInfo) -> Prepared:
     """All parts in order -> the set; its own file comes last."""
-    writer = SetWriter(out, _info(plan, work))
+    writer = SetWriter(out, info)
     located: Counter[str] = Counter()
     for number in range(plan.parts):
         for item in read_part(out, number):
@@ -217,16 +217,17 @@ def _assemble(plan: _Plan, findings: Sequence[Finding], out: Path, work: WorkOpt
     return Prepared(made, notes, cached=False)
 
 
-def _info(plan: _Plan, work: WorkOptions) -> SetInfo:
+def _info(name: str, options: PrepareOptions, work: WorkOptions) -> SetInfo:
     masks = work.masks
-    command = f"python -m training prepare ({plan.name}) --alignment {work.alignment}"
+    command = f"python -m training prepare {options.dataset} --alignment {work.alignment}"
+    command += f" --fold {options.fold}" if options.fold is not None else ""
     synthetic = None
     if masks.masked != "none":
         command += f" --masks {masks.masked} --engine {masks.engine} --mask-family {masks.family}"
         command += f" --seed {work.seed}"
         synthetic = f"masks are drawn ({masks.engine} engine, {masks.family} family); nobody wore one"
     return SetInfo(
-        name=plan.name,
+        name=name,
         alignment=work.alignment,
         side_px=ALIGNMENTS[work.alignment].side_px,
         made_by=command,

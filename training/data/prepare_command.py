@@ -55,7 +55,7 @@ def prepare(
     work = WorkOptions(
         alignment=alignment, seed=seed, min_inter_eye_px=min_inter_eye_px, bundle=bundle, masks=mask_options
     )
-    options = PrepareOptions(work=work, fold=fold, workers=workers or cores(), again=again)
+    options = PrepareOptions(dataset=dataset, work=work, fold=fold, workers=workers or cores(), again=again)
     try:
         source = load_data_set(dataset, root, LoadOptions(strict=not subset, seed=seed, split=split))
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

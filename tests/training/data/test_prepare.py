@@ -37,7 +37,7 @@ from training.data.ms1m import load_ms1m
 from training.data.prepare_work import WorkOptions
 prepare.PART_SAMPLES = 8
 root, out = Path(sys.argv[1]), Path(sys.argv[2])
-options = prepare.PrepareOptions(work=WorkOptions(), workers=int(sys.argv[3]))
+options = prepare.PrepareOptions(dataset="test", work=WorkOptions(), workers=int(sys.argv[3]))
 prepare.prepare_set(load_ms1m(root), out, options)
 """
 LIMIT_S = 60.0
@@ -55,14 +55,14 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("aligned")
-    aligned_tree(root, subjects=20, each=40)
+    aligned_tree(root, subjects=20, each=24)
     return root
 
 
 @pytest.mark.usefixtures("small_parts")
 def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(aligned: Path, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    prepare_set(load_ms1m(aligned), whole, PrepareOptions(work=WorkOptions()))
+    prepare_set(load_ms1m(aligned), whole, PrepareOptions(dataset="test", work=WorkOptions()))
     command = [sys.executable, "-c", CHILD, str(aligned), str(killed), "1"]
     process = subprocess.Popen(command, cwd=REPO, env={**os.environ, "OMP_NUM_THREADS": "1"})
     end = time.monotonic() + LIMIT_S
@@ -71,7 +71,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(aligned: Path, tmp_path
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     parts = sorted((killed / PARTS).glob("*.npz"))
-    assert 3 <= len(parts) < 100
+    assert 3 <= len(parts) < 60
     with pytest.raises(DataSetError, match="no finished prepared set"):
         read_prepared(killed)
     kept = {part.name: part.stat().st_mtime_ns for part in parts}
@@ -82,11 +82,13 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(aligned: Path, tmp_path
         for name, moment in kept.items():
             assert (killed / PARTS / name).stat().st_mtime_ns == moment
 
-    made = prepare_set(load_ms1m(aligned), killed, PrepareOptions(work=WorkOptions()), on_part=watch)
+    made = prepare_set(
+        load_ms1m(aligned), killed, PrepareOptions(dataset="test", work=WorkOptions()), on_part=watch
+    )
     assert seen[0] == 8 * len(parts)
-    assert seen[-1] == 800
+    assert seen[-1] == 480
     assert not made.cached
-    assert len(made.found.rows) == 800
+    assert len(made.found.rows) == 480
     assert contents(killed) == contents(whole)
 
 
@@ -94,7 +96,7 @@ def test_a_killed_run_goes_on_and_ends_in_the_same_bytes(aligned: Path, tmp_path
 def test_a_run_killed_while_it_assembles_goes_on(aligned: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     source = load_ms1m(aligned, max_subjects=2)
-    prepare_set(source, whole, PrepareOptions(work=WorkOptions()))
+    prepare_set(source, whole, PrepareOptions(dataset="test", work=WorkOptions()))
 
     class KilledError(Exception):
         pass
@@ -104,10 +106,10 @@ def test_a_run_killed_while_it_assembles_goes_on(aligned: Path, tmp_path: Path) 
             raise KilledError
 
     with pytest.raises(KilledError):
-        prepare_set(source, cut, PrepareOptions(work=WorkOptions()), on_part=die)
+        prepare_set(source, cut, PrepareOptions(dataset="test", work=WorkOptions()), on_part=die)
     touch(cut / "shard-00000.npy", b"half a shard")
     touch(cut / "rows.jsonl", b"{")
-    prepare_set(source, cut, PrepareOptions(work=WorkOptions()))
+    prepare_set(source, cut, PrepareOptions(dataset="test", work=WorkOptions()))
     assert contents(cut) == contents(whole)
 
 
@@ -117,10 +119,12 @@ def test_workers_do_not_change_the_set(aligned: Path, tmp_path: Path) -> None:
     masks = MaskOptions(masked="all", engine="landmarks")
     work = WorkOptions(masks=masks, seed=4)
     for workers in (1, 2):
-        prepare_set(source, tmp_path / str(workers), PrepareOptions(work=work, workers=workers))
+        prepare_set(
+            source, tmp_path / str(workers), PrepareOptions(dataset="test", work=work, workers=workers)
+        )
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
     masked = read_prepared(tmp_path / "2").select(masked=True)
-    assert len(masked) == 80
+    assert len(masked) == 48
 
 
 def test_workers_end_with_a_killed_parent(aligned: Path, tmp_path: Path) -> None:
@@ -146,18 +150,18 @@ def running(pid: str) -> bool:
 
 
 def test_a_finished_set_is_only_read_again(aligned: Path, tmp_path: Path) -> None:
-    source, options = load_ms1m(aligned, max_subjects=1), PrepareOptions(work=WorkOptions())
+    source, options = load_ms1m(aligned, max_subjects=1), PrepareOptions(dataset="test", work=WorkOptions())
     first = prepare_set(source, tmp_path, options)
     before = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir() if p.is_file() and p.name != ".lock"}
     again = prepare_set(source, tmp_path, options)
     assert (first.cached, again.cached) == (False, True)
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert not (tmp_path / PARTS).exists()
-    assert first.notes.located == {"aligned": 40}
+    assert first.notes.located == {"aligned": 24}
 
 
 def test_other_options_need_another_folder_or_again(aligned: Path, tmp_path: Path) -> None:
-    source, options = load_ms1m(aligned, max_subjects=1), PrepareOptions(work=WorkOptions())
+    source, options = load_ms1m(aligned, max_subjects=1), PrepareOptions(dataset="test", work=WorkOptions())
     prepare_set(source, tmp_path, options)
     other = replace(options, work=WorkOptions(alignment="arcface-144"))
     with pytest.raises(DataSetError, match=r"alignment: arcface-112 there, arcface-144 now.*--again"):
@@ -174,18 +178,20 @@ def test_a_folder_with_other_things_is_left_alone(aligned: Path, tmp_path: Path)
     touch(tmp_path / "set.json", b"somebody else's")
     for again in (False, True):
         with pytest.raises(DataSetError, match=r"holds other things \(set\.json\)"):
-            prepare_set(load_ms1m(aligned), tmp_path, PrepareOptions(work=WorkOptions(), again=again))
+            prepare_set(
+                load_ms1m(aligned), tmp_path, PrepareOptions(dataset="test", work=WorkOptions(), again=again)
+            )
     assert (tmp_path / "set.json").read_bytes() == b"somebody else's"
     assert not (tmp_path / KEY_FILE).exists()
 
 
 def test_two_runs_do_not_meet_in_one_folder(aligned: Path, tmp_path: Path) -> None:
     with only_one(tmp_path), pytest.raises(DataSetError, match="another prepare is at work"):
-        prepare_set(load_ms1m(aligned), tmp_path, PrepareOptions(work=WorkOptions()))
+        prepare_set(load_ms1m(aligned), tmp_path, PrepareOptions(dataset="test", work=WorkOptions()))
 
 
 def test_a_damaged_part_is_named(aligned: Path, tmp_path: Path) -> None:
-    source, options = load_ms1m(aligned, max_subjects=1), PrepareOptions(work=WorkOptions())
+    source, options = load_ms1m(aligned, max_subjects=1), PrepareOptions(dataset="test", work=WorkOptions())
 
     def damage(done: int, all_: int) -> None:
         if done == all_:
@@ -209,7 +215,7 @@ def test_every_picture_that_cannot_be_used_is_listed(tmp_path: Path, bundle_dir:
     source = load_generic(root)
     (root / "s02" / "nir" / "2.jpg").unlink()
     work = WorkOptions(bundle=bundle_dir, min_inter_eye_px=20)
-    made = prepare_set(source, tmp_path / "out", PrepareOptions(work=work))
+    made = prepare_set(source, tmp_path / "out", PrepareOptions(dataset="test", work=work))
     codes = {r.source: r.code for r in made.found.refused}
     assert codes == {
         "s01/vis/3.jpg": "undecodable",
@@ -234,7 +240,9 @@ def test_every_picture_that_cannot_be_used_is_listed(tmp_path: Path, bundle_dir:
 def test_landmarks_lie_where_the_template_wants_them(tmp_path: Path, bundle_dir: Path) -> None:
     pairs_tree(tmp_path / "pairs", subjects=2)
     work = WorkOptions(bundle=bundle_dir, alignment="arcface-144")
-    made = prepare_set(load_generic(tmp_path / "pairs"), tmp_path / "out", PrepareOptions(work=work))
+    made = prepare_set(
+        load_generic(tmp_path / "pairs"), tmp_path / "out", PrepareOptions(dataset="test", work=work)
+    )
     assert len(made.found.rows) == 8
     for row in made.found.rows:
         assert row.landmarks is not None
@@ -245,7 +253,11 @@ def test_landmarks_lie_where_the_template_wants_them(tmp_path: Path, bundle_dir:
 def test_a_detector_is_asked_for_where_it_is_needed(tmp_path: Path) -> None:
     pairs_tree(tmp_path / "pairs", subjects=2)
     with pytest.raises(DataSetError, match="generic needs a detector: give a bundle"):
-        prepare_set(load_generic(tmp_path / "pairs"), tmp_path / "out", PrepareOptions(work=WorkOptions()))
+        prepare_set(
+            load_generic(tmp_path / "pairs"),
+            tmp_path / "out",
+            PrepareOptions(dataset="test", work=WorkOptions()),
+        )
 
 
 def test_a_sixteen_bit_grey_picture_is_read(tmp_path: Path) -> None:
@@ -254,7 +266,7 @@ def test_a_sixteen_bit_grey_picture_is_read(tmp_path: Path) -> None:
     done, data = cv2.imencode(".png", grey)
     assert done
     touch(root / "1" / "1.png", bytes(data))
-    made = prepare_set(load_ms1m(root), tmp_path / "out", PrepareOptions(work=WorkOptions()))
+    made = prepare_set(load_ms1m(root), tmp_path / "out", PrepareOptions(dataset="test", work=WorkOptions()))
     assert np.abs(made.found.crop(0)[:, :, 1].astype(int) - noise(5)[:, :, 0]).max() <= 1
 
 

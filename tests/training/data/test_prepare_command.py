@@ -156,7 +156,7 @@ def test_masks_by_split_need_a_split(tmp_path: Path, bundle_dir: Path, shared: P
     source = load_casia(tmp_path / "casia")
     work = WorkOptions(bundle=bundle_dir, masks=MaskOptions(masked="nir", models=shared / "models"))
     with pytest.raises(DataSetError, match="--fold 1"):
-        prepare_set(source, tmp_path / "out", PrepareOptions(work=work))
+        prepare_set(source, tmp_path / "out", PrepareOptions(dataset="test", work=work))
 
 
 @pytest.mark.realdata
@@ -167,7 +167,7 @@ def test_the_mesh_puts_training_masks_on_training_pictures_and_held_out_ones_on_
     source = load_generic(tmp_path / "pairs")
     masks = MaskOptions(masked="all", models=shared / "models", templates=shared / "data" / "mask_templates")
     work = WorkOptions(bundle=bundle_dir, masks=masks)
-    made = prepare_set(source, tmp_path / "out", PrepareOptions(work=work)).found
+    made = prepare_set(source, tmp_path / "out", PrepareOptions(dataset="test", work=work)).found
     masked = [made.rows[int(i)] for i in made.select(masked=True)]
     assert len(masked) + sum(r.masked for r in made.refused) == len(made.select(masked=False)) == 16
     assert len(masked) >= 12
