@@ -46,10 +46,15 @@ def augment(
     offset = torch.from_numpy(rng.uniform(-0.15, 0.15, (n, 1, 1, 1)).astype(np.float32))
     images = images * gain + offset
     if grey:
-        weights = torch.tensor([0.114, 0.587, 0.299])[None, :, None, None]
-        plain = (images * weights).sum(1, keepdim=True).expand_as(images)
+        plain = in_grey(images)
         images = torch.where(torch.from_numpy(rng.random(n) < grey)[:, None, None, None], plain, images)
     return images.clamp(-1.0, 1.0)
+
+
+def in_grey(images: torch.Tensor) -> torch.Tensor:
+    """Luminance (ITU-R BT.601) of blue-green-red images [n, 3, s, s] in three equal channels."""
+    weights = torch.tensor([0.114, 0.587, 0.299])[None, :, None, None]
+    return (images * weights).sum(1, keepdim=True).expand_as(images)
 
 
 class PairFeed:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from faces.types import Spectrum
 from training.backbones.encoder import BackboneConfig, TorchEncoder, load_network, save_encoder
-from training.data.feed import PairFeed, ahead
+from training.data.feed import PairFeed, ahead, in_grey
 from training.data.pairs import PairRequest, PairSampler
 from training.data.prepared import PreparedSet, Split, write_whole
 from training.encoders import CropEncoder
@@ -76,8 +76,7 @@ class GreyFeed(PairFeed):
             )
 
     def nir_input(self, images: torch.Tensor) -> torch.Tensor:
-        weights = torch.tensor([0.114, 0.587, 0.299])[None, :, None, None]
-        return (images * weights).sum(1, keepdim=True).repeat(1, 3, 1, 1)
+        return in_grey(images)
 
 
 def evaluate(encoder: CropEncoder, prepared: PreparedSet, split: Split) -> tuple[Found, ...]:

@@ -103,6 +103,18 @@ class PairTask(Task[PairBatch]):
         return done
 
 
+@torch.no_grad()
+def follow(slow: nn.Module, fast: nn.Module, ema: float) -> None:
+    """slow = ema slow + (1 - ema) fast, for parameters; statistics stay each network's own."""
+    for old, new in zip(slow.parameters(), fast.parameters(), strict=True):
+        old.lerp_(new, 1.0 - ema)
+
+
+def coin(seed: int, iteration: int) -> torch.Generator:
+    """Chance that a resumed run draws again: it depends on seed and iteration alone."""
+    return torch.Generator().manual_seed(seed * 1_000_003 + iteration)
+
+
 def unit(rows: Tensor) -> Tensor:
     """Rows of unit norm, in float32 whatever the network computed in."""
     return functional.normalize(rows.float(), dim=1)

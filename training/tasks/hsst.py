@@ -18,7 +18,7 @@ from training.backbones.layers import BnMode
 from training.distributed import gather_rows, rank
 from training.losses import LossConfig, cosines, per_sample
 from training.prototypes import PrototypeQueues, QueueError, valid_queue_size
-from training.tasks.base import Outcome, PairBatch, PairTask
+from training.tasks.base import Outcome, PairBatch, PairTask, coin, follow
 
 Direction = Literal["both", "random_batch", "random_pair", "nv", "vn"]
 OTHER = {Spectrum.NIR: Spectrum.VIS, Spectrum.VIS: Spectrum.NIR}
@@ -95,8 +95,8 @@ class Hsst(PairTask):
             case "vn":
                 return vn.mean()
             case "random_batch" | "random_pair" as how:
-                coin = torch.Generator().manual_seed(self.seed * 1_000_003 + iteration)
-                heads = torch.rand(1 if how == "random_batch" else len(nv), generator=coin) < 0.5
+                chance = coin(self.seed, iteration)
+                heads = torch.rand(1 if how == "random_batch" else len(nv), generator=chance) < 0.5
                 return torch.where(heads.to(nv.device), nv, vn).mean()
 
     def _refuse_kept(self, identity: Tensor) -> None:
@@ -113,8 +113,7 @@ class Hsst(PairTask):
     @torch.no_grad()
     def after_step(self, batch: PairBatch, outcome: Outcome) -> None:
         """g = ema g + (1 - ema) p for parameters; the batch's prototypes, made before that, move in."""
-        for slow, fast in zip(self.gallery.parameters(), self.encoder.parameters(), strict=True):
-            slow.lerp_(fast, 1.0 - self.config.ema)
+        follow(self.gallery, self.encoder, self.config.ema)
         self.queues.enqueue(dict(outcome.carry), gather_rows(batch.identity))
 
 

@@ -14,7 +14,7 @@ from training.backbones.layers import BnMode
 from training.distributed import gather_rows, rank
 from training.losses import LossConfig, cosines, per_sample
 from training.prototypes import PrototypeQueues
-from training.tasks.base import Outcome, PairBatch, PairTask
+from training.tasks.base import Outcome, PairBatch, PairTask, coin, follow
 
 # The one queue's name; what it holds is of either spectrum.
 MIXED = Spectrum.VIS
@@ -60,8 +60,7 @@ class Sst(PairTask):
 
     @torch.no_grad()
     def after_step(self, batch: PairBatch, outcome: Outcome) -> None:
-        for slow, fast in zip(self.gallery.parameters(), self.encoder.parameters(), strict=True):
-            slow.lerp_(fast, 1.0 - self.config.ema)
-        coin = torch.Generator().manual_seed(self.seed * 1_000_003 + batch.iteration)
-        kept = Spectrum.NIR if torch.rand((), generator=coin) < 0.5 else Spectrum.VIS
+        follow(self.gallery, self.encoder, self.config.ema)
+        chance = coin(self.seed, batch.iteration)
+        kept = Spectrum.NIR if torch.rand((), generator=chance) < 0.5 else Spectrum.VIS
         self.queues.enqueue({MIXED: outcome.carry[kept]}, gather_rows(batch.identity))
