@@ -9,3 +9,7 @@ class StoreError(RuntimeError):
 
 class IdempotencyTaken(StoreError):
     """Another request stored its answer under the same idempotency key first."""
+
+
+class JobUnfinished(StoreError):
+    """Another job of the kind that may run only once waits or runs."""

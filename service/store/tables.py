@@ -149,6 +149,41 @@ gallery_log = Table(
     CheckConstraint(_one_of("op", ("add", "remove")), name="op"),
 )
 
+bundles = Table(
+    "bundles",
+    metadata,
+    # A space is served from its newest bundle: a recalibration makes a new one of the same space.
+    Column("bundle_id", RowId, primary_key=True, autoincrement=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("space_id", String(64), ForeignKey("spaces.space_id"), nullable=False, index=True),
+    Column("name", String(128), nullable=False),
+    Column("version", String(128), nullable=False),
+    Column("metrics", JSON, nullable=False),
+    Column("registered_at", UtcDateTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+backfills = Table(
+    "backfills",
+    metadata,
+    Column("space_id", String(64), ForeignKey("spaces.space_id"), primary_key=True),
+    Column("wanted", Boolean, nullable=False),
+    Column("lease_owner", String(128)),
+    Column("lease_until", UtcDateTime),
+    Column("report", JSON, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+crops = Table(
+    "crops",
+    metadata,
+    Column("sample_id", String(36), ForeignKey("samples.sample_id", ondelete="CASCADE"), primary_key=True),
+    Column("alignment", String(32), primary_key=True),
+    Column("key_id", String(16), nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+)
+
 jobs = Table(
     "jobs",
     metadata,
@@ -167,8 +202,38 @@ jobs = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("started_at", UtcDateTime),
     Column("ended_at", UtcDateTime),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("attempt_progress", Float, nullable=False, server_default=text("0")),
+    Column("slot", String(128)),
+    Column("sole", String(32)),
+    Column("process", JSON(none_as_null=True)),
+    Column("event_seq", Integer, nullable=False, server_default=text("0")),
     CheckConstraint(_one_of("state", JOB_STATES), name="state"),
     CheckConstraint("progress >= 0 AND progress <= 1", name="progress"),
+)
+for _name, _column, _states in (
+    ("uq_jobs_one_in_a_slot", "slot", ("running",)),
+    ("uq_jobs_one_unfinished", "sole", ("queued", "running")),
+):
+    Index(
+        _name,
+        jobs.c[_column],
+        unique=True,
+        sqlite_where=text(_one_of("state", _states)),
+        postgresql_where=text(_one_of("state", _states)),
+    )
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("job_id", String(36), ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("progress", Float, nullable=False),
+    Column("stage", String(64), nullable=False),
+    Column("message", String(2000), nullable=False),
+    Column("metrics", JSON, nullable=False),
 )
 
 audit_log = Table(

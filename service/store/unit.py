@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.access import Audit, Idempotency, Keys
 from service.store.gallery_log import GalleryLog
+from service.store.jobs import Jobs
 from service.store.people import Samples, Subjects
 from service.store.spaces import Spaces
 from service.store.templates import Templates
@@ -24,6 +25,7 @@ class UnitOfWork:
         self.keys = Keys(connection)
         self.audit = Audit(connection)
         self.idempotency = Idempotency(connection)
+        self.jobs = Jobs(connection)
 
     async def commit(self) -> None:
         """Store everything, or raise."""

@@ -1,0 +1,234 @@
+"""Jobs: a durable queue with leases. Every change a runner makes names it as the owner of the lease."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import and_, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.errors import JobUnfinished
+from service.store.tables import job_events, jobs
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+FINAL: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
+EVENTS_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """`process`: the operating system process that does the work, where it is one of its own."""
+
+    job_id: str
+    kind: str
+    request: Mapping[str, Any]
+    state: JobState
+    progress: float
+    stage: str
+    message: str
+    metrics: Mapping[str, Any]
+    lease_owner: str | None
+    cancel_requested: bool
+    attempts: int
+    process: Mapping[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """What a job was after one change; `seq` counts a job's changes from 1."""
+
+    seq: int
+    at: datetime
+    state: JobState
+    progress: float
+    stage: str
+    message: str
+    metrics: Mapping[str, Any]
+
+
+_RECORD = tuple(jobs.c[name] for name in JobRecord.__slots__)
+_EVENT = tuple(job_events.c[name] for name in JobEvent.__slots__)
+
+
+class Jobs:
+    """All SQL about jobs."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def _now(self) -> datetime:
+        """The database's clock: replicas on several machines must agree on when a lease ends."""
+        if self._connection.dialect.name == "sqlite":
+            return datetime.now(UTC)
+        now: datetime = (await self._connection.execute(select(func.clock_timestamp()))).scalar_one()
+        return now.astimezone(UTC)
+
+    async def add(self, job_id: str, kind: str, request: Mapping[str, Any], *, sole: str | None) -> None:
+        """Queue a job. Raises JobUnfinished where one with the same `sole` waits or runs."""
+        values = {
+            "job_id": job_id,
+            "kind": kind,
+            "request": dict(request),
+            "state": "queued",
+            "metrics": {},
+            "sole": sole,
+            "created_at": await self._now(),
+        }
+        try:
+            await self._connection.execute(insert(jobs).values(values))
+        except IntegrityError as error:
+            raise JobUnfinished(f"a job of kind {kind} is not finished") from error
+        await self._change(job_id, jobs.c.state == "queued", {"message": "waits for its turn"})
+
+    async def get(self, job_id: str) -> JobRecord | None:
+        row = (await self._connection.execute(select(*_RECORD).where(jobs.c.job_id == job_id))).first()
+        return JobRecord(*row) if row else None
+
+    async def page(self, before: str | None, limit: int) -> list[JobRecord]:
+        """Newest first: ids begin with the time they were made at."""
+        query = select(*_RECORD).order_by(jobs.c.job_id.desc()).limit(limit)
+        if before is not None:
+            query = query.where(jobs.c.job_id < before)
+        return [JobRecord(*row) for row in await self._connection.execute(query)]
+
+    async def running(self) -> list[JobRecord]:
+        query = select(*_RECORD).where(jobs.c.state == "running")
+        return [JobRecord(*row) for row in await self._connection.execute(query)]
+
+    async def events(self, job_id: str, after: int, limit: int) -> list[JobEvent]:
+        """Up to `limit` events behind number `after`, oldest first."""
+        query = (
+            select(*_EVENT)
+            .where(job_events.c.job_id == job_id, job_events.c.seq > after)
+            .order_by(job_events.c.seq)
+            .limit(limit)
+        )
+        return [JobEvent(*row) for row in await self._connection.execute(query)]
+
+    async def claim(
+        self, owner: str, *, kinds: Sequence[str], slot: str | None, lease_s: float
+    ) -> JobRecord | None:
+        """Take one job that nobody holds: first those whose lease ran out, then the oldest queued one.
+
+        `slot`: what the job occupies; of all running jobs one at most has it, whoever runs them.
+        """
+        now = await self._now()
+        free = or_(jobs.c.state == "queued", and_(jobs.c.state == "running", jobs.c.lease_until <= now))
+        query = select(jobs.c.job_id).where(jobs.c.kind.in_(kinds), free)
+        if slot is not None:
+            other = jobs.alias("other")
+            busy = exists().where(
+                other.c.state == "running", other.c.slot == slot, other.c.job_id != jobs.c.job_id
+            )
+            query = query.where(~busy)
+        first = query.order_by(jobs.c.state.desc(), jobs.c.job_id).limit(1)
+        job_id = (
+            await self._connection.execute(first.with_for_update(skip_locked=True, of=jobs))
+        ).scalar_one_or_none()
+        if job_id is None:
+            return None
+        values = {
+            "state": "running",
+            "lease_owner": owner,
+            "lease_until": now + timedelta(seconds=lease_s),
+            "heartbeat_at": now,
+            "slot": slot,
+            "started_at": func.coalesce(jobs.c.started_at, now),
+        }
+        taken = update(jobs).where(jobs.c.job_id == job_id, free).values(values).returning(*_RECORD)
+        try:
+            row = (await self._connection.execute(taken)).first()
+        except IntegrityError:
+            # Another runner took the slot between the two statements.
+            await self._connection.rollback()
+            return None
+        return JobRecord(*row) if row else None
+
+    async def heartbeat(self, job_id: str, owner: str, *, lease_s: float) -> bool:
+        """Prolong the lease; False where it is another's by now, or the job is over."""
+        now = await self._now()
+        values = {"lease_until": now + timedelta(seconds=lease_s), "heartbeat_at": now}
+        return await self._owned(job_id, owner, values)
+
+    async def cancel_requested(self, job_id: str) -> bool:
+        query = select(jobs.c.cancel_requested).where(jobs.c.job_id == job_id)
+        return bool((await self._connection.execute(query)).scalar_one_or_none())
+
+    async def release(self, job_id: str, owner: str, *, unstarted: bool = False) -> bool:
+        """End the lease: the next runner takes the job over. `unstarted`: this attempt does not count."""
+        values: dict[str, Any] = {"lease_until": await self._now()}
+        if unstarted:
+            values["attempts"] = case((jobs.c.attempts > 0, jobs.c.attempts - 1), else_=0)
+        return await self._owned(job_id, owner, values)
+
+    async def begin_attempt(self, job_id: str, owner: str) -> int | None:
+        """How many attempts in a row, with this one, began where none got further; None: lease lost."""
+        further = jobs.c.progress > jobs.c.attempt_progress
+        begun = (
+            update(jobs)
+            .where(jobs.c.job_id == job_id, jobs.c.lease_owner == owner, jobs.c.state == "running")
+            .values(
+                attempts=case((further, 1), else_=jobs.c.attempts + 1), attempt_progress=jobs.c.progress
+            )
+            .returning(jobs.c.attempts)
+        )
+        count = (await self._connection.execute(begun)).scalar_one_or_none()
+        return None if count is None else int(count)
+
+    async def set_process(self, job_id: str, owner: str, process: Mapping[str, Any] | None) -> bool:
+        return await self._owned(job_id, owner, {"process": None if process is None else dict(process)})
+
+    async def report(self, job_id: str, owner: str, **changed: Any) -> bool:
+        """Change progress, stage, message, metrics, and log the event; False where the lease is lost."""
+        mine = and_(jobs.c.lease_owner == owner, jobs.c.state == "running")
+        return await self._change(job_id, mine, changed)
+
+    async def finish(
+        self, job_id: str, owner: str, state: JobState, *, message: str, metrics: Mapping[str, Any]
+    ) -> bool:
+        """The job's end. False where the lease is lost."""
+        changed = {"state": state, "message": message, "metrics": dict(metrics), "ended_at": await self._now()}
+        if state == "succeeded":
+            changed["progress"] = 1.0
+        return await self.report(job_id, owner, lease_owner=None, lease_until=None, process=None, **changed)
+
+    async def cancel(self, job_id: str) -> JobRecord | None:
+        """Cancel a queued job at once, ask the runner of a running one; None for an unknown one."""
+        over = {"state": "cancelled", "message": "cancelled before it began", "ended_at": await self._now()}
+        if not await self._change(job_id, jobs.c.state == "queued", over):
+            asked = update(jobs).where(jobs.c.job_id == job_id, jobs.c.state == "running")
+            await self._connection.execute(asked.values(cancel_requested=True))
+        return await self.get(job_id)
+
+    async def _owned(self, job_id: str, owner: str, values: Mapping[str, Any]) -> bool:
+        mine = (jobs.c.job_id == job_id, jobs.c.lease_owner == owner, jobs.c.state == "running")
+        return (await self._connection.execute(update(jobs).where(*mine).values(values))).rowcount == 1
+
+    async def _change(self, job_id: str, where: Any, changed: Mapping[str, Any]) -> bool:
+        """One change and its event. The row's lock makes the order of commits the order of numbers."""
+        done = (
+            update(jobs)
+            .where(jobs.c.job_id == job_id, where)
+            .values(**changed, event_seq=jobs.c.event_seq + 1)
+            .returning(
+                jobs.c.event_seq,
+                *(jobs.c[name] for name in ("state", "progress", "stage", "message", "metrics")),
+            )
+        )
+        row = (await self._connection.execute(done)).first()
+        if row is None:
+            return False
+        seq, *facts = row
+        values = dict(zip(("state", "progress", "stage", "message", "metrics"), facts, strict=True))
+        added = insert(job_events).values(job_id=job_id, seq=seq, at=await self._now(), **values)
+        await self._connection.execute(added)
+        old = delete(job_events).where(job_events.c.job_id == job_id, job_events.c.seq <= seq - EVENTS_KEPT)
+        await self._connection.execute(old)
+        return True
