@@ -114,6 +114,20 @@ class MaskSpec(Strict):
     threshold: Annotated[float, Field(gt=0, lt=1)]
 
 
+class ParitySpec(Strict):
+    """Rendered crops, and the vectors that the bundle's encoders gave for them where it was made.
+
+    `crops`: .npy, uint8 [n, side, side, 3], on the encoder's alignment. `probe` and `reference`:
+    .npy, float32 [n, dimension] of unit norm (the same file where the roles share an encoder). A
+    host whose vectors fall below `minimum_cosine` with these does not run the networks as intended.
+    """
+
+    crops: FileRef
+    probe: FileRef
+    reference: FileRef
+    minimum_cosine: Annotated[float, Field(gt=0, le=1)]
+
+
 class Manifest(Strict):
     """All that the service needs to know of a bundle. Unknown keys are refused."""
 
@@ -126,13 +140,15 @@ class Manifest(Strict):
     encoder: EncoderSpec
     mask: MaskSpec
     calibration: Calibration | None
+    parity: ParitySpec | None = None
 
     @property
     def space_id(self) -> str:
         """Digest of everything that shapes a vector: encoder files, preprocessing, alignment, metric.
 
         Thresholds are outside it, so a recalibration needs no re-embedding. The detector is
-        outside it too: it finds the face but the template is defined by the aligned crop.
+        outside it too: it finds the face but the template is defined by the aligned crop. So are the
+        parity crops, which only check.
         """
         shaping = self.encoder.model_dump(mode="json")
         for role in ("probe", "reference"):
@@ -143,7 +159,9 @@ class Manifest(Strict):
     @property
     def files(self) -> tuple[FileRef, ...]:
         """Every file, each once."""
-        refs = (self.detector.file, self.encoder.probe, self.encoder.reference, self.mask.file)
+        refs = [self.detector.file, self.encoder.probe, self.encoder.reference, self.mask.file]
+        if self.parity is not None:
+            refs += [self.parity.crops, self.parity.probe, self.parity.reference]
         return tuple({ref.path: ref for ref in refs}.values())
 
 

@@ -58,7 +58,12 @@ class ConditionPoints(_Strict):
 
 
 class Calibration(_Strict):
-    """Thresholds for every condition, and the score above which two subjects count as duplicates."""
+    """Thresholds for every condition, and the score above which two subjects count as duplicates.
+
+    `worst`: one threshold for all conditions at each FMR that all of them support, where the
+    condition of a probe is not known: the strictest of theirs, with the largest `fmr_upper` and
+    FNMR that any condition has at it.
+    """
 
     data: str
     synthetic: str
@@ -67,6 +72,7 @@ class Calibration(_Strict):
     default_fmr: Annotated[float, Field(gt=0, lt=1)]
     duplicate_fmr: Annotated[float, Field(gt=0, lt=1)]
     conditions: tuple[ConditionPoints, ...]
+    worst: tuple[OperatingPoint, ...] = ()
 
     @model_validator(mode="after")
     def _complete(self) -> Calibration:
@@ -80,6 +86,9 @@ class Calibration(_Strict):
                     self.at(condition, fmr)
                 except UnsupportedFmr as error:
                     raise ValueError(str(error)) from error
+        for point in self.worst:
+            if any(self.at(condition, point.fmr).threshold > point.threshold for condition in want):
+                raise ValueError("the worst case is at least as strict as every condition")
         return self
 
     def supported(self, condition: Condition) -> tuple[float, ...]:
