@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.errors import StoreError
 from service.store.records import LogEntry, Snapshot
+from service.store.spaces import hold
 from service.store.tables import gallery_log, samples, spaces, templates
 
 FLOAT = np.dtype("<f4")
@@ -69,6 +70,7 @@ class GalleryLog:
         chosen = select(samples.c.sample_id).where(samples.c.subject_id == subject_id)
         if sample_id is not None:
             chosen = chosen.where(samples.c.sample_id == sample_id)
+        await hold(self._connection)
         await self._connection.execute(chosen.order_by(samples.c.sample_id).with_for_update())
         query = (
             select(templates.c.space_id, templates.c.template_id)

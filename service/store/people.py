@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from faces.types import Spectrum
 from service.store.gallery_log import GalleryLog
 from service.store.records import Erased, NewSample, SampleRecord, SubjectRecord
-from service.store.tables import idempotency, samples, subjects
+from service.store.tables import crops, idempotency, samples, subjects
 from service.store.upsert import upsert
 
 _COUNT = select(func.count()).where(samples.c.subject_id == subjects.c.subject_id).scalar_subquery()
@@ -38,6 +38,23 @@ async def _lock(connection: AsyncConnection, subject_id: str) -> None:
     """
     if connection.dialect.name == "postgresql":
         await connection.execute(select(func.pg_advisory_xact_lock(SUBJECT_LOCKS, func.hashtext(subject_id))))
+
+
+def new_sample_id() -> str:
+    """An id that no other sample has, in any database."""
+    return str(uuid.uuid4())
+
+
+async def _count_crops(connection: AsyncConnection, subject_id: str, sample_id: str | None = None) -> int:
+    query = (
+        select(func.count())
+        .select_from(crops)
+        .join(samples, samples.c.sample_id == crops.c.sample_id)
+        .where(samples.c.subject_id == subject_id)
+    )
+    if sample_id is not None:
+        query = query.where(samples.c.sample_id == sample_id)
+    return int((await connection.execute(query)).scalar_one())
 
 
 class Subjects:
@@ -87,15 +104,16 @@ class Subjects:
         return (await self._connection.execute(changed)).rowcount == 1
 
     async def delete(self, subject_id: str) -> Erased | None:
-        """Erase the subject, its samples, templates and stored answers; None where there is none."""
+        """Erase the subject, its samples, templates, crops and stored answers; None where there is none."""
         await _lock(self._connection, subject_id)
         record = await self.get(subject_id)
         if record is None:
             return None
         gone = await self._log.append_removals(subject_id)
+        kept = await _count_crops(self._connection, subject_id)
         await self._connection.execute(delete(idempotency).where(idempotency.c.subject_id == subject_id))
         await self._connection.execute(delete(subjects).where(subjects.c.subject_id == subject_id))
-        return Erased(samples=record.sample_count, templates=gone, crops=0)
+        return Erased(samples=record.sample_count, templates=gone, crops=kept)
 
     async def count(self) -> int:
         return int((await self._connection.execute(select(func.count()).select_from(subjects))).scalar_one())
@@ -107,9 +125,9 @@ class Samples:
     def __init__(self, connection: AsyncConnection, log: GalleryLog) -> None:
         self._connection, self._log = connection, log
 
-    async def add(self, sample: NewSample) -> str:
-        """The new sample's id."""
-        sample_id = str(uuid.uuid4())
+    async def add(self, sample: NewSample, sample_id: str | None = None) -> str:
+        """The new sample's id: the one that is given, or one of its own."""
+        sample_id = sample_id or new_sample_id()
         await self._connection.execute(
             insert(samples).values(
                 sample_id=sample_id,
@@ -138,10 +156,11 @@ class Samples:
         return [SampleRecord(**{**row, "spectrum": Spectrum(row["spectrum"])}) for row in rows]
 
     async def delete(self, subject_id: str, sample_id: str) -> Erased | None:
-        """Erase one sample and its templates; None where the subject has no such sample."""
+        """Erase one sample, its templates and crops; None where the subject has no such sample."""
         await _lock(self._connection, subject_id)
         gone = await self._log.append_removals(subject_id, sample_id)
+        kept = await _count_crops(self._connection, subject_id, sample_id)
         erased = delete(samples).where(samples.c.subject_id == subject_id, samples.c.sample_id == sample_id)
         if (await self._connection.execute(erased)).rowcount != 1:
             return None
-        return Erased(samples=1, templates=gone, crops=0)
+        return Erased(samples=1, templates=gone, crops=kept)

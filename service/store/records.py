@@ -96,6 +96,49 @@ class SpaceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class NewBundle:
+    """`digest`: SHA-256 of the bundle's manifest file, hexadecimal. `metrics`: facts of its calibration."""
+
+    space_id: str
+    digest: str
+    name: str
+    version: str
+    metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BundleRecord(NewBundle):
+    registered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SealedCrop:
+    """An aligned crop, encrypted; `key_id` says which key opens it."""
+
+    alignment: str
+    key_id: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCrop(SealedCrop):
+    """With what its sample says of it."""
+
+    sample_id: str
+    spectrum: Spectrum
+    inter_eye_px: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredTemplate:
+    """A template as it is stored. `vector`: float32 [d]."""
+
+    template_id: int
+    sample_id: str
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
 class StoredKey:
     """An API key without its secret. `digest`: SHA-256 of the secret, hexadecimal."""
 

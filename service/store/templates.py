@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import and_, func, insert, select
+from sqlalchemy import and_, exists, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.errors import StoreError
 from service.store.gallery_log import GalleryLog, from_bytes, to_bytes
-from service.store.records import Owner
+from service.store.records import Owner, StoredTemplate
 from service.store.tables import samples, spaces, subjects, templates
+from service.store.upsert import upsert
 
 # SQLite allows about 32,000 variables in a statement, older ones 999.
 IDS_AT_ONCE = 500
@@ -41,6 +42,31 @@ class Templates:
         template_id = int((await self._connection.execute(added)).scalar_one())
         await self._log.append(space_id, "add", [template_id])
         return template_id
+
+    async def fill(self, space_id: str, vectors: Mapping[str, NDArray[np.float32]]) -> list[int]:
+        """Add a template (float32 [d]) for each sample that is still there and has none; the new ids.
+
+        The samples' rows are kept from being erased until the transaction ends. `Spaces.hold` comes first.
+        """
+        alive = (
+            select(samples.c.sample_id)
+            .where(samples.c.sample_id.in_(list(vectors)))
+            .order_by(samples.c.sample_id)
+            .with_for_update(read=True, key_share=True)
+        )
+        made: list[int] = []
+        for (sample_id,) in (await self._connection.execute(alive)).all():
+            added = (
+                upsert(self._connection, templates)
+                .values(space_id=space_id, sample_id=sample_id, vector=to_bytes(vectors[sample_id]))
+                .on_conflict_do_nothing(index_elements=["sample_id", "space_id"])
+                .returning(templates.c.template_id)
+            )
+            template_id = (await self._connection.execute(added)).scalar_one_or_none()
+            if template_id is not None:
+                made.append(int(template_id))
+        await self._log.append(space_id, "add", made)
+        return made
 
     async def owners(self, template_ids: Sequence[int]) -> dict[int, Owner]:
         """Whose templates these are; ids that are gone are left out."""
@@ -80,6 +106,33 @@ class Templates:
     async def count(self, space_id: str) -> int:
         query = select(func.count()).where(templates.c.space_id == space_id)
         return int((await self._connection.execute(query)).scalar_one())
+
+    async def without(self, space_id: str, after: str, limit: int) -> list[str]:
+        """Up to `limit` samples behind `after`, in order of their ids, without a template in this space."""
+        has_template = exists().where(
+            templates.c.sample_id == samples.c.sample_id, templates.c.space_id == space_id
+        )
+        query = (
+            select(samples.c.sample_id)
+            .where(samples.c.sample_id > after, ~has_template)
+            .order_by(samples.c.sample_id)
+            .limit(limit)
+        )
+        return [row[0] for row in await self._connection.execute(query)]
+
+    async def draw(self, space_id: str, limit: int) -> list[StoredTemplate]:
+        """Up to `limit` templates of a space, by chance. Raises StoreError for a broken vector."""
+        query = (
+            select(templates.c.template_id, templates.c.sample_id, templates.c.vector, spaces.c.dimension)
+            .join(spaces, spaces.c.space_id == templates.c.space_id)
+            .where(templates.c.space_id == space_id)
+            .order_by(func.random())
+            .limit(limit)
+        )
+        return [
+            StoredTemplate(template_id, sample_id, from_bytes(data, dimension))
+            for template_id, sample_id, data, dimension in await self._connection.execute(query)
+        ]
 
     async def missing(self, space_id: str) -> int:
         """Samples that have no template in this space."""

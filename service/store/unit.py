@@ -5,6 +5,8 @@ from __future__ import annotations
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.access import Audit, Idempotency, Keys
+from service.store.backfills import Backfills
+from service.store.crops import Crops
 from service.store.gallery_log import GalleryLog
 from service.store.jobs import Jobs
 from service.store.people import Samples, Subjects
@@ -19,6 +21,8 @@ class UnitOfWork:
         self.connection = connection
         self.log = GalleryLog(connection)
         self.spaces = Spaces(connection)
+        self.backfills = Backfills(connection)
+        self.crops = Crops(connection)
         self.templates = Templates(connection, self.log)
         self.subjects = Subjects(connection, self.log)
         self.samples = Samples(connection, self.log)

@@ -1,0 +1,101 @@
+"""Which spaces are being filled, and by whom: a lease, so that one process at a time does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.tables import backfills
+from service.store.upsert import upsert
+
+
+class Backfills:
+    """All SQL about the filling of spaces."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def want(self, space_id: str, report: Mapping[str, Any]) -> None:
+        """Ask for the space to be filled; asking again is the same."""
+        values = {
+            "space_id": space_id,
+            "wanted": True,
+            "report": dict(report),
+            "updated_at": datetime.now(UTC),
+        }
+        made = upsert(self._connection, backfills).values(values)
+        await self._connection.execute(
+            made.on_conflict_do_update(
+                index_elements=["space_id"],
+                set_={name: values[name] for name in ("wanted", "report", "updated_at")},
+            )
+        )
+
+    async def claimable(self) -> list[str]:
+        """Spaces that wait for somebody: wanted, and nobody's lease runs."""
+        query = (
+            select(backfills.c.space_id)
+            .where(backfills.c.wanted.is_(True), _free(datetime.now(UTC)))
+            .order_by(backfills.c.space_id)
+        )
+        return [row[0] for row in await self._connection.execute(query)]
+
+    async def claim(self, space_id: str, owner: str, lease_s: float) -> bool:
+        """Compare and set: false where another's lease runs, or nobody wants the space filled."""
+        now = datetime.now(UTC)
+        claimed = (
+            update(backfills)
+            .where(backfills.c.space_id == space_id, backfills.c.wanted.is_(True), _free(now, owner))
+            .values(lease_owner=owner, lease_until=now + timedelta(seconds=lease_s))
+        )
+        return (await self._connection.execute(claimed)).rowcount == 1
+
+    async def renew(self, space_id: str, owner: str, lease_s: float, report: Mapping[str, Any]) -> bool:
+        """Keep the lease and say how far it is; false where the lease is another's by now."""
+        now = datetime.now(UTC)
+        renewed = (
+            update(backfills)
+            .where(backfills.c.space_id == space_id, backfills.c.lease_owner == owner)
+            .values(lease_until=now + timedelta(seconds=lease_s), report=dict(report), updated_at=now)
+        )
+        return (await self._connection.execute(renewed)).rowcount == 1
+
+    async def release(self, space_id: str, owner: str) -> None:
+        """Give the lease back unfinished: whoever comes next goes on."""
+        released = (
+            update(backfills)
+            .where(backfills.c.space_id == space_id, backfills.c.lease_owner == owner)
+            .values(lease_owner=None, lease_until=None)
+        )
+        await self._connection.execute(released)
+
+    async def finish(self, space_id: str, report: Mapping[str, Any]) -> None:
+        """Nobody need go on, whatever came of it."""
+        finished = (
+            update(backfills)
+            .where(backfills.c.space_id == space_id)
+            .values(
+                wanted=False,
+                lease_owner=None,
+                lease_until=None,
+                report=dict(report),
+                updated_at=datetime.now(UTC),
+            )
+        )
+        await self._connection.execute(finished)
+
+    async def reports(self) -> dict[str, tuple[bool, dict[str, Any]]]:
+        """Of each space that was ever asked for: whether it is still wanted, and the last report."""
+        query = select(backfills.c.space_id, backfills.c.wanted, backfills.c.report)
+        return {
+            space_id: (wanted, report) for space_id, wanted, report in await self._connection.execute(query)
+        }
+
+
+def _free(now: datetime, owner: str | None = None) -> Any:
+    free = or_(backfills.c.lease_until.is_(None), backfills.c.lease_until < now)
+    return free if owner is None else or_(free, backfills.c.lease_owner == owner)
