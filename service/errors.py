@@ -63,6 +63,10 @@ class SampleNotFound(NotFound):
     code, title = "sample_not_found", "No such sample"
 
 
+class JobNotFound(NotFound):
+    code, title = "job_not_found", "No such job"
+
+
 class MethodNotAllowed(ServiceError):
     status, code, title = 405, "method_not_allowed", "The path does not take this method"
 
@@ -73,6 +77,14 @@ class DuplicateFace(ServiceError):
 
 class IdempotencyConflict(ServiceError):
     status, code, title = 409, "idempotency_conflict", "The key was used for another request"
+
+
+class JobRunning(ServiceError):
+    status, code, title = 409, "job_running", "Such a job is not finished yet"
+
+
+class TrainingUnavailable(ServiceError):
+    status, code, title = 409, "training_unavailable", "This service cannot train"
 
 
 class ImageTooLarge(ServiceError):
