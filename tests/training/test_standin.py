@@ -18,7 +18,7 @@ from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
 from training.data.records import DataSetError
 from training.standin.arms import Arm, arms
 from training.standin.build import Plan, build, plan_jobs
-from training.standin.command import choose, results
+from training.standin.grid import choose, results
 from training.standin.run import RunConfig, Trial, run_arm
 from training.tasks.build import TaskConfig, build_task
 from training.tasks.contrast import ContrastConfig
@@ -160,6 +160,8 @@ def test_the_command_goes_on_where_it_was_and_prints_the_table(
         "zero-shot",
         "--seed",
         "0",
+        "--workers",
+        "1",
     ]
     first = CliRunner().invoke(app, words)
     assert first.exit_code == 0, first.output
@@ -178,10 +180,13 @@ def test_the_learning_rate_is_chosen_on_validation(tmp_path: Path) -> None:
         place = tmp_path / f"arm-{lr}"
         place.mkdir()
         facts = {
-            split: {"nir-masked": {"rank1": rate, "hits": [1], "probes": [1]}}
+            split: {
+                condition: {"rank1": rate, "hits": [1], "probes": [1]}
+                for condition in ("nir-masked", "nir-unmasked")
+            }
             for split, rate in (("validation", validation), ("test", test))
         }
-        (place / "result.json").write_text(json.dumps({"arm": "one", "lr": lr, "found": facts}))
+        (place / "result.json").write_text(json.dumps({"arm": "one", "lr": lr, "seed": 0, "found": facts}))
     assert [run["lr"] for run in choose(results(tmp_path))["one"]] == [0.1]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from training.backbones.layers import BnMode
 from training.losses import LossConfig, LossName
-from training.tasks.build import TaskConfig
+from training.tasks.build import MethodConfig, TaskConfig
 from training.tasks.contrast import ContrastConfig
 from training.tasks.hsst import HsstConfig
 from training.tasks.invariant import InvariantConfig
@@ -15,6 +16,8 @@ from training.tasks.plain import PlainConfig
 from training.tasks.sst import SstConfig
 
 LOSSES: tuple[LossName, ...] = ("softmax", "am", "arc", "triplet")
+MODES: tuple[BnMode, ...] = get_args(BnMode)
+PAPER_MODE: BnMode = "separate"
 QUEUE = 128
 
 
@@ -29,29 +32,34 @@ class Arm:
 
 
 def arms(iterations: int) -> Mapping[str, Arm]:
-    """All arms by name. The moving average keeps the paper's ratio to the length of a run:
-    ema = 1 - 10 / iterations."""
+    """All arms by name: each method in each mode of batch normalisation ("HSST arc, frozen BN"; no
+    mode named is the paper's, `separate`).
+
+    The moving average keeps the paper's ratio to the length of a run: ema = 1 - 10 / iterations.
+    """
     ema = 1.0 - 10.0 / max(iterations, 11)
-
-    def hsst(loss: LossName, mode: BnMode = "separate", *, distil: float = 0.0) -> TaskConfig:
-        method = HsstConfig(loss=LossConfig(name=loss), queue=QUEUE, ema=ema, bn_mode=mode)
-        return TaskConfig(method=method, distil=distil)
-
-    def plain(loss: LossName, *, plus: bool) -> TaskConfig:
-        method = PlainConfig(loss=LossConfig(name=loss), class_means=plus, head_lr=10.0 if plus else 1.0)
-        return TaskConfig(method=method)
-
-    found = [Arm("zero-shot", None), Arm("grey-only", plain("softmax", plus=True), grey=True)]
-    found += [Arm(f"plain {loss}", plain(loss, plus=False)) for loss in LOSSES]
-    # Triplet has no head, so its plain and plain+ are one.
-    found += [Arm(f"plain+ {loss}", plain(loss, plus=True)) for loss in LOSSES[:3]]
-    found += [
-        Arm("IDR", TaskConfig(method=InvariantConfig(kind="idr"))),
-        Arm("W-CNN", TaskConfig(method=InvariantConfig(kind="wcnn"))),
-        Arm("SST", TaskConfig(method=SstConfig(queue=QUEUE, ema=ema))),
-        Arm("in-batch", TaskConfig(method=ContrastConfig())),
-    ]
-    found += [Arm(f"HSST {loss}", hsst(loss)) for loss in LOSSES]
-    found += [Arm(f"HSST softmax, {mode} BN", hsst("softmax", mode)) for mode in ("joint", "frozen", "dsbn")]
-    found += [Arm("HSST softmax + distillation", hsst("softmax", distil=1.0))]
+    found = [Arm("zero-shot", None)]
+    for mode in MODES:
+        after = "" if mode == PAPER_MODE else f", {mode} BN"
+        for name, method in _methods(ema, mode):
+            found.append(Arm(name + after, TaskConfig(method=method)))
+        hsst = HsstConfig(queue=QUEUE, ema=ema, bn_mode=mode)
+        found.append(Arm(f"HSST softmax + distillation{after}", TaskConfig(method=hsst, distil=1.0)))
+        plus = PlainConfig(class_means=True, head_lr=10.0, bn_mode=mode)
+        found.append(Arm(f"grey-only{after}", TaskConfig(method=plus), grey=True))
+        found.append(Arm(f"plain+ softmax + distillation{after}", TaskConfig(method=plus, distil=1.0)))
     return {arm.name: arm for arm in found}
+
+
+def _methods(ema: float, mode: BnMode) -> Iterator[tuple[str, MethodConfig]]:
+    for name in LOSSES:
+        loss = LossConfig(name=name)
+        yield f"plain {name}", PlainConfig(loss=loss, bn_mode=mode)
+        # Triplet has no head, so its plain and plain+ are one.
+        if name != "triplet":
+            yield f"plain+ {name}", PlainConfig(loss=loss, class_means=True, head_lr=10.0, bn_mode=mode)
+        yield f"HSST {name}", HsstConfig(loss=loss, queue=QUEUE, ema=ema, bn_mode=mode)
+    yield "IDR", InvariantConfig(kind="idr", bn_mode=mode)
+    yield "W-CNN", InvariantConfig(kind="wcnn", bn_mode=mode)
+    yield "SST", SstConfig(queue=QUEUE, ema=ema, bn_mode=mode)
+    yield "in-batch", ContrastConfig(bn_mode=mode)

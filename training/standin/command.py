@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
+import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from training.data.prepared import read_prepared
-from training.evaluation.hits import Hits, hit_rate, paired_difference, summed
+from faces.types import Spectrum
+from training.data.prepared import read_prepared, write_whole
 from training.standin.arms import arms
 from training.standin.build import Plan
 from training.standin.build import build as build_set
+from training.standin.grid import Grid, choose, results, run_grid
 from training.standin.photos import prepare_photos
-from training.standin.run import RunConfig, Trial, run_arm
+from training.standin.run import RunConfig
+from training.standin.table import as_json, lines, markdown, rivals, written
 from training.standin.trunk import TrunkConfig, lesson, train_trunk
+from training.teacher import cached_templates
 
 LFW = Path("../shared/data/lfw.tar")
 BUNDLE = Path(".halflight/bundles/reference")
-CONDITIONS = ("nir-masked", "nir-unmasked")
 
 standin = typer.Typer(help="The paper's comparison on LFW, with pseudo-NIR and synthetic masks.")
 Tar = Annotated[Path, typer.Option(help="the LFW archive")]
@@ -62,17 +62,25 @@ def trunk(
     photos_set: Annotated[Path, typer.Argument(help="what `standin photos` made")],
     out: Path,
     bundle: Annotated[Path, typer.Option(help="the bundle whose embedder teaches")] = BUNDLE,
-    iterations: int = 3200,
-    mixtures: int = 20_000,
+    iterations: int = 7000,
+    mixtures: int = 30_000,
     compiled: Annotated[bool, typer.Option(help="compile the network (needs a C++ compiler)")] = False,
+    bf16: Annotated[bool, typer.Option(help="compute in bfloat16 (much faster where a CPU has AMX)")] = False,
 ) -> None:
     """Pre-train the trunk that every arm starts from, by distillation."""
-    config = TrunkConfig(iterations=iterations, mixtures=mixtures, compiled=compiled)
+    config = TrunkConfig(iterations=iterations, mixtures=mixtures, compiled=compiled, bf16=bf16)
     taught = lesson(read_prepared(photos_set), bundle, config)
     with Progress() as progress:
         bar = progress.add_task("distilling", total=iterations)
-        made = train_trunk(taught, config, out, on_step=_mover(progress, bar, 0))
+        made = train_trunk(taught, config, out, on_step=_mover(progress, bar))
     Console().print(f"trunk: {made.name}")
+
+
+def _mover(progress: Progress, bar: TaskID) -> Callable[[int, float], None]:
+    def move(done: int, _loss: float) -> None:
+        progress.update(bar, completed=done)
+
+    return move
 
 
 @standin.command()
@@ -81,107 +89,73 @@ def run(
     start: Annotated[Path, typer.Argument(help="the trunk's checkpoint")],
     out: Path,
     arm: Annotated[list[str] | None, typer.Option(help="only these arms")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="training seeds")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="training seeds; 0, 1, 2 if none")] = None,
     lr: Annotated[list[float] | None, typer.Option(help="learning rates to choose from")] = None,
     iterations: int = 1000,
     batch: int = 16,
-    teacher: Annotated[Path | None, typer.Option(help="its templates by row of the set (.npy)")] = None,
+    also: Annotated[list[Path] | None, typer.Option(help="another set whose test split is tried")] = None,
+    bundle: Annotated[Path, typer.Option(help="the bundle that distillation learns from")] = BUNDLE,
+    workers: Annotated[int, typer.Option(min=1, help="runs at a time, one thread each")] = 2,
     compiled: Annotated[bool, typer.Option(help="compile the network (needs a C++ compiler)")] = False,
+    bf16: Annotated[bool, typer.Option(help="compute in bfloat16")] = False,
 ) -> None:
-    """Train and evaluate arms; what is already in OUT is left alone, so a run goes on where it was."""
-    found, opened = arms(iterations), read_prepared(prepared)
+    """Train and evaluate arms: at each rate for the first seed, at the best for the others. What is
+    already in OUT is left alone, so a run goes on where it was."""
+    found = arms(iterations)
     unknown = set(arm or ()) - set(found)
     if unknown:
         raise typer.BadParameter(f"no arm {min(unknown)!r}; there are: {', '.join(found)}")
-    templates = None if teacher is None else np.load(teacher)
-    tests = [Trial("validation", opened, "validation"), Trial("test", opened, "test")]
-    jobs = [(a, s, r) for a in arm or found for s in seed or (0, 1, 2) for r in lr or (0.01,)]
-    torch.set_num_threads(1)
-    with Progress() as progress:
-        bar = progress.add_task("arms", total=len(jobs) * iterations)
-        for number, (name, one_seed, rate) in enumerate(jobs):
-            config = RunConfig(iterations=iterations, batch=batch, lr=rate, seed=one_seed, compiled=compiled)
-            place = out / f"{name.replace(' ', '_')}-{one_seed}-{rate}"
-            progress.update(bar, description=f"{name}, seed {one_seed}, lr {rate:g}")
-            if not (place / "result.json").is_file():
-                run_arm(
-                    found[name],
-                    opened,
-                    start,
-                    config,
-                    out=place,
-                    tests=tests,
-                    teacher=templates,
-                    on_step=_mover(progress, bar, number * iterations),
-                )
-            progress.update(bar, completed=(number + 1) * iterations)
+    names = tuple(arm or found)
+    distils = any((task := found[name].task) is not None and task.distil for name in names)
+    grid = Grid(
+        prepared=prepared,
+        trunk=start,
+        out=out,
+        base=RunConfig(iterations=iterations, batch=batch, compiled=compiled, bf16=bf16),
+        names=names,
+        seeds=tuple(seed or (0, 1, 2)),
+        rates=tuple(lr or (3e-4, 1e-3, 3e-3)),
+        also=tuple(also or ()),
+        teacher=_taught(prepared, bundle, out) if distils else None,
+    )
+    run_grid(grid, workers=workers)
     table(out)
 
 
-def _mover(progress: Progress, bar: TaskID, before: int) -> Callable[[int, float], None]:
-    """Moves the bar to the iterations of earlier runs and those done of this one."""
-
-    def move(done: int, _loss: float) -> None:
-        progress.update(bar, completed=before + done)
-
-    return move
+def _taught(prepared: Path, bundle: Path, out: Path) -> Path:
+    """The teacher's templates of the training split's VIS photos, by row of the set; other rows are 0."""
+    opened, path = read_prepared(prepared), out / "teacher-by-row.npy"
+    if not path.is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        rows = opened.select(split="train", spectrum=Spectrum.VIS, masked=False)
+        templates = cached_templates(opened, rows, bundle, out / "teacher.npy")
+        by_row = np.zeros((len(opened.rows), templates.shape[1]), np.float32)
+        by_row[rows] = templates
+        buffer = io.BytesIO()
+        np.save(buffer, by_row)
+        write_whole(path, buffer.getvalue())
+    return path
 
 
 @standin.command()
 def table(
     out: Path,
-    against: Annotated[str, typer.Option(help="what HSST is compared with")] = "plain+",
+    test: Annotated[str, typer.Option(help="'test', or the name of another set that was tried")] = "test",
+    mode: Annotated[str, typer.Option(help="BN mode of the plain+ that HSST is compared with")] = "",
+    to: Annotated[Path | None, typer.Option(help="also as Markdown (.md) or JSON")] = None,
 ) -> None:
     """Print the table of all runs in OUT: the learning rate of each arm is the best on validation."""
-    console = Console()
     chosen = choose(results(out))
-    shown = Table(title="Stand-in, test subjects; pseudo-NIR and drawn masks are SYNTHETIC")
-    for column in ("arm", "lr", "seeds", "masked NIR rank-1 %", "NIR rank-1 %", f"minus {against}, masked"):
+    if not chosen:
+        raise typer.BadParameter(f"no finished run in {out.name}: `standin run` makes them")
+    made = lines(chosen, test=test, against=rivals(list(chosen), mode=mode))
+    shown = Table(title="Stand-in, test subjects; pseudo-NIR and masks are SYNTHETIC")
+    for column in ("arm", "lr", "seeds", "masked rank-1 %", "unmasked %", "minus plain+, masked", "unmasked"):
         shown.add_column(column)
-    for name, runs in chosen.items():
-        rates = [_percent(runs, condition) for condition in CONDITIONS]
-        shown.add_row(name, f"{runs[0]['lr']:g}", str(len(runs)), *rates, _difference(chosen, name, against))
-    console.print(shown)
-
-
-def results(out: Path) -> list[dict[str, Any]]:
-    """Every finished run's result."""
-    return [json.loads(path.read_text()) for path in sorted(out.glob("*/result.json"))]
-
-
-def choose(runs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Runs of each arm at the learning rate with the best mean rank-1 of masked validation probes."""
-    by_rate: dict[str, dict[float, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    for run_ in runs:
-        by_rate[run_["arm"]][run_["lr"]].append(run_)
-
-    def score(group: list[dict[str, Any]]) -> float:
-        return float(np.mean([r["found"]["validation"]["nir-masked"]["rank1"] for r in group]))
-
-    return {name: max(rates.values(), key=score) for name, rates in by_rate.items()}
-
-
-def hits_of(runs: list[dict[str, Any]], condition: str) -> list[Hits]:
-    """One `Hits` for each seed; subjects are numbered in the set's order."""
-    found = []
-    for run_ in runs:
-        facts = run_["found"]["test"][condition]
-        ids = np.arange(len(facts["hits"]), dtype=np.int64)
-        found.append(Hits(ids, np.array(facts["hits"], np.int64), np.array(facts["probes"], np.int64)))
-    return found
-
-
-def _percent(runs: list[dict[str, Any]], condition: str) -> str:
-    rate = hit_rate(summed(hits_of(runs, condition)))
-    return f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
-
-
-def _difference(chosen: dict[str, list[dict[str, Any]]], name: str, against: str) -> str:
-    if not name.startswith("HSST"):
-        return ""
-    loss = name.split()[1].rstrip(",")
-    other = next((n for n in (f"{against} {loss}", f"plain {loss}") if n in chosen), None)
-    if other is None:
-        return ""
-    gain = paired_difference(hits_of(chosen[name], "nir-masked"), hits_of(chosen[other], "nir-masked"))
-    return f"{gain.value:+.1f} [{gain.low:+.1f}, {gain.high:+.1f}]"
+    for line in made:
+        gains = [written(gain, sign=True) for gain in line.gain]
+        rates = [written(rate) for rate in line.rates]
+        shown.add_row(line.arm, f"{line.lr:g}", str(line.seeds), *rates, *gains)
+    Console().print(shown)
+    if to is not None:
+        write_whole(to, markdown(made).encode() if to.suffix == ".md" else as_json(made))

@@ -32,14 +32,15 @@ class TrunkConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    backbone: BackboneConfig = BackboneConfig(side_px=48, width=0.5)
-    iterations: Annotated[int, Field(gt=0)] = 3200
-    batch: Annotated[int, Field(gt=1)] = 96
-    mixtures: Annotated[int, Field(ge=0)] = 20_000
+    backbone: BackboneConfig = BackboneConfig(kind="ir-compact", side_px=48)
+    iterations: Annotated[int, Field(gt=0)] = 7000
+    batch: Annotated[int, Field(gt=1)] = 128
+    mixtures: Annotated[int, Field(ge=0)] = 30_000
     lr: Annotated[float, Field(gt=0)] = 3e-3
     grey: Annotated[float, Field(ge=0, le=1)] = 0.2
     seed: int = 0
     compiled: bool = False
+    bf16: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +92,7 @@ def train_trunk(
 ) -> Path:
     """Distil, going on from the last checkpoint in `out`; returns the encoder's file."""
     torch.manual_seed(config.seed)
-    net = config.backbone.build()
+    net: torch.nn.Module = config.backbone.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.compiled:
         net.compile(dynamic=False)
     dimension = config.backbone.dimension
@@ -104,6 +105,7 @@ def train_trunk(
         warmup=min(100, config.iterations // 10),
         weight_decay=0.02,
         save_every=200,
+        bf16=config.bf16,
     )
     training = Training(task, loop, out=out)
     training.resume()
