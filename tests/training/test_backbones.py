@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 import torch
 
 from faces.types import Spectrum
+from training.backbones.encoder import BackboneConfig
+from training.backbones.ir import PLANS, IrNet
 from training.backbones.layers import SpectralBatchNorm, norms, route, set_bn_mode
 from training.backbones.mobilefacenet import MobileFaceNet
 
@@ -57,3 +61,22 @@ def test_split_statistics_start_from_the_mixed_ones_and_part() -> None:
     with route(net, Spectrum.NIR):
         nir = net(x)
     assert not torch.allclose(nir, net(x))
+
+
+@pytest.mark.parametrize(("side_px", "millions"), [(112, 43.59), (144, 51.98)])
+def test_ir50_has_the_parameters_of_the_paper(side_px: int, millions: float) -> None:
+    """43.59 million at 112 px, as its authors have; at 144 px the last matrix is 81 / 49 as large."""
+    net = BackboneConfig(kind="ir50", side_px=side_px).build()
+    assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["ir50", "ir-compact"])
+def test_residual_networks_embed_and_learn(kind: Literal["ir50", "ir-compact"]) -> None:
+    torch.manual_seed(0)
+    net = BackboneConfig(kind=kind, side_px=32, dimension=16, width=0.25).build()
+    rows = net(torch.randn(4, 3, 32, 32))
+    assert rows.shape == (4, 16)
+    rows.square().sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+    with pytest.raises(ValueError, match="multiple of 16"):
+        IrNet(PLANS[kind], side_px=50)
