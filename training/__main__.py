@@ -11,10 +11,12 @@ from training.rendered.family import rendered_family
 from training.smoke import smoke
 from training.standin.command import standin
 from training.synthesis.scenes import scenes
+from training.train.command import train
 
 app = typer.Typer(help="HSST training, its baselines, synthesis and evaluation.", no_args_is_help=True)
 app.command("smoke")(smoke)
 app.command("prepare")(prepare)
+app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("masks")(masks)
 app.command("scenes")(scenes)

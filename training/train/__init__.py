@@ -1,0 +1,1 @@
+"""`python -m training train`: one recipe, one prepared set, one network."""

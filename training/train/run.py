@@ -1,0 +1,223 @@
+"""One recipe on one prepared set: from a start checkpoint to an encoder, resumable at every checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from training.backbones.encoder import TorchEncoder, load_network, save_encoder
+from training.data.feed import PairFeed, ahead
+from training.data.pairs import PairSampler
+from training.data.prepared import PreparedSet
+from training.data.records import DataSetError
+from training.distributed import rank, world_size
+from training.loop import Training
+from training.standin.run import class_means
+from training.tasks.base import PairTask
+from training.tasks.build import build_task
+from training.tasks.invariant import InvariantConfig
+from training.teacher import Teacher, cached_templates
+from training.train.placing import held_out
+from training.train.processes import OnDevice, own_share, together
+from training.train.recipe import Recipe, RecipeError
+from training.train.record import RunRecord, commit, device_name, digest_of, read_record, rows_digest
+from training.train.validating import Validator
+
+ENCODER = "encoder.pt"
+TEMPLATES = "teacher.npy"
+
+# Iterations done, and the loss of the last one.
+OnStep = Callable[[int, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a run happens: `start` None is random weights; `teacher` is a bundle, for distillation."""
+
+    out: Path
+    start: Path | None = None
+    teacher: Path | None = None
+    device: torch.device
+
+
+def train_recipe(
+    recipe: Recipe, prepared: PreparedSet, place: Place, *, on_step: OnStep | None = None
+) -> RunRecord:
+    """Train on the set's train split, or go on with what is in `place.out`; a finished run is left alone.
+
+    Writes `encoder.pt` and `last.pt` at every checkpoint, `log.jsonl`, `run.json`, and with validation
+    `validation.jsonl` and `best.pt`. Raises DataSetError, RecipeError, QueueError
+    and Diverged.
+    """
+    if recipe.batch % world_size():
+        raise DataSetError(f"a batch of {recipe.batch} cannot be shared by {world_size()} processes")
+    if recipe.validation.held_out:
+        prepared = held_out(prepared, recipe.validation.held_out, seed=recipe.seed)
+    # Everything that is drawn from here on is the same in every process.
+    torch.manual_seed(recipe.seed)
+    net, recipe = _network(recipe, place)
+    record = _record(recipe, prepared, place)
+    before = read_record(place.out)
+    if before is not None:
+        record.check_same(before)
+        if before.finished and (place.out / ENCODER).is_file():
+            return before
+        record = record.model_copy(update={"seconds": before.seconds})
+    place.out.mkdir(parents=True, exist_ok=True)
+    together()
+    return _Run(recipe, prepared, place, net, record).go(on_step)
+
+
+class _Run:
+    """The parts of a run, put together."""
+
+    def __init__(
+        self, recipe: Recipe, prepared: PreparedSet, place: Place, net: nn.Module, record: RunRecord
+    ) -> None:
+        self.recipe, self.place, self.record = recipe, place, record
+        sampler = PairSampler(
+            prepared,
+            split="train",
+            batch=recipe.batch,
+            queue=recipe.queue,
+            p_mask=recipe.p_mask,
+            seed=recipe.seed,
+        )
+        templates = teacher_templates(prepared, sampler, place) if recipe.task.distil else None
+        self.feed = PairFeed(prepared, sampler, side_px=recipe.backbone.side_px, teacher=templates)
+        # Convolutions are faster so, on CPUs and GPUs of today.
+        net = net.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        task = self._task(net, prepared, sampler, templates)
+        self.training = Training(task, recipe.loop, out=place.out, device=str(place.device))
+        self.training.resume()
+        method = recipe.task.method
+        shared = method.shared if isinstance(method, InvariantConfig) else None
+        self.backbone = recipe.backbone.model_copy(update={"shared": shared})
+        self.validator: Validator | None = None
+        if recipe.validation.every and not rank():
+            self.validator = Validator(prepared, self.backbone, place.out, iteration=self.training.iteration)
+        together()
+
+    def _task(
+        self,
+        net: nn.Module,
+        prepared: PreparedSet,
+        sampler: PairSampler,
+        templates: NDArray[np.float32] | None,
+    ) -> PairTask:
+        recipe, means = self.recipe, None
+        if recipe.task.wants_means:
+            start = TorchEncoder(OnDevice(net, self.place.device), recipe.backbone, name="start")
+            means = class_means(start, prepared, sampler)
+        try:
+            return build_task(
+                recipe.task,
+                net,
+                dimension=recipe.backbone.dimension,
+                classes=len(sampler.subjects),
+                batch=recipe.batch,
+                seed=recipe.seed,
+                means=means,
+                teacher=0 if templates is None else templates.shape[1],
+            )
+        except ValueError as error:
+            raise RecipeError(f"this recipe does not fit: {error}") from error
+
+    def go(self, on_step: OnStep | None) -> RunRecord:
+        training, started, earlier = self.training, time.perf_counter(), self.record.seconds
+
+        def step(iteration: int, loss: float) -> None:
+            saved = iteration % self.recipe.loop.save_every == 0 or iteration == self._last
+            look = iteration % max(self.recipe.validation.every, 1) == 0 or iteration == self._last
+            if self.validator is not None and look:
+                self.validator.look(training.task.encoder, self.place.device, iteration)
+            if saved and not rank():
+                self._keep(iteration, earlier + time.perf_counter() - started)
+            if on_step is not None:
+                on_step(iteration, loss)
+
+        if not rank():
+            self.record.write(self.place.out)
+        whole = training.task
+        ddp = DistributedDataParallel(whole, broadcast_buffers=False) if world_size() > 1 else None
+        batches = own_share(islice(self.feed.batches(training.iteration), self._last - training.iteration))
+        loss = training.run(ahead(batches), step=ddp, on_step=step)
+        if not rank():
+            known = loss if loss == loss else None
+            self.record = self.record.model_copy(update={"loss": known, "finished": True})
+            if not (self.place.out / ENCODER).is_file():
+                self._keep(training.iteration, self.record.seconds)
+            self.record.write(self.place.out)
+        together()
+        return self.record
+
+    @property
+    def _last(self) -> int:
+        return self.recipe.loop.iterations
+
+    def _keep(self, iteration: int, seconds: float) -> None:
+        save_encoder(self.place.out / ENCODER, self.training.task.encoder, self.backbone)
+        done = {
+            "iterations": iteration,
+            "images_seen": self.recipe.images_seen(iteration),
+            "seconds": round(seconds, 1),
+        }
+        self.record = self.record.model_copy(update=done)
+        self.record.write(self.place.out)
+
+
+def _network(recipe: Recipe, place: Place) -> tuple[nn.Module, Recipe]:
+    """The network to begin with, and the recipe with the backbone that it has."""
+    if place.start is None:
+        return recipe.backbone.build(), recipe
+    net, backbone = load_network(place.start)
+    if backbone.shared is not None:
+        raise DataSetError(f"{place.start.name} ends in a shared subspace: start from a plain backbone")
+    return net, recipe.model_copy(update={"backbone": backbone})
+
+
+def _record(recipe: Recipe, prepared: PreparedSet, place: Place) -> RunRecord:
+    return RunRecord(
+        recipe=recipe.facts(),
+        set_name=prepared.info.name,
+        set_digest=rows_digest(prepared),
+        set_made_by=prepared.info.made_by,
+        synthetic=prepared.info.synthetic,
+        start=None if place.start is None else digest_of(place.start),
+        commit=commit(),
+        torch=torch.__version__,
+        device=device_name(place.device),
+        processes=world_size(),
+    )
+
+
+def teacher_templates(prepared: PreparedSet, sampler: PairSampler, place: Place) -> NDArray[np.float32]:
+    """The teacher's templates [rows, T] of the unmasked VIS photos that are learned from, zero elsewhere.
+
+    Raises DataSetError where no teacher is given, or the set is aligned to another template than its.
+    """
+    if place.teacher is None:
+        raise DataSetError("this recipe distils: give the teacher's bundle with --teacher")
+    wanted = Teacher(place.teacher).spec.alignment
+    if wanted != prepared.info.alignment:
+        raise DataSetError(
+            f"{prepared.info.name} is aligned to {prepared.info.alignment}, the teacher wants {wanted}"
+        )
+    rows = np.array([i for subject in sampler.subjects for i in subject.vis], np.int64)
+    cache = place.out / TEMPLATES
+    if not rank():
+        cached_templates(prepared, rows, place.teacher, cache)
+    together()
+    found = cached_templates(prepared, rows, place.teacher, cache)
+    every = np.zeros((len(prepared.rows), found.shape[1]), np.float32)
+    every[rows] = found
+    return every
