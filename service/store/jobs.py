@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import and_, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -51,6 +51,14 @@ class JobEvent:
     stage: str
     message: str
     metrics: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A job taken under a lease. `interrupted`: its last runner died at it, and did not let go of it."""
+
+    job: JobRecord
+    interrupted: bool
 
 
 _RECORD = tuple(jobs.c[name] for name in JobRecord.__slots__)
@@ -112,16 +120,28 @@ class Jobs:
         )
         return [JobEvent(*row) for row in await self._connection.execute(query)]
 
+    async def any_free(self, kinds: Sequence[str]) -> bool:
+        """Whether `claim` is worth a try."""
+        free = self._free(await self._now())
+        query = select(jobs.c.job_id).where(jobs.c.kind.in_(kinds), free).limit(1)
+        return (await self._connection.execute(query)).first() is not None
+
+    @staticmethod
+    def _free(now: datetime) -> ColumnElement[bool]:
+        """Nobody holds it: it waits, or the lease ran out."""
+        lapsed = and_(jobs.c.state == "running", jobs.c.lease_until <= now)
+        return or_(jobs.c.state == "queued", lapsed)
+
     async def claim(
         self, owner: str, *, kinds: Sequence[str], slot: str | None, lease_s: float
-    ) -> JobRecord | None:
+    ) -> Claim | None:
         """Take one job that nobody holds: first those whose lease ran out, then the oldest queued one.
 
         `slot`: what the job occupies; of all running jobs one at most has it, whoever runs them.
         """
         now = await self._now()
-        free = or_(jobs.c.state == "queued", and_(jobs.c.state == "running", jobs.c.lease_until <= now))
-        query = select(jobs.c.job_id).where(jobs.c.kind.in_(kinds), free)
+        free = self._free(now)
+        query = select(jobs.c.job_id, jobs.c.lease_owner).where(jobs.c.kind.in_(kinds), free)
         if slot is not None:
             other = jobs.alias("other")
             busy = exists().where(
@@ -129,11 +149,10 @@ class Jobs:
             )
             query = query.where(~busy)
         first = query.order_by(jobs.c.state.desc(), jobs.c.job_id).limit(1)
-        job_id = (
-            await self._connection.execute(first.with_for_update(skip_locked=True, of=jobs))
-        ).scalar_one_or_none()
-        if job_id is None:
+        chosen = (await self._connection.execute(first.with_for_update(skip_locked=True, of=jobs))).first()
+        if chosen is None:
             return None
+        job_id, before = chosen
         values = {
             "state": "running",
             "lease_owner": owner,
@@ -149,7 +168,7 @@ class Jobs:
             # Another runner took the slot between the two statements.
             await self._connection.rollback()
             return None
-        return JobRecord(*row) if row else None
+        return Claim(JobRecord(*row), before is not None) if row else None
 
     async def heartbeat(self, job_id: str, owner: str, *, lease_s: float) -> bool:
         """Prolong the lease; False where it is another's by now, or the job is over."""
@@ -161,12 +180,13 @@ class Jobs:
         query = select(jobs.c.cancel_requested).where(jobs.c.job_id == job_id)
         return bool((await self._connection.execute(query)).scalar_one_or_none())
 
-    async def release(self, job_id: str, owner: str, *, unstarted: bool = False) -> bool:
-        """End the lease: the next runner takes the job over. `unstarted`: this attempt does not count."""
-        values: dict[str, Any] = {"lease_until": await self._now()}
-        if unstarted:
-            values["attempts"] = case((jobs.c.attempts > 0, jobs.c.attempts - 1), else_=0)
-        return await self._owned(job_id, owner, values)
+    async def release(self, job_id: str, owner: str) -> bool:
+        """Let go of a running job: the next runner takes it over, and nothing counts as interrupted."""
+        return await self._owned(job_id, owner, {"lease_until": await self._now(), "lease_owner": None})
+
+    async def expire(self, job_id: str, owner: str) -> bool:
+        """End the lease of a runner that is known to be dead."""
+        return await self._owned(job_id, owner, {"lease_until": await self._now()})
 
     async def begin_attempt(self, job_id: str, owner: str) -> int | None:
         """How many attempts in a row, with this one, began where none got further; None: lease lost."""
@@ -174,9 +194,7 @@ class Jobs:
         begun = (
             update(jobs)
             .where(jobs.c.job_id == job_id, jobs.c.lease_owner == owner, jobs.c.state == "running")
-            .values(
-                attempts=case((further, 1), else_=jobs.c.attempts + 1), attempt_progress=jobs.c.progress
-            )
+            .values(attempts=case((further, 1), else_=jobs.c.attempts + 1), attempt_progress=jobs.c.progress)
             .returning(jobs.c.attempts)
         )
         count = (await self._connection.execute(begun)).scalar_one_or_none()
@@ -194,7 +212,12 @@ class Jobs:
         self, job_id: str, owner: str, state: JobState, *, message: str, metrics: Mapping[str, Any]
     ) -> bool:
         """The job's end. False where the lease is lost."""
-        changed = {"state": state, "message": message, "metrics": dict(metrics), "ended_at": await self._now()}
+        changed = {
+            "state": state,
+            "message": message,
+            "metrics": dict(metrics),
+            "ended_at": await self._now(),
+        }
         if state == "succeeded":
             changed["progress"] = 1.0
         return await self.report(job_id, owner, lease_owner=None, lease_until=None, process=None, **changed)

@@ -1,0 +1,1 @@
+"""Jobs: what takes longer than a request. Leased, resumed after a kill, cancellable, told as events."""

@@ -1,0 +1,114 @@
+"""What a kind of job is, and what it is given to do its work with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from faces.job_files import MESSAGE_CHARACTERS, STAGE_CHARACTERS
+from service.jobs.process import ProcessId
+from service.store.database import Database
+from service.store.jobs import JobRecord
+
+REPORT_EVERY_S = 1.0
+
+
+class JobFailed(Exception):
+    """The job cannot be done; trying again would not help. Its text is shown: no path in it."""
+
+
+class JobInterrupted(Exception):
+    """Whatever worked on the job died; another attempt may get further."""
+
+
+class JobCancelled(Exception):
+    """Someone asked for the end, and the work has stopped."""
+
+
+class LeaseLost(Exception):
+    """Another runner has the job now: this one must not touch it any more."""
+
+
+class JobHandle:
+    """One job in the hands of its runner."""
+
+    def __init__(self, db: Database, job: JobRecord, owner: str, directory: Path) -> None:
+        self._db, self._owner = db, owner
+        self.job_id, self.kind = job.job_id, job.kind
+        self.request: Mapping[str, Any] = job.request
+        self.directory = directory
+        self.process = ProcessId.parse(job.process)
+        self.fraction, self.stage, self.message = job.progress, job.stage, job.message
+        self.metrics: dict[str, Any] = dict(job.metrics)
+        self.cancel_requested = job.cancel_requested
+        self._reported_s = 0.0
+
+    def cancelled(self) -> bool:
+        """Whether someone asked for the end: stop, and raise JobCancelled."""
+        return self.cancel_requested
+
+    async def progress(
+        self, fraction: float, stage: str, message: str = "", metrics: Mapping[str, Any] | None = None
+    ) -> None:
+        """Tell how far the job is, 0 to 1; it never goes back. Written once a second, or when the
+        stage changes. Raises LeaseLost, StoreError."""
+        changed = stage[:STAGE_CHARACTERS] != self.stage
+        self.fraction = max(self.fraction, min(1.0, fraction))
+        self.stage, self.message = stage[:STAGE_CHARACTERS], message[:MESSAGE_CHARACTERS]
+        self.metrics |= metrics or {}
+        if not changed and time.monotonic() - self._reported_s < REPORT_EVERY_S:
+            return
+        self._reported_s = time.monotonic()
+        async with self._db.write() as uow:
+            kept = await uow.jobs.report(
+                self.job_id,
+                self._owner,
+                progress=self.fraction,
+                stage=self.stage,
+                message=self.message,
+                metrics=self.metrics,
+            )
+            await uow.commit()
+        if not kept:
+            raise LeaseLost(self.job_id)
+
+    async def works_in(self, process: ProcessId | None) -> None:
+        """Remember which process does the work, before anything else can happen. Raises LeaseLost."""
+        async with self._db.write() as uow:
+            stored = None if process is None else process.as_dict()
+            kept = await uow.jobs.set_process(self.job_id, self._owner, stored)
+            await uow.commit()
+        if not kept:
+            raise LeaseLost(self.job_id)
+        self.process = process
+
+    async def begin_attempt(self) -> int:
+        """Count an attempt; how many there were in a row that got no further. Raises LeaseLost."""
+        async with self._db.write() as uow:
+            count = await uow.jobs.begin_attempt(self.job_id, self._owner)
+            await uow.commit()
+        if count is None:
+            raise LeaseLost(self.job_id)
+        return count
+
+
+class JobKind(Protocol):
+    """One kind of job. Its work is idempotent: it may be run again from the start at any moment."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def on_accelerator(self) -> bool:
+        """Whether only one such job may run on a machine at a time."""
+        ...
+
+    async def run(self, handle: JobHandle) -> Mapping[str, Any]:
+        """Do the work; the metrics of the finished job.
+
+        Raises JobFailed, JobInterrupted, JobCancelled, LeaseLost. Cancelled as a task where the
+        runner stops: the job is taken over by another one later.
+        """
+        ...

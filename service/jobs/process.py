@@ -1,0 +1,113 @@
+"""Processes that outlive the one that started them, told apart from others that get their number later."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+PROC = Path("/proc")
+# Fields of /proc/PID/stat behind the command's name: proc_pid_stat(5) counts them from 3.
+STATE, GROUP, STARTED = 0, 2, 19
+POLL_S = 0.05
+
+
+def this_host() -> str:
+    """Within which process numbers mean something: machine, boot and PID namespace."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append((PROC / "sys/kernel/random/boot_id").read_text().strip()[:8])
+        parts.append(str((PROC / "self/ns/pid").readlink()))
+    return "/".join(parts)[:96]
+
+
+def _stat(pid: int) -> list[str] | None:
+    try:
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessId:
+    """One process, for ever: `started` is its start time in ticks since boot."""
+
+    host: str
+    pid: int
+    started: int
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessId:
+        """Raises ProcessLookupError where there is none."""
+        stat = _stat(pid)
+        if stat is None:
+            raise ProcessLookupError(f"no process {pid}")
+        return cls(this_host(), pid, int(stat[STARTED]))
+
+    @classmethod
+    def parse(cls, stored: Mapping[str, Any] | None) -> ProcessId | None:
+        if stored is None:
+            return None
+        return cls(str(stored["host"]), int(stored["pid"]), int(stored["started"]))
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def here(self) -> bool:
+        """Whether this machine can say anything about it."""
+        return self.host == this_host()
+
+    def alive(self) -> bool:
+        """Whether it runs here. One that ended and that nobody has waited for does not."""
+        if not self.here:
+            return False
+        stat = _stat(self.pid)
+        return stat is not None and int(stat[STARTED]) == self.started and stat[STATE] not in "ZX"
+
+    def kill_group(self, number: int) -> None:
+        """Signal it and everything it started. Only for a process started by `spawn`."""
+        stat = _stat(self.pid)
+        if not self.here or (stat is not None and int(stat[STARTED]) != self.started):
+            # Its number is another's by now, and so would be its group.
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+    def end(self, *, grace_s: float) -> None:
+        """SIGTERM, then SIGKILL for whoever of its group is left after `grace_s`. Blocks."""
+        self.kill_group(signal.SIGTERM)
+        give_up = time.monotonic() + grace_s
+        while self.alive() and time.monotonic() < give_up:
+            time.sleep(POLL_S)
+        self.kill_group(signal.SIGKILL)
+        self.reap()
+
+    def reap(self) -> int | None:
+        """Wait for it where it is a child of this process and over: its exit code, -N for signal N."""
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        return os.waitstatus_to_exitcode(status) if pid else None
+
+
+def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> ProcessId:
+    """Start a process in a session of its own; what it prints is appended to `log`.
+
+    Raises OSError where the program cannot be started.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    pid = os.posix_spawn(command[0], list(command), dict(env), file_actions=actions, setsid=True)
+    return ProcessId.of(pid)

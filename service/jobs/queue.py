@@ -1,0 +1,79 @@
+"""The queue of jobs: submit, look at, cancel. Whoever runs them, on whichever replica."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from service.errors import JobNotFound, JobRunning
+from service.store.database import Database
+from service.store.errors import JobUnfinished
+from service.store.jobs import JobEvent, JobRecord
+
+
+def new_job_id() -> str:
+    """Ids begin with the time, in milliseconds, so that their order is that of submission."""
+    return f"job-{int(time.time() * 1000):012x}-{secrets.token_hex(6)}"
+
+
+class JobQueue:
+    """What the table of jobs is asked for."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def submit(
+        self,
+        kind: str,
+        request: Mapping[str, Any],
+        *,
+        actor: str,
+        sole: bool = False,
+        job_id: str | None = None,
+    ) -> str:
+        """Queue a job; its id. `sole`: refused while another one of its kind waits or runs.
+
+        Raises JobRunning, StoreError.
+        """
+        job_id = job_id or new_job_id()
+        try:
+            async with self._db.write() as uow:
+                await uow.jobs.add(job_id, kind, request, sole=kind if sole else None)
+                await uow.audit.add(actor, "job.submit", None, {"job_id": job_id, "kind": kind})
+                await uow.commit()
+        except JobUnfinished as error:
+            raise JobRunning(f"a {kind} job waits or runs already: cancel it, or wait for its end") from error
+        return job_id
+
+    async def get(self, job_id: str) -> JobRecord:
+        """Raises JobNotFound, StoreError."""
+        async with self._db.read() as uow:
+            found = await uow.jobs.get(job_id)
+        if found is None:
+            raise JobNotFound("there is no such job")
+        return found
+
+    async def page(self, before: str | None, limit: int) -> list[JobRecord]:
+        """Newest first, from behind the job `before`. Raises StoreError."""
+        async with self._db.read() as uow:
+            return await uow.jobs.page(before, limit)
+
+    async def events(self, job_id: str, after: int, limit: int = 100) -> list[JobEvent]:
+        """Raises StoreError."""
+        async with self._db.read() as uow:
+            return await uow.jobs.events(job_id, after, limit)
+
+    async def cancel(self, job_id: str, *, actor: str) -> JobRecord:
+        """Cancel it where it waits, ask for its end where it runs, leave it where it is over.
+
+        Raises JobNotFound, StoreError.
+        """
+        async with self._db.write() as uow:
+            found = await uow.jobs.cancel(job_id)
+            if found is None:
+                raise JobNotFound("there is no such job")
+            await uow.audit.add(actor, "job.cancel", None, {"job_id": job_id})
+            await uow.commit()
+        return found

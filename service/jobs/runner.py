@@ -1,0 +1,205 @@
+"""The embedded runner: takes jobs from the queue under a lease, one at a time on the accelerator.
+
+A job belongs to whoever holds its lease. A runner that dies stops prolonging it; another one (or the
+same service, started again) takes the job over and finds in the table which process works on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from faces.job_files import HEARTBEAT
+from service.jobs.base import JobCancelled, JobFailed, JobHandle, JobInterrupted, JobKind
+from service.jobs.process import ProcessId
+from service.store.database import Database
+from service.store.errors import StoreError
+from service.store.jobs import Claim, JobState
+
+log = structlog.get_logger("halflight.jobs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerOptions:
+    """`lease_s`: after so long without a heartbeat a job is another runner's to take. `attempts`: how
+    often in a row a job may die without getting further."""
+
+    lease_s: float = 15.0
+    poll_s: float = 0.5
+    attempts: int = 4
+
+
+class JobRunner:
+    """Runs jobs of the kinds it is given until it is closed."""
+
+    def __init__(
+        self, db: Database, kinds: Sequence[JobKind], directory: Path, options: RunnerOptions | None = None
+    ) -> None:
+        self._db, self._directory, self._options = db, directory, options or RunnerOptions()
+        self._kinds = {kind.name: kind for kind in kinds}
+        self._me = ProcessId.of(os.getpid())
+        # Two runners of one process (tests) are two owners as well.
+        self._owner = f"{self._me.host}|{self._me.pid}|{self._me.started}|{id(self):x}"
+        self._working: dict[bool, asyncio.Task[None]] = {}
+
+    async def serve(self) -> None:
+        """Look for work until cancelled; then leave running processes to the next runner."""
+        try:
+            while True:
+                try:
+                    await self._look()
+                except StoreError as error:
+                    log.warning("jobs wait for the database", cause=type(error.__cause__).__name__)
+                await asyncio.sleep(self._options.poll_s)
+        finally:
+            for task in self._working.values():
+                task.cancel()
+            await asyncio.gather(*self._working.values(), return_exceptions=True)
+
+    async def _look(self) -> None:
+        self._working = {lane: task for lane, task in self._working.items() if not task.done()}
+        if len(self._working) < 2:
+            await self._free_the_dead()
+        for lane in (True, False):
+            names = [kind.name for kind in self._kinds.values() if kind.on_accelerator is lane]
+            if lane in self._working or not names:
+                continue
+            async with self._db.read() as uow:
+                if not await uow.jobs.any_free(names):
+                    continue
+            async with self._db.write() as uow:
+                slot = self._me.host if lane else None
+                claim = await uow.jobs.claim(
+                    self._owner, kinds=names, slot=slot, lease_s=self._options.lease_s
+                )
+                await uow.commit()
+            if claim is not None:
+                self._working[lane] = asyncio.create_task(self._work(claim), name=claim.job.job_id)
+
+    async def _free_the_dead(self) -> None:
+        """End the leases of this machine's dead runners, rather than wait until they run out."""
+        async with self._db.read() as uow:
+            running = await uow.jobs.running()
+        for job in running:
+            host, _, rest = (job.lease_owner or "").partition("|")
+            if job.lease_owner is None or host != self._me.host:
+                continue
+            pid, started, _ = rest.split("|")
+            if not ProcessId(host, int(pid), int(started)).alive():
+                async with self._db.write() as uow:
+                    await uow.jobs.expire(job.job_id, job.lease_owner)
+                    await uow.commit()
+
+    async def _work(self, claim: Claim) -> None:
+        """Everything between the claim and the end of one job."""
+        job = claim.job
+        directory = self._directory / job.job_id
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = JobHandle(self._db, job, self._owner, directory)
+        log.info("job begins", job=job.job_id, kind=job.kind)
+        beat = asyncio.create_task(self._beat(handle))
+        work = asyncio.create_task(self._attempts(self._kinds[job.kind], handle, claim))
+        try:
+            await asyncio.wait({beat, work}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                log.warning("lease lost", job=job.job_id)
+                return
+            await self._end(handle, *_outcome(work))
+        except asyncio.CancelledError:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            await self._let_go(handle)
+            raise
+        finally:
+            for task in (beat, work):
+                task.cancel()
+            await asyncio.gather(beat, work, return_exceptions=True)
+
+    async def _attempts(self, kind: JobKind, handle: JobHandle, claim: Claim) -> Mapping[str, Any]:
+        """Run the kind again as long as only what worked on it dies, and it gets further in between."""
+        died: str | None = None
+        if claim.interrupted and handle.process is None:
+            died = "the service died at it"
+        while True:
+            try:
+                if died is not None:
+                    await self._again(handle, died)
+                    died = None
+                return await kind.run(handle)
+            except JobInterrupted as error:
+                died = str(error)
+            except StoreError:
+                # The lease is watched elsewhere: this waits no longer than it holds.
+                await asyncio.sleep(self._options.poll_s)
+
+    async def _again(self, handle: JobHandle, died: str) -> None:
+        """Raises JobFailed after too many attempts, JobCancelled where nobody wants another one."""
+        if handle.cancelled():
+            raise JobCancelled
+        attempts = await handle.begin_attempt()
+        if attempts >= self._options.attempts:
+            raise JobFailed(f"{died}; given up after {attempts} attempts")
+        log.warning("job interrupted", job=handle.job_id, kind=handle.kind, why=died)
+        await handle.progress(handle.fraction, "resuming", f"{died}; it goes on from what was kept")
+
+    async def _beat(self, handle: JobHandle) -> None:
+        """Prolong the lease and watch for a wish to cancel; returns when the lease is lost."""
+        options, held_s, renew_s = self._options, time.monotonic(), 0.0
+        while time.monotonic() - held_s < options.lease_s:
+            with suppress(OSError):
+                (handle.directory / HEARTBEAT).touch()
+            with suppress(StoreError):
+                if time.monotonic() >= renew_s:
+                    async with self._db.write() as uow:
+                        if not await uow.jobs.heartbeat(handle.job_id, self._owner, lease_s=options.lease_s):
+                            return
+                        await uow.commit()
+                    held_s = time.monotonic()
+                    renew_s = held_s + options.lease_s / 3
+                async with self._db.read() as uow:
+                    handle.cancel_requested = await uow.jobs.cancel_requested(handle.job_id)
+            await asyncio.sleep(options.poll_s)
+
+    async def _end(
+        self, handle: JobHandle, state: JobState, message: str, metrics: Mapping[str, Any] | None
+    ) -> None:
+        log.info("job ends", job=handle.job_id, kind=handle.kind, state=state, message=message)
+        shown = handle.metrics | dict(metrics or {})
+        while True:
+            try:
+                async with self._db.write() as uow:
+                    await uow.jobs.finish(
+                        handle.job_id, self._owner, state, message=message or handle.message, metrics=shown
+                    )
+                    await uow.commit()
+            except StoreError:
+                await asyncio.sleep(self._options.poll_s)
+            else:
+                return
+
+    async def _let_go(self, handle: JobHandle) -> None:
+        with suppress(StoreError):
+            async with self._db.write() as uow:
+                await uow.jobs.release(handle.job_id, self._owner)
+                await uow.commit()
+
+
+def _outcome(work: asyncio.Task[Mapping[str, Any]]) -> tuple[JobState, str, Mapping[str, Any] | None]:
+    error = work.exception()
+    if error is None:
+        return "succeeded", "", work.result()
+    if isinstance(error, JobCancelled):
+        return "cancelled", "cancelled on request", None
+    if isinstance(error, JobFailed):
+        return "failed", str(error), None
+    # The text of an exception may hold what a job read: only its type is told.
+    log.error("job failed", kind=type(error).__name__, cause=type(error.__cause__).__name__)
+    return "failed", f"the service failed at it ({type(error).__name__}); see its log", None

@@ -1,0 +1,103 @@
+"""A queue on a fresh database, and runners in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from service.jobs.queue import JobQueue
+from service.store.database import Database
+from service.store.jobs import JobRecord
+from tests.conftest import REPO
+from tests.service.store.conftest import database_url, postgres
+
+__all__ = ["database_url", "postgres"]
+WAIT_S = 30.0
+
+
+class Bench:
+    """The queue, as an administrator sees it, and how to start and kill runners."""
+
+    def __init__(self, db: Database, url: str, directory: Path) -> None:
+        self.db, self.queue, self.directory = db, JobQueue(db), directory
+        self._url = url
+        self._started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *, lease_s: float = 5.0) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.service.jobs.replica", self._url, str(self.directory)]
+        env = {**os.environ, "PYTHONPATH": str(REPO)}
+        with (self.directory.parent / "replica.log").open("a") as log:
+            started = subprocess.Popen([*command, str(lease_s)], env=env, stdout=log, stderr=log)
+        self._started.append(started)
+        return started
+
+    def kill(self, replica: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None:
+        replica.send_signal(number)
+        replica.wait(timeout=WAIT_S)
+
+    async def submit(self, kind: str = "count", *, sole: bool = False, **request: object) -> str:
+        asked = {"steps": 4, "pause_s": 0.05, **request}
+        return await self.queue.submit(kind, asked, actor="test", sole=sole)
+
+    async def until(self, job_id: str, reached: Callable[[JobRecord], bool]) -> JobRecord:
+        end = time.monotonic() + WAIT_S
+        while True:
+            job = await self.queue.get(job_id)
+            if reached(job):
+                return job
+            assert time.monotonic() < end, f"still {job.state} at {job.progress}: {job.message}"
+            await asyncio.sleep(0.02)
+
+    async def ended(self, job_id: str) -> JobRecord:
+        return await self.until(job_id, lambda job: job.ended_at is not None)
+
+    def starts(self, job_id: str) -> list[int]:
+        path = self.directory / job_id / "starts"
+        return [int(line) for line in path.read_text().split()] if path.is_file() else []
+
+    def close(self) -> None:
+        for replica in self._started:
+            if replica.poll() is None:
+                self.kill(replica)
+        for path in self.directory.glob("*/starts"):
+            for line in path.read_text().split():
+                try:
+                    os.killpg(int(line), signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+
+
+@asynccontextmanager
+async def _bench(url: str, place: Path) -> AsyncIterator[Bench]:
+    db = await Database.open(url)
+    await db.migrate()
+    made = Bench(db, url, place / "jobs")
+    made.directory.mkdir()
+    try:
+        yield made
+    finally:
+        made.close()
+        await db.close()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """Over SQLite."""
+    async with _bench(f"sqlite+aiosqlite:///{tmp_path / 'halflight.db'}", tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def each_bench(database_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
+    """Over SQLite, and over PostgreSQL."""
+    async with _bench(database_url, tmp_path) as made:
+        yield made

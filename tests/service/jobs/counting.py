@@ -1,0 +1,38 @@
+"""A job's process that counts, slowly, and goes on where it was: `python -m tests.service.jobs.counting DIR`.
+
+The request: `steps`, `pause_s`, and `fail` for one that says why it cannot be done.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+from faces.job_files import Result
+from training.retrain.journal import CannotDo, journal
+
+
+def main(directory: Path) -> None:
+    with journal(directory) as told:
+        if told is None:
+            return
+        asked = told.request
+        kept = directory / "count"
+        done = int(kept.read_text()) if kept.is_file() else 0
+        with (directory / "starts").open("a") as starts:
+            starts.write(f"{os.getpid()}\n")
+        if asked.get("fail"):
+            raise CannotDo("this cannot be counted")
+        told.tell(0.0, "counting")
+        for step in range(done, asked["steps"]):
+            time.sleep(asked["pause_s"])
+            (directory / "count.partial").write_text(str(step + 1))
+            (directory / "count.partial").replace(kept)
+            told.tell((step + 1) / asked["steps"], "counting", f"{step + 1} of {asked['steps']}")
+        told.end(Result(state="succeeded", message="counted", metrics={"counted": asked["steps"]}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
