@@ -1,0 +1,102 @@
+"""A network of this project -> an ONNX file that depends on its weights alone."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import ModelProto
+from torch import nn
+
+from faces.types import Role, Spectrum
+from training.backbones.layers import norms, route
+
+# The newest that both ONNX Runtime 1.31 and its quantiser handle without a conversion.
+OPSET = 18
+INPUT, OUTPUT = "image", "embedding"
+MAX_BATCH = 4096
+# Whose statistics each role uses where a network keeps one for each spectrum (`dsbn`).
+SPECTRUM_OF = {Role.PROBE: Spectrum.NIR, Role.REFERENCE: Spectrum.VIS}
+
+
+class ExportError(Exception):
+    """The checkpoint does not become a bundle. The text has the reason, with its number."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the notices that the exporter and the quantiser print about themselves."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def is_split(net: nn.Module) -> bool:
+    """Whether the network keeps statistics for each spectrum, so that each role needs its own file."""
+    return any(layer.split for layer in norms(net))
+
+
+def export_graph(net: nn.Module, path: Path, *, side_px: int, role: Role) -> None:
+    """Write the network in evaluation mode: `image` [batch, 3, side, side] -> `embedding` [batch, d].
+
+    The batch is dynamic, the output not of unit norm: whoever runs it normalises (`unit_rows`).
+    Raises ExportError where torch cannot export it or ONNX's checker refuses what it made.
+    """
+    example = torch.zeros(2, 3, side_px, side_px)
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    was = net.training
+    net.eval()
+    try:
+        with quiet(), torch.no_grad(), route(net, SPECTRUM_OF[role]):
+            program = torch.onnx.export(
+                net,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: batch},),
+            )
+    # The exporter raises many kinds, and their texts are pages that name the machine's paths.
+    except Exception as error:
+        raise ExportError(f"torch cannot export this network: {type(error).__name__}") from error
+    finally:
+        net.train(was)
+    if program is None:
+        raise ExportError("torch exported nothing")
+    model = program.model_proto
+    strip(model)
+    check(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def strip(model: ModelProto) -> None:
+    """Drop what describes the machine that exported: stack traces with its paths, and torch's notes."""
+    graph = model.graph
+    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        del part.metadata_props[:]
+        part.doc_string = ""
+    del graph.metadata_props[:], model.metadata_props[:]
+    graph.doc_string, model.doc_string, graph.name = "", "", "encoder"
+
+
+def check(model: ModelProto) -> None:
+    """ONNX's checker with shape inference, and a dynamic batch. Raises ExportError."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"ONNX's checker refuses the network: {type(error).__name__}") from error
+    for value in (model.graph.input[0], model.graph.output[0]):
+        if not value.type.tensor_type.shape.dim[0].dim_param:
+            raise ExportError(f"the batch of {value.name} is fixed: the network depends on its size")
