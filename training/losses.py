@@ -28,8 +28,12 @@ class LossConfig(BaseModel):
 
 
 def cosines(rows: Tensor, columns: Tensor) -> Tensor:
-    """Unit rows [b, d] and unit columns [k, d] -> [b, k], kept off +-1 so that Arc has a gradient."""
-    return (rows @ columns.T).clamp(-COSINE_LIMIT, COSINE_LIMIT)
+    """Unit rows [b, d] and unit columns [k, d] -> [b, k], kept off +-1 so that Arc has a gradient.
+
+    In float32 whatever the network computes in: times the scale, bfloat16's error would be a tenth.
+    """
+    with torch.autocast(rows.device.type, enabled=False):
+        return (rows.float() @ columns.float().T).clamp(-COSINE_LIMIT, COSINE_LIMIT)
 
 
 def per_sample(cosine: Tensor, target: Tensor, allowed: Tensor, config: LossConfig) -> Tensor:

@@ -82,3 +82,12 @@ def test_triplet_mines_as_it_is_told() -> None:
     assert torch.allclose(loss(name="triplet", gap=0.3), torch.tensor([0.0, 0.5]))
     assert torch.allclose(loss(name="triplet", gap=0.5, mining="semihard"), torch.tensor([0.0, 0.1]))
     assert torch.allclose(loss(name="triplet", gap=0.5, mining="all"), torch.tensor([0.0, (0.1 + 0.7) / 2]))
+
+
+def test_cosines_stay_exact_under_mixed_precision() -> None:
+    torch.manual_seed(0)
+    rows = torch.nn.functional.normalize(torch.randn(8, 64), dim=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = cosines(rows, rows)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, cosines(rows, rows))

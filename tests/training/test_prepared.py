@@ -153,7 +153,11 @@ def test_a_trunk_is_distilled_and_goes_on_where_it_was(bundle_dir: Path, tmp_pat
         writer.add(row, found.crop.pixels)
     backbone = BackboneConfig(side_px=32, width=0.125, dimension=32)
     config = TrunkConfig(backbone=backbone, iterations=6, batch=4, mixtures=5)
-    taught = lesson(writer.close(), bundle_dir, config)
+    prepared = writer.close()
+    taught = lesson(prepared, bundle_dir, config, tmp_path / "cache")
+    kept = sorted((tmp_path / "cache").iterdir())
+    np.save(kept[0], np.zeros_like(np.load(kept[0])))
+    assert not lesson(prepared, bundle_dir, config, tmp_path / "cache").templates[:3].any()
     assert taught.images.shape == (11, 3, 32, 32)
     assert np.allclose(np.linalg.norm(taught.templates, axis=1), 1.0, atol=1e-5)
     seen: list[int] = []

@@ -69,7 +69,7 @@ def trunk(
 ) -> None:
     """Pre-train the trunk that every arm starts from, by distillation."""
     config = TrunkConfig(iterations=iterations, mixtures=mixtures, compiled=compiled, bf16=bf16)
-    taught = lesson(read_prepared(photos_set), bundle, config)
+    taught = lesson(read_prepared(photos_set), bundle, config, out / "lesson")
     with Progress() as progress:
         bar = progress.add_task("distilling", total=iterations)
         made = train_trunk(taught, config, out, on_step=_mover(progress, bar))

@@ -6,6 +6,7 @@ labelled by the teacher once. The student's view differs in gain, offset and, fo
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from faces.types import Pixels
 from training.backbones.encoder import BackboneConfig, save_encoder
 from training.data.feed import ahead, augment, network_input
-from training.data.prepared import PreparedSet
+from training.data.prepared import PreparedSet, write_whole
 from training.loop import LoopConfig, Training
 from training.tasks.distil import Distil, TaughtBatch
 from training.teacher import Teacher, Vectors, embed_all
@@ -51,16 +52,33 @@ class Lesson:
     templates: Vectors
 
 
-def lesson(prepared: PreparedSet, bundle: Path, config: TrunkConfig) -> Lesson:
-    """Training crops, mirrored crops and mixtures, with the teacher's templates of each."""
+def lesson(prepared: PreparedSet, bundle: Path, config: TrunkConfig, cache: Path) -> Lesson:
+    """Training crops, mirrored crops and mixtures, with the teacher's templates of each.
+
+    Templates cost far more than pictures, so they are kept in `cache`, a file for each part.
+    """
     crops = prepared.crops(prepared.select(split="train"))
     teacher, side = Teacher(bundle), config.backbone.side_px
     rng = np.random.default_rng(config.seed)
+    cache.mkdir(parents=True, exist_ok=True)
     images, templates = [], []
-    for label, made in _views(crops, config.mixtures, rng):
+    for number, (label, made) in enumerate(_views(crops, config.mixtures, rng)):
         images.append(network_input(made, side))
-        templates.append(embed_all(teacher, made, label=f"teacher: {label}"))
+        path = cache / f"{teacher.spec.reference.sha256[:12]}-{config.seed}-{number:04d}.npy"
+        templates.append(_kept(path, teacher, made, label))
     return Lesson(torch.cat(images), np.concatenate(templates))
+
+
+def _kept(path: Path, teacher: Teacher, made: Pixels, label: str) -> Vectors:
+    if path.is_file():
+        stored: Vectors = np.load(path)
+        if len(stored) == len(made):
+            return stored
+    rows = embed_all(teacher, made, label=f"teacher: {label}")
+    buffer = io.BytesIO()
+    np.save(buffer, rows)
+    write_whole(path, buffer.getvalue())
+    return rows
 
 
 def _views(crops: Pixels, mixtures: int, rng: np.random.Generator) -> Iterator[tuple[str, Pixels]]:

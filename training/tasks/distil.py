@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from faces.types import Spectrum
+from training.losses import cosines
 from training.tasks.base import Outcome, PairBatch, PairTask, Task, unit
 
 
@@ -43,7 +44,7 @@ class Distil(Task[TaughtBatch]):
     def forward(self, batch: TaughtBatch) -> Outcome:
         rows = unit(self.encoder(batch.images))
         away = (1.0 - (unit(self.bridge(rows)) * batch.teacher).sum(dim=1)).mean()
-        pairs = (rows @ rows.T - batch.teacher @ batch.teacher.T).square().mean()
+        pairs = (cosines(rows, rows) - cosines(batch.teacher, batch.teacher)).square().mean()
         parts = {"away": away.detach(), "pairs": pairs.detach()}
         return Outcome(away + self.pairwise * pairs, {Spectrum.VIS: rows}, parts)
 
