@@ -14,7 +14,8 @@ from training.backbones.layers import norms
 from training.losses import LossConfig
 from training.prototypes import PrototypeQueues, QueueError
 from training.tasks.base import PairBatch, unit
-from training.tasks.hsst import Hsst, HsstConfig, check_subjects
+from training.tasks.build import TaskConfig
+from training.tasks.hsst import Hsst, HsstConfig
 
 BATCH, QUEUE = 4, 12
 
@@ -52,10 +53,9 @@ def test_the_queue_holds_a_multiple_of_the_batch() -> None:
         PrototypeQueues(size=10, batch=4, dimension=2, spectra=(Spectrum.VIS,))
 
 
-def test_too_few_subjects_are_told_a_queue_that_fits() -> None:
-    with pytest.raises(QueueError, match="queue = 8"):
-        check_subjects(HsstConfig(queue=QUEUE), subjects=11, batch=BATCH)
-    check_subjects(HsstConfig(queue=QUEUE, on_same_id="mask"), subjects=11, batch=BATCH)
+def test_a_task_that_masks_repeated_subjects_asks_the_sampler_for_nothing() -> None:
+    assert TaskConfig(method=HsstConfig(queue=QUEUE)).queue == QUEUE
+    assert TaskConfig(method=HsstConfig(queue=QUEUE, on_same_id="mask")).queue == 0
 
 
 def test_first_step_knows_only_its_own_batch() -> None:

@@ -74,7 +74,7 @@ class PairSampler:
             fits = valid_queue_size(len(self.subjects), batch)
             raise QueueError(
                 f"{len(self.subjects)} training subjects are fewer than the queue's {max(queue, batch)}:"
-                f" choose queue = {fits}"
+                f" choose queue = {fits}, or on_same_id = 'mask' where the method has it"
                 if fits
                 else f"choose a batch of at most {len(self.subjects)}"
             )

@@ -30,8 +30,11 @@ class TaskConfig(BaseModel):
 
     @property
     def queue(self) -> int:
-        """Columns that the sampler has to keep clear of; 0 without a queue."""
-        return self.method.queue if isinstance(self.method, HsstConfig | SstConfig) else 0
+        """Columns whose subjects the sampler has to avoid; 0 where the task has none, or masks them itself."""
+        method = self.method
+        if isinstance(method, HsstConfig) and method.on_same_id == "mask":
+            return 0
+        return method.queue if isinstance(method, HsstConfig | SstConfig) else 0
 
     @property
     def wants_means(self) -> bool:

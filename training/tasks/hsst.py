@@ -17,7 +17,7 @@ from faces.types import Spectrum
 from training.backbones.layers import BnMode
 from training.distributed import gather_rows, rank
 from training.losses import LossConfig, cosines, per_sample
-from training.prototypes import PrototypeQueues, QueueError, valid_queue_size
+from training.prototypes import PrototypeQueues, QueueError
 from training.tasks.base import Outcome, PairBatch, PairTask, coin, follow
 
 Direction = Literal["both", "random_batch", "random_pair", "nv", "vn"]
@@ -115,14 +115,3 @@ class Hsst(PairTask):
         """g = ema g + (1 - ema) p for parameters; the batch's prototypes, made before that, move in."""
         follow(self.gallery, self.encoder, self.config.ema)
         self.queues.enqueue(dict(outcome.carry), gather_rows(batch.identity))
-
-
-def check_subjects(config: HsstConfig, *, subjects: int, batch: int) -> None:
-    """Raises QueueError, naming a queue that fits, where there are fewer subjects than the queue holds."""
-    if config.on_same_id == "error" and subjects < config.queue:
-        fits = valid_queue_size(subjects, batch)
-        advice = f"queue = {fits}" if fits else f"a batch of at most {subjects}"
-        raise QueueError(
-            f"{subjects} training subjects cannot fill a queue of {config.queue} without repeating one:"
-            f" choose {advice}, or on_same_id = 'mask'"
-        )
