@@ -30,7 +30,7 @@ class TaskConfig(BaseModel):
 
     @property
     def queue(self) -> int:
-        """Columns whose subjects the sampler has to avoid; 0 where the task has none, or masks them itself."""
+        """Columns whose subjects the sampler has to avoid; 0 without any, or where the task masks them."""
         method = self.method
         if isinstance(method, HsstConfig) and method.on_same_id == "mask":
             return 0
