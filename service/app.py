@@ -14,8 +14,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from faces import bundle
-from service.api import operations, problems, recognition, schemas, subjects
+from service.api import operations, problems, recognition, schemas, spaces, subjects
+from service.bundles import BundleStore
 from service.comparison import Comparer
+from service.crops import vault as crop_vault
 from service.enrolment import Enroller
 from service.inference.batcher import Observe
 from service.inference.engine import EngineOptions
@@ -24,6 +26,8 @@ from service.keys import KeyRing
 from service.limits import Admission, RateLimiter
 from service.middleware import AccessLog, BodyLimit
 from service.settings import Settings
+from service.space_admin import SpaceAdmin
+from service.space_filler import SpaceFiller
 from service.spaces import SpaceRegistry
 from service.state import State
 from service.store.database import Database
@@ -34,6 +38,7 @@ log = structlog.get_logger("halflight.app")
 
 IDEMPOTENCY_KEPT = timedelta(hours=24)
 PURGE_EVERY_S = 3600.0
+SETTLE_POLLS = 3
 WhenLoaded = Callable[[State], None]
 
 
@@ -48,6 +53,8 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
         tasks = [
             asyncio.create_task(_load(state, when_loaded), name="load"),
             asyncio.create_task(_feed(state), name="feed"),
+            asyncio.create_task(_follow(state), name="follow"),
+            asyncio.create_task(_fill(state), name="fill"),
             asyncio.create_task(_purge(state), name="purge"),
         ]
         state.loading = tasks[0]
@@ -70,7 +77,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
         docs_url=None,
         redoc_url=None,
     )
-    for router in (recognition.router, subjects.router, operations.router):
+    for router in (recognition.router, subjects.router, operations.router, spaces.router):
         app.include_router(router)
     operations.install_docs(app)
     problems.install(app)
@@ -85,16 +92,25 @@ async def _open(settings: Settings, metrics: Metrics) -> State:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     db = await Database.open(settings.sqlalchemy_url)
     await db.migrate()
-    intake = Intake(settings)
+    intake, admission = Intake(settings), Admission(settings.max_requests)
+    vault = crop_vault(settings.given_crop_key, settings.data_dir)
+    registry = SpaceRegistry(db, BundleStore(settings.bundle_registry))
+    filler = SpaceFiller(
+        db, registry, vault, busy=lambda: admission.in_flight > 0, poll_s=settings.log_poll_s
+    )
     return State(
         settings=settings,
         db=db,
         keys=KeyRing(db),
-        registry=SpaceRegistry(db),
+        registry=registry,
+        filler=filler,
+        spaces=SpaceAdmin(
+            db, registry, filler, settle_s=SETTLE_POLLS * settings.log_poll_s, bundle_key=settings.bundle_key
+        ),
         intake=intake,
-        enroller=Enroller(db, intake, settings, schemas.enrol_answer),
+        enroller=Enroller(db, intake, registry, vault, settings, schemas.enrol_answer),
         comparer=Comparer(db, intake, max_faces=settings.max_faces),
-        admission=Admission(settings.max_requests),
+        admission=admission,
         limiter=RateLimiter(rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst),
         metrics=metrics,
     )
@@ -138,12 +154,38 @@ async def _feed(state: State) -> None:
             log.warning("feed waits for the database", cause=type(error.__cause__).__name__)
 
 
-async def _purge(state: State) -> None:
-    """Forget stored answers of old Idempotency-Keys."""
+async def _follow(state: State) -> None:
+    """Load, swap and drop spaces as the database says; whoever made the change here saw to it already."""
     while True:
+        await asyncio.sleep(state.settings.log_poll_s)
+        if state.registry.active is None:
+            continue
+        try:
+            await state.registry.follow()
+        except StoreError as error:
+            log.warning("spaces wait for the database", cause=type(error.__cause__).__name__)
+
+
+async def _fill(state: State) -> None:
+    """Fill spaces that somebody asked for, as soon as this process serves."""
+    assert state.loading is not None  # noqa: S101 - set before this task runs
+    await asyncio.wait([state.loading])
+    if state.registry.active is not None:
+        await state.filler.serve()
+
+
+async def _purge(state: State) -> None:
+    """Forget stored answers of old Idempotency-Keys, and crops that may be kept no longer."""
+    settings = state.settings
+    while True:
+        now = datetime.now(UTC)
         with suppress(StoreError):
             async with state.db.write() as uow:
-                await uow.idempotency.purge(datetime.now(UTC) - IDEMPOTENCY_KEPT)
+                await uow.idempotency.purge(now - IDEMPOTENCY_KEPT)
+                if not settings.keep_crops:
+                    await uow.crops.purge(None)
+                elif settings.crop_days:
+                    await uow.crops.purge(now - timedelta(days=settings.crop_days))
                 await uow.commit()
         await asyncio.sleep(PURGE_EVERY_S)
 

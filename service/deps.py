@@ -82,6 +82,7 @@ def needs(role: Role) -> Callable[..., Awaitable[Principal]]:
 
 Prober = Annotated[Principal, Depends(needs(Role.PROBE))]
 Operator = Annotated[Principal, Depends(needs(Role.OPERATOR))]
+Admin = Annotated[Principal, Depends(needs(Role.ADMIN))]
 
 
 def active_space(state: StateDep) -> EmbeddingSpace:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import structlog
+from numpy.typing import NDArray
 
-from faces.types import Face, Image, Role, Spectrum
+from faces.types import AlignedCrop, Face, Image, Role, Spectrum
+from service.crops import CropVault, every_crop
 from service.errors import (
     DuplicateFace,
     IdempotencyConflict,
@@ -26,16 +29,22 @@ from service.errors import (
 )
 from service.inference.engine import Description
 from service.inference.quality import Quality
-from service.intake import Intake
+from service.intake import Intake, refusals
 from service.settings import Settings
-from service.spaces import EmbeddingSpace
+from service.spaces import EmbeddingSpace, SpaceRegistry
 from service.store.database import Database
 from service.store.errors import IdempotencyTaken, StoreError
-from service.store.records import Erased, NewSample
+from service.store.people import new_sample_id
+from service.store.records import Erased, NewSample, SealedCrop
 
 SECOND_FACE_SHARE = 0.5
 MIDDLE = 0.2
 DUPLICATE_HITS = 20
+COMMIT_ATTEMPTS = 5
+# Of each space: a unit vector for each accepted image, or None where its networks fail.
+Vectors = dict[str, list[NDArray[np.float32]] | None]
+
+log = structlog.get_logger("halflight.enrolment")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +68,13 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Accepted:
-    """One image that became a sample."""
+    """One image that becomes a sample; `crops`: its face on every template of `faces.align`."""
 
+    sample_id: str
     digest: str
     size: tuple[int, int]
     description: Description
+    crops: tuple[AlignedCrop, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +110,13 @@ class Enroller:
         self,
         db: Database,
         intake: Intake,
+        registry: SpaceRegistry,
+        vault: CropVault,
         settings: Settings,
         encode: Callable[[Enrolled], dict[str, Any]],
     ) -> None:
-        self._db, self._intake, self._settings, self._encode = db, intake, settings, encode
+        self._db, self._intake, self._registry, self._vault = db, intake, registry, vault
+        self._settings, self._encode = settings, encode
 
     async def enrol(self, space: EmbeddingSpace, request: Enrolment) -> dict[str, Any]:
         """Commit, make searchable in this process, then answer.
@@ -182,8 +196,8 @@ class Enroller:
         except ServiceError as error:
             error.index = index
             return error
-        digest = hashlib.sha256(data).hexdigest()
-        return Accepted(digest, (image.width, image.height), described)
+        digest, crops = hashlib.sha256(data).hexdigest(), await asyncio.to_thread(every_crop, image, face)
+        return Accepted(new_sample_id(), digest, (image.width, image.height), described, crops)
 
     def _refuse_poor(self, quality: Quality) -> None:
         limits = self._settings
@@ -225,18 +239,80 @@ class Enroller:
         accepted: Sequence[Accepted],
         rejected: tuple[ServiceError, ...],
     ) -> dict[str, Any]:
+        """One transaction for samples, crops and a template in every writable space.
+
+        Which spaces those are is read inside it: where one is unknown here, nothing is stored, the
+        space is loaded, and the transaction begins again.
+        """
+        vectors: Vectors = {space.space_id: [one.description.embedding.vector for one in accepted]}
+        await self._embed_for([s.space_id for s in self._registry.loaded], accepted, vectors)
+        sealed: list[list[SealedCrop]] = [[] for _ in accepted]
+        if self._settings.keep_crops:
+            sealed = await asyncio.to_thread(
+                lambda: [self._vault.seal(one.sample_id, one.crops) for one in accepted]
+            )
+        pairs = tuple(zip(accepted, sealed, strict=True))
+        for _ in range(COMMIT_ATTEMPTS):
+            done = await self._try_commit(space, request, pairs, vectors, rejected)
+            if isinstance(done, dict):
+                return done
+            await self._embed_for(done, accepted, vectors)
+        raise NotReady("the embedding spaces change just now; nothing was stored")
+
+    async def _embed_for(
+        self, space_ids: Sequence[str], accepted: Sequence[Accepted], vectors: Vectors
+    ) -> None:
+        """Add the templates for these spaces; None for one whose networks fail: it is filled later.
+
+        Raises Overloaded, Draining, StoreError.
+        """
+        for space_id in space_ids:
+            if space_id in vectors:
+                continue
+            try:
+                with refusals():
+                    other = await self._registry.load(space_id)
+                    vectors[space_id] = [await _embed(other, one) for one in accepted]
+            except (RetryLater, StoreError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a new model must not keep anybody from enrolling
+                log.error("a space cannot be written", space_id=space_id, kind=type(error).__name__)
+                vectors[space_id] = None
+
+    async def _try_commit(
+        self,
+        space: EmbeddingSpace,
+        request: Enrolment,
+        accepted: Sequence[tuple[Accepted, Sequence[SealedCrop]]],
+        vectors: Vectors,
+        rejected: tuple[ServiceError, ...],
+    ) -> dict[str, Any] | list[str]:
+        """The answer, or the writable spaces that `vectors` lacks; then nothing was stored."""
         async with self._db.write() as uow:
             await uow.subjects.ensure(request.subject_id, request.metadata)
+            await uow.spaces.hold()
+            writable = {record.space_id: record.state for record in await uow.spaces.writable()}
+            if unknown := [space_id for space_id in writable if space_id not in vectors]:
+                return unknown
+            active = next((space_id for space_id, state in writable.items() if state == "active"), None)
+            if active is None or vectors[active] is None:
+                raise NotReady("the active space cannot be written here; nothing was stored")
+            # The space of this request may have been retired since it began.
+            answered = space.space_id if space.space_id in writable else active
             samples = []
-            for one in accepted:
-                sample_id = await uow.samples.add(_new_sample(request, one))
-                template_id = await uow.templates.add(
-                    space.space_id, sample_id, one.description.embedding.vector
-                )
+            for i, (one, sealed) in enumerate(accepted):
+                await uow.samples.add(_new_sample(request, one), one.sample_id)
+                await uow.crops.add(one.sample_id, sealed)
+                template_ids = {
+                    space_id: await uow.templates.add(space_id, one.sample_id, made[i])
+                    for space_id in writable
+                    if (made := vectors[space_id]) is not None
+                }
+                described = one.description
                 samples.append(
-                    EnrolledSample(sample_id, template_id, one.description.face, one.description.quality)
+                    EnrolledSample(one.sample_id, template_ids[answered], described.face, described.quality)
                 )
-            answer = self._encode(Enrolled(request.subject_id, space.space_id, tuple(samples), rejected))
+            answer = self._encode(Enrolled(request.subject_id, answered, tuple(samples), rejected))
             detail = {"samples": len(samples), "rejected": len(rejected)}
             await uow.audit.add(request.actor, "subject.enrol", request.subject_id, detail)
             if request.idempotency_key is not None:
@@ -252,9 +328,10 @@ class Enroller:
         return answer
 
     async def _show(self, space: EmbeddingSpace) -> None:
-        """Bring this process's gallery up to the commit just made."""
+        """Bring this process's gallery up to the commit just made; both, where a swap came between."""
         try:
-            await space.catch_up(self._db)
+            for one in {space, self._registry.active or space}:
+                await one.follow(self._db)
         except StoreError as error:
             # The commit stands and the background feed will show it; the client must not be told
             # that it can be searched already.
@@ -284,6 +361,12 @@ def _central(image: Image, face: Face) -> bool:
     across = abs(box.x + box.width / 2 - image.width / 2) / image.width
     down = abs(box.y + box.height / 2 - image.height / 2) / image.height
     return max(across, down) <= MIDDLE
+
+
+async def _embed(space: EmbeddingSpace, one: Accepted) -> NDArray[np.float32]:
+    wanted = space.manifest.encoder.alignment
+    crop = next(crop for crop in one.crops if crop.alignment_id == wanted)
+    return (await space.engine.encoder.embed(crop, Role.REFERENCE)).vector
 
 
 def _new_sample(request: Enrolment, one: Accepted) -> NewSample:

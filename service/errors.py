@@ -67,12 +67,20 @@ class JobNotFound(NotFound):
     code, title = "job_not_found", "No such job"
 
 
+class SpaceNotFound(NotFound):
+    code, title = "space_not_found", "No such embedding space"
+
+
 class MethodNotAllowed(ServiceError):
     status, code, title = 405, "method_not_allowed", "The path does not take this method"
 
 
 class DuplicateFace(ServiceError):
     status, code, title = 409, "duplicate_face", "The face matches another subject"
+
+
+class SpaceNotReady(ServiceError):
+    status, code, title = 409, "space_not_ready", "The embedding space is not in the state for this"
 
 
 class IdempotencyConflict(ServiceError):

@@ -14,6 +14,8 @@ import uvicorn
 
 from faces.bundle import BundleError, read
 from service.app import create_app
+from service.crops import CropKeyError
+from service.crops import vault as crop_vault
 from service.deps import is_loopback
 from service.keys import KeyRing
 from service.settings import Settings
@@ -58,6 +60,7 @@ def refusal(settings: Settings) -> str | None:
     try:
         read(settings.bundle_dir)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
+        crop_vault(settings.given_crop_key, settings.data_dir)
         if not is_loopback(settings.host) and not asyncio.run(_has_keys(settings)):
             return (
                 f"refusing to listen on {settings.host} without keys: anyone on the network could"
@@ -66,6 +69,8 @@ def refusal(settings: Settings) -> str | None:
             )
     except BundleError as error:
         return f"{error}\nProvision the models with `halflight models pull`."
+    except CropKeyError as error:
+        return f"{error}: set HALFLIGHT_CROP_KEY, or look at crop.key in the data directory"
     except StoreError as error:
         return f"the database cannot be opened: {error}"
     except OSError as error:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1 << 20
@@ -34,6 +34,12 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     database_url: str | None = None
     bundle_dir: Path = Field(default_factory=lambda: cache_root() / "bundles" / "reference")
+    bundles: Path | None = None
+    bundle_key: Path | None = None
+
+    keep_crops: bool = True
+    crop_days: Annotated[float, Field(ge=0)] = 0.0
+    crop_key: SecretStr | None = None
 
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     allow_fallback: bool = False
@@ -61,6 +67,16 @@ class Settings(BaseSettings):
         if self.max_body_bytes < self.max_image_bytes:
             raise ValueError("max_body_bytes must hold at least one image of max_image_bytes")
         return self
+
+    @property
+    def bundle_registry(self) -> Path:
+        """Where registered bundles lie: by default beside the data."""
+        return self.bundles or self.data_dir / "bundles"
+
+    @property
+    def given_crop_key(self) -> str | None:
+        """The key for kept crops as it was given; None: the one in the data directory."""
+        return None if self.crop_key is None else self.crop_key.get_secret_value()
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -12,6 +12,8 @@ from service.intake import Intake
 from service.keys import KeyRing
 from service.limits import Admission, RateLimiter
 from service.settings import Settings
+from service.space_admin import SpaceAdmin
+from service.space_filler import SpaceFiller
 from service.spaces import EmbeddingSpace, SpaceRegistry
 from service.store.database import Database
 from service.telemetry import Metrics
@@ -25,6 +27,8 @@ class State:
     db: Database
     keys: KeyRing
     registry: SpaceRegistry
+    filler: SpaceFiller
+    spaces: SpaceAdmin
     intake: Intake
     enroller: Enroller
     comparer: Comparer

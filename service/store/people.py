@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -154,6 +155,11 @@ class Samples:
         )
         rows = (await self._connection.execute(query)).mappings()
         return [SampleRecord(**{**row, "spectrum": Spectrum(row["spectrum"])}) for row in rows]
+
+    async def existing(self, sample_ids: Sequence[str]) -> set[str]:
+        """Those of these samples that are there."""
+        query = select(samples.c.sample_id).where(samples.c.sample_id.in_(list(sample_ids)))
+        return {row[0] for row in await self._connection.execute(query)}
 
     async def delete(self, subject_id: str, sample_id: str) -> Erased | None:
         """Erase one sample, its templates and crops; None where the subject has no such sample."""

@@ -190,7 +190,7 @@ def test_subjects_are_paged_changed_and_erased(client: httpx.Client) -> None:
     assert changed["metadata"] == {"desk": 7}
     assert len(changed["samples"]) == 2
     one = client.delete(f"/subjects/c-gone/samples/{body['samples'][0]['sample_id']}").json()
-    assert one["erased"] == {"samples": 1, "templates": 1, "crops": 0}
+    assert one["erased"] == {"samples": 1, "templates": 1, "crops": 2}
     receipt = client.delete("/subjects/c-gone").json()
     assert receipt["erased"]["templates"] == 1
     assert isinstance(receipt["audit_id"], int)

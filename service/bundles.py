@@ -1,0 +1,107 @@
+"""The registry directory: bundles by digest, whole and verified, and those that wait to be registered.
+
+    <root>/NAME/             put there by an operator or by a training job, registered by name
+    <root>/sha256/DIGEST/    registered; DIGEST is the SHA-256 of its manifest, which holds every file's
+
+What lies under its digest is never changed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from pathlib import Path
+
+from faces.bundle import MANIFEST_NAME, Bundle, BundleError, file_sha256, read, verify
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+BY_DIGEST = "sha256"
+
+
+def digest_of(bundle: Bundle) -> str:
+    """SHA-256 of the manifest file: it holds the digest of every other file. Raises BundleError."""
+    try:
+        return file_sha256(bundle.root / MANIFEST_NAME)
+    except OSError as error:
+        raise BundleError(f"bundle {bundle.manifest.name}: the manifest cannot be read") from error
+
+
+class BundleStore:
+    """All access to the registry directory; every method is blocking."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def waiting(self, name: str) -> Bundle:
+        """The bundle in the directory of this name, unverified. Raises BundleError, without a path."""
+        if not NAME.fullmatch(name) or name == BY_DIGEST:
+            raise BundleError("a bundle's name has 1 to 64 characters of a-z 0-9 . _ -")
+        if not (self._root / name / MANIFEST_NAME).is_file():
+            raise BundleError(f"the registry directory holds no bundle {name}")
+        return read(self._root / name)
+
+    def install(self, bundle: Bundle) -> str:
+        """Verify and copy under its digest; the digest. Does nothing where it is there, whole.
+
+        Raises BundleError naming the file that differs, OSError.
+        """
+        digest = digest_of(bundle)
+        target = self._place(digest)
+        if target.is_dir():
+            self.find(digest)
+            return digest
+        verify(bundle)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        building = target.with_name(f".{digest[:16]}.{uuid.uuid4().hex}")
+        building.mkdir()
+        try:
+            for path in _files(bundle):
+                _copy(bundle.root / path, building / path)
+            copy = read(building)
+            if digest_of(copy) != digest:
+                raise BundleError(f"bundle {bundle.manifest.name} changed while it was copied")
+            verify(copy)
+            try:
+                building.rename(target)
+            except OSError:
+                # Another process was faster; what it made must be the same.
+                self.find(digest)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        return digest
+
+    def find(self, digest: str) -> Bundle:
+        """The registered bundle, verified. Raises BundleError, without a path."""
+        place = self._place(digest)
+        if not (place / MANIFEST_NAME).is_file():
+            raise BundleError(f"the registry directory holds no bundle with the digest {digest[:16]}")
+        bundle = read(place)
+        if digest_of(bundle) != digest:
+            raise BundleError(f"bundle {bundle.manifest.name} was changed after it was registered")
+        verify(bundle)
+        return bundle
+
+    def forget(self, digest: str) -> None:
+        """Remove a registered bundle's files; does nothing where there are none."""
+        shutil.rmtree(self._place(digest), ignore_errors=True)
+
+    def _place(self, digest: str) -> Path:
+        return self._root / BY_DIGEST / digest
+
+
+def _files(bundle: Bundle) -> list[str]:
+    """The manifest, what it names, and what else lies beside it: a card, a signature."""
+    named = {MANIFEST_NAME, *(ref.path for ref in bundle.manifest.files)}
+    beside = {path.name for path in bundle.root.iterdir() if path.is_file() and not path.is_symlink()}
+    return sorted(named | {name for name in beside if not name.startswith(".")})
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source.open("rb") as reading, target.open("wb") as writing:
+        shutil.copyfileobj(reading, writing, 1 << 20)
+        writing.flush()
+        # The database will say that it is there: it must survive a power cut as that does.
+        os.fsync(writing.fileno())

@@ -1,0 +1,125 @@
+"""Aligned crops of enrolled samples, kept sealed: what a change of the model needs to embed them again.
+
+A crop is stored as PNG under AES-256-GCM with a random nonce of 96 bits (NIST SP 800-38D, 8.2.2, which
+bounds one key to 2^32 crops); the sample's id and the alignment are the associated data, so that a sealed
+crop opens as that sample's and no other's.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from faces.align import ALIGNMENTS, align
+from faces.types import AlignedCrop, Face, Image
+from service.store.records import SealedCrop, StoredCrop
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+KEY_FILE = "crop.key"
+NOT_KEPT = "a model change then means re-enrolment"
+
+
+class CropKeyError(ValueError):
+    """The key is no key, or its file cannot be read or made. The text holds nothing of it."""
+
+
+class CropUnreadable(ValueError):
+    """A sealed crop does not open: another key, or it was changed."""
+
+
+def every_crop(image: Image, face: Face) -> tuple[AlignedCrop, ...]:
+    """The face on each template of `faces.align`: whatever alignment a later bundle wants is there.
+
+    Raises AlignError.
+    """
+    return tuple(align(image, face, name) for name in sorted(ALIGNMENTS))
+
+
+class CropVault:
+    """Seals and opens crops under one key of 32 bytes."""
+
+    def __init__(self, key: bytes) -> None:
+        if len(key) != KEY_BYTES:
+            raise CropKeyError(f"a crop key has {KEY_BYTES} bytes")
+        self._cipher = AESGCM(key)
+        # Names the key without giving a bit of it away.
+        self.key_id = hashlib.sha256(b"halflight crop key\0" + key).hexdigest()[:16]
+
+    def seal(self, sample_id: str, crops: Sequence[AlignedCrop]) -> list[SealedCrop]:
+        """Encrypt a sample's crops; blocking, about a millisecond each."""
+        return [SealedCrop(c.alignment_id, self.key_id, self._seal(sample_id, c)) for c in crops]
+
+    def open(self, crop: StoredCrop) -> AlignedCrop:
+        """Blocking. Raises CropUnreadable."""
+        if crop.key_id != self.key_id:
+            raise CropUnreadable("the crop was sealed under another key")
+        nonce, sealed = crop.sealed[:NONCE_BYTES], crop.sealed[NONCE_BYTES:]
+        try:
+            png = self._cipher.decrypt(nonce, sealed, _belongs_to(crop.sample_id, crop.alignment))
+        except (InvalidTag, ValueError) as error:
+            raise CropUnreadable("the crop was changed after it was sealed") from error
+        pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+        if pixels is None:
+            raise CropUnreadable("the crop is no picture")
+        return AlignedCrop(np.asarray(pixels, np.uint8), crop.alignment, crop.inter_eye_px, crop.spectrum)
+
+    def _seal(self, sample_id: str, crop: AlignedCrop) -> bytes:
+        done, png = cv2.imencode(".png", crop.pixels)
+        if not done:
+            raise CropUnreadable("the crop cannot be written as PNG")
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, png.tobytes(), _belongs_to(sample_id, crop.alignment_id))
+
+
+def vault(given: str | None, data_dir: Path) -> CropVault:
+    """With the key that is given (64 hexadecimal digits), else with the one in the data directory.
+
+    The file is made at the first start, readable by its owner alone. Raises CropKeyError.
+    """
+    return CropVault(_parse(given) if given is not None else _key_of(data_dir / KEY_FILE))
+
+
+def _belongs_to(sample_id: str, alignment: str) -> bytes:
+    return f"halflight crop 1|{sample_id}|{alignment}".encode()
+
+
+def _parse(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text.strip())
+    except ValueError as error:
+        raise CropKeyError("a crop key is 64 hexadecimal digits") from error
+
+
+def _key_of(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            _make(path)
+        return _parse(path.read_text(encoding="ascii"))
+    except (OSError, UnicodeError) as error:
+        raise CropKeyError("the crop key's file cannot be read or made") from error
+
+
+def _make(path: Path) -> None:
+    """Whole or not at all, and once: replicas that start together end up with one key."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.{binascii.hexlify(os.urandom(4)).decode()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(os.urandom(KEY_BYTES).hex() + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            return
+    finally:
+        beside.unlink()
