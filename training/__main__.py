@@ -8,6 +8,7 @@ from training.cli_masks import masks
 from training.data.prepare_command import prepare
 from training.evaluation.command import evaluate
 from training.rendered.family import rendered_family
+from training.reproduce.command import reproduce
 from training.smoke import smoke
 from training.standin.command import standin
 from training.synthesis.scenes import scenes
@@ -18,6 +19,7 @@ app.command("smoke")(smoke)
 app.command("prepare")(prepare)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
+app.command("reproduce")(reproduce)
 app.command("masks")(masks)
 app.command("scenes")(scenes)
 app.command("rendered-family")(rendered_family)

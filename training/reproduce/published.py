@@ -1,0 +1,135 @@
+"""What the paper prints (Du et al., IEEE SPL 2021), in percent, and the arms that it prints it of.
+
+Table I: fold 1, MobileFaceNet, softmax. Table II: masked fold 1, ResNet-50; the same networks are then
+tried on two other data sets. Fig. 4 could not be read when this was written, so it carries no figures:
+here it is HSST by the size of its queues, the one setting on which paper (128) and code (256) differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+Table = Literal["table1", "table2", "fig4"]
+VR_POINTS = (1e-2, 1e-3)
+QUEUE = "task.method.queue"
+
+
+class On(StrEnum):
+    """The test subjects: of the data set that was trained on, or of another one."""
+
+    OWN = "own"
+    OULU = "oulu"
+    BUAA = "buaa"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One cell of the paper. `vr`: by FAR. Probes are near-infrared, references visible and unmasked."""
+
+    on: On
+    masked: bool
+    rank1: float | None = None
+    vr: Mapping[float, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A row: a recipe of `recipes/`, changed by what the table varies."""
+
+    name: str
+    recipe: str
+    changes: tuple[str, ...] = ()
+    paper: tuple[Published, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A table. `title` names no data set, because the stand-in prints it too."""
+
+    table: Table
+    title: str
+    arms: tuple[Arm, ...]
+
+
+def _own(masked: bool, rank1: float, vr: float) -> Published:
+    return Published(On.OWN, masked, rank1, {1e-3: vr})
+
+
+UNMASKED, MASKED = ("p_mask=0.0",), ("p_mask=1.0",)
+TABLE1 = Plan(
+    "table1",
+    "Table I: what masks in training do, and what HSST does",
+    (
+        Arm(
+            "plain softmax, trained unmasked",
+            "plain-softmax",
+            UNMASKED,
+            (_own(False, 98.25, 97.74), _own(True, 53.88, 42.36)),
+        ),
+        Arm("plain softmax, trained masked", "plain-softmax", MASKED, (_own(True, 83.90, 77.23),)),
+        Arm(
+            "HSST softmax, trained unmasked",
+            "hsst-softmax",
+            UNMASKED,
+            (_own(False, 99.30, 98.79), _own(True, 67.52, 59.35)),
+        ),
+        Arm("HSST softmax, trained masked", "hsst-softmax", MASKED, (_own(True, 93.60, 90.25),)),
+    ),
+)
+
+# Rank-1 and VR@FAR .1 % of masked probes; Oulu VR@1 % / .1 %; BUAA rank-1, VR@1 % / .1 %.
+_TABLE2: tuple[tuple[str, str, tuple[float, ...]], ...] = (
+    ("plain softmax", "plain-softmax", (93.81, 90.83, 84.4, 61.6, 92.6, 62.3, 43.0)),
+    ("plain AM", "plain-am", (95.00, 92.38, 85.4, 63.8, 93.0, 67.8, 46.5)),
+    ("plain Arc", "plain-arc", (94.63, 91.73, 85.7, 64.4, 93.3, 68.4, 46.7)),
+    ("plain triplet", "plain-triplet", (97.40, 96.43, 86.9, 65.0, 97.2, 78.7, 65.8)),
+    ("IDR", "idr", (95.57, 93.89, 85.9, 64.2, 95.4, 71.8, 58.3)),
+    ("W-CNN", "wcnn", (96.72, 95.62, 87.0, 67.7, 96.6, 74.9, 62.4)),
+    ("HSST softmax", "hsst-softmax", (97.92, 97.89, 89.9, 76.8, 98.1, 85.0, 70.9)),
+    ("HSST AM", "hsst-am", (98.53, 98.42, 91.0, 78.4, 98.6, 85.9, 71.7)),
+    ("HSST Arc", "hsst-arc", (98.24, 98.35, 90.5, 77.8, 98.3, 86.2, 71.4)),
+    ("HSST triplet", "hsst-triplet", (98.60, 98.58, 91.3, 83.0, 98.4, 85.3, 70.6)),
+)
+# Beside the paper: baselines at their best, the ancestor, and the control that tied HSST in a pilot.
+_BESIDE = (
+    ("plain+ softmax", "plain-plus-softmax"),
+    ("plain+ AM", "plain-plus-am"),
+    ("plain+ Arc", "plain-plus-arc"),
+    ("SST", "sst"),
+    ("in-batch control", "in-batch"),
+)
+
+
+def _row(name: str, recipe: str, figures: tuple[float, ...]) -> Arm:
+    rank1, vr, oulu1, oulu01, buaa, buaa1, buaa01 = figures
+    cells = (
+        _own(True, rank1, vr),
+        Published(On.OULU, True, None, {1e-2: oulu1, 1e-3: oulu01}),
+        Published(On.BUAA, True, buaa, {1e-2: buaa1, 1e-3: buaa01}),
+    )
+    return Arm(name, recipe, RESNET, cells)
+
+
+RESNET = ("backbone.kind=ir50",)
+TABLE2 = Plan(
+    "table2",
+    "Table II: every method on masked probes",
+    (*(_row(*row) for row in _TABLE2), *(Arm(name, recipe, RESNET) for name, recipe in _BESIDE)),
+)
+
+
+def fig4(batch: int, subjects: int) -> Plan:
+    """HSST softmax with queues of one to five batches, as far as there are subjects to fill them."""
+    sizes = [batch * k for k in range(1, 6) if batch * k <= subjects]
+    arms = tuple(Arm(f"HSST softmax, K = {size}", "hsst-softmax", (f"{QUEUE}={size}",)) for size in sizes)
+    return Plan("fig4", "Fig. 4, as read here: HSST by the size of its queues", arms)
+
+
+def plan_of(table: Table, *, batch: int, subjects: int) -> Plan:
+    """`batch` and training `subjects` bound the queues of `fig4`."""
+    if table == "fig4":
+        return fig4(batch, subjects)
+    return TABLE1 if table == "table1" else TABLE2
