@@ -12,9 +12,8 @@ is continued, not lost. Read it with `read_prepared`.
 from __future__ import annotations
 
 import io
-import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,6 +87,35 @@ class Refused(_Strict):
     role: Role = "none"
 
 
+def existing_shards(root: Path, count: int) -> list[Path]:
+    """The files that hold `count` crops. Raises DataSetError where one is missing."""
+    paths = [root / shard_name(i) for i in range(-(-count // SHARD_ROWS))]
+    for path in paths:
+        if not path.is_file():
+            raise DataSetError(f"{root.name}: {path.name} is missing: prepare the set again")
+    return paths
+
+
+class Shards:
+    """The crops of a set of `count` rows, mapped into memory."""
+
+    def __init__(self, root: Path, count: int) -> None:
+        """Raises DataSetError where one is missing."""
+        self.count = count
+        self._mapped: list[Pixels] = [np.load(path, mmap_mode="r") for path in existing_shards(root, count)]
+
+    def crop(self, index: int) -> Pixels:
+        """uint8 [side, side, 3], a view of the mapped shard."""
+        if not 0 <= index < self.count:
+            raise IndexError(f"row {index} of {self.count}")
+        pixels: Pixels = self._mapped[index // SHARD_ROWS][index % SHARD_ROWS]
+        return pixels
+
+    def crops(self, indices: Sequence[int] | NDArray[np.integer]) -> Pixels:
+        """uint8 [n, side, side, 3], copied."""
+        return np.stack([self.crop(int(i)) for i in indices])
+
+
 @dataclass(frozen=True)
 class PreparedSet:
     """Rows and their crops. Row i's pixels are `crop(i)`."""
@@ -98,20 +126,16 @@ class PreparedSet:
     refused: tuple[Refused, ...]
 
     @cached_property
-    def _shards(self) -> list[NDArray[np.uint8]]:
-        count = -(-len(self.rows) // SHARD_ROWS)
-        return [np.load(self.root / shard_name(i), mmap_mode="r") for i in range(count)]
+    def _shards(self) -> Shards:
+        return Shards(self.root, len(self.rows))
 
     def crop(self, index: int) -> Pixels:
         """uint8 [side, side, 3], a view of the mapped shard."""
-        if not 0 <= index < len(self.rows):
-            raise IndexError(f"row {index} of {len(self.rows)}")
-        pixels: Pixels = self._shards[index // SHARD_ROWS][index % SHARD_ROWS]
-        return pixels
+        return self._shards.crop(index)
 
     def crops(self, indices: Sequence[int] | NDArray[np.integer]) -> Pixels:
         """uint8 [n, side, side, 3], copied."""
-        return np.stack([self.crop(int(i)) for i in indices])
+        return self._shards.crops(indices)
 
     def select(
         self,
@@ -202,31 +226,37 @@ def _lines(rows: Iterable[BaseModel]) -> bytes:
 
 def read_prepared(root: Path) -> PreparedSet:
     """Raises DataSetError naming the file that is missing or the line that is wrong."""
+    info = read_info(root)
+    rows = tuple(stream_rows(root))
+    refused = tuple(_parse(root / REFUSED_FILE, Refused))
+    existing_shards(root, len(rows))
+    return PreparedSet(root, info, rows, refused)
+
+
+def read_info(root: Path) -> SetInfo:
+    """What a finished set is. Raises DataSetError."""
     try:
-        info = SetInfo.model_validate_json((root / SET_FILE).read_bytes())
+        return SetInfo.model_validate_json((root / SET_FILE).read_bytes())
     except OSError as error:
         raise DataSetError(
             f"{root.name}: no {SET_FILE}, so no finished prepared set: run `python -m training prepare`"
         ) from error
     except ValidationError as error:
         raise DataSetError(f"{root.name}/{SET_FILE}: {error.errors()[0]['msg']}") from error
-    rows = tuple(_parse(root / ROWS_FILE, Row))
-    refused = tuple(_parse(root / REFUSED_FILE, Refused))
-    for number in range(-(-len(rows) // SHARD_ROWS)):
-        if not (root / shard_name(number)).is_file():
-            raise DataSetError(f"{root.name}: {shard_name(number)} is missing: prepare the set again")
-    return PreparedSet(root, info, rows, refused)
 
 
-def _parse(path: Path, kind: type[Model]) -> list[Model]:
-    found = []
+def stream_rows(root: Path) -> Iterator[Row]:
+    """The rows one by one, for sets of millions, which take 2 kB each in memory. Raises DataSetError."""
+    return _parse(root / ROWS_FILE, Row)
+
+
+def _parse(path: Path, kind: type[Model]) -> Iterator[Model]:
     try:
         with path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
                 try:
-                    found.append(kind.model_validate(json.loads(line)))
+                    yield kind.model_validate_json(line)
                 except ValueError as error:
                     raise DataSetError(f"{path.name}, line {number}: {error}") from error
     except OSError as error:
         raise DataSetError(f"{path.name} is missing: prepare the set again") from error
-    return found
