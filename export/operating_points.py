@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,15 +20,34 @@ UPPER_LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compared:
-    """Probes against references, one subject a row and a column: scores [n, n], row i probe i.
+    """Probes against one reference of each subject: scores [m, n].
 
-    `answered` [n]: whether probe i gave a template. `mated` [n]: whether probe and reference i are
-    different photos, so that the diagonal is a mated comparison. Rows of failed probes are ignored.
+    `own` [m]: the column of probe i's subject. `answered` [m]: whether probe i gave a template.
+    `mated` [m]: whether probe i is another photo than its subject's reference, so that it makes a
+    mated comparison. The scores of failed probes are ignored.
     """
 
     scores: Floats
+    own: NDArray[np.intp]
     answered: NDArray[np.bool_]
     mated: NDArray[np.bool_]
+
+    @property
+    def subjects(self) -> int:
+        """How many subjects have a probe that gave a template."""
+        return len(np.unique(self.own[self.answered]))
+
+    @property
+    def mated_scores(self) -> Floats:
+        """[mated comparisons that were made]"""
+        rows = np.flatnonzero(self.answered & self.mated)
+        found: Floats = self.scores[rows, self.own[rows]]
+        return found
+
+    @property
+    def failed(self) -> int:
+        """Mated comparisons that could not be made."""
+        return int(np.count_nonzero(self.mated & ~self.answered))
 
 
 class Unsupported(ValueError):
@@ -40,48 +59,82 @@ def operating_points(
 ) -> ConditionPoints:
     """Thresholds at every target FMR that the number of subjects supports (rule of 30).
 
-    Raises Unsupported where that is none.
+    Raises Unsupported where that is none, or no mated comparison could be made.
     """
-    subjects = int(np.count_nonzero(compared.answered))
-    possible = [target for target in targets if metrics.supports_fmr(subjects, target)]
+    subjects = compared.subjects
+    possible = [t for t in sorted(targets, reverse=True) if metrics.supports_fmr(subjects, t)]
     if not possible:
-        raise Unsupported(f"{subjects} subjects support no FMR of {', '.join(map(str, targets))}")
-    rows = compared.scores[compared.answered]
-    own = np.flatnonzero(compared.answered)
+        named = ", ".join(f"{target:g}" for target in targets)
+        raise Unsupported(
+            f"{condition}: {subjects} subjects support no FMR of {named}"
+            f" ({subjects * (subjects - 1) // 2} pairs; {metrics.ERRORS_NEEDED} false matches are needed)"
+        )
+    if not (compared.mated & compared.answered).any():
+        raise Unsupported(f"{condition}: no probe with a template is another photo than its reference")
+    rows, own = compared.scores[compared.answered], compared.own[compared.answered]
     off = np.ones(rows.shape, bool)
     off[np.arange(len(rows)), own] = False
     non_mated = rows[off]
-    both = compared.answered & compared.mated
-    mated = compared.scores[both, both.nonzero()[0]]
-    failed = int(np.count_nonzero(compared.mated & ~compared.answered))
-    points = []
-    for target in possible:
-        # Rounded up: a shorter number must not let one more comparison in.
-        threshold = math.ceil(metrics.threshold_at_fmr(non_mated, target) * 1e6) / 1e6
-        points.append(
-            OperatingPoint(
-                fmr=target,
-                threshold=threshold,
-                fmr_upper=_fmr_upper(rows, own, threshold),
-                fnmr=round(metrics.fnmr(mated, threshold, failed=failed), 6),
-            )
-        )
+    # Rounded up: a shorter number must not let one more comparison in.
+    limits = [math.ceil(metrics.threshold_at_fmr(non_mated, target) * 1e6) / 1e6 for target in possible]
     return ConditionPoints(
         spectrum=condition.spectrum,
         masked=condition.masked,
         subjects=subjects,
-        mated=len(mated) + failed,
+        mated=int(np.count_nonzero(compared.mated)),
         non_mated=len(non_mated),
-        points=tuple(points),
+        points=tuple(_point(compared, fmr, limit) for fmr, limit in zip(possible, limits, strict=True)),
     )
 
 
-def _fmr_upper(rows: Floats, own: NDArray[np.intp], threshold: float) -> float:
+def worst_case(
+    compared: Mapping[Condition, Compared], points: Sequence[ConditionPoints]
+) -> tuple[OperatingPoint, ...]:
+    """One threshold for all conditions at each FMR that all of them support (PROTOCOLS: a global
+    threshold must meet its FMR in the worst condition)."""
+    shared = set.intersection(*({point.fmr for point in c.points} for c in points))
+    worst = []
+    for fmr in sorted(shared, reverse=True):
+        limit = max(point.threshold for c in points for point in c.points if point.fmr == fmr)
+        each = [_point(one, fmr, limit) for one in compared.values()]
+        worst.append(
+            OperatingPoint(
+                fmr=fmr,
+                threshold=limit,
+                fmr_upper=max(point.fmr_upper for point in each),
+                fnmr=max(point.fnmr for point in each),
+            )
+        )
+    return tuple(worst)
+
+
+def strictest(points: Sequence[ConditionPoints], *, but_not_below: float) -> float:
+    """The smallest FMR that every condition supports, or `but_not_below` where they reach it.
+
+    Raises Unsupported where they share none.
+    """
+    shared = set.intersection(*({point.fmr for point in c.points} for c in points))
+    enough = [fmr for fmr in shared if fmr >= but_not_below]
+    if not enough:
+        raise Unsupported("the conditions support no common FMR")
+    return min(enough)
+
+
+def _point(compared: Compared, fmr: float, threshold: float) -> OperatingPoint:
+    fnmr = metrics.fnmr(compared.mated_scores, threshold, failed=compared.failed)
+    upper = _fmr_upper(compared, threshold)
+    return OperatingPoint(fmr=fmr, threshold=threshold, fmr_upper=upper, fnmr=round(fnmr, 6))
+
+
+def _fmr_upper(compared: Compared, threshold: float) -> float:
     """The one-sided 95 % upper bound of the FMR, by subject bootstrap over probes and references.
 
     A subject drawn twice counts twice on both sides. Only accepted pairs are looked at, so a
-    thousand repeats over millions of comparisons cost little.
+    thousand repeats over millions of comparisons cost little. Never below the rule of three on the
+    subjects' pairs: none seen is not none there.
     """
+    least = 3 / (compared.subjects * (compared.subjects - 1) / 2)
+    rows, own = compared.scores[compared.answered], compared.own[compared.answered]
     probe, reference = np.nonzero(rows >= threshold)
     subject = own[probe]
     wrong = subject != reference
@@ -90,8 +143,8 @@ def _fmr_upper(rows: Floats, own: NDArray[np.intp], threshold: float) -> float:
     def rate(weights: NDArray[np.int64]) -> float:
         false = float(np.sum(weights[subject] * weights[reference]))
         drawn = weights[own]
-        pairs = float(drawn.sum()) * float(weights.sum()) - float(np.sum(drawn**2))
+        pairs = float(np.sum(drawn * (weights.sum() - drawn)))
         return false / pairs
 
     interval = metrics.subject_bootstrap(rate, rows.shape[1], level=2 * UPPER_LEVEL - 1)
-    return float(f"{interval.high:.3g}")
+    return float(f"{max(interval.high, least):.3g}")

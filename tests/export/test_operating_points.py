@@ -19,7 +19,7 @@ def compared(subjects: int, *, seed: int = 0, failed: int = 0, single: int = 0) 
     answered, mated = np.ones(subjects, bool), np.ones(subjects, bool)
     answered[:failed] = False
     mated[subjects - single :] = False
-    return Compared(np.clip(scores, -1, 1), answered, mated)
+    return Compared(np.clip(scores, -1, 1), np.arange(subjects), answered, mated)
 
 
 @pytest.mark.parametrize(("subjects", "points"), [(100, 1), (300, 2), (800, 3)])
