@@ -17,10 +17,15 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from faces.bundle import BundleError, read
 from training.backbones.encoder import BackboneConfig, save_encoder
+from training.data.prepared import PreparedSet
+from training.data.records import DataSetError
 from training.losses import LossConfig
+from training.onnx_runner import BundleRunner
 from training.rendered.family import tiny_family
 from training.rendered.model import FaceKitError, load_model
+from training.rendered.sample_set import sample_sets
 from training.standin.arms import Arm
 from training.standin.run import RunConfig, Trial, run_arm
 from training.tasks.build import TaskConfig
@@ -29,6 +34,7 @@ from training.tasks.plain import PlainConfig
 
 BACKBONE = BackboneConfig(side_px=48, dimension=128, width=0.25)
 FACEKIT = Path("../shared/data/ict_facekit")
+BUNDLE = Path(".halflight/bundles/reference")
 SOFT = LossConfig(scale=16)
 BATCH = 8
 PRETRAIN = RunConfig(iterations=120, batch=BATCH, lr=0.05, p_mask=0.3)
@@ -43,13 +49,24 @@ class Size:
     test: int = 12
 
 
-def run_smoke(
-    facekit: Path, out: Path, *, size: Size, workers: int, on_step: Callable[[str, int, int], None]
-) -> list[dict[str, Any]]:
-    """Results of the pre-trained network, plain+ and HSST, in that order. Raises FaceKitError."""
+def rendered_sets(facekit: Path, out: Path, *, size: Size, workers: int) -> tuple[PreparedSet, PreparedSet]:
+    """Subjects to learn from, and others to find, rendered now. Raises FaceKitError."""
     model = load_model(facekit)
     learn = tiny_family(out / "train", model, subjects=size.train, seed=1, split="train", workers=workers)
     strangers = tiny_family(out / "test", model, subjects=size.test, seed=2, split="test", workers=workers)
+    return learn, strangers
+
+
+def run_smoke(
+    learn: PreparedSet,
+    strangers: PreparedSet,
+    out: Path,
+    *,
+    on_step: Callable[[str, int, int], None],
+    pretrain: RunConfig = PRETRAIN,
+    fine_tune: RunConfig = FINE_TUNE,
+) -> list[dict[str, Any]]:
+    """Results of the pre-trained network, plain+ and HSST, in that order."""
     tests = [Trial("test", strangers, "test")]
     start = out / "start.pt"
     torch.manual_seed(0)
@@ -69,19 +86,21 @@ def run_smoke(
             on_step=lambda done, _: on_step(name, done, config.iterations),
         )
 
-    first = go("pre-trained", plain, start, PRETRAIN)
+    first = go("pre-trained", plain, start, pretrain)
     trunk = out / "pre-trained" / "encoder.pt"
-    return [first, go("plain+", plus, trunk, FINE_TUNE), go("HSST", hsst, trunk, FINE_TUNE)]
+    return [first, go("plain+", plus, trunk, fine_tune), go("HSST", hsst, trunk, fine_tune)]
 
 
 def smoke(
-    facekit: Annotated[Path, typer.Option(help="the ICT FaceKit folder")] = Path(
-        "../shared/data/ict_facekit"
-    ),
+    facekit: Annotated[Path | None, typer.Option(help="the ICT FaceKit folder")] = None,
     out: Annotated[Path | None, typer.Option(help="keep what is made here")] = None,
+    bundle: Annotated[Path, typer.Option(help="without FaceKit: whose detector is used")] = BUNDLE,
     workers: Annotated[int, typer.Option(help="processes that render", min=1)] = 2,
 ) -> None:
-    """Render a tiny set, train on it, evaluate, print a table: about three minutes on two cores."""
+    """Render a tiny set, train on it, evaluate, print a table: about three minutes on two cores.
+
+    Without ICT FaceKit the few rendered samples of the repository take the set's place.
+    """
     console = Console()
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as scratch, Progress(console=console, transient=True) as progress:
@@ -92,16 +111,32 @@ def smoke(
                 bars[name] = progress.add_task(f"training {name}", total=total)
             progress.update(bars[name], completed=done)
 
+        place = out or Path(scratch)
         try:
-            results = run_smoke(facekit, out or Path(scratch), size=Size(), workers=workers, on_step=step)
-        except FaceKitError as error:
-            console.print(f"{error}\nThe face model is ICT FaceKit (MIT): give its folder with --facekit.")
+            sets = _sets(facekit, bundle, place, workers=workers, console=console)
+        except (FaceKitError, BundleError, DataSetError) as error:
+            console.print(str(error))
             raise typer.Exit(2) from error
+        results = run_smoke(*sets, place, on_step=step)
+    conditions = list(results[0]["found"]["test"])
     table = Table(title="SYNTHETIC: rendered subjects, to show that every part runs")
-    for column in ("network", "NIR rank-1 %", "masked NIR rank-1 %", "loss at the end", "seconds"):
+    for column in ("network", *(f"{c} rank-1 %" for c in conditions), "loss at the end", "seconds"):
         table.add_column(column)
     for result in results:
         found = result["found"]["test"]
-        rates = [f"{found[c]['rank1']:.1f}" for c in ("nir-unmasked", "nir-masked")]
+        rates = [f"{found[c]['rank1']:.1f}" for c in conditions]
         table.add_row(result["arm"], *rates, f"{result['loss']:.3f}", f"{result['seconds']:.0f}")
     console.print(table)
+
+
+def _sets(
+    facekit: Path | None, bundle: Path, out: Path, *, workers: int, console: Console
+) -> tuple[PreparedSet, PreparedSet]:
+    """Raises FaceKitError where a folder was named that holds none, BundleError, DataSetError."""
+    if facekit is not None or FACEKIT.is_dir():
+        return rendered_sets(facekit or FACEKIT, out, size=Size(), workers=workers)
+    console.print(
+        "No ICT FaceKit at hand (MIT licence; give its folder with --facekit to render new subjects):"
+        " the repository's rendered samples take their place."
+    )
+    return sample_sets(out, BundleRunner(read(bundle)))

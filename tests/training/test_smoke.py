@@ -1,0 +1,49 @@
+"""The smoke command: what it does without a face model, and with a wrong one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from faces.bundle import read
+from faces.types import Spectrum
+from training.__main__ import app
+from training.data.records import DataSetError
+from training.onnx_runner import BundleRunner
+from training.rendered.sample_set import sample_sets
+from training.smoke import BATCH, run_smoke
+from training.standin.run import RunConfig
+
+
+def test_the_committed_samples_are_enough_to_go_the_whole_way(bundle_dir: Path, tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    learn, strangers = sample_sets(tmp_path, BundleRunner(read(bundle_dir)))
+    subjects = [{row.subject for row in part.rows} for part in (learn, strangers)]
+    assert len(subjects[0]) == BATCH
+    assert not subjects[0] & subjects[1]
+    assert all(row.masked == (row.spectrum is Spectrum.NIR) for row in strangers.rows)
+    quick = RunConfig(iterations=2, batch=BATCH, lr=0.01)
+    steps: list[tuple[str, int, int]] = []
+    results = run_smoke(
+        learn,
+        strangers,
+        tmp_path,
+        on_step=lambda *step: steps.append(step),
+        pretrain=quick,
+        fine_tune=quick,
+    )
+    assert [result["arm"] for result in results] == ["pre-trained", "plain+", "HSST"]
+    assert steps == [(name, i, 2) for name in ("pre-trained", "plain+", "HSST") for i in (1, 2)]
+    probes = results[0]["found"]["test"]["nir-masked"]["probes"]
+    assert sum(probes) == sum(row.role == "probe" for row in strangers.rows)
+
+
+def test_what_is_missing_is_said(bundle_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match="checkout"):
+        sample_sets(tmp_path, BundleRunner(read(bundle_dir)), folder=tmp_path)
+    wrong = CliRunner().invoke(app, ["smoke", "--facekit", str(tmp_path)])
+    assert wrong.exit_code == 2
+    assert "FaceKit" in wrong.output
