@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from faces import bundle
-from service.api import operations, problems, recognition, schemas, spaces, subjects
+from service.api import jobs, operations, problems, recognition, schemas, spaces, subjects
 from service.bundles import BundleStore
 from service.comparison import Comparer
 from service.crops import vault as crop_vault
@@ -22,6 +22,8 @@ from service.enrolment import Enroller
 from service.inference.batcher import Observe
 from service.inference.engine import EngineOptions
 from service.intake import Intake
+from service.jobs.queue import JobQueue
+from service.jobs.start import retrainer_of, runner_of
 from service.keys import KeyRing
 from service.limits import Admission, RateLimiter
 from service.middleware import AccessLog, BodyLimit
@@ -56,6 +58,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
             asyncio.create_task(_follow(state), name="follow"),
             asyncio.create_task(_fill(state), name="fill"),
             asyncio.create_task(_purge(state), name="purge"),
+            asyncio.create_task(_run_jobs(state), name="jobs"),
         ]
         state.loading = tasks[0]
         try:
@@ -77,7 +80,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
         docs_url=None,
         redoc_url=None,
     )
-    for router in (recognition.router, subjects.router, operations.router, spaces.router):
+    for router in (recognition.router, subjects.router, operations.router, spaces.router, jobs.router):
         app.include_router(router)
     operations.install_docs(app)
     problems.install(app)
@@ -98,15 +101,20 @@ async def _open(settings: Settings, metrics: Metrics) -> State:
     filler = SpaceFiller(
         db, registry, vault, busy=lambda: admission.in_flight > 0, poll_s=settings.log_poll_s
     )
+    admin = SpaceAdmin(
+        db, registry, filler, settle_s=SETTLE_POLLS * settings.log_poll_s, bundle_key=settings.bundle_key
+    )
+    queue = JobQueue(db)
     return State(
         settings=settings,
         db=db,
         keys=KeyRing(db),
         registry=registry,
         filler=filler,
-        spaces=SpaceAdmin(
-            db, registry, filler, settle_s=SETTLE_POLLS * settings.log_poll_s, bundle_key=settings.bundle_key
-        ),
+        spaces=admin,
+        jobs=queue,
+        runner=runner_of(settings, db, registry, admin),
+        retrainer=retrainer_of(settings, queue),
         intake=intake,
         enroller=Enroller(db, intake, registry, vault, settings, schemas.enrol_answer),
         comparer=Comparer(db, intake, max_faces=settings.max_faces),
@@ -172,6 +180,14 @@ async def _fill(state: State) -> None:
     await asyncio.wait([state.loading])
     if state.registry.active is not None:
         await state.filler.serve()
+
+
+async def _run_jobs(state: State) -> None:
+    """Run jobs as soon as this process serves, unless it is told to leave them to others."""
+    assert state.loading is not None  # noqa: S101 - set before this task runs
+    await asyncio.wait([state.loading])
+    if state.registry.active is not None and state.settings.run_jobs:
+        await state.runner.serve()
 
 
 async def _purge(state: State) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +41,13 @@ class Settings(BaseSettings):
     keep_crops: bool = True
     crop_days: Annotated[float, Field(ge=0)] = 0.0
     crop_key: SecretStr | None = None
+
+    run_jobs: bool = True
+    job_lease_s: Annotated[float, Field(ge=1)] = 15.0
+    datasets: Path | None = None
+    train_python: Path = Path(sys.executable)
+    trunk: Path = CHECKOUT / "models" / "standin-trunk" / "trunk.pt"
+    facekit: Path = CHECKOUT.parent / "shared" / "data" / "ict_facekit"
 
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     allow_fallback: bool = False

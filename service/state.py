@@ -9,6 +9,9 @@ from service.comparison import Comparer
 from service.enrolment import Enroller
 from service.errors import Draining, NotReady
 from service.intake import Intake
+from service.jobs.queue import JobQueue
+from service.jobs.retrain import Retrainer
+from service.jobs.runner import JobRunner
 from service.keys import KeyRing
 from service.limits import Admission, RateLimiter
 from service.settings import Settings
@@ -29,6 +32,9 @@ class State:
     registry: SpaceRegistry
     filler: SpaceFiller
     spaces: SpaceAdmin
+    jobs: JobQueue
+    runner: JobRunner
+    retrainer: Retrainer
     intake: Intake
     enroller: Enroller
     comparer: Comparer

@@ -26,11 +26,16 @@ PRIVATE = ("HALFLIGHT_DATABASE_URL", "HALFLIGHT_CROP_KEY")
 
 
 async def run_child(
-    handle: JobHandle, command: Sequence[str], *, before: Mapping[str, Any] | None = None
+    handle: JobHandle,
+    command: Sequence[str],
+    *,
+    request: Mapping[str, Any] | None = None,
+    share: float = 1.0,
 ) -> Result:
     """The result of the job's process: the one that runs already, or a new one.
 
-    `command` gets the job's directory as its last argument; `before` is what `request.json` will say.
+    `command` gets the job's directory as its last argument; `request` is what `request.json` will say.
+    `share`: how much of the whole job its progress is.
     Raises JobFailed where it says that it failed, JobInterrupted where it died, JobCancelled.
     """
     directory = handle.directory
@@ -38,20 +43,20 @@ async def run_child(
     if handle.process is not None and handle.process.alive():
         # Everything but the last line was told by the runner before this one.
         lines, offset = job_files.read_progress(directory, 0)
-        await _tell(handle, lines[-1:])
+        await _tell(handle, lines[-1:], share)
     elif job_files.read_result(directory) is None:
         if handle.process is not None:
             handle.process.kill_group(signal.SIGKILL)
             await handle.works_in(None)
             raise JobInterrupted("the job's process died while nobody watched")
-        offset = await _start(handle, command, before or handle.request)
+        offset = await _start(handle, command, request or handle.request)
     process = handle.process
     while process is not None and process.alive():
         if handle.cancelled():
             await asyncio.to_thread(process.end, grace_s=GRACE_S)
             raise JobCancelled
         lines, offset = job_files.read_progress(directory, offset)
-        await _tell(handle, lines)
+        await _tell(handle, lines, share)
         await asyncio.sleep(POLL_S)
     code = None
     if process is not None:
@@ -59,7 +64,7 @@ async def run_child(
         process.kill_group(signal.SIGKILL)
         code = process.reap()
     lines, _ = job_files.read_progress(directory, offset)
-    await _tell(handle, lines)
+    await _tell(handle, lines, share)
     result = job_files.read_result(directory)
     await handle.works_in(None)
     if result is None:
@@ -92,11 +97,11 @@ async def _start(handle: JobHandle, command: Sequence[str], request: Mapping[str
     return offset
 
 
-async def _tell(handle: JobHandle, lines: Sequence[job_files.Progress]) -> None:
+async def _tell(handle: JobHandle, lines: Sequence[job_files.Progress], share: float) -> None:
     for number, line in enumerate(lines):
         last = number == len(lines) - 1
         if last or line.stage != handle.stage:
-            await handle.progress(line.fraction, line.stage, line.message, line.metrics)
+            await handle.progress(share * line.fraction, line.stage, line.message, line.metrics)
 
 
 def _how(code: int | None) -> str:

@@ -1,0 +1,102 @@
+"""Wire types of jobs and retraining."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from service.api.schemas import Wire
+from service.jobs.retrain import MAX_ITERATIONS, MAX_MINUTES, Activate, Preset, Retraining
+from service.store.jobs import JobEvent, JobRecord, JobState
+
+
+class JobOut(Wire):
+    """`progress`: 0 to 1. `metrics`: what the kind of job measures, so far or in the end."""
+
+    job_id: str
+    kind: str
+    request: dict[str, Any]
+    state: JobState
+    progress: Annotated[float, Field(ge=0, le=1)]
+    stage: str
+    message: str
+    metrics: dict[str, Any]
+    cancel_requested: bool
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+
+    @classmethod
+    def of(cls, job: JobRecord) -> JobOut:
+        return cls(
+            job_id=job.job_id,
+            kind=job.kind,
+            request=dict(job.request),
+            state=job.state,
+            progress=job.progress,
+            stage=job.stage,
+            message=job.message,
+            metrics=dict(job.metrics),
+            cancel_requested=job.cancel_requested,
+            created_at=job.created_at.isoformat(),
+            started_at=None if job.started_at is None else job.started_at.isoformat(),
+            ended_at=None if job.ended_at is None else job.ended_at.isoformat(),
+        )
+
+
+class JobsOut(Wire):
+    jobs: list[JobOut]
+    next_cursor: str | None
+
+
+class SubmittedOut(Wire):
+    job_id: str
+
+
+class JobEventOut(Wire):
+    """The job after one change."""
+
+    job_id: str
+    at: str
+    state: JobState
+    progress: Annotated[float, Field(ge=0, le=1)]
+    stage: str
+    message: str
+    metrics: dict[str, Any]
+
+    @classmethod
+    def of(cls, job_id: str, event: JobEvent) -> JobEventOut:
+        return cls(
+            job_id=job_id,
+            at=event.at.isoformat(),
+            state=event.state,
+            progress=event.progress,
+            stage=event.stage,
+            message=event.message,
+            metrics=dict(event.metrics),
+        )
+
+
+class RetrainIn(Wire):
+    """One of `iterations`, `epochs` and `minutes` at most; without any, the preset's own length.
+
+    `dataset`: a prepared set's directory below `HALFLIGHT_DATASETS`, `enrolled` or `smoke`.
+    """
+
+    dataset: Annotated[str, Field(min_length=1, max_length=200)]
+    preset: Preset = "hsst"
+    iterations: Annotated[int, Field(ge=1, le=MAX_ITERATIONS)] | None = None
+    epochs: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    minutes: Annotated[float, Field(gt=0, le=MAX_MINUTES)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    activate: Activate = "manual"
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> RetrainIn:
+        if sum(budget is not None for budget in (self.iterations, self.epochs, self.minutes)) > 1:
+            raise ValueError("give one of iterations, epochs and minutes")
+        return self
+
+    def asked(self) -> Retraining:
+        return Retraining(**self.model_dump())

@@ -1,0 +1,40 @@
+"""The runner and the retrainer of one service, from its settings."""
+
+from __future__ import annotations
+
+from service.jobs.backfill import BackfillKind
+from service.jobs.child import job_directory
+from service.jobs.queue import JobQueue
+from service.jobs.retrain import Retrainer, TrainingPlaces
+from service.jobs.retrain_kind import RetrainKind
+from service.jobs.runner import JobRunner, RunnerOptions
+from service.settings import Settings
+from service.space_admin import SpaceAdmin
+from service.spaces import SpaceRegistry
+from service.store.database import Database
+
+
+def _places(settings: Settings) -> TrainingPlaces:
+    return TrainingPlaces(
+        python=settings.train_python,
+        datasets=settings.datasets,
+        facekit=settings.facekit,
+        trunk=settings.trunk,
+    )
+
+
+def retrainer_of(settings: Settings, queue: JobQueue) -> Retrainer:
+    return Retrainer(queue, _places(settings))
+
+
+def runner_of(settings: Settings, db: Database, registry: SpaceRegistry, admin: SpaceAdmin) -> JobRunner:
+    """Knows every kind of job there is."""
+    retrain = RetrainKind(
+        _places(settings),
+        registry,
+        admin,
+        registry_root=settings.bundle_registry,
+        rendered=settings.data_dir / "rendered",
+    )
+    options = RunnerOptions(lease_s=settings.job_lease_s)
+    return JobRunner(db, [retrain, BackfillKind(admin)], job_directory(settings.data_dir), options)
