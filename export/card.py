@@ -1,0 +1,152 @@
+"""The model card: what is stated about a network, and what was measured. It makes nothing up."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from export.graph import ExportError
+from export.parity import Parity
+from faces.bundle import Manifest
+
+CARD_NAME = "MODEL_CARD.md"
+TEMPLATE = "MODEL_CARD.md.j2"
+NOT_STATED = "Not stated by whoever exported it."
+
+
+class About(BaseModel):
+    """What only people know of a network: a TOML file of these keys, all optional, all plain text.
+
+    `licence` is that of the embedding network's weights.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    summary: str = NOT_STATED
+    licence: str = NOT_STATED
+    data: str = NOT_STATED
+    method: str = NOT_STATED
+    intended_use: str = NOT_STATED
+    limits: str = NOT_STATED
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One condition of an evaluation report: rates in percent with their intervals, as text."""
+
+    condition: str
+    probes: int
+    subjects: int
+    rank1: str
+    tar: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `python -m training evaluate` measured, of its `report.json`."""
+
+    encoder: str
+    data: str
+    command: str
+    date: str
+    synthetic: tuple[str, ...]
+    conditions: tuple[Measured, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """One row of the table of files: `ms_per_crop` of one CPU thread."""
+
+    name: str
+    variant: str
+    bytes: int
+    minimum_cosine: float
+    mean_cosine: float
+    ms_per_crop: float
+    served: bool
+
+
+def read_about(path: Path) -> About:
+    """Raises ExportError naming the key that is wrong."""
+    try:
+        return About.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ExportError(f"{path.name}: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ExportError(f"{path.name}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except ValueError as error:
+        raise ExportError(f"{path.name}: {error}") from error
+
+
+def read_report(path: Path) -> Report:
+    """Raises ExportError where it is no report of `python -m training evaluate`."""
+    try:
+        facts = json.loads(path.read_bytes())
+        return Report(
+            encoder=facts["encoder"],
+            data=f"{facts['set_name']}, {facts['split']} split",
+            command=facts["command"],
+            date=facts["date"],
+            synthetic=tuple(facts["synthetic"]),
+            conditions=tuple(_measured(one) for one in facts["conditions"]),
+        )
+    except OSError as error:
+        raise ExportError(f"{path.name}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExportError(f"{path.name} is no report.json of `python -m training evaluate`") from error
+
+
+def _measured(one: Any) -> Measured:
+    figures = one["figures"]
+    gallery = ", masked references" if one["gallery_masked"] else ""
+    return Measured(
+        condition=f"{one['condition']}{gallery}",
+        probes=figures["probes"],
+        subjects=figures["subjects"],
+        rank1=_interval(figures["rank1"]),
+        tar=tuple(f"{_interval(v['tar'])} at {v['fmr']:g}" for v in figures["verification"]),
+    )
+
+
+def _interval(rate: Any) -> str:
+    return f"{100 * rate['value']:.1f} [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]"
+
+
+def write_card(
+    path: Path,
+    manifest: Manifest,
+    about: About,
+    *,
+    files: Sequence[FileFacts],
+    parity: Sequence[Parity],
+    reports: Sequence[Report],
+    command: str,
+    notes: Sequence[str],
+) -> None:
+    """The card in Markdown. `notes`: what a reader must know of this export, such as a lowered bound."""
+    environment = Environment(
+        loader=PackageLoader("export", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - Markdown, read by people
+    )
+    text = environment.get_template(TEMPLATE).render(
+        m=manifest,
+        about=about,
+        files=files,
+        parity=parity,
+        reports=reports,
+        command=command,
+        notes=notes,
+    )
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,162 @@
+"""The command line of the export."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from export.build import Exported, Request, export_bundle
+from export.card import About, read_about, read_report
+from export.graph import ExportError
+from export.operating_points import FMR_POINTS, Unsupported
+from export.variants import LEAST_COSINE, Variant
+from faces.bundle import BundleError
+from training.data.prepared import Split, read_prepared
+from training.data.records import DataSetError
+from training.synthesis.assets import CHECKOUT
+
+BASE = CHECKOUT / ".halflight" / "bundles" / "reference"
+
+
+class VariantName(StrEnum):
+    """Precisions of the encoder."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class SplitName(StrEnum):
+    """Splits that thresholds may be calibrated on: never the test split."""
+
+    VALIDATION = "validation"
+    TRAIN = "train"
+    NONE = "none"
+
+
+_VARIANTS: dict[VariantName, Variant] = {
+    VariantName.FP32: "fp32",
+    VariantName.FP16: "fp16",
+    VariantName.INT8: "int8",
+}
+_SPLITS: dict[SplitName, Split] = {
+    SplitName.VALIDATION: "validation",
+    SplitName.TRAIN: "train",
+    SplitName.NONE: "none",
+}
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="an encoder's .pt checkpoint")],
+    out: Annotated[Path, typer.Option(help="directory of the bundle")],
+    variant: Annotated[VariantName, typer.Option(help="precision of the encoder")] = VariantName.FP32,
+    calibration: Annotated[
+        list[Path] | None, typer.Option(help="prepared set that thresholds come from; repeat for more")
+    ] = None,
+    split: Annotated[
+        list[SplitName] | None, typer.Option(help="its split, else validation; repeat for more")
+    ] = None,
+    fmr: Annotated[
+        list[float] | None, typer.Option(help="FMR of a threshold, else 1e-2 to 1e-6; repeat for more")
+    ] = None,
+    base: Annotated[Path, typer.Option(help="bundle that gives detector and mask classifier")] = BASE,
+    name: Annotated[str | None, typer.Option(help="of the bundle; else the name of DIR")] = None,
+    version: Annotated[str, typer.Option(help="of the bundle")] = "1",
+    about: Annotated[Path | None, typer.Option(help="TOML of facts for the model card")] = None,
+    evaluation: Annotated[
+        list[Path] | None,
+        typer.Option(help="report.json of `training evaluate` for the card; repeat for more"),
+    ] = None,
+    least_cosine: Annotated[
+        float | None, typer.Option(help="accept an int8 network at this cosine with torch", min=0, max=1)
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="replace the bundle that is there")] = False,
+) -> None:
+    """Checkpoint -> ONNX -> parity with torch -> thresholds -> a bundle that the service serves."""
+    errors = Console(stderr=True)
+    chosen = _VARIANTS[variant]
+    try:
+        if least_cosine is not None and chosen != "int8":
+            raise ExportError("--least-cosine is for --variant int8: fp32 and fp16 have no reason to differ")
+        request = Request(
+            checkpoint=checkpoint,
+            out=out,
+            base=base,
+            name=name or _slug(out.resolve().name),
+            version=version,
+            variant=chosen,
+            sets=[read_prepared(path) for path in calibration or ()],
+            splits=list(dict.fromkeys(_SPLITS[one] for one in split or [SplitName.VALIDATION])),
+            targets=tuple(fmr or FMR_POINTS),
+            about=About() if about is None else read_about(about),
+            reports=[read_report(path) for path in evaluation or ()],
+            command=_called(checkpoint, chosen, calibration or [], split or [], fmr or []),
+            least_int8=LEAST_COSINE["int8"] if least_cosine is None else least_cosine,
+            replace=replace,
+        )
+        done = _run(request, errors)
+    except (ExportError, Unsupported, BundleError, DataSetError) as error:
+        errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True, highlight=False)
+        raise typer.Exit(1) from error
+    report(done, Console())
+
+
+def _run(request: Request, console: Console) -> Exported:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+
+        def track(total: int) -> Callable[[int], None]:
+            bar = progress.add_task("embedding", total=total)
+            return lambda count: progress.advance(bar, count)
+
+        return export_bundle(
+            request, say=lambda text: console.print(text, markup=False, highlight=False), track=track
+        )
+
+
+def report(done: Exported, console: Console) -> None:
+    """The table of files, the thresholds, and whether the service takes the bundle."""
+    manifest = done.manifest
+    table = Table("file", "variant", "KB", "smallest cosine", "ms per crop", "")
+    for one in done.facts:
+        figures = (f"{one.bytes / 1024:.0f}", f"{one.minimum_cosine:.6f}", f"{one.ms_per_crop:.2f}")
+        table.add_row(one.name, one.variant, *figures, "served" if one.served else "for comparison")
+    console.print(table)
+    if manifest.calibration is None:
+        console.print(
+            "no thresholds: the service refuses this bundle until it is calibrated"
+            " (--calibration SET, or python -m export.calibrate)"
+        )
+    else:
+        for c in manifest.calibration.conditions:
+            points = ", ".join(f"{p.fmr:g}: {p.threshold:.4f} (FNMR {p.fnmr:.4f})" for p in c.points)
+            console.print(f"{c.condition}, {c.subjects} subjects: {points}", highlight=False)
+    console.print(f"bundle {manifest.name} {manifest.version}, space {manifest.space_id}", highlight=False)
+
+
+def _slug(text: str) -> str:
+    """Raises ExportError where nothing is left of it."""
+    slug = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("._-")[:64]
+    if not slug:
+        raise ExportError("give the bundle a --name")
+    return slug
+
+
+def _called(
+    checkpoint: Path, variant: Variant, sets: list[Path], splits: list[SplitName], fmr: list[float]
+) -> str:
+    """The call without the machine's paths."""
+    words = [f"python -m export {checkpoint.name} --out DIR"]
+    words += [f"--variant {variant}"] if variant != "fp32" else []
+    words += [f"--calibration {path.resolve().name}" for path in sets]
+    words += [f"--split {one.value}" for one in splits] + [f"--fmr {one:g}" for one in fmr]
+    return " ".join(words)
