@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -16,7 +18,7 @@ from faces.types import Spectrum
 from tests.training.nets import prepared_set
 from training.__main__ import app
 from training.backbones.encoder import BackboneConfig, load_checkpoint_encoder, load_network, save_encoder
-from training.data.prepared import PreparedSet
+from training.data.prepared import PreparedSet, SetWriter
 from training.data.records import DataSetError, Fold, Sample
 from training.tasks.hsst import HsstConfig
 from training.train.placing import held_out, placed_fold
@@ -228,6 +230,28 @@ def test_distillation_asks_for_its_teacher(prepared: PreparedSet, start: Path, t
     done = CliRunner().invoke(app, [*words, *sets((*SMALL, "validation.every=0", "validation.held_out=0"))])
     assert done.exit_code == 2
     assert "--teacher" in done.output
+
+
+@pytest.mark.realdata
+def test_a_bundles_templates_are_distilled_and_kept(
+    prepared: PreparedSet, start: Path, bundle_dir: Path, tmp_path: Path
+) -> None:
+    """Templates of the visible photos that are learned from, computed once."""
+    writer = SetWriter(tmp_path / "set", prepared.info.model_copy(update={"side_px": 112}))
+    for i, row in enumerate(prepared.rows):
+        writer.add(row, prepared.crop(i).repeat(7, axis=0).repeat(7, axis=1))
+    larger = writer.close()
+    recipe = load_recipe("hsst-product", [*SMALL, "validation.every=2", "validation.held_out=3"])
+    place = Place(out=tmp_path / "run", start=start, teacher=bundle_dir, device=CPU)
+    record = train_recipe(recipe, larger, place)
+    assert record.finished
+    kept = np.load(place.out / "teacher.npy")
+    assert kept.shape == (27, 256)
+    lines = [json.loads(line) for line in (place.out / "log.jsonl").read_text().splitlines()]
+    assert all(0 < line["away"] < 2 for line in lines)
+    elsewhere = replace(larger, info=larger.info.model_copy(update={"alignment": "arcface-144"}))
+    with pytest.raises(DataSetError, match="the teacher wants arcface-112"):
+        train_recipe(recipe, elsewhere, replace(place, out=tmp_path / "other"))
 
 
 def test_torchruns_two_processes_learn_what_one_learns(

@@ -128,7 +128,7 @@ def _run(
     jobs = [(one, ground) for one in plan.arms for ground in grounds]
     with Progress(*bar_columns(), console=console) as progress:
         length = settings.iterations or load_recipe("hsst-softmax").loop.iterations
-        bar = progress.add_task("arms", total=len(jobs) * length, loss="")
+        bar = progress.add_task("iterations", total=len(jobs) * length, loss="")
         for number, (one, ground) in enumerate(jobs):
             progress.update(bar, description=f"{one.name}, {ground.name}", completed=number * length)
 

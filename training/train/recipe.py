@@ -10,17 +10,17 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from training.backbones.encoder import BackboneConfig
 from training.loop import LoopConfig
 from training.tasks.build import TaskConfig
-from training.tasks.hsst import HsstConfig
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 EXTENDS, OVERRIDES = "extends", "--set"
+AnyRecipe = TypeVar("AnyRecipe", bound=BaseModel)
 
 
 class RecipeError(ValueError):
@@ -52,12 +52,6 @@ class Recipe(_Strict):
     seed: int = 0
     validation: Validation = Validation()
 
-    @property
-    def queue(self) -> int:
-        """Columns whose subjects the sampler avoids."""
-        method = self.task.method
-        return 0 if isinstance(method, HsstConfig) and method.on_same_id == "mask" else self.task.queue
-
     def images_seen(self, iterations: int) -> int:
         return 2 * self.batch * iterations
 
@@ -87,13 +81,18 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises RecipeError naming the file and the key.
     """
+    return read_recipe(Recipe, name, overrides)
+
+
+def read_recipe(kind: type[AnyRecipe], name: str, overrides: Sequence[str] = ()) -> AnyRecipe:
+    """As `load_recipe`, for a recipe of any kind. Raises RecipeError."""
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     layers = [_override(text) for text in reversed(overrides)] + list(_layers(path))
     merged: dict[str, Any] = {}
     for layer in reversed(layers):
         merged = _laid_over(merged, layer.tables)
     try:
-        return Recipe.model_validate(merged)
+        return kind.model_validate(merged)
     except ValidationError as error:
         raise RecipeError(_told(error, layers)) from error
 

@@ -88,7 +88,7 @@ class _Run:
             prepared,
             split="train",
             batch=recipe.batch,
-            queue=recipe.queue,
+            queue=recipe.task.queue,
             p_mask=recipe.p_mask,
             seed=recipe.seed,
         )
