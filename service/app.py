@@ -17,6 +17,7 @@ from faces import bundle
 from service.api import jobs, operations, problems, recognition, schemas, spaces, subjects
 from service.bundles import BundleStore
 from service.comparison import Comparer
+from service.crops import forget_crops
 from service.crops import vault as crop_vault
 from service.enrolment import Enroller
 from service.inference.batcher import Observe
@@ -192,16 +193,11 @@ async def _run_jobs(state: State) -> None:
 
 async def _purge(state: State) -> None:
     """Forget stored answers of old Idempotency-Keys, and crops that may be kept no longer."""
-    settings = state.settings
     while True:
-        now = datetime.now(UTC)
         with suppress(StoreError):
             async with state.db.write() as uow:
-                await uow.idempotency.purge(now - IDEMPOTENCY_KEPT)
-                if not settings.keep_crops:
-                    await uow.crops.purge(None)
-                elif settings.crop_days:
-                    await uow.crops.purge(now - timedelta(days=settings.crop_days))
+                await uow.idempotency.purge(datetime.now(UTC) - IDEMPOTENCY_KEPT)
+                await forget_crops(uow, keep=state.settings.keep_crops, days=state.settings.crop_days)
                 await uow.commit()
         await asyncio.sleep(PURGE_EVERY_S)
 

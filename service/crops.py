@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from faces.align import ALIGNMENTS, align
 from faces.types import AlignedCrop, Face, Image
 from service.store.records import SealedCrop, StoredCrop
+from service.store.unit import UnitOfWork
 
 KEY_BYTES = 32
 NONCE_BYTES = 12
@@ -86,6 +88,13 @@ def vault(given: str | None, data_dir: Path) -> CropVault:
     The file is made at the first start, readable by its owner alone. Raises CropKeyError.
     """
     return CropVault(_parse(given) if given is not None else _key_of(data_dir / KEY_FILE))
+
+
+async def forget_crops(uow: UnitOfWork, *, keep: bool, days: float) -> int:
+    """Erase crops that may be kept no longer: all of them, or (days > 0) those older than that; how many."""
+    if not keep:
+        return await uow.crops.purge(None)
+    return await uow.crops.purge(datetime.now(UTC) - timedelta(days=days)) if days else 0
 
 
 def _belongs_to(sample_id: str, alignment: str) -> bytes:
