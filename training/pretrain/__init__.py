@@ -1,0 +1,1 @@
+"""`python -m training pretrain`: a classifier of VIS subjects, as the start of everything else."""

@@ -1,0 +1,87 @@
+"""`python -m training pretrain SET OUT`, in one process or in those of torchrun."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from training.data.records import DataSetError
+from training.distributed import rank
+from training.loop import Diverged
+from training.pretrain.feed import PhotoFeed
+from training.pretrain.photos import NONE, read_photos
+from training.pretrain.recipe import PretrainRecipe
+from training.pretrain.run import ENCODER, Place, PretrainRun
+from training.train.command import bar_columns
+from training.train.processes import DeviceError, processes
+from training.train.recipe import RecipeError, read_recipe
+
+# What is the caller's to put right.
+WRONG = (DataSetError, RecipeError, DeviceError)
+
+
+def pretrain(
+    prepared_set: Annotated[Path, typer.Argument(metavar="SET", help="made by `training prepare`")],
+    out: Annotated[Path, typer.Argument(help="folder of the run; a killed run goes on there")],
+    recipe: Annotated[
+        str, typer.Option(help="a .toml file, or a name of training/recipes")
+    ] = "pretrain-ms1m",
+    start: Annotated[
+        Path | None, typer.Option(help="checkpoint or bundle to begin with; none: random weights")
+    ] = None,
+    teacher: Annotated[Path | None, typer.Option(help="bundle whose templates are distilled")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; with torchrun: cpu or cuda")] = "cpu",
+    workers: Annotated[int, typer.Option(min=1, help="threads that make batches")] = 2,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe")] = None,
+) -> None:
+    """Pre-train a backbone: classify the VIS photos of a prepared set's training subjects, some masked,
+    some grey, by a margin softmax."""
+    console, errors = Console(), Console(stderr=True)
+    try:
+        chosen = read_recipe(PretrainRecipe, recipe, set_ or ())
+        photos = read_photos(prepared_set, min_photos=chosen.feed.min_photos)
+        with processes(device) as where:
+            place = Place(out=out, start=start, teacher=teacher, device=where, workers=workers)
+            run = PretrainRun(chosen, photos, place)
+            _say(errors, _about(run.feed))
+            total = run.recipe.loop.iterations
+            with Progress(*bar_columns(), console=errors, disable=bool(rank())) as progress:
+                bar = progress.add_task(
+                    "pre-training", total=total, completed=run.training.iteration, loss=""
+                )
+                record = run.go(
+                    lambda done, loss: progress.update(bar, completed=done, loss=f"loss {loss:.3f}")
+                )
+            synthetic = f"SYNTHETIC: {record.synthetic}\n" if record.synthetic else ""
+            _say(
+                console,
+                f"{synthetic}{record.iterations} iterations, {record.images_seen} images,"
+                f" {record.seconds:.0f} s on {record.device} x {record.processes}: {ENCODER}",
+            )
+    except WRONG as error:
+        _say(errors, str(error))
+        raise typer.Exit(2) from error
+    except Diverged as error:
+        _say(errors, str(error))
+        raise typer.Exit(1) from error
+
+
+def _about(feed: PhotoFeed) -> str:
+    """What is learned from, and where masks come from."""
+    photos = feed.photos
+    worn = int((photos.worn != NONE).sum())
+    said = {
+        "none": "no photo is masked",
+        "rows": f"{worn} photos have a masked version",
+        "drawn": "the set has no masked rows: masks are drawn over the landmarks",
+    }
+    return f"{len(photos)} photos of {len(photos.subjects)} subjects; {said[feed.masks]}"
+
+
+def _say(console: Console, text: str) -> None:
+    if not rank():
+        console.print(text, markup=False, highlight=False, soft_wrap=True)

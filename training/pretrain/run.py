@@ -1,0 +1,165 @@
+"""One pre-training run: from photos to an encoder, resumable at every checkpoint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from faces.bundle import MANIFEST_NAME
+from training.backbones.encoder import load_network, save_encoder
+from training.backbones.onnx_import import import_bundle
+from training.backbones.weights import load_weights
+from training.data.records import DataSetError
+from training.distributed import rank, world_size
+from training.loop import LAST, Training
+from training.pretrain.feed import PhotoFeed, made_ahead
+from training.pretrain.photos import Photos, check_alignment
+from training.pretrain.recipe import PretrainRecipe
+from training.pretrain.task import Classify
+from training.pretrain.templates import Templates, make_templates
+from training.train.processes import together
+from training.train.record import RunRecord, commit, device_name, digest_of, read_record
+
+ENCODER = "encoder.pt"
+TEMPLATES = "teacher"
+
+# Iterations done, and the loss of the last one.
+OnStep = Callable[[int, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a run happens. `start`: a checkpoint or a bundle's folder, None is random weights; `teacher`:
+    a bundle's folder; `workers`: threads that make batches."""
+
+    out: Path
+    start: Path | None = None
+    teacher: Path | None = None
+    device: torch.device
+    workers: int = 2
+
+
+class PretrainRun:
+    """The parts of a run, put together; `go` trains. Every process makes one.
+
+    Writes `encoder.pt` and `last.pt` at every checkpoint, `log.jsonl` and `run.json`.
+    Raises DataSetError where set, recipe, start or folder do not fit together.
+    """
+
+    def __init__(self, recipe: PretrainRecipe, photos: Photos, place: Place) -> None:
+        # Everything that is drawn from here on is the same in every process.
+        torch.manual_seed(recipe.seed)
+        net, recipe = start_network(recipe, place.start)
+        check_alignment(photos, recipe.backbone.alignment)
+        self.recipe, self.place = recipe, place
+        self.record = _record(recipe, photos, place)
+        before = read_record(place.out)
+        if before is not None:
+            self.record.check_same(before)
+            self.record = self.record.model_copy(update={"seconds": before.seconds, "loss": before.loss})
+        place.out.mkdir(parents=True, exist_ok=True)
+        templates = _templates(photos, place) if recipe.distil else None
+        side = recipe.backbone.side_px
+        self.feed = PhotoFeed(photos, recipe.feed, side_px=side, seed=recipe.seed, teacher=templates)
+        task = Classify(
+            net,
+            recipe.loss,
+            dimension=recipe.backbone.dimension,
+            classes=len(photos.subjects),
+            head_lr=recipe.head_lr,
+            distil=recipe.distil,
+            teacher=0 if templates is None else templates.dimension,
+        )
+        self.training = Training(task, recipe.loop, out=place.out, device=str(place.device))
+        self.resumed = self.training.resume()
+        together()
+
+    def go(self, on_step: OnStep | None = None) -> RunRecord:
+        """Train to the end. Raises Diverged."""
+        loop, training = self.recipe.loop, self.training
+        started, earlier = time.perf_counter(), self.record.seconds
+
+        def step(iteration: int, loss: float) -> None:
+            if not rank() and (iteration % loop.save_every == 0 or iteration == loop.iterations):
+                self._keep(iteration, earlier + time.perf_counter() - started)
+            if on_step is not None:
+                on_step(iteration, loss)
+
+        if not rank():
+            self.record.write(self.place.out)
+        ddp = DistributedDataParallel(training.task) if world_size() > 1 else None
+        left = range(training.iteration, loop.iterations)
+        batches = made_ahead(self.feed.batch, left, workers=self.place.workers)
+        loss = training.run(batches, step=ddp, on_step=step)
+        if not rank():
+            known = {"loss": loss} if loss == loss else {}
+            self.record = self.record.model_copy(update={**known, "finished": True})
+            self._keep(training.iteration, self.record.seconds)
+        together()
+        return self.record
+
+    def _keep(self, iteration: int, seconds: float) -> None:
+        save_encoder(self.place.out / ENCODER, self.training.task.encoder, self.recipe.backbone)
+        done = {
+            "iterations": iteration,
+            "images_seen": self.recipe.feed.batch * iteration,
+            "seconds": round(seconds, 1),
+        }
+        self.record = self.record.model_copy(update=done)
+        self.record.write(self.place.out)
+
+
+def start_network(recipe: PretrainRecipe, start: Path | None) -> tuple[nn.Module, PretrainRecipe]:
+    """The network to begin with, and the recipe with the backbone that it has.
+
+    A bundle's embedder and an encoder's checkpoint bring their own backbone; a run's `last.pt` and an ONNX
+    file fill the recipe's by name. Raises DataSetError.
+    """
+    if start is None:
+        return recipe.backbone.build(), recipe
+    if start.is_dir():
+        net, backbone = import_bundle(start, dimension=recipe.backbone.dimension)
+    elif start.name == LAST or start.suffix == ".onnx":
+        built = recipe.backbone.build()
+        load_weights(built, start)
+        return built, recipe
+    else:
+        loaded, backbone = load_network(start)
+        if backbone.shared is not None:
+            raise DataSetError(f"{start.name} ends in a shared subspace: start from a plain backbone")
+        return loaded, recipe.model_copy(update={"backbone": backbone})
+    return net, recipe.model_copy(update={"backbone": backbone})
+
+
+def _templates(photos: Photos, place: Place) -> Templates:
+    if place.teacher is None:
+        raise DataSetError("this recipe distils: give the teacher's bundle with --teacher")
+    folder = place.out / TEMPLATES
+    if not rank():
+        make_templates(photos, place.teacher, folder)
+    together()
+    return Templates(folder, len(photos))
+
+
+def _record(recipe: PretrainRecipe, photos: Photos, place: Place) -> RunRecord:
+    start = place.start
+    if start is not None and start.is_dir():
+        start = start / MANIFEST_NAME
+    return RunRecord(
+        recipe=recipe.model_dump(mode="json", exclude={"backbone": {"imported"}}),
+        set_name=photos.info.name,
+        set_digest=photos.digest,
+        set_made_by=photos.info.made_by,
+        synthetic=photos.info.synthetic,
+        start=None if start is None else digest_of(start),
+        commit=commit(),
+        torch=torch.__version__,
+        device=device_name(place.device),
+        processes=world_size(),
+    )

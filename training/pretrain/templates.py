@@ -1,0 +1,88 @@
+"""A teacher's templates of every photo, computed once, in parts on the disk."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from faces.bundle import BundleError, read
+from training.data.prepared import write_whole
+from training.data.records import DataSetError
+from training.pretrain.photos import NONE, Ids, Photos
+from training.teacher import Teacher, Vectors, embed_all
+
+PART_ROWS = 4096
+FACTS = "teacher.json"
+
+
+class TeacherFacts(BaseModel):
+    """Whose templates of what a folder holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    space_id: str
+    rows_digest: str
+    photos: int
+
+
+class Templates:
+    """Unit templates [n, dimension] by photo, mapped into memory."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self._parts: list[Vectors] = [
+            np.load(folder / _part(i), mmap_mode="r") for i in range(-(-count // PART_ROWS))
+        ]
+        self.dimension = int(self._parts[0].shape[1])
+
+    def rows(self, photos: Ids) -> Vectors:
+        """float32 [n, dimension]."""
+        return np.stack([self._parts[i // PART_ROWS][i % PART_ROWS] for i in photos.tolist()])
+
+
+def _part(number: int) -> str:
+    return f"teacher-{number:05d}.npy"
+
+
+def make_templates(photos: Photos, bundle: Path, folder: Path) -> None:
+    """Embed the unmasked crop of every photo, part by part; what is there already is left alone.
+
+    Raises DataSetError where the bundle cannot be used for this set, or the folder holds other templates.
+    """
+    try:
+        teacher, space = Teacher(bundle), read(bundle).manifest.space_id
+    except BundleError as error:
+        raise DataSetError(f"{bundle.name}: {error}") from error
+    if teacher.spec.alignment != photos.info.alignment:
+        raise DataSetError(
+            f"{photos.info.name} is aligned to {photos.info.alignment}, the teacher wants"
+            f" {teacher.spec.alignment}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = TeacherFacts(space_id=space, rows_digest=photos.digest, photos=len(photos))
+    _claim(folder, facts)
+    crops = np.where(photos.plain != NONE, photos.plain, photos.worn)
+    for number, start in enumerate(range(0, len(photos), PART_ROWS)):
+        path = folder / _part(number)
+        if path.is_file():
+            continue
+        part = photos.shards.crops(crops[start : start + PART_ROWS])
+        label = f"teacher's templates, {start + len(part)} of {len(photos)}"
+        buffer = io.BytesIO()
+        np.save(buffer, embed_all(teacher, part, label=label))
+        write_whole(path, buffer.getvalue())
+
+
+def _claim(folder: Path, facts: TeacherFacts) -> None:
+    path = folder / FACTS
+    if not path.is_file():
+        write_whole(path, facts.model_dump_json().encode())
+        return
+    try:
+        before = TeacherFacts.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DataSetError(f"{FACTS} there is not one of this command: choose another folder") from error
+    if before != facts:
+        raise DataSetError(f"{folder.name} holds templates of another teacher or set: choose another folder")
