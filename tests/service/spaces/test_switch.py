@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from faces.bundle import read
 from tests.conftest import Service, StartService, sample_bytes
@@ -75,6 +76,7 @@ class Load:
             time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_switch_and_back_under_load_on_two_replicas(
     start_service: StartService, tmp_path: Path, bundle_dir: Path
 ) -> None:

@@ -1,0 +1,154 @@
+"""SIGKILL at random moments of backfill and activation. `KILLS=20` asks for as many as the issue does."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import pytest
+
+from faces.bundle import read
+from tests.conftest import Service, StartService, sample_bytes
+from tests.service.api.test_errors import enroll, identify
+from tests.service.cli.command import mirrored
+from tests.service.spaces.support import variant, wait_state
+
+KILLS = int(os.environ.get("KILLS", "4"))
+SUBJECTS = tuple(f"s{i:02}" for i in range(1, 14))
+LATEST_S = 2.5
+QUICK = {"HALFLIGHT_LOG_POLL_S": "0.05", "HALFLIGHT_INTRA_OP_THREADS": "1"}
+
+
+@dataclass
+class Ledger:
+    """What was acknowledged: photos by subject that must be found, and subjects that must not."""
+
+    there: dict[str, bytes] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    # Sent, and killed before the answer: either outcome is right.
+    unsure: set[str] = field(default_factory=set)
+
+
+def people(client: httpx.Client, ledger: Ledger, round_: int) -> None:
+    """Enrolments and erasures while the spaces change."""
+    for i in range(1000):
+        name, photo = f"r{round_}-{i}", mirrored(SUBJECTS[i % len(SUBJECTS)], "vis_2.jpg")
+        ledger.unsure.add(name)
+        assert enroll(client, name, photo).status_code == 201
+        ledger.unsure.discard(name)
+        ledger.there[name] = photo
+        if i % 2:
+            ledger.unsure.add(name)
+            del ledger.there[name]
+            assert client.delete(f"/subjects/{name}").status_code == 200
+            ledger.unsure.discard(name)
+            ledger.gone.add(name)
+
+
+def spaces(client: httpx.Client, other: dict[str, str], steps: list[str]) -> None:
+    """To and fro: fill the space that is not active, from nothing, and activate it."""
+    while True:
+        states = {s["space_id"]: s["state"] for s in client.get("/admin/spaces").json()["spaces"]}
+        active = next(space_id for space_id, state in states.items() if state == "active")
+        (target,) = set(other) - {active}
+        if target in states and states[target] != "backfilling":
+            assert client.delete(f"/admin/spaces/{target}").status_code == 200
+            steps.append("deleted")
+        assert client.post("/admin/spaces", json={"bundle": other[target]}).status_code == 201
+        assert client.post(f"/admin/spaces/{target}/backfill").status_code == 202
+        steps.append("filling")
+        wait_state(client, target, "ready")
+        steps.append("ready")
+        assert client.post(f"/admin/spaces/{target}/activate").status_code == 200
+        steps.append("activated")
+
+
+def until_killed(work: Callable[[], None]) -> threading.Thread:
+    def run() -> None:
+        try:
+            work()
+        except httpx.HTTPError:
+            return
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+def check(service: Service, ledger: Ledger, bundles: dict[str, str]) -> str:
+    """Exactly one active space, no template missing in it, nobody lost, nobody back."""
+    connection = sqlite3.connect(service.data / "halflight.db")
+    try:
+        ((active,),) = connection.execute("SELECT space_id FROM spaces WHERE state = 'active'").fetchall()
+        missing = (
+            "SELECT COUNT(*) FROM samples s WHERE NOT EXISTS"
+            " (SELECT 1 FROM templates t WHERE t.sample_id = s.sample_id AND t.space_id = ?)"
+        )
+        assert connection.execute(missing, (active,)).fetchone() == (0,)
+        subjects = {row[0] for row in connection.execute("SELECT subject_id FROM subjects")}
+        orphans = "SELECT COUNT(*) FROM crops WHERE sample_id NOT IN (SELECT sample_id FROM samples)"
+        assert connection.execute(orphans).fetchone() == (0,)
+    finally:
+        connection.close()
+    assert subjects >= set(ledger.there)
+    assert not subjects & ledger.gone
+    assert subjects <= set(ledger.there) | ledger.unsure
+    assert active in bundles
+    with service.client() as client:
+        for name, photo in list(ledger.there.items())[-6:]:
+            answer = identify(client, photo, top_k="100").json()
+            assert answer["space_id"] == active
+            candidates = answer["results"][0]["candidates"]
+            found = {candidate["subject_id"]: candidate["score"] for candidate in candidates}
+            assert found[name] > 0.999
+            assert not found.keys() & ledger.gone
+    return str(active)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_spaces_are_whole(
+    start_service: StartService, tmp_path: Path, bundle_dir: Path
+) -> None:
+    data, ledger, moments = tmp_path / "killed", Ledger(), random.Random(KILLS)
+    wide = variant(bundle_dir, data / "bundles" / "wide")
+    variant(bundle_dir, data / "bundles" / "narrow", columns=(8, 104), name="narrow")
+    bundles = {wide.space_id: "wide", read(bundle_dir).manifest.space_id: "narrow"}
+    steps: list[str] = []
+    service = start_service(data=data, **QUICK)
+    with service.client() as client:
+        for subject in SUBJECTS:
+            photo = sample_bytes(subject)
+            assert enroll(client, subject, photo).status_code == 201
+            ledger.there[subject] = photo
+            assert enroll(client, f"{subject}-more", *[mirrored(subject)] * 4).status_code == 201
+            ledger.there[f"{subject}-more"] = mirrored(subject)
+    for round_ in range(KILLS):
+        with service.client() as one, service.client() as other:
+            threads = [
+                until_killed(lambda client=one: spaces(client, bundles, steps)),  # type: ignore[misc]
+                until_killed(lambda client=other: people(client, ledger, round_)),  # type: ignore[misc]  # noqa: B023
+            ]
+            time.sleep(moments.uniform(0.2, LATEST_S))
+            service.kill()
+            for thread in threads:
+                thread.join()
+        steps.append("killed")
+        service = start_service(data=data, **QUICK)
+        check(service, ledger, bundles)
+    # What was interrupted is finished without being asked for again.
+    with service.client() as client:
+        states = {s["space_id"]: s["state"] for s in client.get("/admin/spaces").json()["spaces"]}
+        for space_id, state in states.items():
+            if state == "backfilling":
+                wait_state(client, space_id, "ready")
+    check(service, ledger, bundles)
+    print("killed at:", [before for before, now in pairwise(steps) if now == "killed"])
+    assert "filling" in steps, steps

@@ -1,0 +1,144 @@
+"""States of spaces in the store, over SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from service.store.database import Database
+from service.store.errors import StoreError
+from service.store.records import NewBundle, SpaceState
+from tests.service.store.support import OTHER, SPACE, D, enrolled, new_sample, vector
+
+
+async def known(db: Database, space_id: str, state: SpaceState = "registered") -> None:
+    async with db.write() as uow:
+        await uow.spaces.register(space_id, "other", D, state)
+        await uow.commit()
+
+
+async def states(db: Database) -> dict[str, str]:
+    async with db.read() as uow:
+        return {space.space_id: space.state for space in await uow.spaces.all()}
+
+
+async def test_a_change_of_state_waits_for_writers_and_they_for_it(db: Database) -> None:
+    await known(db, OTHER)
+    order: list[str] = []
+    inside = asyncio.Event()
+
+    async def write() -> None:
+        async with db.write() as uow:
+            await uow.subjects.ensure("anna", None)
+            await uow.spaces.hold()
+            assert [space.space_id for space in await uow.spaces.writable()] == [SPACE]
+            inside.set()
+            await asyncio.sleep(0.2)
+            sample_id = await uow.samples.add(new_sample("anna"))
+            await uow.templates.add(SPACE, sample_id, vector(1))
+            order.append("written")
+            await uow.commit()
+
+    async def change() -> None:
+        await inside.wait()
+        async with db.write() as uow:
+            await uow.spaces.own()
+            order.append("owned")
+            assert await uow.spaces.move(OTHER, ("registered",), "backfilling")
+            # The writer that knew of one space only is seen by whoever fills the other.
+            assert await uow.templates.missing(OTHER) == 1
+            await uow.commit()
+
+    await asyncio.gather(write(), change())
+    assert order == ["written", "owned"]
+
+
+async def test_activation_is_one_step_and_only_from_ready(db: Database) -> None:
+    await known(db, OTHER)
+    for state, allowed in (
+        ("registered", False),
+        ("backfilling", False),
+        ("ready", True),
+        ("retired", False),
+    ):
+        async with db.write() as uow:
+            await uow.spaces.set_state(OTHER, state)
+            assert await uow.spaces.activate(OTHER) is allowed
+            assert (await uow.spaces.active() is not None) is allowed
+    # None of them was committed.
+    assert await states(db) == {SPACE: "active", OTHER: "registered"}
+    async with db.write() as uow:
+        await uow.spaces.set_state(OTHER, "ready")
+        await uow.spaces.activate(OTHER)
+        await uow.commit()
+    assert await states(db) == {SPACE: "ready", OTHER: "active"}
+    with pytest.raises(StoreError):
+        async with db.write() as uow:
+            await uow.spaces.set_state(SPACE, "active")
+
+
+async def test_two_activations_at_once_leave_one_active(db: Database, database_url: str) -> None:
+    names = [f"sp-{i}" for i in range(4)]
+    for name in names:
+        await known(db, name, "ready")
+    other = await Database.open(database_url)
+
+    async def activate(replica: Database, name: str) -> None:
+        async with replica.write() as uow:
+            await uow.spaces.own()
+            assert await uow.spaces.activate(name)
+            await uow.commit()
+
+    await asyncio.gather(*(activate((db, other)[i % 2], name) for i, name in enumerate(names)))
+    assert sorted((await states(db)).values()) == ["active", "ready", "ready", "ready", "ready"]
+    await other.close()
+
+
+async def test_one_lease_a_space_until_it_runs_out(db: Database) -> None:
+    async with db.write() as uow:
+        assert not await uow.backfills.claim(SPACE, "one", 10), "nobody asked for it"
+        await uow.backfills.want(SPACE, {})
+        assert await uow.backfills.claimable() == [SPACE]
+        assert await uow.backfills.claim(SPACE, "one", 0.05)
+        assert await uow.backfills.claim(SPACE, "one", 0.05)
+        assert not await uow.backfills.claim(SPACE, "two", 10)
+        assert await uow.backfills.claimable() == []
+        await uow.commit()
+    await asyncio.sleep(0.1)
+    async with db.write() as uow:
+        assert await uow.backfills.claim(SPACE, "two", 10)
+        assert not await uow.backfills.renew(SPACE, "one", 10, {})
+        assert await uow.backfills.renew(SPACE, "two", 10, {"added": 3})
+        await uow.backfills.release(SPACE, "one")
+        assert await uow.backfills.claimable() == []
+        assert await uow.backfills.reports() == {SPACE: (True, {"added": 3})}
+        await uow.backfills.finish(SPACE, {"added": 4})
+        assert await uow.backfills.reports() == {SPACE: (False, {"added": 4})}
+        assert not await uow.backfills.claim(SPACE, "two", 10)
+
+
+async def test_the_newest_bundle_serves_and_deletion_leaves_nothing(db: Database) -> None:
+    await known(db, OTHER)
+    await enrolled(db, "anna", vector(1), vector(2))
+    async with db.write() as uow:
+        for digest, name in (("a" * 64, "first"), ("b" * 64, "second"), ("a" * 64, "first")):
+            await uow.spaces.add_bundle(NewBundle(OTHER, digest, name, "1", {"dimension": D}))
+            assert (await uow.spaces.serving())[OTHER].digest == digest
+        samples = await uow.samples.of_subject("anna")
+        made = await uow.templates.fill(
+            OTHER, {s.sample_id: vector(5) for s in samples} | {"gone": vector(6)}
+        )
+        assert len(made) == 2
+        assert await uow.templates.fill(OTHER, {s.sample_id: vector(5) for s in samples}) == []
+        await uow.backfills.want(OTHER, {})
+        await uow.commit()
+    async with db.write() as uow:
+        assert sorted(await uow.spaces.delete(OTHER)) == ["a" * 64, "b" * 64]
+        await uow.commit()
+    async with db.read() as uow:
+        assert await uow.spaces.get(OTHER) is None
+        assert not await uow.spaces.knows_bundle("a" * 64)
+        assert await uow.templates.count(OTHER) == 0
+        assert await uow.log.head(OTHER) == 0
+        assert await uow.templates.count(SPACE) == 2
