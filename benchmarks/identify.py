@@ -35,6 +35,7 @@ from faces.preprocess import encoder_input, mask_input
 from faces.types import Role
 from service.gallery.faiss import FaissGallery
 from service.inference.engine import Engine, EngineOptions
+from service.inference.tensorrt import TensorRtOptions
 from service.settings import Settings
 
 SAMPLES = Path(__file__).resolve().parent.parent / "service" / "samples"
@@ -60,6 +61,7 @@ class Bare:
             intra_op_threads=settings.intra_op_threads,
             max_batch=settings.max_batch,
             max_queue=settings.max_queue,
+            tensorrt=TensorRtOptions(engine_cache=settings.engine_cache, fp16=settings.tensorrt_half),
         )
         self.engine = Engine.load(bundle.read(settings.bundle_dir), options)
         self.limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)

@@ -22,6 +22,7 @@ from service.crops import vault as crop_vault
 from service.enrolment import Enroller
 from service.inference.batcher import Observe
 from service.inference.engine import EngineOptions
+from service.inference.tensorrt import TensorRtOptions
 from service.intake import Intake
 from service.jobs.queue import JobQueue
 from service.jobs.start import retrainer_of, runner_of
@@ -138,6 +139,7 @@ async def _load(state: State, when_loaded: WhenLoaded | None) -> None:
         intra_op_threads=settings.intra_op_threads,
         max_batch=settings.max_batch,
         max_queue=settings.max_queue,
+        tensorrt=TensorRtOptions(engine_cache=settings.engine_cache, fp16=settings.tensorrt_half),
     )
     try:
         await state.registry.open(bundle.read(settings.bundle_dir), options, observe=observe)

@@ -51,6 +51,8 @@ class Settings(BaseSettings):
 
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     allow_fallback: bool = False
+    tensorrt_half: bool = False
+    engine_cache_dir: Path | None = None
     intra_op_threads: Annotated[int, Field(ge=0)] = 0
     max_batch: Annotated[int, Field(ge=1, le=256)] = 8
     max_queue: Annotated[int, Field(ge=1)] = 64
@@ -80,6 +82,11 @@ class Settings(BaseSettings):
     def bundle_registry(self) -> Path:
         """Where registered bundles lie: by default beside the data."""
         return self.bundles or self.data_dir / "bundles"
+
+    @property
+    def engine_cache(self) -> Path:
+        """Where TensorRT's engines are kept: by default beside the data."""
+        return self.engine_cache_dir or self.data_dir / "engines"
 
     @property
     def given_crop_key(self) -> str | None:

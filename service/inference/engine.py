@@ -19,6 +19,7 @@ from service.inference.detector import Canvas, Detector
 from service.inference.encoder import Encoder, MaskClassifier, MaskState
 from service.inference.quality import Quality, assess
 from service.inference.session import OnnxSession
+from service.inference.tensorrt import Shapes, TensorRtOptions
 
 # A mid-grey input: a black one could give an all-zero vector, which is no embedding.
 BLANK = 127
@@ -26,13 +27,17 @@ BLANK = 127
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How the networks run: providers in order of preference, threads and queue sizes."""
+    """How the networks run: providers in order of preference, threads and queue sizes.
+
+    `tensorrt`: asked for only where its provider is among them.
+    """
 
     providers: tuple[str, ...]
     allow_fallback: bool
     intra_op_threads: int
     max_batch: int
     max_queue: int
+    tensorrt: TensorRtOptions | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +80,7 @@ class Engine:
         """Read and warm every network; blocking. Raises ProviderError, or what ONNX Runtime says."""
         sessions: dict[Path, OnnxSession] = {}
 
-        def session(ref: FileRef) -> OnnxSession:
+        def session(ref: FileRef, smallest: tuple[int, int], largest: tuple[int, int]) -> OnnxSession:
             path = bundle.path(ref)
             if path not in sessions:
                 sessions[path] = OnnxSession(
@@ -83,6 +88,8 @@ class Engine:
                     providers=options.providers,
                     allow_fallback=options.allow_fallback,
                     intra_op_threads=options.intra_op_threads,
+                    tensorrt=options.tensorrt,
+                    shapes=Shapes(smallest_px=smallest, largest_px=largest, max_batch=options.max_batch),
                 )
             return sessions[path]
 
@@ -90,24 +97,34 @@ class Engine:
             return observe(name) if observe else None
 
         manifest, spec = bundle.manifest, bundle.manifest.encoder
+        canvas, mask_px = manifest.detector.canvas_px, (manifest.mask.input_px, manifest.mask.input_px)
+        encoders = {
+            Role.PROBE: session(spec.probe, spec.input_px, spec.input_px),
+            Role.REFERENCE: session(spec.reference, spec.input_px, spec.input_px),
+        }
         limits = {"max_batch": options.max_batch, "max_queue": options.max_queue}
         engine = cls(
             bundle,
             Detector(
                 manifest.detector,
-                session(manifest.detector.file),
+                session(manifest.detector.file, (canvas[0], canvas[0]), (canvas[-1], canvas[-1])),
                 observe=watch("detect"),
                 **limits,
             ),
             Encoder(
                 spec,
-                {Role.PROBE: session(spec.probe), Role.REFERENCE: session(spec.reference)},
+                encoders,
                 space_id=manifest.space_id,
                 observe=watch("embed"),
                 **limits,
             ),
-            MaskClassifier(manifest.mask, session(manifest.mask.file), observe=watch("mask"), **limits),
-            session(spec.probe).provider,
+            MaskClassifier(
+                manifest.mask,
+                session(manifest.mask.file, mask_px, mask_px),
+                observe=watch("mask"),
+                **limits,
+            ),
+            encoders[Role.PROBE].provider,
         )
         engine.forward()
         return engine

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
+import structlog
 from numpy.typing import NDArray
 
+from faces.bundle import file_sha256
+from service.inference.tensorrt import (
+    TENSORRT,
+    ProviderError,
+    Shapes,
+    TensorRtOptions,
+    engine_folder,
+    find_accelerator,
+    provider_options,
+)
 
-class ProviderError(RuntimeError):
-    """A requested execution provider did not load. The text says which one runs instead."""
+__all__ = ["OnnxSession", "ProviderError"]
+
+CPU = "CPUExecutionProvider"
+Provider = str | tuple[str, dict[str, str]]
+log = structlog.get_logger("halflight.inference")
 
 
 class OnnxSession:
@@ -19,7 +34,8 @@ class OnnxSession:
 
     ONNX Runtime falls back to the CPU without a word when CUDA or TensorRT cannot load, and its
     list of available providers names them all the same; so what really runs is asked of the
-    session, and a difference raises ProviderError unless `allow_fallback`.
+    session, and a difference raises ProviderError unless `allow_fallback`. TensorRT needs
+    `tensorrt` and `shapes`; it builds an engine here, which takes minutes, unless one is kept.
     """
 
     def __init__(
@@ -29,6 +45,8 @@ class OnnxSession:
         providers: Sequence[str],
         allow_fallback: bool = False,
         intra_op_threads: int = 0,
+        tensorrt: TensorRtOptions | None = None,
+        shapes: Shapes | None = None,
     ) -> None:
         if not providers:
             raise ProviderError("no execution provider is named; set HALFLIGHT_PROVIDERS to one at least")
@@ -44,12 +62,23 @@ class OnnxSession:
                 f"{', '.join(unknown)} is not part of this ONNX Runtime ({', '.join(sorted(known))});"
                 " install the `gpu` extra or set HALFLIGHT_PROVIDERS"
             )
-        wanted = [name for name in providers if name in known] or ["CPUExecutionProvider"]
-        self._session = ort.InferenceSession(str(path), options, providers=wanted)
-        self.provider: str = self._session.get_providers()[0]
-        if self.provider != providers[0] and not allow_fallback:
+        wanted: list[Provider] = []
+        for name in (name for name in providers if name in known):
+            try:
+                wanted.append(_prepared(path, tensorrt, shapes) if name == TENSORRT else name)
+            except ProviderError:
+                if not allow_fallback:
+                    raise
+        start = time.monotonic()
+        self._session = ort.InferenceSession(str(path), options, providers=wanted or [CPU])
+        running: list[str] = self._session.get_providers()
+        self.provider: str = running[0]
+        if TENSORRT in running:
+            log.info("TensorRT engine ready", network=path.name, seconds=round(time.monotonic() - start, 1))
+        lost = [name for name in providers if name not in running]
+        if lost and not allow_fallback:
             raise ProviderError(
-                f"{providers[0]} did not load for {path.name}: {self.provider} would run instead;"
+                f"{', '.join(lost)} did not load for {path.name}: {self.provider} would run instead;"
                 " check the driver, or set HALFLIGHT_ALLOW_FALLBACK=true to accept that"
             )
         self._input: str = self._session.get_inputs()[0].name
@@ -59,3 +88,21 @@ class OnnxSession:
         """Input float32 [n, 3, h, w] -> every output by name, each [n, ...]."""
         values = self._session.run(self._outputs, {self._input: batch})
         return dict(zip(self._outputs, values, strict=True))
+
+
+def _prepared(path: Path, options: TensorRtOptions | None, shapes: Shapes | None) -> Provider:
+    """TensorRT with its options, its engine cache made. Raises ProviderError where it cannot run."""
+    if options is None or shapes is None:
+        raise ProviderError(f"{TENSORRT} needs a folder for its engines and the sizes of {path.name}")
+    accelerator = find_accelerator()
+    folder = engine_folder(accelerator, file_sha256(path), options, shapes)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ProviderError(
+            f"{TENSORRT}: its engines cannot be kept ({error.strerror}); set HALFLIGHT_ENGINE_CACHE_DIR"
+        ) from error
+    if not any(folder.glob("*.engine")):
+        log.info("building a TensorRT engine; not ready before that", network=path.name, gpu=accelerator.gpu)
+    input_name = ort.InferenceSession(str(path), providers=[CPU]).get_inputs()[0].name
+    return TENSORRT, provider_options(folder, input_name, options, shapes)
