@@ -21,6 +21,7 @@ from service.errors import (
     SpaceNotReady,
     Unauthorized,
 )
+from service.jobs.backfill import KIND as BACKFILL
 from service.space_admin import SpaceView
 
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining)
@@ -89,9 +90,9 @@ class RegisterIn(Wire):
 
 
 class BackfillOut(SpaceOut):
-    """`job_id` is null where the service itself does the work; `backfill` says how far it is."""
+    """`job_id`: the job that tells how far it is, and cancels it."""
 
-    job_id: str | None
+    job_id: str
 
 
 class SpaceErasedOut(Wire):
@@ -122,7 +123,10 @@ async def get_space(space_id: str, _admin: Admin, state: StateDep) -> SpaceOut:
 async def backfill_space(space_id: str, admin: Admin, state: StateDep) -> BackfillOut:
     """Embed the kept crops of every sample that lacks a template; enrolments write to it from now on."""
     view = await state.spaces.backfill(space_id, admin.key_id)
-    return BackfillOut(**SpaceOut.of(view).model_dump(), job_id=None)
+    # The filler does the work in any case; the job tells of it, and cancels it.
+    request = {"space_id": space_id, "actor": admin.key_id}
+    job_id = await state.jobs.submit(BACKFILL, request, actor=admin.key_id)
+    return BackfillOut(**SpaceOut.of(view).model_dump(), job_id=job_id)
 
 
 @router.post("/{space_id}/activate", responses=problem_docs(*ONE))

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import demo, enrol, keys, models, recognise, serve, subjects
+from service.cli import bundle, demo, enrol, keys, models, recognise, serve, subjects
 from service.cli.output import Failure, emit_text, report
 
 TRACEBACK = "HALFLIGHT_TRACEBACK"
@@ -29,6 +29,7 @@ app.command("verify")(recognise.verify)
 app.add_typer(subjects.app, name="subjects")
 app.add_typer(keys.app, name="keys")
 app.add_typer(models.app, name="models")
+app.add_typer(bundle.app, name="bundle")
 
 
 def _print_version(wanted: bool) -> None:

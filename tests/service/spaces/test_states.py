@@ -56,12 +56,9 @@ async def test_a_change_of_state_waits_for_writers_and_they_for_it(db: Database)
 
 async def test_activation_is_one_step_and_only_from_ready(db: Database) -> None:
     await known(db, OTHER)
-    for state, allowed in (
-        ("registered", False),
-        ("backfilling", False),
-        ("ready", True),
-        ("retired", False),
-    ):
+    origins: tuple[SpaceState, ...] = ("registered", "backfilling", "ready", "retired")
+    for state in origins:
+        allowed = state == "ready"
         async with db.write() as uow:
             await uow.spaces.set_state(OTHER, state)
             assert await uow.spaces.activate(OTHER) is allowed

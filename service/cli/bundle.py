@@ -1,0 +1,180 @@
+"""`halflight bundle`: what a bundle is, whether it is whole, how two differ, and who made it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from faces.bundle import Bundle, BundleError, FileRef, Manifest, read
+from faces.bundle import verify as verify_digests
+from faces.types import Condition, Spectrum
+from service.cli.options import Json
+from service.cli.output import GOOD, Failure, emit, emit_text, say, show
+
+if TYPE_CHECKING:
+    from service.inference.parity import Replay
+
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A bundle's directory.")]
+Directories = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Bundles' directories.")]
+PublicKey = Annotated[
+    Path | None, typer.Option("--key", help="Ed25519 public key (PEM) whose signature must be there.")
+]
+Provider = Annotated[
+    str, typer.Option("--provider", help="ONNX Runtime provider to replay the parity crops on.")
+]
+DIFFERENT = 1
+
+app = typer.Typer(no_args_is_help=True, help="Bundles: inspect, verify, compare, sign.")
+
+
+def _read(directory: Path) -> Bundle:
+    try:
+        return read(directory)
+    except BundleError as error:
+        raise Failure(
+            str(error), hint="a bundle is a directory with a manifest.json and the files it names"
+        ) from error
+
+
+@app.command()
+def inspect(directories: Directories, as_json: Json = False) -> None:
+    """Print what the manifests say; no file besides them is read."""
+    from service.bundles import digest_of
+
+    for directory in directories:
+        bundle = _read(directory)
+        if as_json:
+            known = {"space_id": bundle.manifest.space_id, "digest": digest_of(bundle)}
+            emit(known | {"manifest": bundle.manifest.model_dump(mode="json")})
+            continue
+        for name, value in (_facts(bundle.manifest) | {"digest": digest_of(bundle)}).items():
+            emit_text(f"{name:12} {value}")
+        rows = (_file(bundle.manifest, ref) for ref in bundle.manifest.files)
+        show(("file", ">bytes", "sha256", "licence"), rows)
+        if bundle.manifest.calibration is not None:
+            show(("condition", ">FMR", ">threshold", ">FNMR"), _points(bundle.manifest))
+
+
+@app.command()
+def verify(
+    directories: Directories, key: PublicKey = None, provider: Provider = "CPUExecutionProvider"
+) -> None:
+    """Check every digest, the signature where a key is given, and replay the parity crops."""
+    for directory in directories:
+        bundle = _read(directory)
+        replayed = _verified(bundle, key, provider)
+        parts = [f"{len(bundle.manifest.files)} files match their digests"]
+        if key is not None:
+            parts.append("the signature is this key's")
+        if replayed is None:
+            parts.append("it has no parity crops")
+        else:
+            least = min(replayed.minimum_cosine.values())
+            parts.append(f"{replayed.crops} parity crops on {replayed.provider}: cosine {least:.6f} at least")
+        say(f"{bundle.manifest.name} {bundle.manifest.version}: {'; '.join(parts)}", GOOD)
+
+
+@app.command()
+def diff(one: Directory, other: Directory, as_json: Json = False) -> None:
+    """Say whether two bundles make one space, and what differs. Exit code 1 where anything does."""
+    first, second = _read(one).manifest, _read(other).manifest
+    same = first.space_id == second.space_id
+    rows = list(_differences(first.model_dump(mode="json"), second.model_dump(mode="json")))
+    if as_json:
+        spaces = {"one_space": same, "space_ids": [first.space_id, second.space_id]}
+        emit(spaces | {"differences": [{"what": w, "one": a, "other": b} for w, a, b in rows]})
+    else:
+        say(_moved(first, second))
+        show(("what", "one", "other"), rows)
+    if rows:
+        raise typer.Exit(DIFFERENT)
+
+
+@app.command()
+def sign(
+    directory: Directory,
+    key: Annotated[Path, typer.Option("--key", help="Ed25519 private key (PEM, not encrypted).")],
+) -> None:
+    """Verify the digests, then sign the manifest: writes manifest.sig beside it."""
+    from service import signing
+
+    bundle = _read(directory)
+    try:
+        verify_digests(bundle)
+        signing.sign(bundle, key)
+    except (BundleError, signing.SigningKeyError) as error:
+        raise Failure(str(error), hint="`openssl genpkey -algorithm ed25519` makes a key") from error
+    except OSError as error:
+        raise Failure(f"{directory}: {error.strerror}") from error
+    say(f"{bundle.manifest.name} {bundle.manifest.version} is signed", GOOD)
+
+
+def _verified(bundle: Bundle, key: Path | None, provider: str) -> Replay | None:
+    from service import signing
+    from service.inference.engine import Engine, EngineOptions
+    from service.inference.parity import ParityError, replay
+    from service.inference.session import ProviderError
+
+    try:
+        verify_digests(bundle)
+        if key is not None:
+            signing.check(bundle, key)
+        if bundle.manifest.parity is None:
+            return None
+        options = EngineOptions(
+            providers=(provider,), allow_fallback=False, intra_op_threads=0, max_batch=8, max_queue=8
+        )
+        return replay(bundle, Engine.load(bundle, options))
+    except (BundleError, ParityError, ProviderError, signing.SigningKeyError) as error:
+        raise Failure(str(error), hint="fetch or export the bundle again") from error
+
+
+def _facts(manifest: Manifest) -> dict[str, object]:
+    encoder, calibration = manifest.encoder, manifest.calibration
+    shared = encoder.probe.sha256 == encoder.reference.sha256
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "summary": manifest.summary,
+        "space": manifest.space_id,
+        "encoders": "one for probes and references" if shared else "one for probes, one for references",
+        "template": f"{encoder.dimension} dimensions, {encoder.metric}",
+        "crop": f"{encoder.alignment}, columns {encoder.columns or 'all'}, to {encoder.input_px}",
+        "thresholds": f"{calibration.data} ({calibration.date})" if calibration else "none: calibrate it",
+        "parity": f"cosine {manifest.parity.minimum_cosine:g}" if manifest.parity else "none",
+    }
+
+
+def _file(manifest: Manifest, ref: FileRef) -> tuple[object, ...]:
+    return ref.path, ref.bytes, ref.sha256, manifest.licences.get(ref.path, "")
+
+
+def _points(manifest: Manifest) -> list[tuple[object, ...]]:
+    calibration = manifest.calibration
+    assert calibration is not None  # noqa: S101 - asked by the caller
+    conditions = sorted(Condition(s, m) for s in Spectrum for m in (False, True))
+    return [
+        (str(condition), f"{point.fmr:g}", f"{point.threshold:.4f}", f"{point.fnmr:.4f}")
+        for condition in conditions
+        for point in (calibration.at(condition, fmr) for fmr in calibration.supported(condition))
+    ]
+
+
+def _moved(first: Manifest, second: Manifest) -> str:
+    if first.space_id == second.space_id:
+        return f"one space, {first.space_id}: registering one over the other needs no backfill"
+    return f"two spaces, {first.space_id} and {second.space_id}: templates of one mean nothing in the other"
+
+
+def _differences(one: Any, other: Any, place: str = "") -> list[tuple[str, Any, Any]]:
+    """Every leaf that differs, with its place in the manifest."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = [*one, *(name for name in other if name not in one)]
+        parts = [(name, one.get(name), other.get(name)) for name in names]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        parts = [(str(i), a, b) for i, (a, b) in enumerate(zip(one, other, strict=True))]
+    else:
+        return [] if one == other else [(place, one, other)]
+    return [row for name, a, b in parts for row in _differences(a, b, f"{place}.{name}" if place else name)]

@@ -1,0 +1,165 @@
+"""`halflight bundle` on real bundles and real keys."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from faces.bundle import BundleError, Manifest, read, verify
+from service.bundles import BundleStore, digest_of
+from service.cli.main import main
+from service.signing import SigningKeyError, check
+from tests.service.cli.command import Said
+from tests.service.cli.command import succeeds as in_a_process
+from tests.service.spaces.support import variant
+
+
+@pytest.fixture
+def wide(tmp_path: Path, bundle_dir: Path) -> Path:
+    variant(bundle_dir, tmp_path / "wide")
+    return tmp_path / "wide"
+
+
+class Commands:
+    """The command line in this process: another one takes a second to import the libraries."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def run(self, *arguments: str | Path) -> Said:
+        self._monkeypatch.setattr("sys.argv", ["halflight", *map(str, arguments)])
+        self._capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = self._capsys.readouterr()
+        return Said(int(ended.value.code or 0), out, err)
+
+    def succeeds(self, *arguments: str | Path) -> Said:
+        said = self.run(*arguments)
+        assert said.code == 0, said.err
+        return said
+
+    def fails(self, *arguments: str | Path, told: Sequence[str]) -> Said:
+        said = self.run(*arguments)
+        assert said.code == 1, said.err
+        for words in told:
+            assert words in said.err
+        return said
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(monkeypatch, capsys)
+
+
+def key_pair(folder: Path, name: str) -> tuple[Path, Path]:
+    """Private and public PEM file."""
+    key = Ed25519PrivateKey.generate()
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return private, public
+
+
+def test_inspect_tells_the_manifest(cli: Commands, wide: Path, bundle_dir: Path) -> None:
+    manifest = read(wide).manifest
+    text = in_a_process("bundle", "inspect", wide).out
+    for told in (manifest.space_id, "256 dimensions", digest_of(read(wide)), manifest.encoder.probe.sha256):
+        assert told in text
+    assert "nir-masked" in text
+    one, other = cli.succeeds("bundle", "inspect", wide, bundle_dir, "--json").lines()
+    assert Manifest.model_validate(one["manifest"]) == manifest
+    assert one["space_id"] == manifest.space_id
+    assert other["space_id"] == read(bundle_dir).manifest.space_id
+    cli.fails("bundle", "inspect", wide / "nowhere", told=["no bundle"])
+
+
+def test_verify_finds_one_changed_byte(cli: Commands, wide: Path) -> None:
+    assert "3 files match" in cli.succeeds("bundle", "verify", wide).err
+    network = wide / read(wide).manifest.mask.file.path
+    data = bytearray(network.read_bytes())
+    data[len(data) // 2] ^= 1
+    network.write_bytes(data)
+    cli.fails("bundle", "verify", wide, told=[network.name, "digest"])
+    network.unlink()
+    cli.fails("bundle", "verify", wide, told=[network.name, "missing"])
+
+
+def test_diff_says_whether_templates_can_stay(
+    cli: Commands, tmp_path: Path, bundle_dir: Path, wide: Path
+) -> None:
+    assert "one space" in cli.succeeds("bundle", "diff", wide, wide).err
+    moved = cli.fails("bundle", "diff", bundle_dir, wide, told=["two spaces"])
+    assert "encoder.columns" in moved.out
+    variant(bundle_dir, tmp_path / "same", columns=(8, 104), name="same")
+    told = ["one space", "no backfill"]
+    recalibrated = cli.fails("bundle", "diff", bundle_dir, tmp_path / "same", told=told)
+    assert "threshold" in recalibrated.out
+    assert "encoder" not in recalibrated.out
+    (row,) = cli.fails("bundle", "diff", bundle_dir, wide, "--json", told=[]).lines()
+    assert row["one_space"] is False
+    assert {"what": "name", "one": "reference", "other": "wide"} in row["differences"]
+
+
+def test_a_signature_holds_for_its_key_and_this_manifest_alone(
+    cli: Commands, tmp_path: Path, wide: Path
+) -> None:
+    private, public = key_pair(tmp_path, "ours")
+    _, other_public = key_pair(tmp_path, "theirs")
+    cli.fails("bundle", "verify", wide, "--key", public, told=["not signed"])
+    cli.succeeds("bundle", "sign", wide, "--key", private)
+    assert "signature" in cli.succeeds("bundle", "verify", wide, "--key", public).err
+    with pytest.raises(BundleError, match="does not match its signature"):
+        check(read(wide), other_public)
+    with pytest.raises(SigningKeyError):
+        check(read(wide), private)
+    signature = wide / "manifest.sig"
+    whole = signature.read_text()
+    signature.write_text(base64.b64encode(b"x" * 64).decode())
+    with pytest.raises(BundleError, match="does not match"):
+        check(read(wide), public)
+    signature.write_text("no base64 !")
+    with pytest.raises(BundleError, match="cannot be read"):
+        check(read(wide), public)
+    signature.write_text(whole)
+    (wide / "manifest.json").write_text((wide / "manifest.json").read_text().replace('"wide"', '"wider"'))
+    cli.fails("bundle", "verify", wide, "--key", public, told=["does not match its signature"])
+    cli.fails("bundle", "sign", wide, "--key", public, told=["private key"])
+
+
+def test_the_registry_keeps_bundles_whole_by_digest(tmp_path: Path, wide: Path) -> None:
+    store = BundleStore(tmp_path / "registry")
+    (wide / "MODEL_CARD.md").write_text("what it is")
+    digest = store.install(read(wide))
+    assert store.install(read(wide)) == digest
+    kept = store.find(digest)
+    verify(kept)
+    assert kept.manifest == read(wide).manifest
+    assert (kept.root / "MODEL_CARD.md").read_text() == "what it is"
+    assert [path.name for path in (tmp_path / "registry" / "sha256").iterdir()] == [digest]
+    (kept.root / kept.manifest.mask.file.path).write_bytes(b"changed")
+    with pytest.raises(BundleError, match="digest"):
+        store.find(digest)
+    with pytest.raises(BundleError, match="digest"):
+        store.install(read(wide))
+    store.forget(digest)
+    store.forget(digest)
+    with pytest.raises(BundleError, match="holds no bundle"):
+        store.find(digest)
+    (wide / read(wide).manifest.mask.file.path).write_bytes(b"changed")
+    with pytest.raises(BundleError, match="digest"):
+        store.install(read(wide))
+    assert list((tmp_path / "registry" / "sha256").iterdir()) == []
+    for name in ("sha256", "..", "a/b", ""):
+        with pytest.raises(BundleError):
+            store.waiting(name)
