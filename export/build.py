@@ -68,6 +68,8 @@ def export_bundle(request: Request, *, say: Say, track: Callable[[int], Done]) -
     Raises ExportError, Unsupported, BundleError, DataSetError.
     """
     check_free(request.out, replace=request.replace)
+    if request.variant == "int8" and not request.sets:
+        raise ExportError("int8 fixes its ranges on crops of a prepared set: give one with --calibration")
     net, config = load_network(request.checkpoint)
     base = read(request.base)
     verify(base)

@@ -101,7 +101,7 @@ def _smaller(whole: Path, target: Path, wanted: Wanted, side_px: int) -> None:
         half(whole, target)
         return
     if wanted.ranges is None:
-        raise ExportError("int8 fixes its ranges on crops of a prepared set: give one with --calibration")
+        raise ExportError("int8 needs crops to fix its ranges")
     eight_bit(whole, target, network_input(wanted.ranges, side_px).numpy())
 
 

@@ -1,0 +1,237 @@
+"""The whole way: a checkpoint becomes a bundle that the service's engine loads, and it embeds like torch."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from typer.testing import CliRunner
+
+from export.__main__ import app
+from export.card import CARD_NAME
+from export.parity import torch_vectors
+from export.place import building
+from faces.bundle import Bundle, file_ref, read, verify, write_manifest
+from faces.parity import cosines, read_parity
+from faces.preprocess import encoder_input
+from faces.types import Role
+from service.inference.engine import Engine
+from service.inference.parity import ParityError, replay
+from tests.conftest import REPO
+from tests.export.parts import MOBILE, SHALLOW, checkpoint, prepared
+from tests.service.inference.faces import OPTIONS
+from training.backbones.encoder import load_network
+from training.data.feed import network_input
+
+SUBJECTS = 80
+ABOUT = 'summary = "A tiny network of a test."\nlicence = "Apache-2.0"\nlimits = "Knows blocks only."\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A bundle, the checkpoint it came from, and what the command said."""
+
+    bundle: Bundle
+    checkpoint: Path
+    output: str
+
+
+def call(*words: object) -> str:
+    """Run the command; what it printed. Raises AssertionError where it fails."""
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def refusal(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words])
+    assert done.exit_code == 1, done.output
+    return " ".join(done.output.split())
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("export")
+
+
+@pytest.fixture(scope="module")
+def blocks(work: Path) -> Path:
+    return prepared(work / "blocks", subjects=SUBJECTS, lost=3).root
+
+
+@pytest.fixture(scope="module")
+def two_roles(work: Path, blocks: Path, bundle_dir: Path) -> Made:
+    """A MobileFaceNet with statistics for each spectrum, calibrated on the blocks."""
+    weights = checkpoint(work / "split.pt", MOBILE.model_copy(update={"split": True}))
+    (work / "about.toml").write_text(ABOUT)
+    out = work / "two-roles"
+    said = call(
+        weights, "--out", out, "--base", bundle_dir, "--calibration", blocks, "--about", work / "about.toml"
+    )
+    return Made(read(out), weights, said)
+
+
+@pytest.fixture(scope="module")
+def half(work: Path, bundle_dir: Path) -> Made:
+    """A shallow network in half precision, without thresholds."""
+    weights, out = checkpoint(work / "shallow.pt", SHALLOW), work / "half"
+    said = call(weights, "--out", out, "--base", bundle_dir, "--variant", "fp16")
+    return Made(read(out), weights, said)
+
+
+def test_a_checkpoint_with_split_statistics_becomes_two_encoders(two_roles: Made) -> None:
+    verify(two_roles.bundle)
+    manifest = two_roles.bundle.manifest
+    assert manifest.name == "two-roles"
+    assert manifest.encoder.probe.sha256 != manifest.encoder.reference.sha256
+    assert (manifest.encoder.dimension, manifest.encoder.input_px) == (32, (32, 32))
+    assert set(manifest.licences) == {ref.path for ref in manifest.files}
+    assert "encoder-probe.onnx" in two_roles.output
+    assert "space sp-" in two_roles.output
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_services_engine_embeds_as_torch_does_with_the_statistics_of_the_role(
+    two_roles: Made, role: Role
+) -> None:
+    bundle = two_roles.bundle
+    engine, stored = Engine.load(bundle, OPTIONS), read_parity(bundle)
+    net, config = load_network(two_roles.checkpoint)
+    assert stored is not None
+    inputs = [encoder_input(crop, bundle.manifest.encoder) for crop in stored.aligned()]
+    rows = np.stack([engine.encoder.run([(role, tensor)])[0] for tensor in inputs])
+    tensors = network_input(stored.crops, config.side_px).numpy()
+    mine = torch_vectors(net, tensors, role)
+    other = torch_vectors(net, tensors, Role.REFERENCE if role is Role.PROBE else Role.PROBE)
+    assert cosines(rows, mine).min() > 0.9999
+    assert cosines(rows, other).max() < 0.999
+    replayed = replay(bundle, engine)
+    assert replayed is not None
+    assert replayed.crops == len(stored.crops) >= 8
+
+
+def test_thresholds_come_from_the_set_for_every_condition_and_the_worst_case(two_roles: Made) -> None:
+    calibration = two_roles.bundle.manifest.calibration
+    assert calibration is not None
+    assert {c.subjects for c in calibration.conditions} == {SUBJECTS}
+    assert [c.mated - 2 * SUBJECTS for c in calibration.conditions] == [0, 0, 0, 3]
+    assert calibration.default_fmr == calibration.duplicate_fmr == 1e-2
+    assert "blocks" in calibration.data
+    assert "blocks, not faces" in calibration.synthetic
+    assert len(calibration.worst) == 1
+    assert str(REPO) not in two_roles.bundle.manifest.model_dump_json()
+
+
+def test_the_card_states_what_was_given_and_measured_and_no_more(two_roles: Made) -> None:
+    card = (two_roles.bundle.root / CARD_NAME).read_text()
+    assert "A tiny network of a test." in card
+    assert "Knows blocks only." in card
+    assert "Not stated by whoever exported it." in card, "method and data were not given"
+    assert "Not measured: no evaluation report was given" in card
+    calibration = two_roles.bundle.manifest.calibration
+    assert calibration is not None
+    for condition in calibration.conditions:
+        (point,) = condition.points
+        assert f"| {condition.condition} | {SUBJECTS} | 0.01 |" in card
+        assert f"{point.threshold:.4f} | {point.fnmr:.4f} |" in card
+    assert two_roles.bundle.manifest.space_id in card
+
+
+def test_another_network_under_a_right_digest_fails_the_replay(two_roles: Made, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(two_roles.bundle.root, tmp_path / "tampered"))
+    manifest = two_roles.bundle.manifest
+    path = root / manifest.encoder.probe.path
+    model = onnx.load(path)
+    weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    values = numpy_helper.to_array(weights)
+    weights.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values[::-1]), weights.name))
+    onnx.save(model, path)
+    encoder = manifest.encoder.model_copy(update={"probe": file_ref(path)})
+    write_manifest(manifest.model_copy(update={"encoder": encoder}), root)
+    bundle = read(root)
+    verify(bundle)
+    with pytest.raises(ParityError, match="the probe encoder on CPUExecutionProvider"):
+        replay(bundle, Engine.load(bundle, OPTIONS))
+
+
+def test_a_half_precision_bundle_shares_one_encoder_and_passes_its_replay(half: Made) -> None:
+    manifest = half.bundle.manifest
+    verify(half.bundle)
+    assert manifest.encoder.probe == manifest.encoder.reference
+    assert manifest.encoder.probe.path == "encoder-fp16.onnx"
+    assert manifest.calibration is None
+    assert manifest.parity is not None
+    assert manifest.parity.minimum_cosine == 0.999
+    assert not (half.bundle.root / "encoder.onnx").exists()
+    assert replay(half.bundle, Engine.load(half.bundle, OPTIONS)) is not None
+    assert "for comparison" in (half.bundle.root / CARD_NAME).read_text()
+
+
+def test_what_stands_at_the_place_is_left_alone(half: Made, bundle_dir: Path, tmp_path: Path) -> None:
+    words = (half.checkpoint, "--base", bundle_dir)
+    assert "exists" in refusal(*words, "--out", half.bundle.root)
+    assert "is no bundle" in refusal(*words, "--out", tmp_path, "--replace")
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--least-cosine", "0.9"], "--least-cosine is for --variant int8"),
+        (["--variant", "int8"], "int8 fixes its ranges on crops of a prepared set"),
+        (["--calibration", "nowhere"], "no finished prepared set"),
+        (["--about", "nowhere.toml"], "nowhere.toml: No such file"),
+        (["--evaluation", "nowhere.json"], "nowhere.json: No such file"),
+        (["--base", "nowhere"], "no bundle at nowhere"),
+    ],
+)
+def test_wrong_calls_say_why_and_leave_nothing(
+    half: Made, bundle_dir: Path, tmp_path: Path, words: list[str], why: str
+) -> None:
+    out = tmp_path / "out"
+    assert why in refusal(half.checkpoint, "--out", out, "--base", bundle_dir, *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_set_that_supports_no_threshold_stops_the_export(
+    half: Made, bundle_dir: Path, work: Path, tmp_path: Path
+) -> None:
+    few = prepared(work / "few", subjects=12).root
+    said = refusal(half.checkpoint, "--out", tmp_path / "out", "--base", bundle_dir, "--calibration", few)
+    assert "vis-unmasked: 12 subjects support no FMR of 0.01" in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_facts_for_the_card_are_an_error(half: Made, bundle_dir: Path, tmp_path: Path) -> None:
+    about = tmp_path / "about.toml"
+    about.write_text('licence = "MIT"\naccuracy = "99 %"\n')
+    said = refusal(half.checkpoint, "--out", tmp_path / "out", "--base", bundle_dir, "--about", about)
+    assert "about.toml: accuracy" in said
+
+
+def test_a_killed_export_leaves_no_bundle_and_the_next_one_sweeps(
+    half: Made, bundle_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command: list[str | Path] = [sys.executable, "-m", "export", half.checkpoint, "--out", out]
+    command += ["--base", bundle_dir]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=REPO)
+    end = time.monotonic() + 120
+    while not list(tmp_path.glob(".out.building-*")) and time.monotonic() < end:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert [path.name for path in tmp_path.iterdir()] == [f".out.building-{process.pid}"]
+    with building(out) as place:
+        (place / "whole").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (out / "whole").exists()
