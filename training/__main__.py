@@ -7,6 +7,7 @@ import typer
 from training.cli_masks import masks
 from training.data.prepare_command import prepare
 from training.evaluation.command import evaluate
+from training.pretrain.command import pretrain
 from training.rendered.family import rendered_family
 from training.reproduce.command import reproduce
 from training.smoke import smoke
@@ -17,6 +18,7 @@ from training.train.command import train
 app = typer.Typer(help="HSST training, its baselines, synthesis and evaluation.", no_args_is_help=True)
 app.command("smoke")(smoke)
 app.command("prepare")(prepare)
+app.command("pretrain")(pretrain)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("reproduce")(reproduce)
