@@ -16,7 +16,7 @@ from export.encoders import Encoders, Say, Wanted, expected_vectors, make_encode
 from export.graph import ExportError
 from export.operating_points import FMR_POINTS
 from export.place import building, check_free
-from export.prepared_sets import Done, calibrate
+from export.prepared_sets import Done, calibrate, check_support
 from export.variants import LEAST_COSINE, Variant
 from faces.bundle import Bundle, EncoderSpec, Manifest, ParitySpec, file_ref, read, verify, write_manifest
 from faces.parity import write_array
@@ -70,6 +70,8 @@ def export_bundle(request: Request, *, say: Say, track: Callable[[int], Done]) -
     check_free(request.out, replace=request.replace)
     if request.variant == "int8" and not request.sets:
         raise ExportError("int8 fixes its ranges on crops of a prepared set: give one with --calibration")
+    if request.sets:
+        check_support(request.sets, request.splits, targets=request.targets)
     net, config = load_network(request.checkpoint)
     base = read(request.base)
     verify(base)

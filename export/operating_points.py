@@ -54,6 +54,18 @@ class Unsupported(ValueError):
     """The data cannot support a single operating point."""
 
 
+def supported(condition: Condition, subjects: int, targets: Sequence[float] = FMR_POINTS) -> list[float]:
+    """The targets that so many subjects support, loosest first. Raises Unsupported where that is none."""
+    possible = [t for t in sorted(targets, reverse=True) if metrics.supports_fmr(subjects, t)]
+    if not possible:
+        named = ", ".join(f"{target:g}" for target in targets)
+        raise Unsupported(
+            f"{condition}: {subjects} subjects support no FMR of {named}"
+            f" ({subjects * (subjects - 1) // 2} pairs; {metrics.ERRORS_NEEDED} false matches are needed)"
+        )
+    return possible
+
+
 def operating_points(
     condition: Condition, compared: Compared, *, targets: Sequence[float] = FMR_POINTS
 ) -> ConditionPoints:
@@ -62,13 +74,7 @@ def operating_points(
     Raises Unsupported where that is none, or no mated comparison could be made.
     """
     subjects = compared.subjects
-    possible = [t for t in sorted(targets, reverse=True) if metrics.supports_fmr(subjects, t)]
-    if not possible:
-        named = ", ".join(f"{target:g}" for target in targets)
-        raise Unsupported(
-            f"{condition}: {subjects} subjects support no FMR of {named}"
-            f" ({subjects * (subjects - 1) // 2} pairs; {metrics.ERRORS_NEEDED} false matches are needed)"
-        )
+    possible = supported(condition, subjects, targets)
     if not (compared.mated & compared.answered).any():
         raise Unsupported(f"{condition}: no probe with a template is another photo than its reference")
     rows, own = compared.scores[compared.answered], compared.own[compared.answered]

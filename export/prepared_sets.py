@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from export.calibrate import CONDITIONS, calibration_of
 from export.graph import SPECTRUM_OF
-from export.operating_points import FMR_POINTS, Compared, Unsupported
+from export.operating_points import FMR_POINTS, Compared, Unsupported, supported
 from faces.calibration import Calibration
 from faces.types import Condition, Role, Spectrum
 from training.data.prepared import PreparedSet, Row, Split
@@ -84,6 +84,23 @@ def plan_of(prepared: PreparedSet, splits: Sequence[Split]) -> Plan:
     return Plan(prepared, tuple(references.values()), probes, failed)
 
 
+def check_support(
+    sets: Sequence[PreparedSet], splits: Sequence[Split], *, targets: Sequence[float] = FMR_POINTS
+) -> None:
+    """Whether the sets have subjects enough for a threshold of every condition, before anything is
+    embedded. Raises Unsupported."""
+    most = dict.fromkeys(CONDITIONS, 0)
+    for prepared in sets:
+        for condition, probes in plan_of(prepared, splits).probes.items():
+            most[condition] = max(most[condition], len({column for _, column in probes}))
+    missing = [str(condition) for condition, subjects in most.items() if not subjects]
+    if missing:
+        named = ", ".join(prepared.info.name for prepared in sets)
+        raise Unsupported(f"{named}: no probes of {', '.join(missing)} in the split {' or '.join(splits)}")
+    for condition, subjects in most.items():
+        supported(condition, subjects, targets)
+
+
 def compare(
     encoder: BundleEncoder, plan: Plan, *, on_done: Done = lambda _: None
 ) -> dict[Condition, Compared]:
@@ -151,9 +168,6 @@ def calibrate(
         for condition, compared in compare(encoder, plan, on_done=on_done).items():
             if condition not in best or compared.subjects > best[condition].subjects:
                 best[condition], source[condition] = compared, plan.prepared
-    if not best:
-        named = ", ".join(prepared.info.name for prepared in sets)
-        raise Unsupported(f"{named}: no probe in the split {' or '.join(splits)}")
     return calibration_of(
         best,
         data=_described(best, source, splits),
