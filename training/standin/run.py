@@ -182,6 +182,8 @@ def _train(
         teacher=0 if teacher is None else teacher.shape[1],
     )
     if config.compiled:
+        # Graphs of earlier runs in this process would count towards the limit of compilations.
+        torch._dynamo.reset()
         backbone_of(task.encoder, arm).compile(dynamic=False)
         for name, part in task.named_modules():
             if name.endswith("gallery"):
