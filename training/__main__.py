@@ -10,6 +10,7 @@ from training.evaluation.command import evaluate
 from training.pretrain.command import pretrain
 from training.rendered.family import rendered_family
 from training.reproduce.command import reproduce
+from training.retrain.command import retrain
 from training.smoke import smoke
 from training.standin.command import standin
 from training.synthesis.scenes import scenes
@@ -22,6 +23,7 @@ app.command("pretrain")(pretrain)
 app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("reproduce")(reproduce)
+app.command("retrain")(retrain)
 app.command("masks")(masks)
 app.command("scenes")(scenes)
 app.command("rendered-family")(rendered_family)

@@ -21,6 +21,8 @@ from service.spaces import SpaceRegistry
 # The share of the whole that training, evaluation and export are; the rest is the service's own.
 CHILD_SHARE = 0.9
 BUNDLE = "bundle"
+# Live requests come first on a machine that serves and trains.
+NICE = "10"
 LOADED_EVERY_S = 0.2
 
 
@@ -43,7 +45,7 @@ class RetrainKind:
 
     async def run(self, handle: JobHandle) -> Mapping[str, Any]:
         asked, actor = request_of(handle.request), str(handle.request["actor"])
-        command = [str(self._places.python), "-m", "training", "retrain"]
+        command = [str(self._places.python), "-m", "training", "retrain", "--nice", NICE]
         try:
             request = await self._request(asked)
             result = await run_child(handle, command, request=request, share=CHILD_SHARE)

@@ -1,0 +1,221 @@
+"""A retraining job's own part: whom it learns from, what it decides, and that a kill loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from faces.job_files import LOG, read_progress, read_result
+from faces.metrics import supports_fmr
+from faces.types import Condition, Spectrum
+from tests.conftest import REPO, START_S
+from tests.training.retrain_sets import request_for, write_request, write_set
+from training.backbones.encoder import BackboneConfig, load_network, save_encoder
+from training.data.prepared import PreparedSet
+from training.evaluation.hits import Hits
+from training.retrain.calibration_set import calibration_set
+from training.retrain.comparison import verdict
+from training.retrain.journal import ORPHANED, CannotDo, journal
+from training.retrain.learning import learn, recipe_of
+from training.retrain.request import Request
+from training.retrain.sets import needed_subjects, sets_of, supported_fmr
+from training.tasks.invariant import SharedEncoder
+
+SUBJECTS = np.arange(100)
+PROBES = np.full(100, 2)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other stand still on a machine that is busy with something else."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def patterns(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
+    return write_set(tmp_path_factory.mktemp("patterns") / "set")
+
+
+@pytest.fixture(scope="module")
+def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network at random weights."""
+    torch.manual_seed(0)
+    config = BackboneConfig(side_px=48, dimension=64, width=0.25)
+    path = tmp_path_factory.mktemp("trunk") / "trunk.pt"
+    save_encoder(path, config.build(), config)
+    return path
+
+
+def asked(patterns: PreparedSet, trunk: Path, **changed: object) -> Request:
+    return Request.model_validate(request_for(patterns.root, trunk=trunk, base=Path("base"), **changed))
+
+
+def hits(share: float) -> Hits:
+    """So many of each subject's two probes, on average."""
+    rng = np.random.default_rng(3)
+    return Hits(SUBJECTS, rng.binomial(2, share, len(SUBJECTS)), PROBES)
+
+
+def test_rules_of_30_agree_with_the_metrics() -> None:
+    for fmr in (0.2, 1e-2, 1e-3):
+        count = needed_subjects(fmr)
+        assert supports_fmr(count, fmr)
+        assert not supports_fmr(count - 1, fmr)
+    for subjects in (12, 24, 77):
+        assert supports_fmr(subjects, supported_fmr(subjects))
+        assert not supports_fmr(subjects, supported_fmr(subjects) * 0.9)
+
+
+def test_learned_and_held_out_subjects_are_strangers(tmp_path: Path, trunk: Path) -> None:
+    prepared = write_set(tmp_path / "set", train=170, validation=0)
+    sets = sets_of(asked(prepared, trunk), lambda *_: None)
+    by_split = {split: {row.subject for row in sets.learn.rows if row.split == split}
+                for split in ("train", "validation")}  # fmt: skip
+    assert len(by_split["validation"]) == needed_subjects(1e-2)
+    assert not by_split["train"] & by_split["validation"]
+
+
+def test_too_few_subjects_are_refused_with_the_number_that_it_takes(tmp_path: Path, trunk: Path) -> None:
+    for train, validation in ((100, 0), (10, 20)):
+        prepared = write_set(tmp_path / f"set{train}", train=train, validation=validation)
+        with pytest.raises(CannotDo, match="78"):
+            sets_of(asked(prepared, trunk), lambda *_: None)
+
+
+def test_a_calibration_set_has_every_condition_and_says_what_was_made(
+    patterns: PreparedSet, tmp_path: Path
+) -> None:
+    made = calibration_set(patterns, tmp_path / "held")
+    conditions = {row.condition for row in made.rows if row.role == "probe"}
+    assert conditions == {Condition(s, m) for s in Spectrum for m in (False, True)}
+    assert made.info.synthetic is not None
+    assert "vis-masked" in made.info.synthetic
+    assert "nir-masked" not in made.info.synthetic
+    assert {row.split for row in made.rows} == {"validation"}
+    references = [row.subject for row in made.rows if row.role == "gallery"]
+    assert len(references) == len(set(references)) == 80
+    shown = {row.source for row in made.rows if row.role == "gallery"}
+    assert not shown & {row.source for row in made.rows if row.role == "probe"}
+    again = calibration_set(patterns, tmp_path / "held")
+    assert again.rows == made.rows
+
+
+def test_better_means_clearly_better_where_it_counts_and_worse_nowhere() -> None:
+    nir, masked = "nir-unmasked", "nir-masked"
+    good = verdict({masked: hits(0.9), nir: hits(0.9)}, {masked: hits(0.5), nir: hits(0.9)}, seed=0)
+    assert good.better
+    assert good.as_metrics()["rank1"][masked]["difference_points"][1] > 0
+    level = verdict({masked: hits(0.8)}, {masked: hits(0.8)}, seed=0)
+    assert not level.better
+    assert "does not lie above 0" in level.why
+    traded = verdict({masked: hits(0.9), nir: hits(0.4)}, {masked: hits(0.5), nir: hits(0.9)}, seed=0)
+    assert not traded.better
+    assert "worse elsewhere: nir-unmasked" in traded.why
+
+
+def test_a_recipe_fits_the_number_of_subjects(patterns: PreparedSet, trunk: Path) -> None:
+    few = recipe_of(asked(patterns, trunk), subjects=12)
+    many = recipe_of(asked(patterns, trunk, preset="hsst+distill"), subjects=5000)
+    assert few.batch <= 12
+    assert few.task.queue % few.batch == 0
+    assert (few.task.distil, many.task.distil) == (0.0, 1.0)
+    assert (many.batch, many.task.queue) == (64, 128)
+
+
+def test_an_adapter_leaves_the_network_alone(patterns: PreparedSet, trunk: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    request = asked(patterns, trunk, preset="adapter", iterations=3)
+    made = learn(request, patterns, tmp_path, lambda done, total, _: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    before, after = load_network(trunk)[0], load_network(made)[0]
+    assert isinstance(after, SharedEncoder)
+    for old, new in zip(before.state_dict().values(), after.backbone.state_dict().values(), strict=True):
+        assert torch.equal(old, new)
+    assert not torch.equal(after.shared, torch.eye(64))
+
+
+@pytest.mark.parametrize("budget", [{"epochs": 1.5}, {"minutes": 0.02}])
+def test_a_budget_becomes_iterations_once(
+    patterns: PreparedSet, trunk: Path, tmp_path: Path, budget: dict[str, float]
+) -> None:
+    totals: list[int] = []
+    request = asked(patterns, trunk, **{"iterations": None, **budget})
+    learn(request, patterns, tmp_path, lambda _, total, __: totals.append(total))
+    planned = json.loads((tmp_path / "plan.json").read_text())["iterations"]
+    assert totals[-1] == planned
+    if "epochs" in budget:
+        assert planned == 2
+    learn(request, patterns, tmp_path, lambda *_: pytest.fail("a finished run is left alone"))
+
+
+def test_a_set_of_another_alignment_is_refused(patterns: PreparedSet, tmp_path: Path) -> None:
+    config = BackboneConfig(side_px=48, dimension=64, width=0.25, alignment="arcface-144")
+    save_encoder(tmp_path / "other.pt", config.build(), config)
+    with pytest.raises(CannotDo, match="arcface-144"):
+        learn(asked(patterns, tmp_path / "other.pt"), patterns, tmp_path / "job", lambda *_: None)
+
+
+def test_whoever_nobody_looks_after_ends(tmp_path: Path) -> None:
+    write_request(tmp_path, {"steps": 1000, "pause_s": 0.1})
+    os.utime(tmp_path / "heartbeat", (time.time() - 500,) * 2)
+    command = [sys.executable, "-m", "tests.service.jobs.counting", str(tmp_path)]
+    done = subprocess.run(command, cwd=REPO, timeout=60, check=False)
+    assert done.returncode == ORPHANED
+    assert read_result(tmp_path) is None
+
+
+def test_a_failure_is_a_result_and_tells_no_path(tmp_path: Path) -> None:
+    for number, (error, said) in enumerate((
+        (CannotDo("too few subjects"), "too few subjects"),
+        (ValueError(f"{tmp_path}/secret"), "failed (ValueError)"),
+    )):  # fmt: skip
+        place = tmp_path / str(number)
+        write_request(place, {})
+        with pytest.raises(type(error)), journal(place):
+            raise error
+        result = read_result(place)
+        assert result is not None
+        assert result.state == "failed"
+        assert said in result.message
+        assert str(tmp_path) not in result.message
+
+
+@pytest.mark.slow
+def test_killed_in_training_it_goes_on_and_leaves_a_bundle(
+    patterns: PreparedSet, trunk: Path, bundle_dir: Path, tmp_path: Path
+) -> None:
+    job = tmp_path / "job-1"
+    write_request(job, request_for(patterns.root, trunk=trunk, base=bundle_dir, iterations=60))
+    command = [sys.executable, "-m", "training", "retrain", str(job)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with (tmp_path / LOG).open("w") as log:
+        first = subprocess.Popen(command, stdout=log, stderr=log, env=env)
+        end = time.monotonic() + START_S
+        while not (job / "train" / "last.pt").is_file():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        assert read_result(job) is None
+        subprocess.run(command, stdout=log, stderr=log, env=env, check=True, timeout=5 * START_S)
+    result = read_result(job)
+    assert result is not None
+    assert result.state == "succeeded", result.message
+    told = [line.metrics.get("iterations") for line in read_progress(job, 0)[0] if line.stage == "training"]
+    assert told.count(1) == 1, "the second process began from the start"
+    assert json.loads((job / "bundle" / "manifest.json").read_text())["calibration"] is not None
+    assert set(result.metrics["rank1"]) == {"nir-unmasked", "nir-masked"}
+    assert not (job / "held").exists()

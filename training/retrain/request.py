@@ -1,0 +1,35 @@
+"""What the service asks of a retraining process: `request.json` of the job's directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Preset = Literal["hsst", "hsst+distill", "adapter"]
+
+
+class Request(BaseModel):
+    """`prepared`: the set's directory (for `smoke`: where it is kept once rendered). `trunk`: the
+    checkpoint to start from. `base`: the active bundle: compared with, distilled from, and the giver of
+    detector and mask classifier."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: str
+    preset: Preset
+    iterations: Annotated[int, Field(ge=1)] | None
+    epochs: Annotated[float, Field(gt=0)] | None
+    minutes: Annotated[float, Field(gt=0)] | None
+    seed: int
+    activate: Literal["manual", "if_better"]
+    prepared: Path
+    facekit: Path | None
+    trunk: Path
+    base: Path
+
+    @property
+    def smoke(self) -> bool:
+        """Whether it only shows that every part runs."""
+        return self.dataset == "smoke"

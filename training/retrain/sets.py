@@ -1,0 +1,109 @@
+"""Whom a job learns from and whom it is tried on: never the same subjects, never the test split."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from faces.metrics import ERRORS_NEEDED, supports_fmr
+from training.data.prepared import PreparedSet, Split, read_prepared
+from training.data.records import DataSetError
+from training.rendered.family import render_family
+from training.rendered.model import FaceKitError, load_model
+from training.rendered.pictures import Views
+from training.retrain.journal import CannotDo
+from training.retrain.request import Request
+from training.train.placing import held_out
+
+# The loosest FMR that a threshold may be calibrated at; a smoke run takes what its few subjects support.
+LOOSEST_FMR = 1e-2
+HELD_SHARE = 0.2
+SMOKE_SIZE_PX = 96
+SMOKE: tuple[tuple[Split, int, Views], ...] = (
+    ("train", 16, Views(vis=2, nir=1, nir_masked=2)),
+    ("validation", 24, Views(vis=2, nir=1, nir_masked=1)),
+)
+Tell = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sets:
+    """`learn`: its train split is learned from. `held`: its validation split is tried on.
+
+    `targets`: the FMRs that thresholds are wanted at; empty: the usual ones.
+    """
+
+    learn: PreparedSet
+    held: PreparedSet
+    targets: tuple[float, ...] = ()
+
+
+def needed_subjects(fmr: float) -> int:
+    """The fewest subjects whose pairs support a threshold at this FMR, by the rule of 30."""
+    count = math.floor((1 + math.sqrt(1 + 8 * ERRORS_NEEDED / fmr)) / 2)
+    return count if supports_fmr(count, fmr) else count + 1
+
+
+def supported_fmr(subjects: int) -> float:
+    """The strictest FMR, rounded up to two digits, that so few subjects support."""
+    least = 2 * ERRORS_NEEDED / (subjects * (subjects - 1))
+    digit = 10.0 ** (math.floor(math.log10(least)) - 1)
+    return float(f"{math.ceil(least / digit) * digit:.2g}")
+
+
+def sets_of(request: Request, tell: Tell) -> Sets:
+    """Raises CannotDo where the set cannot be used."""
+    try:
+        return _rendered(request, tell) if request.smoke else _prepared(request, tell)
+    except (DataSetError, FaceKitError) as error:
+        raise CannotDo(str(error)) from error
+
+
+def _prepared(request: Request, tell: Tell) -> Sets:
+    tell(0.0, "reads the set")
+    prepared = read_prepared(request.prepared)
+    least = needed_subjects(LOOSEST_FMR)
+    roles = (prepared.select(split="validation", role=role) for role in ("gallery", "probe"))
+    if not all(len(rows) for rows in roles):
+        subjects = len({row.subject for row in prepared.rows if row.split == "train"})
+        count = max(least, round(subjects * HELD_SHARE))
+        if count > subjects // 2:
+            raise CannotDo(
+                f"{prepared.info.name} has no validation split, and {subjects} training subjects are too few"
+                f" to hold out the {least} that a threshold at FMR {LOOSEST_FMR:g} needs"
+            )
+        prepared = held_out(prepared, count, seed=request.seed)
+    enrolled = prepared.select(split="validation", role="gallery")
+    subjects = len({prepared.rows[int(i)].subject for i in enrolled})
+    if subjects < least:
+        raise CannotDo(
+            f"{prepared.info.name}: {subjects} validation subjects support no threshold at FMR"
+            f" {LOOSEST_FMR:g}: it takes {least}"
+        )
+    return Sets(prepared, prepared)
+
+
+def _rendered(request: Request, tell: Tell) -> Sets:
+    """Rendered once for all smoke jobs of a machine; an interrupted rendering goes on."""
+    assert request.facekit is not None  # noqa: S101 - the service names it for a smoke run
+    model = load_model(request.facekit)
+    parts = []
+    for number, (split, subjects, views) in enumerate(SMOKE):
+        tell(number / len(SMOKE), f"renders {subjects} subjects")
+        try:
+            part = read_prepared(request.prepared / split)
+        except DataSetError:
+            part = render_family(
+                request.prepared / split,
+                model,
+                subjects=subjects,
+                views=views,
+                seed=number + 1,
+                split=split,
+                size_px=SMOKE_SIZE_PX,
+                show_progress=False,
+            )
+        parts.append(part)
+    learn, held = parts
+    return Sets(learn, held, (supported_fmr(SMOKE[1][1]),))
