@@ -3,6 +3,7 @@ on validation subjects. Runs are independent, so several processes share them.""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -98,7 +99,8 @@ def _run(grid: Grid, job: Job) -> None:
             raise ValueError(f"{job.name} needs the teacher's templates")
         teacher = np.load(grid.teacher)
     config = grid.base.model_copy(update={"lr": job.rate, "seed": job.seed})
-    run_arm(arm, prepared, grid.trunk, config, out=place, tests=tests, teacher=teacher)
+    means = grid.out / f"class-means-{hashlib.sha256(grid.trunk.read_bytes()).hexdigest()[:12]}.pt"
+    run_arm(arm, prepared, grid.trunk, config, out=place, tests=tests, teacher=teacher, means=means)
 
 
 @cache

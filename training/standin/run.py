@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from training.backbones.encoder import BackboneConfig, TorchEncoder, load_networ
 from training.data.feed import PairFeed, ahead, in_grey
 from training.data.pairs import PairRequest, PairSampler
 from training.data.prepared import PreparedSet, Split, write_whole
+from training.data.records import DataSetError
 from training.encoders import CropEncoder
 from training.evaluation.embedding import embed
 from training.evaluation.hits import Hits, per_subject_hits
@@ -99,6 +101,22 @@ def class_means(encoder: CropEncoder, prepared: PreparedSet, sampler: PairSample
     return torch.from_numpy(np.stack(means))
 
 
+def _means(
+    encoder: CropEncoder, prepared: PreparedSet, sampler: PairSampler, kept: Path | None
+) -> torch.Tensor:
+    """Class means of the trunk: the same for every arm and seed, so they are made once."""
+    if kept is None:
+        return class_means(encoder, prepared, sampler)
+    if not kept.is_file():
+        buffer = io.BytesIO()
+        torch.save(class_means(encoder, prepared, sampler), buffer)
+        write_whole(kept, buffer.getvalue())
+    found: torch.Tensor = torch.load(kept, weights_only=True)
+    if len(found) != len(sampler.subjects):
+        raise DataSetError(f"{kept.name} is of another set: choose another folder")
+    return found
+
+
 def run_arm(
     arm: Arm,
     prepared: PreparedSet,
@@ -108,9 +126,13 @@ def run_arm(
     out: Path,
     tests: Sequence[Trial],
     teacher: NDArray[np.float32] | None = None,
+    means: Path | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
-    """Train and evaluate; the result is also written to `out/result.json`."""
+    """Train and evaluate; the result is also written to `out/result.json`.
+
+    `means`: a file that keeps the trunk's class means from run to run.
+    """
     started = time.perf_counter()
     torch.manual_seed(config.seed)
     net, backbone = load_network(trunk)
@@ -118,7 +140,9 @@ def run_arm(
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = float("nan")
     if arm.task is not None:
-        net, loss = _train(arm, prepared, net, backbone, config, out=out, teacher=teacher, on_step=on_step)
+        net, loss = _train(
+            arm, prepared, net, backbone, config, out=out, teacher=teacher, kept=means, on_step=on_step
+        )
         method = arm.task.method
         if isinstance(method, InvariantConfig):
             backbone = backbone.model_copy(update={"shared": method.shared})
@@ -157,6 +181,7 @@ def _train(
     *,
     out: Path,
     teacher: NDArray[np.float32] | None,
+    kept: Path | None,
     on_step: Callable[[int, float], None] | None,
 ) -> tuple[torch.nn.Module, float]:
     assert arm.task is not None  # noqa: S101 - the caller's condition
@@ -170,7 +195,7 @@ def _train(
     )
     means = None
     if arm.task.wants_means:
-        means = class_means(TorchEncoder(net, backbone, name="trunk"), prepared, sampler)
+        means = _means(TorchEncoder(net, backbone, name="trunk"), prepared, sampler, kept)
     task = build_task(
         arm.task,
         net,
