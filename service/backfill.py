@@ -64,23 +64,26 @@ class BackfillReport:
 class Throttle:
     """Gives way to live requests, and rests in proportion to the work that was measured.
 
-    `busy` says whether a request is in work. While there are requests, a turn waits for a gap, up to
-    `max_wait_s`, and then takes one crop: the least that a request can be held up by. After
-    `quiet_s` without any it takes `batch` of them. A turn that took w seconds is followed by a
-    rest of `rest` x w, in which requests have the cores for themselves.
+    `busy` says whether a request is in work. While there are requests, a turn waits for a gap, but no
+    longer than `patience` times what the last one took, nor than `max_wait_s`; then it takes one
+    crop, the least that a request can be held up by. So the worst that requests see is one turn in
+    `patience` + `rest` + 1 at their side. After `quiet_s` without any it takes `batch` crops.
+    Behind a turn of w seconds comes a rest of `rest` x w.
     """
 
     busy: Callable[[], bool]
     rest: float = 1.0
+    patience: float = 4.0
     batch: int = 8
     max_wait_s: float = 0.5
     quiet_s: float = 5.0
     poll_s: float = 0.005
     _last_busy: float = field(default=-1e9)
+    _worked_s: float = field(default=1.0)
 
     async def turn(self) -> int:
         """Wait for a gap; how many crops to take now."""
-        end = time.monotonic() + self.max_wait_s
+        end = time.monotonic() + min(self.max_wait_s, self.patience * self._worked_s)
         while self.busy() and time.monotonic() < end:
             self._last_busy = time.monotonic()
             await asyncio.sleep(self.poll_s)
@@ -88,6 +91,7 @@ class Throttle:
 
     async def pause(self, worked_s: float) -> None:
         """Rest after a turn, looking out for requests meanwhile."""
+        self._worked_s = worked_s
         end = time.monotonic() + self.rest * worked_s
         while True:
             if self.busy():

@@ -21,7 +21,7 @@ DOCUMENTS = sorted(
     for path in REPO.rglob("*.md")
     if not any(part.startswith(".") for part in path.relative_to(REPO).parts)
 )
-GROUPS = ("models", "keys", "subjects")
+GROUPS = ("models", "keys", "subjects", "bundle")
 FENCE = re.compile(r"^```\n(.*?)^```", re.M | re.S)
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)[^)]*\)")
 
