@@ -99,6 +99,9 @@ async def _open(settings: Settings, metrics: Metrics) -> State:
     await db.migrate()
     intake, admission = Intake(settings), Admission(settings.max_requests)
     vault = crop_vault(settings.given_crop_key, settings.data_dir)
+    async with db.read() as uow:
+        if lost := await uow.crops.under_other_keys(vault.key_id):
+            log.warning("kept crops do not open with this key", crops=lost, key_id=vault.key_id)
     registry = SpaceRegistry(db, BundleStore(settings.bundle_registry))
     filler = SpaceFiller(
         db, registry, vault, busy=lambda: admission.in_flight > 0, poll_s=settings.log_poll_s
