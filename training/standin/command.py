@@ -18,7 +18,7 @@ from training.data.prepared import read_prepared, write_whole
 from training.standin.arms import arms
 from training.standin.build import Plan
 from training.standin.build import build as build_set
-from training.standin.grid import Grid, choose, results, run_grid
+from training.standin.grid import Grid, choose, results, run_grid, try_also
 from training.standin.photos import prepare_photos
 from training.standin.run import RunConfig
 from training.standin.table import as_json, lines, markdown, rivals, written
@@ -135,6 +135,22 @@ def _taught(prepared: Path, bundle: Path, out: Path) -> Path:
         np.save(buffer, by_row)
         write_whole(path, buffer.getvalue())
     return path
+
+
+@standin.command()
+def also(
+    prepared: Annotated[Path, typer.Argument(help="another set, with a test split")],
+    start: Annotated[Path, typer.Argument(help="the trunk's checkpoint")],
+    out: Annotated[Path, typer.Argument(help="what `standin run` made")],
+) -> None:
+    """Try every finished run on another set too: `standin table --test NAME` prints it."""
+    with Progress() as progress:
+        bar = progress.add_task("trying", total=None)
+
+        def moved(name: str, done: int, total: int) -> None:
+            progress.update(bar, completed=done, total=total, description=name)
+
+        try_also(out, start, prepared, on_done=moved)
 
 
 @standin.command()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
-from training.data.prepared import PreparedSet, Split, read_prepared
+from training.backbones.encoder import load_checkpoint_encoder
+from training.data.prepared import PreparedSet, Split, read_prepared, write_whole
 from training.standin.arms import arms
-from training.standin.run import RunConfig, Trial, run_arm
+from training.standin.run import ENCODER, RESULT, RunConfig, Trial, described, evaluate, run_arm
 
 # What a learning rate is chosen by: both conditions weigh the same.
 CONDITIONS = ("nir-masked", "nir-unmasked")
-RESULT = "result.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,20 @@ def _run(grid: Grid, job: Job) -> None:
     config = grid.base.model_copy(update={"lr": job.rate, "seed": job.seed})
     means = grid.out / f"class-means-{hashlib.sha256(grid.trunk.read_bytes()).hexdigest()[:12]}.pt"
     run_arm(arm, prepared, grid.trunk, config, out=place, tests=tests, teacher=teacher, means=means)
+
+
+def try_also(out: Path, trunk: Path, prepared: Path, *, on_done: Callable[[str, int, int], None]) -> None:
+    """Try every finished run's encoder on another set's test split and add what is found to its result."""
+    other = read_prepared(prepared)
+    places = sorted(path.parent for path in out.glob(f"*/{RESULT}"))
+    for number, place in enumerate(places):
+        result = json.loads((place / RESULT).read_text())
+        if other.info.name not in result["found"]:
+            path = place / ENCODER
+            encoder = load_checkpoint_encoder(path if path.is_file() else trunk)
+            result["found"][other.info.name] = described(evaluate(encoder, other, "test"))
+            write_whole(place / RESULT, json.dumps(result).encode())
+        on_done(place.name, number + 1, len(places))
 
 
 @cache

@@ -31,6 +31,8 @@ from training.standin.arms import Arm
 from training.tasks.build import build_task
 from training.tasks.invariant import InvariantConfig
 
+RESULT, ENCODER = "result.json", "encoder.pt"
+
 
 class RunConfig(BaseModel):
     """What all arms share: images seen are `2 x batch x iterations` in each."""
@@ -91,6 +93,18 @@ def evaluate(encoder: CropEncoder, prepared: PreparedSet, split: Split) -> tuple
     )
 
 
+def described(found: Sequence[Found]) -> dict[str, Any]:
+    """As it is written down: hits and probes of each subject, in the set's order."""
+    return {
+        one.condition: {
+            "hits": one.hits.hits.tolist(),
+            "probes": one.hits.probes.tolist(),
+            "rank1": round(100 * one.hits.rate, 2),
+        }
+        for one in found
+    }
+
+
 def class_means(encoder: CropEncoder, prepared: PreparedSet, sampler: PairSampler) -> torch.Tensor:
     """Mean of the unit embeddings of each training subject's VIS and NIR photos: [classes, dimension]."""
     means = []
@@ -129,7 +143,7 @@ def run_arm(
     means: Path | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
-    """Train and evaluate; the result is also written to `out/result.json`.
+    """Train and evaluate; the result is also written to `out`.
 
     `means`: a file that keeps the trunk's class means from run to run.
     """
@@ -146,29 +160,19 @@ def run_arm(
         method = arm.task.method
         if isinstance(method, InvariantConfig):
             backbone = backbone.model_copy(update={"shared": method.shared})
-        save_encoder(out / "encoder.pt", net, backbone)
+        save_encoder(out / ENCODER, net, backbone)
         # Read back, so that what is tried is what was written, and nothing is compiled again.
-        net, backbone = load_network(out / "encoder.pt")
+        net, backbone = load_network(out / ENCODER)
     encoder = TorchEncoder(net, backbone, name=arm.name)
     result = {
         "arm": arm.name,
         **config.model_dump(),
         "loss": loss,
         "seconds": round(time.perf_counter() - started, 1),
-        "found": {
-            test.name: {
-                found.condition: {
-                    "hits": found.hits.hits.tolist(),
-                    "probes": found.hits.probes.tolist(),
-                    "rank1": round(100 * found.hits.rate, 2),
-                }
-                for found in evaluate(encoder, test.prepared, test.split)
-            }
-            for test in tests
-        },
+        "found": {test.name: described(evaluate(encoder, test.prepared, test.split)) for test in tests},
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / "result.json", json.dumps(result).encode())
+    write_whole(out / RESULT, json.dumps(result).encode())
     return result
 
 
