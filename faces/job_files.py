@@ -6,6 +6,7 @@
     result.json      written whole, last of all: how it ended
     log.txt          what the process prints
     lock             held by the process that works here
+    private/         what must not outlive the job, whatever becomes of it
 
 A process that ends without a result was interrupted: it is started again, and goes on from what it
 kept in the directory.
@@ -21,7 +22,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 REQUEST, HEARTBEAT, PROGRESS = "request.json", "heartbeat", "progress.jsonl"
-RESULT, LOG, LOCK = "result.json", "log.txt", "lock"
+RESULT, LOG, LOCK, PRIVATE = "result.json", "log.txt", "lock", "private"
 STAGE_CHARACTERS, MESSAGE_CHARACTERS = 64, 2000
 
 

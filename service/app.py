@@ -118,7 +118,7 @@ async def _open(settings: Settings, metrics: Metrics) -> State:
         filler=filler,
         spaces=admin,
         jobs=queue,
-        runner=runner_of(settings, db, registry, admin),
+        runner=runner_of(settings, db, registry, admin, vault),
         retrainer=retrainer_of(settings, queue),
         intake=intake,
         enroller=Enroller(db, intake, registry, vault, settings, schemas.enrol_answer),

@@ -49,12 +49,16 @@ class Retraining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlaces:
-    """Where retraining finds things on this machine. `datasets`: the root of all sets that may be named."""
+    """Where retraining finds things on this machine. `datasets`: the root of all sets that may be named.
+
+    `keeps_crops`: whether the service has crops of its own to learn from.
+    """
 
     python: Path
     datasets: Path | None
     facekit: Path
     trunk: Path
+    keeps_crops: bool
 
 
 class Retrainer:
@@ -87,6 +91,11 @@ def check_dataset(places: TrainingPlaces, name: str) -> Path | None:
             )
         return None
     if name == ENROLLED:
+        if not places.keeps_crops:
+            raise InvalidParameter(
+                "`dataset`: enrolled needs the crops of enrolled samples, and this service keeps none"
+                " (HALFLIGHT_KEEP_CROPS)"
+            )
         return None
     if places.datasets is None:
         raise InvalidParameter("`dataset`: no directory of data sets is configured: set HALFLIGHT_DATASETS")

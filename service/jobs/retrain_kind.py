@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from faces.job_files import Result
+from faces.job_files import PRIVATE, Result
 from service.errors import ServiceError
 from service.jobs.backfill import fill
 from service.jobs.base import JobCancelled, JobFailed, JobHandle
 from service.jobs.child import run_child
-from service.jobs.retrain import KIND, SMOKE, Retraining, TrainingPlaces, check_dataset, request_of
+from service.jobs.enrolled import EnrolledCrops
+from service.jobs.retrain import ENROLLED, KIND, SMOKE, Retraining, TrainingPlaces, check_dataset, request_of
 from service.space_admin import SpaceAdmin
 from service.spaces import SpaceRegistry
 
@@ -36,24 +37,26 @@ class RetrainKind:
         places: TrainingPlaces,
         registry: SpaceRegistry,
         admin: SpaceAdmin,
+        enrolled: EnrolledCrops,
         *,
         registry_root: Path,
         rendered: Path,
     ) -> None:
         self._places, self._registry, self._admin = places, registry, admin
+        self._enrolled = enrolled
         self._registry_root, self._rendered = registry_root, rendered
 
     async def run(self, handle: JobHandle) -> Mapping[str, Any]:
         asked, actor = request_of(handle.request), str(handle.request["actor"])
         command = [str(self._places.python), "-m", "training", "retrain", "--nice", NICE]
         try:
-            request = await self._request(asked)
+            request = await self._request(handle, asked)
             result = await run_child(handle, command, request=request, share=CHILD_SHARE)
             return await self._serve(handle, asked, actor, result)
         except ServiceError as error:
             raise JobFailed(error.detail) from error
 
-    async def _request(self, asked: Retraining) -> dict[str, Any]:
+    async def _request(self, handle: JobHandle, asked: Retraining) -> dict[str, Any]:
         """What the process is told: the request, and where things are."""
         directory = await asyncio.to_thread(check_dataset, self._places, asked.dataset)
         active = self._registry.active
@@ -61,8 +64,14 @@ class RetrainKind:
             await asyncio.sleep(LOADED_EVERY_S)
             active = self._registry.active
         base = await asyncio.to_thread(self._registry.bundles.find, active.digest)
+        if asked.dataset == SMOKE:
+            directory = self._rendered
+        elif asked.dataset == ENROLLED:
+            directory = handle.directory / PRIVATE / ENROLLED
+            await self._enrolled.write(directory, active.manifest.encoder.alignment)
+        assert directory is not None  # noqa: S101 - `check_dataset` gave it for every other name
         return asked.as_dict() | {
-            "prepared": str((self._rendered if asked.dataset == SMOKE else directory or Path()).resolve()),
+            "prepared": str(directory.resolve()),
             "facekit": str(self._places.facekit.resolve()) if asked.dataset == SMOKE else None,
             "trunk": str(self._places.trunk.resolve()),
             "base": str(base.root.resolve()),

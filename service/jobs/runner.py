@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from typing import Any
 
 import structlog
 
-from faces.job_files import HEARTBEAT
+from faces.job_files import HEARTBEAT, PRIVATE
 from service.jobs.base import JobCancelled, JobFailed, JobHandle, JobInterrupted, JobKind
 from service.jobs.process import ProcessId
 from service.store.database import Database
@@ -102,7 +103,7 @@ class JobRunner:
         """Everything between the claim and the end of one job."""
         job = claim.job
         directory = self._directory / job.job_id
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = JobHandle(self._db, job, self._owner, directory)
         log.info("job begins", job=job.job_id, kind=job.kind)
         beat = asyncio.create_task(self._beat(handle))
@@ -171,6 +172,7 @@ class JobRunner:
     async def _end(
         self, handle: JobHandle, state: JobState, message: str, metrics: Mapping[str, Any] | None
     ) -> None:
+        await asyncio.to_thread(shutil.rmtree, handle.directory / PRIVATE, ignore_errors=True)
         log.info("job ends", job=handle.job_id, kind=handle.kind, state=state, message=message)
         shown = handle.metrics | dict(metrics or {})
         while True:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from service.crops import CropVault
 from service.jobs.backfill import BackfillKind
 from service.jobs.child import job_directory
+from service.jobs.enrolled import EnrolledCrops
 from service.jobs.queue import JobQueue
 from service.jobs.retrain import Retrainer, TrainingPlaces
 from service.jobs.retrain_kind import RetrainKind
@@ -20,6 +22,7 @@ def _places(settings: Settings) -> TrainingPlaces:
         datasets=settings.datasets,
         facekit=settings.facekit,
         trunk=settings.trunk,
+        keeps_crops=settings.keep_crops,
     )
 
 
@@ -27,12 +30,15 @@ def retrainer_of(settings: Settings, queue: JobQueue) -> Retrainer:
     return Retrainer(queue, _places(settings))
 
 
-def runner_of(settings: Settings, db: Database, registry: SpaceRegistry, admin: SpaceAdmin) -> JobRunner:
+def runner_of(
+    settings: Settings, db: Database, registry: SpaceRegistry, admin: SpaceAdmin, vault: CropVault
+) -> JobRunner:
     """Knows every kind of job there is."""
     retrain = RetrainKind(
         _places(settings),
         registry,
         admin,
+        EnrolledCrops(db, vault),
         registry_root=settings.bundle_registry,
         rendered=settings.data_dir / "rendered",
     )

@@ -81,7 +81,7 @@ def test_rules_of_30_agree_with_the_metrics() -> None:
 
 def test_learned_and_held_out_subjects_are_strangers(tmp_path: Path, trunk: Path) -> None:
     prepared = write_set(tmp_path / "set", train=170, validation=0)
-    sets = sets_of(asked(prepared, trunk), lambda *_: None)
+    sets = sets_of(asked(prepared, trunk), tmp_path, lambda *_: None)
     by_split = {split: {row.subject for row in sets.learn.rows if row.split == split}
                 for split in ("train", "validation")}  # fmt: skip
     assert len(by_split["validation"]) == needed_subjects(1e-2)
@@ -92,7 +92,7 @@ def test_too_few_subjects_are_refused_with_the_number_that_it_takes(tmp_path: Pa
     for train, validation in ((100, 0), (10, 20)):
         prepared = write_set(tmp_path / f"set{train}", train=train, validation=validation)
         with pytest.raises(CannotDo, match="78"):
-            sets_of(asked(prepared, trunk), lambda *_: None)
+            sets_of(asked(prepared, trunk), tmp_path, lambda *_: None)
 
 
 def test_a_calibration_set_has_every_condition_and_says_what_was_made(
@@ -218,4 +218,3 @@ def test_killed_in_training_it_goes_on_and_leaves_a_bundle(
     assert told.count(1) == 1, "the second process began from the start"
     assert json.loads((job / "bundle" / "manifest.json").read_text())["calibration"] is not None
     assert set(result.metrics["rank1"]) == {"nir-unmasked", "nir-masked"}
-    assert not (job / "held").exists()

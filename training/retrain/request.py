@@ -11,7 +11,8 @@ Preset = Literal["hsst", "hsst+distill", "adapter"]
 
 
 class Request(BaseModel):
-    """`prepared`: the set's directory (for `smoke`: where it is kept once rendered). `trunk`: the
+    """`prepared`: the set's directory (for `smoke`: where it is kept once rendered; for `enrolled`: the
+    crops that the service wrote, see `faces.enrolled`). `trunk`: the
     checkpoint to start from. `base`: the active bundle: compared with, distilled from, and the giver of
     detector and mask classifier."""
 
@@ -33,3 +34,8 @@ class Request(BaseModel):
     def smoke(self) -> bool:
         """Whether it only shows that every part runs."""
         return self.dataset == "smoke"
+
+    @property
+    def enrolled(self) -> bool:
+        """Whether the service's own enrolled crops are learned from."""
+        return self.dataset == "enrolled"

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from faces.bundle import BundleError, read, verify
-from faces.job_files import MESSAGE_CHARACTERS, Result
+from faces.job_files import MESSAGE_CHARACTERS, PRIVATE, Result
 from training.backbones.encoder import load_checkpoint_encoder
 from training.encoders import load_encoder
 from training.retrain.calibration_set import calibration_set
@@ -19,16 +19,19 @@ from training.retrain.request import Request
 from training.retrain.sets import Sets, sets_of
 
 # Where each step begins, as a share of the whole.
-BEGINS = {"data": 0.0, "training": 0.2, "evaluating": 0.85, "exporting": 0.9}
+BEGINS = {"training": 0.2, "evaluating": 0.85, "exporting": 0.9}
 BUNDLE = "bundle"
-WASTE = ("train/last.pt", "train/teacher.npy", "pace", "held")
+WASTE = ("train/last.pt", "train/teacher.npy", "pace")
 
 
 def retrain(request: Request, journal: Journal) -> Result:
     """Leaves a calibrated bundle in the job's directory. Raises CannotDo."""
     directory = journal.directory
-    span = BEGINS["training"] - BEGINS["data"]
-    sets = sets_of(request, lambda part, what: journal.tell(BEGINS["data"] + span * part, "data", what))
+    span = BEGINS["training"]
+    private = directory / PRIVATE
+    sets = sets_of(
+        request, private, lambda part, what: journal.tell(BEGINS["data"] + span * part, "data", what)
+    )
     checkpoint = learn(request, sets.learn, directory, _training(journal))
     journal.tell(BEGINS["evaluating"], "evaluating", "against the active bundle, on held-out subjects")
     decided = compare(
@@ -61,7 +64,7 @@ def _export(request: Request, sets: Sets, checkpoint: Path, decided: Verdict, di
     out = directory / BUNDLE
     if _whole(out):
         return
-    held = calibration_set(sets.held, directory / "held")
+    held = calibration_set(sets.held, directory / PRIVATE / "held")
     about = directory / "about.toml"
     about.write_text(_about(request, sets, decided), encoding="utf-8")
     command = [sys.executable, "-m", "export", str(checkpoint), "--out", str(out), "--replace"]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from faces.metrics import ERRORS_NEEDED, supports_fmr
+from training.data.pairs import paired_subjects
 from training.data.prepared import PreparedSet, Split, read_prepared
 from training.data.records import DataSetError
 from training.rendered.family import render_family
 from training.rendered.model import FaceKitError, load_model
 from training.rendered.pictures import Views
+from training.retrain.enrolled_set import enrolled_set
 from training.retrain.journal import CannotDo
 from training.retrain.request import Request
 from training.train.placing import held_out
@@ -52,26 +55,30 @@ def supported_fmr(subjects: int) -> float:
     return float(f"{math.ceil(least / digit) * digit:.2g}")
 
 
-def sets_of(request: Request, tell: Tell) -> Sets:
-    """Raises CannotDo where the set cannot be used."""
+def sets_of(request: Request, private: Path, tell: Tell) -> Sets:
+    """`private`: where enrolled crops may be written. Raises CannotDo where the set cannot be used."""
     try:
-        return _rendered(request, tell) if request.smoke else _prepared(request, tell)
+        if request.smoke:
+            return _rendered(request, tell)
+        tell(0.0, "reads the set")
+        if request.enrolled:
+            return _with_held_out(enrolled_set(request.prepared, private / "set"), request)
+        return _with_held_out(read_prepared(request.prepared), request)
     except (DataSetError, FaceKitError) as error:
         raise CannotDo(str(error)) from error
 
 
-def _prepared(request: Request, tell: Tell) -> Sets:
-    tell(0.0, "reads the set")
-    prepared = read_prepared(request.prepared)
+def _with_held_out(prepared: PreparedSet, request: Request) -> Sets:
+    """The set with a validation split: its own, or one drawn from the training subjects."""
     least = needed_subjects(LOOSEST_FMR)
     roles = (prepared.select(split="validation", role=role) for role in ("gallery", "probe"))
     if not all(len(rows) for rows in roles):
-        subjects = len({row.subject for row in prepared.rows if row.split == "train"})
+        subjects = len(paired_subjects(prepared, "train"))
         count = max(least, round(subjects * HELD_SHARE))
         if count > subjects // 2:
             raise CannotDo(
-                f"{prepared.info.name} has no validation split, and {subjects} training subjects are too few"
-                f" to hold out the {least} that a threshold at FMR {LOOSEST_FMR:g} needs"
+                f"{prepared.info.name} has no validation split, and {subjects} training subjects with two"
+                f" photos are too few to hold out the {least} that a threshold at FMR {LOOSEST_FMR:g} needs"
             )
         prepared = held_out(prepared, count, seed=request.seed)
     enrolled = prepared.select(split="validation", role="gallery")

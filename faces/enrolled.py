@@ -1,0 +1,94 @@
+"""Enrolled crops on their way from the service to a training process: files of one directory.
+
+    crops-00000.npy    uint8 [n, side, side, 3], blue-green-red
+    rows.json          one row of facts for each crop, in order; written last
+
+Subjects and samples are numbers here: whom they belong to is none of training's business.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from faces.job_files import write_json
+from faces.types import Pixels, Spectrum
+
+ROWS = "rows.json"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EnrolledRow(_Strict):
+    """One crop. `sample` is a number within the whole set, `subject` too."""
+
+    subject: Annotated[int, Field(ge=0)]
+    sample: Annotated[int, Field(ge=0)]
+    spectrum: Spectrum
+    masked: bool
+
+
+class EnrolledIndex(_Strict):
+    """All rows, and how many of them each file of crops holds."""
+
+    alignment: str
+    files: tuple[int, ...]
+    rows: tuple[EnrolledRow, ...]
+
+
+class EnrolledWriter:
+    """Crops in order, a file at a time; nothing can be read before `close`."""
+
+    def __init__(self, directory: Path, alignment: str) -> None:
+        self._directory, self._alignment = directory, alignment
+        self._files: list[int] = []
+        self._rows: list[EnrolledRow] = []
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def add(self, rows: list[EnrolledRow], crops: list[Pixels]) -> None:
+        """One file of crops, uint8 [side, side, 3] each."""
+        if not rows:
+            return
+        buffer = io.BytesIO()
+        np.save(buffer, np.stack(crops))
+        (self._directory / _name(len(self._files))).write_bytes(buffer.getvalue())
+        self._files.append(len(rows))
+        self._rows += rows
+
+    def close(self) -> None:
+        index = EnrolledIndex(alignment=self._alignment, files=tuple(self._files), rows=tuple(self._rows))
+        write_json(self._directory / ROWS, index.model_dump(mode="json"))
+
+
+def is_written(directory: Path) -> bool:
+    return (directory / ROWS).is_file()
+
+
+def read_enrolled(directory: Path) -> tuple[str, Iterator[tuple[EnrolledRow, Pixels]]]:
+    """The alignment, and every row with its crop. Raises ValueError where the files are not whole."""
+    try:
+        index = EnrolledIndex.model_validate_json((directory / ROWS).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ValueError("the enrolled crops were not written whole") from error
+    return index.alignment, _crops(directory, index)
+
+
+def _crops(directory: Path, index: EnrolledIndex) -> Iterator[tuple[EnrolledRow, Pixels]]:
+    start = 0
+    for number, count in enumerate(index.files):
+        crops = np.load(directory / _name(number), allow_pickle=False)
+        if len(crops) != count:
+            raise ValueError("a file of enrolled crops is not whole")
+        yield from zip(index.rows[start : start + count], crops, strict=True)
+        start += count
+
+
+def _name(number: int) -> str:
+    return f"crops-{number:05d}.npy"
