@@ -86,7 +86,12 @@ class RetrainKind:
         await handle.progress(CHILD_SHARE, "registering", "the service verifies the bundle", result.metrics)
         name = handle.job_id.lower()
         await asyncio.to_thread(_offer, handle.directory / BUNDLE, self._registry_root / name)
-        view = await self._admin.register(name, actor)
+        try:
+            view = await self._admin.register(name, actor)
+        except ServiceError as error:
+            raise JobFailed(
+                f"{error.detail}; the bundle waits in the registry directory as {name}"
+            ) from error
         await asyncio.to_thread(shutil.rmtree, self._registry_root / name, ignore_errors=True)
         space_id = view.record.space_id
         metrics: dict[str, Any] = {"space_id": space_id, "activated": False}
