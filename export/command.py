@@ -99,7 +99,7 @@ def export(
             targets=tuple(fmr or FMR_POINTS),
             about=About() if about is None else read_about(about),
             reports=[read_report(path) for path in evaluation or ()],
-            command=_called(checkpoint, chosen, calibration or [], split or [], fmr or []),
+            command=_called(checkpoint, chosen, least_cosine, calibration or [], split or [], fmr or []),
             least_int8=LEAST_COSINE["int8"] if least_cosine is None else least_cosine,
             replace=replace,
         )
@@ -152,11 +152,17 @@ def _slug(text: str) -> str:
 
 
 def _called(
-    checkpoint: Path, variant: Variant, sets: list[Path], splits: list[SplitName], fmr: list[float]
+    checkpoint: Path,
+    variant: Variant,
+    least_cosine: float | None,
+    sets: list[Path],
+    splits: list[SplitName],
+    fmr: list[float],
 ) -> str:
     """The call without the machine's paths."""
     words = [f"python -m export {checkpoint.name} --out DIR"]
     words += [f"--variant {variant}"] if variant != "fp32" else []
+    words += [] if least_cosine is None else [f"--least-cosine {least_cosine:g}"]
     words += [f"--calibration {path.resolve().name}" for path in sets]
     words += [f"--split {one.value}" for one in splits] + [f"--fmr {one:g}" for one in fmr]
     return " ".join(words)
