@@ -140,6 +140,8 @@ def _adapt(
     of normalisation stay the network's own.
     """
     assert place.start is not None  # noqa: S101 - a job starts from the trunk
+    if (place.out / ENCODER).is_file():
+        return
     torch.manual_seed(recipe.seed)
     net, backbone = load_network(place.start)
     if backbone.shared is not None:

@@ -29,9 +29,7 @@ def retrain(request: Request, journal: Journal) -> Result:
     directory = journal.directory
     span = BEGINS["training"]
     private = directory / PRIVATE
-    sets = sets_of(
-        request, private, lambda part, what: journal.tell(BEGINS["data"] + span * part, "data", what)
-    )
+    sets = sets_of(request, private, lambda part, what: journal.tell(span * part, "data", what))
     checkpoint = learn(request, sets.learn, directory, _training(journal))
     journal.tell(BEGINS["evaluating"], "evaluating", "against the active bundle, on held-out subjects")
     decided = compare(
