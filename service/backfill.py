@@ -73,7 +73,7 @@ class Throttle:
 
     busy: Callable[[], bool]
     rest: float = 1.0
-    patience: float = 4.0
+    patience: float = 2.0
     batch: int = 8
     max_wait_s: float = 0.5
     quiet_s: float = 5.0

@@ -45,14 +45,15 @@ class BundleStore:
     def install(self, bundle: Bundle) -> str:
         """Verify and copy under its digest; the digest. Does nothing where it is there, whole.
 
+        What lies there broken (a disk's fault, a removal cut short) is replaced.
         Raises BundleError naming the file that differs, OSError.
         """
         digest = digest_of(bundle)
         target = self._place(digest)
-        if target.is_dir():
-            self.find(digest)
+        if self._is_whole(digest):
             return digest
         verify(bundle)
+        self.forget(digest)
         target.parent.mkdir(parents=True, exist_ok=True)
         building = target.with_name(f".{digest[:16]}.{uuid.uuid4().hex}")
         building.mkdir()
@@ -84,8 +85,21 @@ class BundleStore:
         return bundle
 
     def forget(self, digest: str) -> None:
-        """Remove a registered bundle's files; does nothing where there are none."""
-        shutil.rmtree(self._place(digest), ignore_errors=True)
+        """Remove a registered bundle's files, at once or not at all; does nothing where there are none."""
+        place = self._place(digest)
+        going = place.with_name(f".{digest[:16]}.{uuid.uuid4().hex}")
+        try:
+            place.rename(going)
+        except FileNotFoundError:
+            return
+        shutil.rmtree(going, ignore_errors=True)
+
+    def _is_whole(self, digest: str) -> bool:
+        try:
+            self.find(digest)
+        except BundleError:
+            return False
+        return True
 
     def _place(self, digest: str) -> Path:
         return self._root / BY_DIGEST / digest

@@ -25,7 +25,9 @@ KILLS = int(os.environ.get("KILLS", "4"))
 SUBJECTS = tuple(f"s{i:02}" for i in range(1, 14))
 # What the killer waits for, and the longest that it waits behind that.
 MOMENTS = {"filling": 1.0, "ready": 0.1, "activating": 0.1, "activated": 0.5}
-REACHED_S = 60.0
+REACHED_S = 150.0
+# Between two requests, so that the filling finds gaps.
+PAUSE_S = 0.2
 QUICK = {"HALFLIGHT_LOG_POLL_S": "0.05", "HALFLIGHT_INTRA_OP_THREADS": "1"}
 
 
@@ -47,6 +49,7 @@ def people(client: httpx.Client, ledger: Ledger, round_: int) -> None:
         assert enroll(client, name, photo).status_code == 201
         ledger.unsure.discard(name)
         ledger.there[name] = photo
+        time.sleep(PAUSE_S)
         if i % 2:
             ledger.unsure.add(name)
             del ledger.there[name]
@@ -139,7 +142,7 @@ def test_killed_at_any_moment_the_spaces_are_whole(
             photo = sample_bytes(subject)
             assert enroll(client, subject, photo).status_code == 201
             ledger.there[subject] = photo
-            assert enroll(client, f"{subject}-more", *[mirrored(subject)] * 4).status_code == 201
+            assert enroll(client, f"{subject}-more", *[mirrored(subject)] * 2).status_code == 201
             ledger.there[f"{subject}-more"] = mirrored(subject)
     for round_ in range(KILLS):
         with service.client() as one, service.client() as other:
