@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +20,9 @@ from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
 from training.data.records import DataSetError
 from training.standin.arms import Arm, arms
 from training.standin.build import Plan, build, plan_jobs
-from training.standin.grid import choose, results
+from training.standin.grid import best_rates, choose, results
 from training.standin.run import RunConfig, Trial, run_arm
+from training.standin.table import lines, markdown, rivals
 from training.tasks.build import TaskConfig, build_task
 from training.tasks.contrast import ContrastConfig
 from training.tasks.hsst import HsstConfig
@@ -188,6 +191,77 @@ def test_the_learning_rate_is_chosen_on_validation(tmp_path: Path) -> None:
         }
         (place / "result.json").write_text(json.dumps({"arm": "one", "lr": lr, "seed": 0, "found": facts}))
     assert [run["lr"] for run in choose(results(tmp_path))["one"]] == [0.1]
+
+
+def run_of(arm: str, lr: float, seed: int, hits: list[int], validation: float) -> dict[str, Any]:
+    """A finished run: two subjects with two probes each, alike in both conditions."""
+    tried = {"hits": hits, "probes": [2, 2], "rank1": 25.0 * sum(hits)}
+    conditions = ("nir-masked", "nir-unmasked")
+    found = {
+        "validation": {condition: {**tried, "rank1": validation} for condition in conditions},
+        "test": dict.fromkeys(conditions, tried),
+    }
+    return {
+        "arm": arm,
+        "lr": lr,
+        "seed": seed,
+        "loss": math.nan if arm == "zero-shot" else 1.0,
+        "found": found,
+    }
+
+
+def test_the_rate_is_chosen_on_the_seed_that_all_rates_have() -> None:
+    runs = [
+        run_of("HSST am", 0.1, 0, [2, 2], 50.0),
+        run_of("HSST am", 0.01, 0, [0, 0], 40.0),
+        run_of("HSST am", 0.1, 1, [1, 1], 0.0),
+    ]
+    assert best_rates(runs) == {"HSST am": 0.1}
+    assert [run["seed"] for run in choose(runs)["HSST am"]] == [0, 1]
+
+
+def test_the_table_pairs_each_loss_with_its_plain_arm_of_one_mode() -> None:
+    names = [
+        "plain+ am",
+        "HSST am",
+        "HSST am, joint BN",
+        "plain+ am, joint BN",
+        "HSST triplet",
+        "plain triplet",
+    ]
+    assert rivals(names, mode="") == {
+        "HSST am": "plain+ am",
+        "HSST am, joint BN": "plain+ am",
+        "HSST triplet": "plain triplet",
+    }
+    assert rivals(names, mode="joint")["HSST am"] == "plain+ am, joint BN"
+
+
+def test_the_table_gives_rates_of_all_seeds_and_paired_differences() -> None:
+    runs = [run_of("zero-shot", 0.1, 0, [0, 1], 1.0)]
+    runs += [run_of("plain+ am", 0.1, seed, [0, 1], 1.0) for seed in (0, 1)]
+    runs += [run_of("HSST am", 0.1, seed, [1, 2], 1.0) for seed in (0, 1)]
+    made = {one.arm: one for one in lines(choose(runs), test="test", against={"HSST am": "plain+ am"})}
+    assert made["zero-shot"].lr is None
+    assert made["plain+ am"].rates[0].value == pytest.approx(25.0)
+    # Each subject gains one of two probes under both systems' same draw: no spread is left.
+    gain = made["HSST am"].gain[0]
+    assert (gain.value, gain.low, gain.high) == pytest.approx((50.0, 50.0, 50.0))
+    written = markdown(list(made.values()))
+    assert "| zero-shot |  | 1 | 25.0 [" in written
+    assert "+50.0 [+50.0, +50.0]" in written
+
+
+def test_finished_runs_are_tried_on_another_set(prepared: PreparedSet, trunk: Path, tmp_path: Path) -> None:
+    words = [
+        "standin", "run", str(prepared.root), str(trunk), str(tmp_path), "--arm", "zero-shot", "--seed", "0",
+        "--workers", "1",
+    ]  # fmt: skip
+    assert CliRunner().invoke(app, words).exit_code == 0
+    tried = CliRunner().invoke(app, ["standin", "also", str(prepared.root), str(trunk), str(tmp_path)])
+    assert tried.exit_code == 0, tried.output
+    (result,) = results(tmp_path)
+    assert result["found"]["stripes"] == result["found"]["test"]
 
 
 def test_a_broken_checkpoint_is_named(tmp_path: Path) -> None:

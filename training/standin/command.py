@@ -161,7 +161,8 @@ def table(
     to: Annotated[Path | None, typer.Option(help="also as Markdown (.md) or JSON")] = None,
 ) -> None:
     """Print the table of all runs in OUT: the learning rate of each arm is the best on validation."""
-    chosen = choose(results(out))
+    by_arm = choose(results(out))
+    chosen = {name: by_arm[name] for name in arms(1) if name in by_arm}
     if not chosen:
         raise typer.BadParameter(f"no finished run in {out.name}: `standin run` makes them")
     made = lines(chosen, test=test, against=rivals(list(chosen), mode=mode))
@@ -171,7 +172,7 @@ def table(
     for line in made:
         gains = [written(gain, sign=True) for gain in line.gain]
         rates = [written(rate) for rate in line.rates]
-        shown.add_row(line.arm, f"{line.lr:g}", str(line.seeds), *rates, *gains)
+        shown.add_row(line.arm, line.rate, str(line.seeds), *rates, *gains)
     Console().print(shown)
     if to is not None:
         write_whole(to, markdown(made).encode() if to.suffix == ".md" else as_json(made))

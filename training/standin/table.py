@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,15 +18,19 @@ Runs = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One arm on one test set. Rates in percent; `gain`: in points, of the probes of each condition over
-    the arm it is compared with."""
+    """One arm on one test set. `lr`: None where nothing is trained. Rates in percent; `gain`: in points, of
+    the probes of each condition over the arm it is compared with."""
 
     arm: str
-    lr: float
+    lr: float | None
     seeds: int
     rates: tuple[Interval, ...]
     against: str | None
     gain: tuple[Interval, ...]
+
+    @property
+    def rate(self) -> str:
+        return "" if self.lr is None else f"{self.lr:g}"
 
 
 def lines(chosen: dict[str, Runs], *, test: str, against: dict[str, str]) -> list[Line]:
@@ -40,7 +45,8 @@ def _line(chosen: dict[str, Runs], name: str, test: str, other: str | None) -> L
     if other is not None:
         pairs = [(hits_of(runs, test, c), hits_of(chosen[other], test, c)) for c in CONDITIONS]
         gain = tuple(paired_difference(a, b) for a, b in pairs)
-    return Line(name, runs[0]["lr"], len(runs), rates, other, gain)
+    trained = not math.isnan(runs[0]["loss"])
+    return Line(name, runs[0]["lr"] if trained else None, len(runs), rates, other, gain)
 
 
 def rivals(names: list[str], *, mode: str) -> dict[str, str]:
@@ -73,7 +79,7 @@ def markdown(found: list[Line]) -> str:
     head = "| arm | lr | seeds | masked | unmasked | masked, minus plain+ | unmasked, minus plain+ |"
     rows = [head, "|---|---|---|---|---|---|---|"]
     for line in found:
-        cells = [line.arm, f"{line.lr:g}", str(line.seeds), *(written(rate) for rate in line.rates)]
+        cells = [line.arm, line.rate, str(line.seeds), *(written(rate) for rate in line.rates)]
         gains = [written(gain, sign=True) for gain in line.gain] or ["", ""]
         rows.append("| " + " | ".join([*cells, *gains]) + " |")
     return "\n".join(rows) + "\n"
