@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from service.jobs.process import spawn
 POLL_S = 0.25
 GRACE_S = 10.0
 ORPHAN_S = 300.0
+Ask = Callable[[], Awaitable[Mapping[str, Any]]]
 # What only the service may know.
 PRIVATE = ("HALFLIGHT_DATABASE_URL", "HALFLIGHT_CROP_KEY")
 
@@ -29,12 +30,13 @@ async def run_child(
     handle: JobHandle,
     command: Sequence[str],
     *,
-    request: Mapping[str, Any] | None = None,
+    request: Ask | None = None,
     share: float = 1.0,
 ) -> Result:
     """The result of the job's process: the one that runs already, or a new one.
 
-    `command` gets the job's directory as its last argument; `request` is what `request.json` will say.
+    `command` gets the job's directory as its last argument; `request` says what `request.json` will hold,
+    and is only asked where a process is started.
     `share`: how much of the whole job its progress is.
     Raises JobFailed where it says that it failed, JobInterrupted where it died, JobCancelled.
     """
@@ -49,7 +51,8 @@ async def run_child(
             handle.process.kill_group(signal.SIGKILL)
             await handle.works_in(None)
             raise JobInterrupted("the job's process died while nobody watched")
-        offset = await _start(handle, command, request or handle.request)
+        asked = handle.request if request is None else await request()
+        offset = await _start(handle, command, asked)
     process = handle.process
     while process is not None and process.alive():
         if handle.cancelled():

@@ -50,8 +50,9 @@ class RetrainKind:
         asked, actor = request_of(handle.request), str(handle.request["actor"])
         command = [str(self._places.python), "-m", "training", "retrain", "--nice", NICE]
         try:
-            request = await self._request(handle, asked)
-            result = await run_child(handle, command, request=request, share=CHILD_SHARE)
+            result = await run_child(
+                handle, command, request=lambda: self._request(handle, asked), share=CHILD_SHARE
+            )
             return await self._serve(handle, asked, actor, result)
         except ServiceError as error:
             raise JobFailed(error.detail) from error

@@ -60,7 +60,7 @@ def write_set(root: Path, *, train: int = 12, validation: int = 80) -> PreparedS
     return writer.close()
 
 
-def request_for(prepared: Path, *, trunk: Path, base: Path, **changed: Any) -> dict[str, Any]:
+def request_for(prepared_set: Path, *, trunk: Path, base: Path, **changed: Any) -> dict[str, Any]:
     """What the service writes for a short run."""
     return {
         "dataset": "patterns",
@@ -70,7 +70,7 @@ def request_for(prepared: Path, *, trunk: Path, base: Path, **changed: Any) -> d
         "minutes": None,
         "seed": 0,
         "activate": "manual",
-        "prepared": str(prepared),
+        "prepared": str(prepared_set),
         "facekit": None,
         "trunk": str(trunk),
         "base": str(base),

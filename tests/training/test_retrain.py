@@ -18,7 +18,7 @@ import torch
 from faces.job_files import LOG, read_progress, read_result
 from faces.metrics import supports_fmr
 from faces.types import Condition, Spectrum
-from tests.conftest import REPO, START_S
+from tests.conftest import REPO
 from tests.training.retrain_sets import request_for, write_request, write_set
 from training.backbones.encoder import BackboneConfig, load_network, save_encoder
 from training.data.prepared import PreparedSet
@@ -33,6 +33,8 @@ from training.tasks.invariant import SharedEncoder
 
 SUBJECTS = np.arange(100)
 PROBES = np.full(100, 2)
+# Other work on the machine may make this slow; nothing here depends on the time it takes.
+WAIT_S = 1200.0
 
 
 @pytest.fixture(autouse=True)
@@ -195,22 +197,22 @@ def test_a_failure_is_a_result_and_tells_no_path(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_killed_in_training_it_goes_on_and_leaves_a_bundle(
-    patterns: PreparedSet, trunk: Path, bundle_dir: Path, tmp_path: Path
+    patterns: PreparedSet, bundle_dir: Path, tmp_path: Path
 ) -> None:
-    job = tmp_path / "job-1"
-    write_request(job, request_for(patterns.root, trunk=trunk, base=bundle_dir, iterations=60))
-    command = [sys.executable, "-m", "training", "retrain", str(job)]
+    job, trunk = tmp_path / "job-1", REPO / "models" / "standin-trunk" / "trunk.pt"
+    write_request(job, request_for(patterns.root, trunk=trunk, base=bundle_dir, iterations=30))
+    command = [sys.executable, "-m", "training", "retrain", str(job), "--orphan-s", str(WAIT_S)]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     with (tmp_path / LOG).open("w") as log:
         first = subprocess.Popen(command, stdout=log, stderr=log, env=env)
-        end = time.monotonic() + START_S
+        end = time.monotonic() + WAIT_S
         while not (job / "train" / "last.pt").is_file():
             assert time.monotonic() < end
             time.sleep(0.02)
         first.send_signal(signal.SIGKILL)
         first.wait()
         assert read_result(job) is None
-        subprocess.run(command, stdout=log, stderr=log, env=env, check=True, timeout=5 * START_S)
+        subprocess.run(command, stdout=log, stderr=log, env=env, check=True, timeout=WAIT_S)
     result = read_result(job)
     assert result is not None
     assert result.state == "succeeded", result.message
