@@ -19,7 +19,7 @@ from export.place import building, check_free
 from export.prepared_sets import Done, calibrate, check_support
 from export.variants import LEAST_COSINE, Variant
 from faces.bundle import Bundle, EncoderSpec, Manifest, ParitySpec, file_ref, read, verify, write_manifest
-from faces.parity import write_array
+from faces.files import write_array
 from faces.types import Pixels, Role
 from training.backbones.encoder import BackboneConfig, load_network
 from training.data.feed import NORMALISATION

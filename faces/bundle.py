@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -16,6 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from faces.calibration import Calibration
+from faces.files import write_whole
 
 MANIFEST_NAME = "manifest.json"
 READ_BLOCK_BYTES = 1 << 20
@@ -223,9 +223,4 @@ def write_manifest(manifest: Manifest, root: Path) -> None:
     """Write `manifest.json` atomically: a reader sees the old one or the new one, never a part."""
     root.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=False) + "\n"
-    partial = root / (MANIFEST_NAME + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(root / MANIFEST_NAME)
+    write_whole(root / MANIFEST_NAME, text.encode())

@@ -8,7 +8,6 @@ Subjects and samples are numbers here: whom they belong to is none of training's
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +15,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from faces.files import write_array
 from faces.job_files import write_json
 from faces.types import Pixels, Spectrum
 
@@ -56,9 +56,7 @@ class EnrolledWriter:
         """One file of crops, uint8 [side, side, 3] each."""
         if not rows:
             return
-        buffer = io.BytesIO()
-        np.save(buffer, np.stack(crops))
-        (self._directory / _name(len(self._files))).write_bytes(buffer.getvalue())
+        write_array(self._directory / _name(len(self._files)), np.stack(crops))
         self._files.append(len(rows))
         self._rows += rows
 

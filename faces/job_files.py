@@ -15,11 +15,12 @@ kept in the directory.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from faces.files import write_whole
 
 REQUEST, HEARTBEAT, PROGRESS = "request.json", "heartbeat", "progress.jsonl"
 RESULT, LOG, LOCK, PRIVATE = "result.json", "log.txt", "lock", "private"
@@ -49,12 +50,7 @@ class Result(_Strict):
 
 def write_json(path: Path, value: Any) -> None:
     """Written beside, flushed, renamed: readers see the old file or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=1, allow_nan=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
+    write_whole(path, json.dumps(value, indent=1, allow_nan=False).encode())
 
 
 def append_progress(directory: Path, progress: Progress) -> None:

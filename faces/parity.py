@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,12 +61,6 @@ def read_parity(bundle: Bundle) -> ParityCrops | None:
 
 def vector_file(spec: ParitySpec, role: Role) -> FileRef:
     return spec.probe if role is Role.PROBE else spec.reference
-
-
-def write_array(path: Path, array: NDArray[np.generic]) -> None:
-    """As .npy, whose bytes depend on the array alone."""
-    with path.open("wb") as stream:
-        np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
 
 
 def _load(bundle: Bundle, ref: FileRef) -> NDArray[np.generic]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.data.prepared import write_whole
+from faces.files import write_whole
 from training.distributed import rank
 from training.tasks.base import BatchT, Task
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,9 +10,10 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from faces.bundle import read
+from faces.files import write_array
 from faces.preprocess import encoder_input, unit_rows
 from faces.types import AlignedCrop, Pixels, Spectrum
-from training.data.prepared import PreparedSet, write_whole
+from training.data.prepared import PreparedSet
 from training.onnx_runner import session
 
 Vectors = NDArray[np.float32]
@@ -54,7 +54,5 @@ def cached_templates(prepared: PreparedSet, indices: NDArray[np.int64], bundle: 
         if len(stored) == len(indices):
             return stored
     rows = embed_all(Teacher(bundle), prepared.crops(indices), label="teacher's templates")
-    buffer = io.BytesIO()
-    np.save(buffer, rows)
-    write_whole(cache, buffer.getvalue())
+    write_array(cache, rows)
     return rows

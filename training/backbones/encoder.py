@@ -12,13 +12,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
+from faces.files import write_whole
 from faces.types import Pixels, Spectrum
 from training.backbones.imported import ImportedConfig, ImportedNet
 from training.backbones.ir import PLANS, IrNet
 from training.backbones.layers import norms, route, set_bn_mode
 from training.backbones.mobilefacenet import MobileFaceNet
 from training.data.feed import network_input
-from training.data.prepared import write_whole
 from training.data.records import DataSetError
 from training.encoders import Vectors
 from training.tasks.base import unit

@@ -14,9 +14,10 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from faces.files import write_whole
 from training.data.locate import How
 from training.data.prepare_work import Crop, Made
-from training.data.prepared import REFUSED_FILE, ROWS_FILE, SET_FILE, Refused, Row, write_whole
+from training.data.prepared import REFUSED_FILE, ROWS_FILE, SET_FILE, Refused, Row
 from training.data.records import DataSetError
 
 KEY_FILE, NOTES_FILE, LOCK_FILE, PARTS, SPLITS = "prepare.json", "notes.json", ".lock", "parts", "splits"

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from faces.align import ALIGNMENTS
 from faces.bundle import read as read_bundle
+from faces.files import write_whole
 from training.data.journal import (
     NOTES_FILE,
     SPLITS,
@@ -26,7 +27,7 @@ from training.data.journal import (
 from training.data.loaded import Finding, Place, Reader, Source, places_of
 from training.data.prepare_work import Crop, Task, WorkOptions, refused
 from training.data.prepare_workers import finished_parts
-from training.data.prepared import SET_FILE, PreparedSet, SetInfo, SetWriter, read_prepared, write_whole
+from training.data.prepared import SET_FILE, PreparedSet, SetInfo, SetWriter, read_prepared
 from training.data.records import DataSetError, Fold, Sample
 from training.data.splits import write_split
 

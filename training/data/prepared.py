@@ -11,8 +11,6 @@ is continued, not lost. Read it with `read_prepared`.
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from faces.files import write_array, write_whole
 from faces.types import Condition, Pixels, Spectrum
 from training.data.records import DataSetError
 
@@ -163,21 +162,9 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.npy"
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write beside, flush to the disk, rename: readers see the old file or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
-
-
 def write_shard(root: Path, number: int, crops: Pixels) -> None:
     """One shard [n, side, side, 3]; all but the last hold SHARD_ROWS."""
-    buffer = io.BytesIO()
-    np.save(buffer, crops)
-    write_whole(root / shard_name(number), buffer.getvalue())
+    write_array(root / shard_name(number), crops)
 
 
 class SetWriter:

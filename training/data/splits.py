@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
+from faces.files import write_whole
 from faces.types import Spectrum
 from training.data.lists import entry_path, read_lines
-from training.data.prepared import write_whole
 from training.data.records import DataSetError, Fold, Sample
 
 Part = Literal["train", "gallery", "probe"]

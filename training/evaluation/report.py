@@ -12,9 +12,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from faces.files import write_whole
 from faces.metrics import Interval
 from faces.types import Condition
-from training.data.prepared import write_whole
 from training.evaluation.evaluate import Curves, Evaluation
 from training.evaluation.folds import FoldTable, Spread
 from training.evaluation.masks import MaskMatrix

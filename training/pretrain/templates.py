@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from faces.bundle import BundleError, read
-from training.data.prepared import write_whole
+from faces.files import write_array, write_whole
 from training.data.records import DataSetError
 from training.pretrain.photos import NONE, Ids, Photos
 from training.teacher import Teacher, Vectors, embed_all
@@ -70,9 +69,7 @@ def make_templates(photos: Photos, bundle: Path, folder: Path) -> None:
             continue
         part = photos.shards.crops(crops[start : start + PART_ROWS])
         label = f"teacher's templates, {start + len(part)} of {len(photos)}"
-        buffer = io.BytesIO()
-        np.save(buffer, embed_all(teacher, part, label=label))
-        write_whole(path, buffer.getvalue())
+        write_array(path, embed_all(teacher, part, label=label))
 
 
 def _claim(folder: Path, facts: TeacherFacts) -> None:

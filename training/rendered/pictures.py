@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.files import write_whole
 from faces.types import Pixels, Point, Spectrum
-from training.data.prepared import write_whole
 from training.rendered.draw import draw_mask, draw_view
 from training.rendered.model import FaceModel
 from training.rendered.render import landmarks, render

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from faces.files import write_whole
 from training.data.pairs import paired_subjects
-from training.data.prepared import write_whole
 from training.data.records import DataSetError
 from training.evaluation.resampling import BOOTSTRAPS
 from training.loop import Diverged

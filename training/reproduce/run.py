@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from faces.files import write_whole
 from training.backbones.encoder import BackboneConfig, TorchEncoder, load_network
-from training.data.prepared import PreparedSet, write_whole
+from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 from training.evaluation.resampling import BOOTSTRAPS
 from training.reproduce.measure import Cell, measure

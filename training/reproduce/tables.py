@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.prepared import write_whole
+from faces.files import write_whole
 from training.reproduce.measure import Cell, Rate
 from training.reproduce.published import VR_POINTS, Arm, On, Plan, Published
 from training.reproduce.run import Result, departures

@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 
 from faces.bundle import BundleError
+from faces.files import write_whole
 from training.backbones.encoder import BackboneConfig, load_network, save_encoder
 from training.data.feed import PairFeed, ahead
 from training.data.pairs import PairSampler, paired_subjects
-from training.data.prepared import PreparedSet, write_whole
+from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 from training.loop import Diverged, Training
 from training.prototypes import QueueError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +12,9 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
+from faces.files import write_array, write_whole
 from faces.types import Spectrum
-from training.data.prepared import read_prepared, write_whole
+from training.data.prepared import read_prepared
 from training.standin.arms import arms
 from training.standin.build import Plan
 from training.standin.build import build as build_set
@@ -131,9 +131,7 @@ def _taught(prepared: Path, bundle: Path, out: Path) -> Path:
         templates = cached_templates(opened, rows, bundle, out / "teacher.npy")
         by_row = np.zeros((len(opened.rows), templates.shape[1]), np.float32)
         by_row[rows] = templates
-        buffer = io.BytesIO()
-        np.save(buffer, by_row)
-        write_whole(path, buffer.getvalue())
+        write_array(path, by_row)
     return path
 
 

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
+from faces.files import write_whole
 from training.backbones.encoder import load_checkpoint_encoder
-from training.data.prepared import PreparedSet, Split, read_prepared, write_whole
+from training.data.prepared import PreparedSet, Split, read_prepared
 from training.standin.arms import arms
 from training.standin.run import ENCODER, RESULT, RunConfig, Trial, described, evaluate, run_arm
 

@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from faces.files import write_whole
 from faces.types import Spectrum
 from training.backbones.encoder import BackboneConfig, TorchEncoder, load_network, save_encoder
 from training.data.feed import PairFeed, ahead, in_grey
 from training.data.pairs import PairRequest, PairSampler
-from training.data.prepared import PreparedSet, Split, write_whole
+from training.data.prepared import PreparedSet, Split
 from training.data.records import DataSetError
 from training.encoders import CropEncoder
 from training.evaluation.embedding import embed

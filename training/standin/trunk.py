@@ -6,7 +6,6 @@ labelled by the teacher once. The student's view differs in gain, offset and, fo
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from faces.files import write_array
 from faces.types import Pixels
 from training.backbones.encoder import BackboneConfig, save_encoder
 from training.data.feed import ahead, augment, network_input
-from training.data.prepared import PreparedSet, write_whole
+from training.data.prepared import PreparedSet
 from training.loop import LoopConfig, Training
 from training.tasks.distil import Distil, TaughtBatch
 from training.teacher import Teacher, Vectors, embed_all
@@ -75,9 +75,7 @@ def _kept(path: Path, teacher: Teacher, made: Pixels, label: str) -> Vectors:
         if len(stored) == len(made):
             return stored
     rows = embed_all(teacher, made, label=f"teacher: {label}")
-    buffer = io.BytesIO()
-    np.save(buffer, rows)
-    write_whole(path, buffer.getvalue())
+    write_array(path, rows)
     return rows
 
 

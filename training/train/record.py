@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
-from training.data.prepared import PreparedSet, write_whole
+from faces.files import write_whole
+from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 
 RUN = "run.json"

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from faces.files import write_whole
 from training.backbones.encoder import BackboneConfig, TorchEncoder, save_encoder
-from training.data.prepared import PreparedSet, write_whole
+from training.data.prepared import PreparedSet
 from training.evaluation.pools import split_pool
 from training.standin.run import evaluate
 from training.train.processes import OnDevice

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from faces.align import align
 from faces.bundle import Bundle, BundleError, ParitySpec, file_ref, read, verify, write_manifest
-from faces.parity import cosines, read_parity, write_array
+from faces.files import write_array
+from faces.parity import cosines, read_parity
 from faces.preprocess import encoder_input
 from faces.types import Role
 from service.inference.engine import Engine
