@@ -33,13 +33,12 @@ from export.operating_points import (
 from faces.bundle import Bundle, BundleError, read, verify
 from faces.calibration import Calibration
 from faces.image import DecodeLimits, decode
-from faces.types import Condition, Image, Spectrum
+from faces.types import CONDITIONS, Condition, Image, Spectrum
 from training.data.lfw import Identity, Split, read_lfw
 from training.onnx_runner import BundleRunner
 from training.synthesis.simple import masked_vis, pseudo_nir
 
 LIMITS = DecodeLimits(max_bytes=1 << 24, max_pixels=1 << 24)
-CONDITIONS = tuple(Condition(s, m) for s in Spectrum for m in (False, True))
 DEFAULT_FMR = 1e-4
 DUPLICATE_FMR = 1e-5
 Template = NDArray[np.float32] | None

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.calibrate import CONDITIONS, calibration_of
+from export.calibrate import calibration_of
 from export.graph import SPECTRUM_OF
 from export.operating_points import FMR_POINTS, Compared, Unsupported, supported
 from faces.calibration import Calibration
-from faces.types import Condition, Role, Spectrum
+from faces.types import CONDITIONS, Condition, Role, Spectrum
 from training.data.prepared import PreparedSet, Row, Split
 from training.data.records import DataSetError
 from training.encoders_onnx import BundleEncoder

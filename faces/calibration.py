@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from faces.types import Condition, Spectrum
+from faces.types import CONDITIONS, Condition, Spectrum
 
 FMR_RELATIVE_TOLERANCE = 1e-6
 
@@ -77,7 +77,7 @@ class Calibration(_Strict):
     @model_validator(mode="after")
     def _complete(self) -> Calibration:
         have = [points.condition for points in self.conditions]
-        want = {Condition(s, m) for s in Spectrum for m in (False, True)}
+        want = set(CONDITIONS)
         if len(have) != len(want) or set(have) != want:
             raise ValueError("a calibration has every condition once")
         for condition in want:

@@ -29,6 +29,9 @@ class Interval:
     low: float
     high: float
 
+    def in_percent(self) -> Interval:
+        return Interval(100 * self.value, 100 * self.low, 100 * self.high)
+
 
 def fmr(non_mated: Scores, threshold: float) -> float:
     """Share of non-mated comparisons that are accepted (ISO/IEC 19795-1). Raises ValueError."""

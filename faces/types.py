@@ -166,3 +166,7 @@ class Condition:
 
     def __str__(self) -> str:
         return f"{self.spectrum.value}-{'masked' if self.masked else 'unmasked'}"
+
+
+# Every condition once, visible and unmasked first.
+CONDITIONS = tuple(Condition(spectrum, masked) for spectrum in Spectrum for masked in (False, True))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from faces.calibration import UnsupportedFmr
-from faces.types import Condition, Face, Image, Role, Spectrum
+from faces.types import CONDITIONS, Condition, Face, Image, Role, Spectrum
 from service.errors import InvalidParameter, NoFace, SubjectNotFound, UnsupportedFmrPoint
 from service.gallery.base import Hit
 from service.inference.engine import Description
@@ -212,4 +212,4 @@ class Comparer:
 
 def _refuse_unsupported(space: EmbeddingSpace, options: Options) -> None:
     """Refuse an uncalibrated FMR before any work is done for it."""
-    decider(space, options, [Condition(s, m) for s in Spectrum for m in (False, True)])
+    decider(space, options, CONDITIONS)

@@ -14,7 +14,7 @@ from contextlib import suppress
 import structlog
 
 from faces.bundle import Bundle, BundleError, Manifest
-from faces.types import Condition, Spectrum
+from faces.types import CONDITIONS
 from service.bundles import BundleStore
 from service.gallery.faiss import FaissGallery
 from service.inference.batcher import Observe
@@ -47,10 +47,9 @@ def facts(manifest: Manifest) -> dict[str, object]:
     calibration = manifest.calibration
     if calibration is None:
         return {}
-    conditions = [Condition(s, m) for s in Spectrum for m in (False, True)]
     fmr = calibration.default_fmr
     known = {"alignment": manifest.encoder.alignment, "dimension": manifest.encoder.dimension}
-    return known | {"default_fmr": fmr, "fnmr": {str(c): calibration.at(c, fmr).fnmr for c in conditions}}
+    return known | {"default_fmr": fmr, "fnmr": {str(c): calibration.at(c, fmr).fnmr for c in CONDITIONS}}
 
 
 class SpaceRegistry:

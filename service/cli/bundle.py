@@ -9,7 +9,7 @@ import typer
 
 from faces.bundle import Bundle, BundleError, FileRef, Manifest, read
 from faces.bundle import verify as verify_digests
-from faces.types import Condition, Spectrum
+from faces.types import CONDITIONS
 from service.cli.options import Json
 from service.cli.output import GOOD, Failure, emit, emit_text, say, show
 
@@ -154,10 +154,9 @@ def _file(manifest: Manifest, ref: FileRef) -> tuple[object, ...]:
 def _points(manifest: Manifest) -> list[tuple[object, ...]]:
     calibration = manifest.calibration
     assert calibration is not None  # noqa: S101 - asked by the caller
-    conditions = sorted(Condition(s, m) for s in Spectrum for m in (False, True))
     return [
         (str(condition), f"{point.fmr:g}", f"{point.threshold:.4f}", f"{point.fnmr:.4f}")
-        for condition in conditions
+        for condition in sorted(CONDITIONS)
         for point in (calibration.at(condition, fmr) for fmr in calibration.supported(condition))
     ]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.calibrate import CONDITIONS, calibration_of
+from export.calibrate import calibration_of
 from export.operating_points import Compared, Unsupported
 from export.prepared_sets import plan_of
-from faces.types import Condition, Spectrum
+from faces.types import CONDITIONS, Condition, Spectrum
 from tests.export.parts import prepared
 
 NIR_MASKED = Condition(Spectrum.NIR, masked=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import numpy as np
@@ -85,4 +86,4 @@ def _cell(bench: Bench, condition: Condition, on: On, bootstraps: int) -> Cell:
 
 
 def _percent(rate: Interval) -> Rate:
-    return Rate(value=100 * rate.value, low=100 * rate.low, high=100 * rate.high)
+    return Rate(**asdict(rate.in_percent()))

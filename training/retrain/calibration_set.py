@@ -12,12 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from faces.align import ALIGNMENTS
-from faces.types import Condition, Pixels, Spectrum
+from faces.types import CONDITIONS, Condition, Pixels, Spectrum
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter, read_prepared
 from training.data.records import DataSetError
 from training.synthesis.simple import masked_vis, pseudo_nir
 
-CONDITIONS = tuple(Condition(s, m) for s in Spectrum for m in (False, True))
 MADE = "probes of {}: made from VIS crops (pseudo-NIR, drawn masks)"
 
 

@@ -91,14 +91,10 @@ def _result(name: str, new: Hits, active: Hits, seed: int) -> ConditionResult:
         name,
         len(new.subjects),
         int(new.probes.sum()),
-        _percent(hit_rate(new, seed=seed)),
-        _percent(hit_rate(active, seed=seed)),
+        hit_rate(new, seed=seed).in_percent(),
+        hit_rate(active, seed=seed).in_percent(),
         paired_difference(new, active, seed=seed),
     )
-
-
-def _percent(rate: Interval) -> Interval:
-    return Interval(100 * rate.value, 100 * rate.low, 100 * rate.high)
 
 
 def _rounded(interval: Interval) -> Sequence[float]:

@@ -25,7 +25,7 @@ from training.standin.arms import arms
 from training.standin.run import ENCODER, RESULT, RunConfig, Trial, described, evaluate, run_arm
 
 # What a learning rate is chosen by: both conditions weigh the same.
-CONDITIONS = ("nir-masked", "nir-unmasked")
+PROBE_CONDITIONS = ("nir-masked", "nir-unmasked")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def best_rates(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
     by_arm: dict[str, dict[float, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for run in runs:
         found = run["found"]["validation"]
-        score = float(np.mean([found[condition]["rank1"] for condition in CONDITIONS]))
+        score = float(np.mean([found[condition]["rank1"] for condition in PROBE_CONDITIONS]))
         by_arm[run["arm"]][run["lr"]][run["seed"]] = score
     return dict(_best(by_arm))
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from faces.metrics import Interval
 from training.evaluation.hits import Hits, hit_rate, paired_difference, summed
-from training.standin.grid import CONDITIONS
+from training.standin.grid import PROBE_CONDITIONS
 
 Runs = list[dict[str, Any]]
 
@@ -40,10 +40,10 @@ def lines(chosen: dict[str, Runs], *, test: str, against: dict[str, str]) -> lis
 
 def _line(chosen: dict[str, Runs], name: str, test: str, other: str | None) -> Line:
     runs = chosen[name]
-    rates = tuple(_percent(hit_rate(summed(hits_of(runs, test, c)))) for c in CONDITIONS)
+    rates = tuple(hit_rate(summed(hits_of(runs, test, c))).in_percent() for c in PROBE_CONDITIONS)
     gain: tuple[Interval, ...] = ()
     if other is not None:
-        pairs = [(hits_of(runs, test, c), hits_of(chosen[other], test, c)) for c in CONDITIONS]
+        pairs = [(hits_of(runs, test, c), hits_of(chosen[other], test, c)) for c in PROBE_CONDITIONS]
         gain = tuple(paired_difference(a, b) for a, b in pairs)
     trained = not math.isnan(runs[0]["loss"])
     return Line(name, runs[0]["lr"] if trained else None, len(runs), rates, other, gain)
@@ -92,7 +92,3 @@ def as_json(found: list[Line]) -> bytes:
 def written(value: Interval, *, sign: bool = False) -> str:
     form = "+.1f" if sign else ".1f"
     return f"{value.value:{form}} [{value.low:{form}}, {value.high:{form}}]"
-
-
-def _percent(rate: Interval) -> Interval:
-    return Interval(100 * rate.value, 100 * rate.low, 100 * rate.high)
