@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -47,12 +48,28 @@ def embed_all(teacher: Teacher, crops: Pixels, *, label: str, threads: int = 2) 
         return np.concatenate(list(track(work, label, total=len(starts))))
 
 
-def cached_templates(prepared: PreparedSet, indices: NDArray[np.int64], bundle: Path, cache: Path) -> Vectors:
-    """Templates of these rows [n, dimension], read from `cache` where it holds as many."""
+def kept(cache: Path, count: int, make: Callable[[], Vectors]) -> Vectors:
+    """Templates [count, dimension]: what `cache` holds, where it holds as many; else made, and kept there."""
     if cache.is_file():
         stored: Vectors = np.load(cache)
-        if len(stored) == len(indices):
+        if len(stored) == count:
             return stored
-    rows = embed_all(Teacher(bundle), prepared.crops(indices), label="teacher's templates")
+    rows = make()
     write_array(cache, rows)
     return rows
+
+
+def cached_templates(prepared: PreparedSet, indices: NDArray[np.int64], bundle: Path, cache: Path) -> Vectors:
+    """Templates of these rows [n, dimension], read from `cache` where it holds as many."""
+
+    def make() -> Vectors:
+        return embed_all(Teacher(bundle), prepared.crops(indices), label="teacher's templates")
+
+    return kept(cache, len(indices), make)
+
+
+def by_row(prepared: PreparedSet, indices: NDArray[np.int64], templates: Vectors) -> Vectors:
+    """Templates [n, dimension] of these rows at their rows' places: [rows, dimension], zero elsewhere."""
+    placed = np.zeros((len(prepared.rows), templates.shape[1]), np.float32)
+    placed[indices] = templates
+    return placed

@@ -113,6 +113,14 @@ def load_network(path: Path) -> tuple[nn.Module, BackboneConfig]:
     return net, config
 
 
+def load_start(path: Path) -> tuple[nn.Module, BackboneConfig]:
+    """A checkpoint that training may begin with. Raises DataSetError where it ends in a shared subspace."""
+    net, config = load_network(path)
+    if config.shared is not None:
+        raise DataSetError(f"{path.name} ends in a shared subspace: start from a plain backbone")
+    return net, config
+
+
 def load_checkpoint_encoder(path: Path) -> TorchEncoder:
     """A checkpoint as an encoder. Raises DataSetError."""
     net, config = load_network(path)

@@ -16,7 +16,7 @@ from training.pretrain.feed import PhotoFeed
 from training.pretrain.photos import NONE, read_photos
 from training.pretrain.recipe import PretrainRecipe
 from training.pretrain.run import ENCODER, Place, PretrainRun
-from training.train.command import bar_columns
+from training.train.command import bar_columns, say
 from training.train.processes import DeviceError, processes
 from training.train.recipe import RecipeError, read_recipe
 
@@ -47,7 +47,7 @@ def pretrain(
         with processes(device) as where:
             place = Place(out=out, start=start, teacher=teacher, device=where, workers=workers)
             run = PretrainRun(chosen, photos, place)
-            _say(errors, _about(run.feed))
+            say(errors, _about(run.feed))
             total = run.recipe.loop.iterations
             with Progress(*bar_columns(), console=errors, disable=bool(rank())) as progress:
                 bar = progress.add_task(
@@ -57,16 +57,16 @@ def pretrain(
                     lambda done, loss: progress.update(bar, completed=done, loss=f"loss {loss:.3f}")
                 )
             synthetic = f"SYNTHETIC: {record.synthetic}\n" if record.synthetic else ""
-            _say(
+            say(
                 console,
                 f"{synthetic}{record.iterations} iterations, {record.images_seen} images,"
                 f" {record.seconds:.0f} s on {record.device} x {record.processes}: {ENCODER}",
             )
     except WRONG as error:
-        _say(errors, str(error))
+        say(errors, str(error))
         raise typer.Exit(2) from error
     except Diverged as error:
-        _say(errors, str(error))
+        say(errors, str(error))
         raise typer.Exit(1) from error
 
 
@@ -80,8 +80,3 @@ def _about(feed: PhotoFeed) -> str:
         "drawn": "the set has no masked rows: masks are drawn over the landmarks",
     }
     return f"{len(photos)} photos of {len(photos.subjects)} subjects; {said[feed.masks]}"
-
-
-def _say(console: Console, text: str) -> None:
-    if not rank():
-        console.print(text, markup=False, highlight=False, soft_wrap=True)

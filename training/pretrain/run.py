@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from faces.bundle import MANIFEST_NAME
-from training.backbones.encoder import load_network, save_encoder
+from training.backbones.encoder import load_start, save_encoder
 from training.backbones.onnx_import import import_bundle
 from training.backbones.weights import load_weights
 from training.data.records import DataSetError
@@ -123,17 +123,15 @@ def start_network(recipe: PretrainRecipe, start: Path | None) -> tuple[nn.Module
     """
     if start is None:
         return recipe.backbone.build(), recipe
-    if start.is_dir():
-        net, backbone = import_bundle(start, dimension=recipe.backbone.dimension)
-    elif start.name == LAST or start.suffix == ".onnx":
+    if start.name == LAST or start.suffix == ".onnx":
         built = recipe.backbone.build()
         load_weights(built, start)
         return built, recipe
+    net: nn.Module
+    if start.is_dir():
+        net, backbone = import_bundle(start, dimension=recipe.backbone.dimension)
     else:
-        loaded, backbone = load_network(start)
-        if backbone.shared is not None:
-            raise DataSetError(f"{start.name} ends in a shared subspace: start from a plain backbone")
-        return loaded, recipe.model_copy(update={"backbone": backbone})
+        net, backbone = load_start(start)
     return net, recipe.model_copy(update={"backbone": backbone})
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from faces.types import Spectrum
 from training.losses import LossConfig, per_sample
 from training.pretrain.feed import LabelledBatch
 from training.tasks.base import Outcome, Task, unit
+from training.tasks.distil import away
 from training.tasks.plain import Head
 
 
@@ -47,14 +48,9 @@ class Classify(Task[LabelledBatch]):
         loss = per_sample(cosine, batch.label, everyone, self.loss).mean()
         parts = {"first": (cosine.detach().argmax(dim=1) == batch.label).float().mean()}
         if self.bridge is not None:
-            away = self._away(self.bridge(rows), batch.teacher)
-            loss, parts["away"] = loss + self.distil * away, away.detach()
+            far = away(self.bridge, rows, batch.teacher)
+            loss, parts["away"] = loss + self.distil * far, far.detach()
         return Outcome(loss, {Spectrum.VIS: rows}, parts)
-
-    def _away(self, bridged: Tensor, teacher: Tensor | None) -> Tensor:
-        if teacher is None:
-            raise ValueError("distillation needs the teacher's templates in every batch")
-        return (1.0 - (unit(bridged) * teacher).sum(dim=1)).mean()
 
     def groups(self, lr: float) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = [

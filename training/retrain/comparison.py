@@ -10,8 +10,8 @@ from faces.metrics import Interval
 from faces.types import Condition, Spectrum
 from training.data.prepared import PreparedSet
 from training.encoders import CropEncoder
+from training.evaluation.closed_set import closed_set
 from training.evaluation.hits import Hits, hit_rate, paired_difference
-from training.standin.run import evaluate
 
 # What the service is for; the next ones decide where a set has no such probes.
 HEADLINES = (
@@ -65,8 +65,8 @@ def compare(new: CropEncoder, active: CropEncoder, prepared: PreparedSet, *, see
             f" {prepared.info.alignment}"
         )
         return Verdict(False, why, ())
-    ours = {found.condition: found.hits for found in evaluate(new, prepared, "validation")}
-    theirs = {found.condition: found.hits for found in evaluate(active, prepared, "validation")}
+    ours = {found.condition: found.hits for found in closed_set(new, prepared, "validation")}
+    theirs = {found.condition: found.hits for found in closed_set(active, prepared, "validation")}
     return verdict(ours, theirs, seed=seed)
 
 

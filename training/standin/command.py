@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import Progress, TaskID
@@ -23,7 +22,7 @@ from training.standin.photos import prepare_photos
 from training.standin.run import RunConfig
 from training.standin.table import as_json, lines, markdown, rivals, written
 from training.standin.trunk import TrunkConfig, lesson, train_trunk
-from training.teacher import cached_templates
+from training.teacher import by_row, cached_templates
 
 LFW = Path("../shared/data/lfw.tar")
 BUNDLE = Path(".halflight/bundles/reference")
@@ -93,7 +92,9 @@ def run(
     lr: Annotated[list[float] | None, typer.Option(help="learning rates to choose from")] = None,
     iterations: int = 1000,
     batch: int = 16,
-    also: Annotated[list[Path] | None, typer.Option(help="another set whose test split is tried")] = None,
+    also_sets: Annotated[
+        list[Path] | None, typer.Option("--also", help="another set whose test split is tried")
+    ] = None,
     bundle: Annotated[Path, typer.Option(help="the bundle that distillation learns from")] = BUNDLE,
     workers: Annotated[int, typer.Option(min=1, help="runs at a time, one thread each")] = 2,
     compiled: Annotated[bool, typer.Option(help="compile the network (needs a C++ compiler)")] = False,
@@ -115,10 +116,11 @@ def run(
         names=names,
         seeds=tuple(seed or (0, 1, 2)),
         rates=tuple(lr or (3e-4, 1e-3, 3e-3)),
-        also=tuple(also or ()),
         teacher=_taught(prepared, bundle, out) if distils else None,
     )
     run_grid(grid, workers=workers)
+    for other in also_sets or ():
+        also(other, start, out)
     table(out)
 
 
@@ -128,10 +130,7 @@ def _taught(prepared: Path, bundle: Path, out: Path) -> Path:
     if not path.is_file():
         out.mkdir(parents=True, exist_ok=True)
         rows = opened.select(split="train", spectrum=Spectrum.VIS, masked=False)
-        templates = cached_templates(opened, rows, bundle, out / "teacher.npy")
-        by_row = np.zeros((len(opened.rows), templates.shape[1]), np.float32)
-        by_row[rows] = templates
-        write_array(path, by_row)
+        write_array(path, by_row(opened, rows, cached_templates(opened, rows, bundle, out / "teacher.npy")))
     return path
 
 

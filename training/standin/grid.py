@@ -3,7 +3,6 @@ on validation subjects. Runs are independent, so several processes share them.""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +17,13 @@ import numpy as np
 import torch
 from rich.progress import Progress
 
+from faces.bundle import file_sha256
 from faces.files import write_whole
 from training.backbones.encoder import load_checkpoint_encoder
 from training.data.prepared import PreparedSet, Split, read_prepared
+from training.evaluation.closed_set import closed_set
 from training.standin.arms import arms
-from training.standin.run import ENCODER, RESULT, RunConfig, Trial, described, evaluate, run_arm
+from training.standin.run import ENCODER, RESULT, RunConfig, Trial, described, run_arm
 
 # What a learning rate is chosen by: both conditions weigh the same.
 PROBE_CONDITIONS = ("nir-masked", "nir-unmasked")
@@ -30,7 +31,7 @@ PROBE_CONDITIONS = ("nir-masked", "nir-unmasked")
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What is to be run. `also`: further sets, tried as tests. `teacher`: its templates by row (.npy)."""
+    """What is to be run. `teacher`: its templates by row (.npy)."""
 
     prepared: Path
     trunk: Path
@@ -39,7 +40,6 @@ class Grid:
     names: tuple[str, ...]
     seeds: tuple[int, ...]
     rates: tuple[float, ...]
-    also: tuple[Path, ...] = ()
     teacher: Path | None = None
 
 
@@ -92,7 +92,7 @@ def _run(grid: Grid, job: Job) -> None:
     place = grid.out / job.folder
     if (place / RESULT).is_file():
         return
-    prepared, tests = _opened(grid.prepared, grid.also)
+    prepared, tests = _opened(grid.prepared)
     arm = arms(grid.base.iterations)[job.name]
     teacher = None
     if arm.task is not None and arm.task.distil:
@@ -100,7 +100,7 @@ def _run(grid: Grid, job: Job) -> None:
             raise ValueError(f"{job.name} needs the teacher's templates")
         teacher = np.load(grid.teacher)
     config = grid.base.model_copy(update={"lr": job.rate, "seed": job.seed})
-    means = grid.out / f"class-means-{hashlib.sha256(grid.trunk.read_bytes()).hexdigest()[:12]}.pt"
+    means = grid.out / f"class-means-{file_sha256(grid.trunk)[:12]}.pt"
     run_arm(arm, prepared, grid.trunk, config, out=place, tests=tests, teacher=teacher, means=means)
 
 
@@ -113,18 +113,16 @@ def try_also(out: Path, trunk: Path, prepared: Path, *, on_done: Callable[[str, 
         if other.info.name not in result["found"]:
             path = place / ENCODER
             encoder = load_checkpoint_encoder(path if path.is_file() else trunk)
-            result["found"][other.info.name] = described(evaluate(encoder, other, "test"))
+            result["found"][other.info.name] = described(closed_set(encoder, other, "test"))
             write_whole(place / RESULT, json.dumps(result).encode())
         on_done(place.name, number + 1, len(places))
 
 
 @cache
-def _opened(prepared: Path, also: tuple[Path, ...]) -> tuple[PreparedSet, list[Trial]]:
+def _opened(prepared: Path) -> tuple[PreparedSet, list[Trial]]:
     main = read_prepared(prepared)
     splits: tuple[Split, ...] = ("validation", "test")
-    others = [read_prepared(path) for path in also]
-    tests = [Trial(split, main, split) for split in splits]
-    return main, tests + [Trial(other.info.name, other, "test") for other in others]
+    return main, [Trial(split, main, split) for split in splits]
 
 
 def results(out: Path) -> list[dict[str, Any]]:

@@ -19,14 +19,13 @@ from pydantic import BaseModel, ConfigDict
 from faces.files import write_whole
 from faces.types import Spectrum
 from training.backbones.encoder import BackboneConfig, TorchEncoder, load_network, save_encoder
+from training.class_means import class_means
 from training.data.feed import PairFeed, ahead, in_grey
 from training.data.pairs import PairRequest, PairSampler
 from training.data.prepared import PreparedSet, Split
 from training.data.records import DataSetError
 from training.encoders import CropEncoder
-from training.evaluation.embedding import embed
-from training.evaluation.hits import Hits, per_subject_hits
-from training.evaluation.pools import Bench, split_pool
+from training.evaluation.closed_set import Found, closed_set
 from training.loop import LoopConfig, Training
 from training.standin.arms import Arm
 from training.tasks.build import build_task
@@ -58,14 +57,6 @@ class Trial:
     split: Split
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Rank-1 hits of one condition of probes among the unmasked VIS references."""
-
-    condition: str
-    hits: Hits
-
-
 class GreyFeed(PairFeed):
     """The NIR photo's place is taken by the VIS photo of the same source, in grey."""
 
@@ -84,16 +75,6 @@ class GreyFeed(PairFeed):
         return in_grey(images)
 
 
-def evaluate(encoder: CropEncoder, prepared: PreparedSet, split: Split) -> tuple[Found, ...]:
-    """Closed-set rank-1 of each condition of probes; failures stay in the denominators, and whoever's
-    reference failed is never found."""
-    pool = split_pool(prepared, split)
-    bench = Bench(embed(encoder, prepared, pool.rows), pool)
-    return tuple(
-        Found(str(condition), per_subject_hits(bench.compare(condition))) for condition in bench.conditions
-    )
-
-
 def described(found: Sequence[Found]) -> dict[str, Any]:
     """As it is written down: hits and probes of each subject, in the set's order."""
     return {
@@ -104,16 +85,6 @@ def described(found: Sequence[Found]) -> dict[str, Any]:
         }
         for one in found
     }
-
-
-def class_means(encoder: CropEncoder, prepared: PreparedSet, sampler: PairSampler) -> torch.Tensor:
-    """Mean of the unit embeddings of each training subject's VIS and NIR photos: [classes, dimension]."""
-    means = []
-    for subject in sampler.subjects:
-        vis = encoder.embed(prepared.crops(subject.vis), Spectrum.VIS)
-        nir = encoder.embed(prepared.crops(subject.nir_masked or subject.nir), Spectrum.NIR)
-        means.append(np.concatenate([vis, nir]).mean(axis=0))
-    return torch.from_numpy(np.stack(means))
 
 
 def _means(
@@ -170,7 +141,7 @@ def run_arm(
         **config.model_dump(),
         "loss": loss,
         "seconds": round(time.perf_counter() - started, 1),
-        "found": {test.name: described(evaluate(encoder, test.prepared, test.split)) for test in tests},
+        "found": {test.name: described(closed_set(encoder, test.prepared, test.split)) for test in tests},
     }
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / RESULT, json.dumps(result).encode())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,14 +17,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from faces.files import write_array
 from faces.types import Pixels
 from training.backbones.encoder import BackboneConfig, save_encoder
 from training.data.feed import ahead, augment, network_input
 from training.data.prepared import PreparedSet
 from training.loop import LoopConfig, Training
 from training.tasks.distil import Distil, TaughtBatch
-from training.teacher import Teacher, Vectors, embed_all
+from training.teacher import Teacher, Vectors, embed_all, kept
 
 AT_ONCE = 2000
 
@@ -65,18 +65,8 @@ def lesson(prepared: PreparedSet, bundle: Path, config: TrunkConfig, cache: Path
     for number, (label, made) in enumerate(_views(crops, config.mixtures, rng)):
         images.append(network_input(made, side))
         path = cache / f"{teacher.spec.reference.sha256[:12]}-{config.seed}-{number:04d}.npy"
-        templates.append(_kept(path, teacher, made, label))
+        templates.append(kept(path, len(made), partial(embed_all, teacher, made, label=f"teacher: {label}")))
     return Lesson(torch.cat(images), np.concatenate(templates))
-
-
-def _kept(path: Path, teacher: Teacher, made: Pixels, label: str) -> Vectors:
-    if path.is_file():
-        stored: Vectors = np.load(path)
-        if len(stored) == len(made):
-            return stored
-    rows = embed_all(teacher, made, label=f"teacher: {label}")
-    write_array(path, rows)
-    return rows
 
 
 def _views(crops: Pixels, mixtures: int, rng: np.random.Generator) -> Iterator[tuple[str, Pixels]]:

@@ -29,6 +29,16 @@ class TaughtBatch:
         return TaughtBatch(self.iteration, self.images.to(device), self.teacher.to(device))
 
 
+def away(bridge: nn.Module, rows: Tensor, teacher: Tensor | None) -> Tensor:
+    """mean(1 - cos(A e, t)) of unit rows [b, d] and templates [b, T]; A is `bridge`.
+
+    Raises ValueError where the batch brings no templates.
+    """
+    if teacher is None:
+        raise ValueError("distillation needs the teacher's templates in every batch")
+    return (1.0 - (unit(bridge(rows)) * teacher).sum(dim=1)).mean()
+
+
 class Distil(Task[TaughtBatch]):
     """mean(1 - cos(A e, t)) + `pairwise` x mean squared error of all similarities within the batch.
 
@@ -43,10 +53,10 @@ class Distil(Task[TaughtBatch]):
 
     def forward(self, batch: TaughtBatch) -> Outcome:
         rows = unit(self.encoder(batch.images))
-        away = (1.0 - (unit(self.bridge(rows)) * batch.teacher).sum(dim=1)).mean()
+        far = away(self.bridge, rows, batch.teacher)
         pairs = (cosines(rows, rows) - cosines(batch.teacher, batch.teacher)).square().mean()
-        parts = {"away": away.detach(), "pairs": pairs.detach()}
-        return Outcome(away + self.pairwise * pairs, {Spectrum.VIS: rows}, parts)
+        parts = {"away": far.detach(), "pairs": pairs.detach()}
+        return Outcome(far + self.pairwise * pairs, {Spectrum.VIS: rows}, parts)
 
 
 class Distilled(PairTask):
@@ -59,17 +69,11 @@ class Distilled(PairTask):
 
     def forward(self, batch: PairBatch) -> Outcome:
         """Raises ValueError where the batch brings no templates."""
-        if batch.teacher is None:
-            raise ValueError("distillation needs the teacher's templates in every batch")
         outcome = self.task(batch)
-        away = torch.stack(
-            [
-                (1.0 - (unit(self.bridge(rows)) * batch.teacher).sum(dim=1)).mean()
-                for rows in outcome.embeddings.values()
-            ]
-        ).mean()
-        parts = {**outcome.parts, "away": away.detach()}
-        return Outcome(outcome.loss + self.weight * away, outcome.embeddings, parts, outcome.carry)
+        each = [away(self.bridge, rows, batch.teacher) for rows in outcome.embeddings.values()]
+        far = torch.stack(each).mean()
+        parts = {**outcome.parts, "away": far.detach()}
+        return Outcome(outcome.loss + self.weight * far, outcome.embeddings, parts, outcome.carry)
 
     def after_step(self, batch: PairBatch, outcome: Outcome) -> None:
         self.task.after_step(batch, outcome)

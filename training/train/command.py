@@ -57,10 +57,10 @@ def train(
             if not rank():
                 _report(record, asked, start)
     except WRONG as error:
-        _say(errors, str(error))
+        say(errors, str(error))
         raise typer.Exit(2) from error
     except Diverged as error:
-        _say(errors, str(error))
+        say(errors, str(error))
         raise typer.Exit(1) from error
 
 
@@ -104,9 +104,10 @@ def _report(record: RunRecord, asked: Recipe, start: Path | None) -> None:
         f"{record.iterations} iterations, {record.images_seen} images, {record.seconds:.0f} s"
         f" on {record.device} x {record.processes}: {ENCODER}"
     )
-    _say(Console(), "\n".join(lines))
+    say(Console(), "\n".join(lines))
 
 
-def _say(console: Console, text: str) -> None:
+def say(console: Console, text: str) -> None:
+    """Once, whatever the number of processes; the text is not markup."""
     if not rank():
         console.print(text, markup=False, highlight=False, soft_wrap=True)

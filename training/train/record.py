@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from faces.bundle import file_sha256
 from faces.files import write_whole
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
@@ -64,8 +65,7 @@ def read_record(out: Path) -> RunRecord | None:
 def digest_of(path: Path) -> str:
     """SHA-256 of a file. Raises DataSetError where it is missing."""
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise DataSetError(f"{path.name}: no such file") from error
 

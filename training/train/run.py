@@ -14,18 +14,18 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.backbones.encoder import TorchEncoder, load_network, save_encoder
+from training.backbones.encoder import TorchEncoder, load_start, save_encoder
+from training.class_means import class_means
 from training.data.feed import PairFeed, ahead
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 from training.distributed import rank, world_size
 from training.loop import Training
-from training.standin.run import class_means
 from training.tasks.base import PairTask
 from training.tasks.build import build_task
 from training.tasks.invariant import InvariantConfig
-from training.teacher import Teacher, cached_templates
+from training.teacher import Teacher, by_row, cached_templates
 from training.train.placing import held_out
 from training.train.processes import OnDevice, own_share, together
 from training.train.recipe import Recipe, RecipeError
@@ -179,9 +179,7 @@ def _network(recipe: Recipe, place: Place) -> tuple[nn.Module, Recipe]:
     """The network to begin with, and the recipe with the backbone that it has."""
     if place.start is None:
         return recipe.backbone.build(), recipe
-    net, backbone = load_network(place.start)
-    if backbone.shared is not None:
-        raise DataSetError(f"{place.start.name} ends in a shared subspace: start from a plain backbone")
+    net, backbone = load_start(place.start)
     return net, recipe.model_copy(update={"backbone": backbone})
 
 
@@ -217,7 +215,4 @@ def teacher_templates(prepared: PreparedSet, sampler: PairSampler, place: Place)
     if not rank():
         cached_templates(prepared, rows, place.teacher, cache)
     together()
-    found = cached_templates(prepared, rows, place.teacher, cache)
-    every = np.zeros((len(prepared.rows), found.shape[1]), np.float32)
-    every[rows] = found
-    return every
+    return by_row(prepared, rows, cached_templates(prepared, rows, place.teacher, cache))

@@ -11,8 +11,8 @@ from torch import nn
 from faces.files import write_whole
 from training.backbones.encoder import BackboneConfig, TorchEncoder, save_encoder
 from training.data.prepared import PreparedSet
+from training.evaluation.closed_set import closed_set
 from training.evaluation.pools import split_pool
-from training.standin.run import evaluate
 from training.train.processes import OnDevice
 
 VALIDATION, BEST = "validation.jsonl", "best.pt"
@@ -36,7 +36,7 @@ class Validator:
 
     def look(self, net: nn.Module, device: torch.device, iteration: int) -> None:
         encoder = TorchEncoder(OnDevice(net, device), self._backbone, name="validated")
-        found = evaluate(encoder, self._prepared, "validation")
+        found = closed_set(encoder, self._prepared, "validation")
         rates = {one.condition: round(100 * one.hits.rate, 3) for one in found}
         wanted = next(iter(rates))
         best = max((line["rank1"].get(wanted, 0.0) for line in self._lines), default=-1.0)
