@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import structlog
 
 from faces.bundle import BundleError
-from service.backfill import BackfillReport, Stop, Throttle, backfill
+from service.backfill import BackfillReport, Throttle, backfill
 from service.crops import NOT_KEPT, CropVault
 from service.inference.parity import ParityError
 from service.space import EmbeddingSpace
@@ -24,7 +24,6 @@ log = structlog.get_logger("halflight.filler")
 # Short: two processes that fill one space do no harm, and after a kill somebody should go on soon.
 LEASE_S = 4.0
 TELL_EVERY_S = 0.5
-Told = Callable[[BackfillReport], Awaitable[None]]
 
 
 class SpaceFiller:
@@ -64,19 +63,17 @@ class SpaceFiller:
                 continue
             self._wake.clear()
 
-    async def fill(
-        self, space_id: str, *, on_progress: Told | None = None, stop: Stop = lambda: False
-    ) -> BackfillReport | None:
+    async def fill(self, space_id: str) -> BackfillReport | None:
         """Fill one space and make it ready; None where another process does it, or nobody asked.
 
-        Stopped or cancelled, it can be taken up again at any time. Raises StoreError.
+        Cancelled, or its lease lost, it can be taken up again at any time. Raises StoreError.
         """
         async with self._db.write() as uow:
             if not await uow.backfills.claim(space_id, self._owner, LEASE_S):
                 return None
             await uow.commit()
         try:
-            report = await self._work(space_id, on_progress, stop)
+            report = await self._work(space_id)
         except (asyncio.CancelledError, StoreError):
             await self._release(space_id)
             raise
@@ -88,7 +85,7 @@ class SpaceFiller:
             await self._finish(space_id, report)
         return report
 
-    async def _work(self, space_id: str, on_progress: Told | None, stop: Stop) -> BackfillReport:
+    async def _work(self, space_id: str) -> BackfillReport:
         space = await self._registry.load(space_id)
         told_s, ours = time.monotonic(), True
 
@@ -100,8 +97,6 @@ class SpaceFiller:
             async with self._db.write() as uow:
                 ours = await uow.backfills.renew(space_id, self._owner, LEASE_S, report.as_dict())
                 await uow.commit()
-            if on_progress is not None:
-                await on_progress(report)
 
         throttle = Throttle(busy=self._busy)
         while True:
@@ -111,7 +106,7 @@ class SpaceFiller:
                 self._vault,
                 throttle=throttle,
                 on_progress=tell,
-                stop=lambda: stop() or not ours,
+                stop=lambda: not ours,
             )
             if report.stopped:
                 await self._release(space_id)

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from faces.types import Face, Spectrum
 from service.comparison import Candidate, Identified, Verified
-from service.enrolment import Enrolled, Receipt
+from service.enrolment import Receipt
+from service.enrolment_writer import Enrolled
 from service.inference.engine import Description
 from service.inference.quality import Quality
 from service.store.records import SampleRecord, SubjectRecord

@@ -16,7 +16,7 @@ from service.api.problems import problem_docs
 from service.api.recognition import ANY_IMAGE
 from service.api.uploads import Upload, checked_metadata, parse_metadata, read_form
 from service.deps import Operator, SpaceDep, StateDep, admitted
-from service.enrolment import Enrolment
+from service.enrolment_writer import Enrolment
 from service.errors import (
     Draining,
     DuplicateFace,

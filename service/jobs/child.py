@@ -113,22 +113,6 @@ def _how(code: int | None) -> str:
     return f"was ended by signal {-code}" if code < 0 else f"ended with exit status {code} and no result"
 
 
-class ChildKind:
-    """A kind of job whose whole work is one command. `command`: the program and its arguments."""
-
-    on_accelerator = True
-
-    def __init__(self, name: str, command: Sequence[str]) -> None:
-        self._name, self._command = name, tuple(command)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    async def run(self, handle: JobHandle) -> Mapping[str, Any]:
-        return (await run_child(handle, self._command)).metrics
-
-
 def job_directory(data_dir: Path) -> Path:
     """Below which each job has its own directory."""
     return (data_dir / "jobs").resolve()

@@ -31,13 +31,12 @@ class JobQueue:
         *,
         actor: str,
         sole: bool = False,
-        job_id: str | None = None,
     ) -> str:
         """Queue a job; its id. `sole`: refused while another one of its kind waits or runs.
 
         Raises JobRunning, StoreError.
         """
-        job_id = job_id or new_job_id()
+        job_id = new_job_id()
         try:
             async with self._db.write() as uow:
                 await uow.jobs.add(job_id, kind, request, sole=kind if sole else None)

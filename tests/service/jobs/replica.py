@@ -8,17 +8,33 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from service.jobs.base import JobCancelled, JobHandle
-from service.jobs.child import ChildKind
+from service.jobs.child import run_child
 from service.jobs.runner import JobRunner, RunnerOptions
 from service.store.database import Database
 
 COUNT = (sys.executable, "-m", "tests.service.jobs.counting")
+
+
+class ChildKind:
+    """A kind of job whose whole work is one command. `command`: the program and its arguments."""
+
+    on_accelerator = True
+
+    def __init__(self, name: str, command: Sequence[str]) -> None:
+        self._name, self._command = name, tuple(command)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def run(self, handle: JobHandle) -> Mapping[str, Any]:
+        return (await run_child(handle, self._command)).metrics
 
 
 class Nap:
