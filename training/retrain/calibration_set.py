@@ -15,7 +15,7 @@ from faces.align import ALIGNMENTS
 from faces.types import CONDITIONS, Condition, Pixels, Spectrum
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter, read_prepared
 from training.data.records import DataSetError
-from training.synthesis.simple import masked_vis, pseudo_nir
+from training.retrain.derived import derived
 
 MADE = "probes of {}: made from VIS crops (pseudo-NIR, drawn masks)"
 
@@ -76,16 +76,5 @@ def _made(prepared: PreparedSet, index: int, condition: Condition) -> tuple[Row,
     row, pixels = prepared.rows[index], prepared.crop(index)
     points = ALIGNMENTS[prepared.info.alignment].points
     rng = np.random.default_rng(zlib.crc32(f"{row.source} {condition}".encode()))
-    made = pixels
-    if condition.spectrum is Spectrum.NIR:
-        made = pseudo_nir(pixels, rng, landmarks=points if condition.masked else None)
-    elif condition.masked:
-        made = masked_vis(pixels, points, rng)
-    changed = {
-        "spectrum": condition.spectrum,
-        "masked": condition.masked,
-        "role": "probe",
-        "mask": "drawn" if condition.masked else row.mask,
-        "generator": "pseudo-NIR" if condition.spectrum is Spectrum.NIR else row.generator,
-    }
-    return row.model_copy(update=changed), made
+    probe = row.model_copy(update={"role": "probe"})
+    return derived(probe, pixels, condition, points, rng)

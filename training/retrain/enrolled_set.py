@@ -13,12 +13,10 @@ import numpy as np
 
 from faces.align import ALIGNMENTS
 from faces.enrolled import EnrolledRow, read_enrolled
-from faces.types import Pixels, Spectrum
+from faces.types import Condition, Pixels, Spectrum
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter, read_prepared
 from training.data.records import DataSetError
-from training.synthesis.simple import pseudo_nir
-
-GENERATOR = "pseudo-NIR"
+from training.retrain.derived import derived
 
 
 def enrolled_set(crops: Path, out: Path) -> PreparedSet:
@@ -67,12 +65,4 @@ def _row(row: EnrolledRow) -> Row:
 def _near_infrared(row: EnrolledRow, crop: Pixels, alignment: str, *, masked: bool) -> tuple[Row, Pixels]:
     points = ALIGNMENTS[alignment].points
     rng = np.random.default_rng(zlib.crc32(f"{row.sample} {masked}".encode()))
-    made = _row(row).model_copy(
-        update={
-            "spectrum": Spectrum.NIR,
-            "masked": masked,
-            "mask": "drawn" if masked else None,
-            "generator": GENERATOR,
-        }
-    )
-    return made, pseudo_nir(crop, rng, landmarks=points if masked else None)
+    return derived(_row(row), crop, Condition(Spectrum.NIR, masked), points, rng)
