@@ -65,7 +65,7 @@ async def run_child(
     if process is not None:
         # What it started dies with it.
         process.kill_group(signal.SIGKILL)
-        code = process.reap()
+        code = await asyncio.to_thread(process.reap)
     lines, _ = job_files.read_progress(directory, offset)
     await _tell(handle, lines, share)
     result = job_files.read_result(directory)

@@ -16,6 +16,7 @@ PROC = Path("/proc")
 # Fields of /proc/PID/stat behind the command's name: proc_pid_stat(5) counts them from 3.
 STATE, GROUP, STARTED = 0, 2, 19
 POLL_S = 0.05
+REAP_S, REAP_POLL_S = 1.0, 0.005
 
 
 def this_host() -> str:
@@ -90,12 +91,17 @@ class ProcessId:
         self.reap()
 
     def reap(self) -> int | None:
-        """Wait for it where it is a child of this process and over: its exit code, -N for signal N."""
+        """Wait for it where it is a child of this process and over: its exit code, -N for signal N. Blocks
+        for as long as its threads take to follow the first one, which is over before they are."""
+        give_up = time.monotonic() + REAP_S
         try:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            while not (done := os.waitpid(self.pid, os.WNOHANG))[0]:
+                if time.monotonic() >= give_up:
+                    return None
+                time.sleep(REAP_POLL_S)
         except ChildProcessError:
             return None
-        return os.waitstatus_to_exitcode(status) if pid else None
+        return os.waitstatus_to_exitcode(done[1])
 
 
 def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> ProcessId:
