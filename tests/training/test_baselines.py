@@ -13,6 +13,7 @@ from training.tasks.base import PairBatch, PairTask, unit
 from training.tasks.contrast import Contrast, ContrastConfig
 from training.tasks.distil import Distil, Distilled, TaughtBatch
 from training.tasks.invariant import Invariant, InvariantConfig, SharedEncoder, wasserstein
+from training.tasks.nuclear import nuclear_norm
 from training.tasks.plain import Plain, PlainConfig
 from training.tasks.sst import Sst, SstConfig
 
@@ -111,6 +112,35 @@ def test_wasserstein_of_shifted_and_spread_rows() -> None:
     centred = rows - rows.mean(dim=0)
     expected = float((2 * spread).square().sum())
     assert float(wasserstein(centred, 3 * centred)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("apart", [1.0, 0.03, 1e-3])
+def test_the_nuclear_norm_is_that_of_singular_values_in_double(apart: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    head = torch.randn(60, 16, generator=generator)
+    both = torch.cat([head, head + apart * torch.randn(60, 16, generator=generator)], dim=1)
+    norm, gradient = _norm_and_gradient(both)
+    u, values, vh = torch.linalg.svd(both.double(), full_matrices=False)
+    assert norm == pytest.approx(float(values.sum()), rel=1e-6)
+    assert torch.allclose(gradient.double(), u @ vh, atol=2e-3)
+
+
+def test_heads_that_agree_are_not_driven_apart_by_the_nuclear_norm() -> None:
+    head = torch.randn(40, 12, generator=torch.Generator().manual_seed(0))
+    _, gradient = _norm_and_gradient(torch.cat([head, head], dim=1))
+    nir, vis = gradient.chunk(2, dim=1)
+    assert torch.allclose(nir, vis, atol=1e-5)
+    assert float(torch.linalg.matrix_norm(gradient, ord=2)) == pytest.approx(1.0, abs=1e-4)
+    norm, gradient = _norm_and_gradient(torch.zeros(5, 3))
+    assert norm == float(gradient.abs().sum()) == 0.0
+
+
+def _norm_and_gradient(matrix: torch.Tensor) -> tuple[float, torch.Tensor]:
+    matrix.requires_grad_()
+    norm = nuclear_norm(matrix)
+    (gradient,) = torch.autograd.grad(norm, matrix)
+    matrix.requires_grad_(False)
+    return float(norm.detach()), gradient
 
 
 def test_distillation_reaches_the_teachers_similarities() -> None:

@@ -18,6 +18,7 @@ from faces.types import Spectrum
 from training.backbones.layers import BnMode, route
 from training.losses import LossConfig, per_sample
 from training.tasks.base import Outcome, PairBatch, PairTask, unit
+from training.tasks.nuclear import nuclear_norm
 from training.tasks.plain import Head
 
 
@@ -113,8 +114,7 @@ class Invariant(PairTask):
     def _nuclear_norm(self) -> Tensor:
         """Of both classifiers side by side [classes, 2 d]: low where they agree."""
         both = torch.cat([head.weight for head in self._classifiers.values()], dim=1)
-        norm: Tensor = torch.linalg.matrix_norm(both, ord="nuc")
-        return norm
+        return nuclear_norm(both)
 
     def groups(self, lr: float) -> list[dict[str, Any]]:
         heads = list(self.heads.parameters())
