@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from training.builtin.command import builtin
 from training.cli_masks import masks
 from training.data.prepare_command import prepare
 from training.evaluation.command import evaluate
@@ -27,6 +28,7 @@ app.command("retrain")(retrain)
 app.command("masks")(masks)
 app.command("scenes")(scenes)
 app.command("rendered-family")(rendered_family)
+app.add_typer(builtin, name="builtin")
 app.add_typer(standin, name="standin")
 
 if __name__ == "__main__":

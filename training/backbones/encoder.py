@@ -33,7 +33,7 @@ class BackboneConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["mobilefacenet", "ir50", "ir-compact", "imported"] = "mobilefacenet"
+    kind: Literal["mobilefacenet", "ir50", "ir-compact", "ir-small", "imported"] = "mobilefacenet"
     side_px: Annotated[int, Field(ge=32, multiple_of=16)] = 112
     dimension: Annotated[int, Field(ge=8)] = 512
     width: Annotated[float, Field(gt=0, le=4)] = 1.0

@@ -117,6 +117,10 @@ class ImportedNet(nn.Module):
 
     def trunk(self, x: Tensor) -> Tensor:
         """The file's network, on what it takes itself -> [b, width]."""
+        return self.values(x)[self.config.graph.output].flatten(1)
+
+    def values(self, x: Tensor, keep: frozenset[str] = frozenset()) -> dict[str, Tensor]:
+        """As `trunk`: the graph's output and what is to be kept in between, by the file's names."""
         held = {self.config.graph.input: x}
         for i, (node, layer) in enumerate(zip(self.config.graph.nodes, self.layers.values(), strict=True)):
             y = layer(*(held[name] for name in node.inputs))
@@ -124,9 +128,9 @@ class ImportedNet(nn.Module):
                 y = self.norms[node.key](y)
             held[node.output] = y
             for name in node.inputs:
-                if self._last_use[name] == i:
+                if self._last_use[name] == i and name not in keep:
                     held.pop(name, None)
-        return held[self.config.graph.output].flatten(1)
+        return held
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.head(self.trunk(self.prepare(x)))

@@ -1,0 +1,141 @@
+"""Batches for the built-in embedder: views that the teacher labelled, and photos under harder conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from faces.types import Pixels, Spectrum
+from training.builtin.labels import PART_VIEWS, STEPS, Labels
+from training.builtin.recipe import ViewsConfig
+from training.builtin.views import Views, moved
+from training.data.feed import network_input
+from training.data.prepared import PreparedSet
+from training.data.records import DataSetError
+from training.pretrain.photos import Ids
+
+# Tone: exponent of a random curve, gain and offset in grey levels.
+CURVE, GAIN, OFFSET = 0.35, 0.2, 20.0
+BLUR_SHARE, LIGHT_SHARE = 0.15, 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class MapBatch:
+    """`images` [B, 3, s, s] in [-1, 1]; `teacher` [B, T] unit templates; `maps` of the first views, int8
+    [c, channels, side, side] in sixteenths of a channel's spread, for each of the student's stages."""
+
+    iteration: int
+    images: Tensor
+    teacher: Tensor
+    maps: tuple[Tensor, ...]
+
+    def to(self, device: torch.device) -> MapBatch:
+        maps = tuple(one.to(device) for one in self.maps)
+        return MapBatch(self.iteration, self.images.to(device), self.teacher.to(device), maps)
+
+
+def plain_rows(prepared: PreparedSet) -> Ids:
+    """Rows without a mask in visible light, one for each photo."""
+    return prepared.select(spectrum=Spectrum.VIS, masked=False, split="train")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Harder:
+    """`rows`: masked or pseudo-NIR crops of the set; `photo` [n]: each one's place among the plain ones."""
+
+    rows: Ids
+    photo: Ids
+
+    @classmethod
+    def of(cls, prepared: PreparedSet, plain: Ids) -> Harder:
+        """Raises DataSetError where the set has none."""
+        place = {prepared.rows[int(row)].source: i for i, row in enumerate(plain)}
+        chosen = [
+            (i, place[row.source])
+            for i, row in enumerate(prepared.rows)
+            if row.split == "train" and (row.masked or row.spectrum is Spectrum.NIR)
+        ]
+        if not chosen:
+            raise DataSetError(f"{prepared.info.name} has neither masked nor pseudo-NIR crops")
+        rows, photos = np.array(chosen, np.int64).T
+        return cls(rows, photos)
+
+
+class Lesson:
+    """Endless batches; each depends on seed and iteration alone."""
+
+    def __init__(
+        self, views: Views, harder: Harder, labels: list[Labels], config: ViewsConfig, *, seed: int
+    ) -> None:
+        """Raises DataSetError where photos and their mirror images are not all labelled."""
+        self.views, self.harder, self.config, self._seed = views, harder, config, seed
+        self._labels, self.count = labels, len(labels) * PART_VIEWS
+        if self.count < 2 * len(views.plain):
+            raise DataSetError(f"{2 * len(views.plain)} views want labels, {self.count} have them")
+
+    def batch(self, iteration: int) -> MapBatch:
+        rng = np.random.default_rng([self._seed, iteration])
+        clean = round(self.config.batch * self.config.clean)
+        numbers = rng.integers(self.count, size=clean)
+        others = rng.integers(len(self.harder.rows), size=self.config.batch - clean)
+        pictures = [_toned(self.views.view(int(i)), rng, grey=self.config.grey) for i in numbers]
+        targets = list(numbers)
+        for i in others:
+            mirrored = bool(rng.random() < 0.5)
+            crop = self.views.shards.crop(int(self.harder.rows[i]))
+            crop = np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop
+            pictures.append(_toned(moved(crop, rng, extent=self.config.moved), rng, grey=0.1))
+            targets.append(self.views.place(int(self.harder.photo[i]), mirrored=mirrored))
+        templates = np.stack([self._at(i).templates[i % PART_VIEWS] for i in targets])
+        stages = range(len(self._labels[0].maps))
+        maps = [np.stack([self._at(i).maps[s][i % PART_VIEWS] for i in numbers]) for s in stages]
+        return MapBatch(
+            iteration,
+            network_input(np.stack(pictures), pictures[0].shape[0]),
+            torch.from_numpy(templates),
+            tuple(torch.from_numpy(one) for one in maps),
+        )
+
+    def _at(self, number: int) -> Labels:
+        return self._labels[number // PART_VIEWS]
+
+    def batches(self, start: int) -> Iterator[MapBatch]:
+        """From iteration `start` on."""
+        iteration = start
+        while True:
+            yield self.batch(iteration)
+            iteration += 1
+
+
+def map_values(stored: Tensor) -> Tensor:
+    """Bytes of a map -> units of a channel's spread."""
+    return stored.float() / STEPS
+
+
+def _toned(crop: Pixels, rng: np.random.Generator, *, grey: float) -> Pixels:
+    """Another camera and another light on the same face [s, s, 3]: what the teacher said of it stays true."""
+    if rng.random() < grey:
+        weights = rng.dirichlet((1.0, 3.0, 2.0)).astype(np.float32)
+        crop = np.repeat(cv2.transform(crop, weights[None])[:, :, None], 3, axis=2)
+    levels = np.arange(256, dtype=np.float32) / 255.0
+    curve = levels ** np.exp(rng.uniform(-CURVE, CURVE)) * 255.0
+    curve = curve * rng.uniform(1 - GAIN, 1 + GAIN) + rng.uniform(-OFFSET, OFFSET)
+    toned: NDArray[np.float32] = curve.astype(np.float32)[crop]
+    if rng.random() < LIGHT_SHARE:
+        toned = toned * _slope(len(crop), rng)[:, :, None]
+    if rng.random() < BLUR_SHARE:
+        toned = np.asarray(cv2.GaussianBlur(toned, (0, 0), float(rng.uniform(0.4, 1.2))), np.float32)
+    return np.asarray(np.clip(toned, 0.0, 255.0) + 0.5, np.uint8)
+
+
+def _slope(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Light that falls off in one direction: factors around 1, [side, side]."""
+    along = np.linspace(-1.0, 1.0, side, dtype=np.float32)
+    right, down = rng.uniform(-0.35, 0.35, 2).astype(np.float32)
+    return np.asarray(1.0 + right * along[None, :] + down * along[:, None], np.float32)

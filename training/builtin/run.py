@@ -1,0 +1,87 @@
+"""Distil the built-in embedder: labels first, then the student, both going on where they stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from training.backbones.encoder import save_encoder
+from training.backbones.ir import IrNet
+from training.backbones.onnx_import import import_bundle
+from training.builtin.labels import LabelStore
+from training.builtin.lesson import Harder, Lesson, plain_rows
+from training.builtin.recipe import DistilRecipe
+from training.builtin.task import MapDistil
+from training.builtin.views import Views
+from training.data.feed import ahead
+from training.data.prepared import PreparedSet, Shards
+from training.data.records import DataSetError
+from training.loop import Training
+
+ENCODER, LABELS = "encoder.pt", "labels"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """`teacher`: a bundle's folder. `compiled`: compile the networks, which needs a C++ compiler."""
+
+    out: Path
+    teacher: Path
+    compiled: bool = False
+    device: str = "cpu"
+
+
+def distil(
+    recipe: DistilRecipe,
+    prepared: PreparedSet,
+    place: Place,
+    *,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Path:
+    """The student's checkpoint, written at every save too. Raises DataSetError, Diverged."""
+    torch.manual_seed(recipe.seed)
+    net = recipe.backbone.build()
+    if not isinstance(net, IrNet):
+        raise DataSetError(f"maps are distilled into a residual network, not {recipe.backbone.kind}")
+    lesson, columns = _lesson(recipe, prepared, place)
+    first = lesson.batch(0)
+    task = MapDistil(
+        net.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        stages=recipe.stages,
+        teacher=first.teacher.shape[1],
+        channels=tuple(one.shape[1] for one in first.maps),
+        columns=columns,
+        pairwise=recipe.pairwise,
+        maps=recipe.maps,
+    )
+    if place.compiled:
+        task.staged.compile(dynamic=False)
+    training = Training(task, recipe.loop, out=place.out, device=place.device)
+    training.resume()
+    path = place.out / ENCODER
+
+    def step(iteration: int, loss: float) -> None:
+        if iteration % recipe.loop.save_every == 0 or iteration == recipe.loop.iterations:
+            save_encoder(path, net, recipe.backbone)
+        if on_step is not None:
+            on_step(iteration, loss)
+
+    training.run(ahead(lesson.batches(training.iteration), depth=6), on_step=step)
+    save_encoder(path, net, recipe.backbone)
+    return path
+
+
+def _lesson(
+    recipe: DistilRecipe, prepared: PreparedSet, place: Place
+) -> tuple[Lesson, tuple[int, int] | None]:
+    """With the columns of a crop that the teacher sees."""
+    plain = plain_rows(prepared)
+    views = Views(Shards(prepared.root, len(prepared.rows)), plain, recipe.seed)
+    store = LabelStore(place.out / LABELS, views, place.teacher, sides=recipe.sides)
+    store.make(recipe.views.count, bf16=recipe.loop.bf16, compiled=place.compiled)
+    net, _ = import_bundle(place.teacher)
+    lesson = Lesson(views, Harder.of(prepared, plain), store.read(), recipe.views, seed=recipe.seed)
+    return lesson, net.config.columns
