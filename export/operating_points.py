@@ -71,7 +71,8 @@ def operating_points(
 ) -> ConditionPoints:
     """Thresholds at every target FMR that the number of subjects supports (rule of 30).
 
-    Raises Unsupported where that is none, or no mated comparison could be made.
+    A point whose threshold would lie above 1, the largest score, is left out: too many strangers have it.
+    Raises Unsupported where no point is left, or no mated comparison could be made.
     """
     subjects = compared.subjects
     possible = supported(condition, subjects, targets)
@@ -83,13 +84,19 @@ def operating_points(
     non_mated = rows[off]
     # Rounded up: a shorter number must not let one more comparison in.
     limits = [math.ceil(metrics.threshold_at_fmr(non_mated, target) * 1e6) / 1e6 for target in possible]
+    reached = [(target, limit) for target, limit in zip(possible, limits, strict=True) if limit <= 1.0]
+    if not reached:
+        raise Unsupported(
+            f"{condition}: no threshold keeps FMR {possible[0]:g}: more pairs of strangers than that score 1,"
+            " as if the network gave every face one template"
+        )
     return ConditionPoints(
         spectrum=condition.spectrum,
         masked=condition.masked,
         subjects=subjects,
         mated=int(np.count_nonzero(compared.mated)),
         non_mated=len(non_mated),
-        points=tuple(_point(compared, fmr, limit) for fmr, limit in zip(possible, limits, strict=True)),
+        points=tuple(_point(compared, fmr, limit) for fmr, limit in reached),
     )
 
 

@@ -57,3 +57,22 @@ def test_failed_probes_are_rejected_mates_and_no_impostors() -> None:
 def test_subjects_with_one_photo_give_no_mated_comparison() -> None:
     made = operating_points(NIR_MASKED, compared(300, single=100))
     assert (made.mated, made.non_mated) == (200, 300 * 299)
+
+
+def alike(level: float, *, share: float = 1.0) -> Compared:
+    """300 subjects; this share of all comparisons gives one score, the others give 0."""
+    scores = np.where(np.random.default_rng(0).random((300, 300)) < share, level, 0.0).astype(np.float32)
+    every = np.ones(300, bool)
+    return Compared(scores, np.arange(300), every, every)
+
+
+@pytest.mark.parametrize("level", [1.0, 1.0000001])
+def test_a_network_that_gives_every_face_one_template_is_refused(level: float) -> None:
+    with pytest.raises(Unsupported, match=r"nir-masked: no threshold keeps FMR 0\.01"):
+        operating_points(NIR_MASKED, alike(level))
+
+
+def test_a_point_above_the_largest_score_is_left_out_and_looser_ones_stay() -> None:
+    made = operating_points(NIR_MASKED, alike(1.0, share=0.004))
+    assert [point.fmr for point in made.points] == [1e-2]
+    assert made.points[0].threshold <= 1.0

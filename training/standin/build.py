@@ -26,9 +26,10 @@ from training.data.lfw import Identity, Photo, Split, read_lfw, split_of
 from training.data.prepared import PreparedSet, Refused, Role, Row, SetInfo, SetWriter
 from training.data.prepared import Split as SplitName
 from training.onnx_runner import BundleRunner
+from training.standin.conditions import described
 from training.standin.photos import ALIGNMENT, SIDE_PX, FoundFace, find
 from training.synthesis.assets import find_assets
-from training.synthesis.masks.designs import MaskDesign, draw_design
+from training.synthesis.masks.designs import draw_design
 from training.synthesis.masks.templates import TemplateSet, load_templates
 from training.synthesis.masks.wear import MaskPainter
 from training.synthesis.mesh import MeshFitter, load_topology
@@ -154,15 +155,10 @@ def _near_infrared(
         masked=masked,
         split=job.split,
         role=job.role,
-        mask=None if design is None else _described(design),
+        mask=None if design is None else described(design),
         generator=generator.name,
     )
     return Made(row, crop.pixels)
-
-
-def _described(design: MaskDesign) -> str:
-    made = design.template or design.cut
-    return f"{made} {design.shape}/{design.coverage}/{design.reflectance[0]:.2f}"
 
 
 def _largest(image: Image, runner: BundleRunner) -> Face | None:

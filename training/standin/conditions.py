@@ -1,0 +1,84 @@
+"""One photo in every condition: as it is, masked, as pseudo-NIR, masked in pseudo-NIR.
+
+Two families that share no generator, mask photo or cut: what is learned and calibrated with, and what is
+kept for tests (HSST.md, section 7). Scores made with either are synthetic and must say so.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from faces.types import CONDITIONS, Condition, Image, Spectrum
+from training.standin.photos import FoundFace
+from training.synthesis.assets import find_assets
+from training.synthesis.masks.designs import MaskDesign, draw_design
+from training.synthesis.masks.templates import load_templates
+from training.synthesis.masks.wear import MaskPainter
+from training.synthesis.mesh import FaceMesh, MeshFitter, load_topology
+from training.synthesis.nir import NirGenerator, TrainNir
+from training.synthesis.relit import RelitNir
+from training.synthesis.simple import to_linear, to_pixels
+
+Family = Literal["training", "held-out"]
+PHOTO = Condition(Spectrum.VIS, masked=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A photo in one condition. `mask`, `generator`: how it was made, None where it was not."""
+
+    image: Image
+    mask: str | None = None
+    generator: str | None = None
+
+
+class Studio:
+    """Makes views of one family. Not thread-safe; one for each process.
+
+    `models`: folder of the face mesh's files; `templates`: folder of mask photos, None for drawn masks
+    alone. Raises SynthesisError where a file is missing.
+    """
+
+    def __init__(self, family: Family, *, models: Path | None, templates: Path | None) -> None:
+        assets = find_assets(models)
+        topology = load_topology(assets.canonical)
+        self.family = family
+        self._templates = None if templates is None else load_templates(templates)
+        self._fitter = MeshFitter(assets.network)
+        self._painter = MaskPainter(topology, self._templates)
+        self._nir: NirGenerator = RelitNir(topology) if family == "held-out" else TrainNir()
+
+    def views(self, found: FoundFace, name: str, *, seed: int = 0) -> dict[Condition, View]:
+        """Every condition; the photo alone where no mesh fits its face. The same for the same name."""
+        made = {PHOTO: View(found.image)}
+        mesh = self._fitter.fit(found.image, found.face)
+        if mesh is not None:
+            for number, condition in enumerate(CONDITIONS):
+                if condition != PHOTO:
+                    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), number])
+                    made[condition] = self._view(found, mesh, condition, rng)
+        return made
+
+    def _view(self, found: FoundFace, mesh: FaceMesh, condition: Condition, rng: np.random.Generator) -> View:
+        nir = condition.spectrum is Spectrum.NIR
+        pixels = found.image.pixels
+        light = self._nir.scene(pixels, mesh, rng) if nir else to_linear(pixels)
+        design: MaskDesign | None = None
+        if condition.masked:
+            design = draw_design(rng, nir=nir, templates=self._templates, held_out=self.family == "held-out")
+            worn = np.repeat(light[:, :, None], 3, axis=2) if nir else light
+            light = self._painter.wear(worn, mesh, design)
+            light = light[:, :, 0] if nir else light
+        image = Image(self._nir.develop(light, rng) if nir else to_pixels(light), condition.spectrum)
+        return View(image, None if design is None else described(design), self._nir.name if nir else None)
+
+
+def described(design: MaskDesign) -> str:
+    """Template or cut, shape, nose coverage, reflectance of the blue (in NIR: of the only) channel."""
+    made = design.template or design.cut
+    return f"{made} {design.shape}/{design.coverage}/{design.reflectance[0]:.2f}"
