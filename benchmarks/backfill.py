@@ -100,7 +100,7 @@ async def enrol(settings: Settings, count: int) -> None:
 
 
 class Served:
-    """`halflight serve` on a free port, and what is asked of it."""
+    """`halflight serve` on a free port with these settings' data and bundle, and what is asked of it."""
 
     def __init__(self, settings: Settings) -> None:
         with socket.socket() as probe:
@@ -108,7 +108,8 @@ class Served:
             port = probe.getsockname()[1]
         command = [sys.executable, "-m", "service.cli.main", "serve", "--port", str(port)]
         command += ["--data", str(settings.data_dir), "--log-level", "warning"]
-        self._process = subprocess.Popen(command, env=dict(os.environ), stdout=subprocess.DEVNULL)
+        env = {**os.environ, "HALFLIGHT_BUNDLE_DIR": str(settings.bundle_dir)}
+        self._process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
         self.url = f"http://127.0.0.1:{port}"
         self.http = httpx.Client(base_url=self.url, timeout=120)
         end = time.monotonic() + START_S

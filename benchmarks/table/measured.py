@@ -1,0 +1,259 @@
+"""Everything the table says of one bundle, and how it compares with the first one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from benchmarks.table.asking import Said
+from benchmarks.table.figures import (
+    Drawn,
+    Seen,
+    difference,
+    drawn_weights,
+    fmr_at,
+    rank1,
+    scored,
+    seen_as,
+    tar_at,
+    tar_with,
+)
+from benchmarks.table.photos import Subject
+from benchmarks.table.probes import Probe
+from faces.bundle import Bundle
+from faces.metrics import Interval, clopper_pearson
+from faces.types import CONDITIONS, Condition
+from training.evaluation.hits import Hits, hit_rate, paired_difference
+
+TAR_FMR = 1e-3
+LEAST_SUBJECTS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share with its interval; `minus`: itself minus the first bundle's, in points."""
+
+    rate: Interval
+    minus: Interval | None = None
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The calibrated point against held-out subjects. `observed`: FMR at the condition's own threshold;
+    `served`: at the threshold that the service chose by what it took the probe for."""
+
+    condition: str
+    fmr: float
+    threshold: float
+    calibrated_on: int
+    upper: float
+    observed: Rate
+    served: Rate
+    tar: Rate
+
+    @property
+    def verdict(self) -> str:
+        """Whether the observed FMR lies within the interval that calibration stated, 0 to `upper`."""
+        seen = self.observed.rate
+        if not self.observed.exact:
+            return "not settled by the hundred best"
+        if seen.value > self.upper:
+            return "no" if seen.low > self.upper else "no, but its interval reaches into it"
+        return "yes, stricter than it says" if seen.high < self.fmr else "yes"
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionRow:
+    """LFW test subjects, one condition."""
+
+    condition: str
+    probes: int
+    rank1: Rate
+    tar: Rate
+    seen: Seen
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRow:
+    """One group, one condition. `tar`, `fmr`: at the condition's calibrated threshold, comparisons within
+    the group alone; rank-1 among everybody who is enrolled."""
+
+    group: str
+    condition: str
+    subjects: int
+    probes: int
+    rank1: Rate
+    tar: Rate
+    fmr: Rate
+
+    @property
+    def enough(self) -> bool:
+        return self.subjects >= LEAST_SUBJECTS
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedPhotos:
+    """Real photos of masked people; `right`: seen as masked, of all; `right_of_found`: of those found."""
+
+    photos: int
+    found: Rate
+    right: Rate
+    right_of_found: Rate
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One bundle. `not_enrolled`: subjects whose reference was refused; their probes are misses."""
+
+    name: str
+    version: str
+    space_id: str
+    dimension: int
+    subjects: int
+    not_enrolled: int
+    conditions: tuple[ConditionRow, ...]
+    thresholds: tuple[Threshold, ...]
+    groups: tuple[GroupRow, ...] = ()
+    photos: MaskedPhotos | None = None
+
+
+@dataclass(slots=True)
+class _Base:
+    """What the first bundle gave, by place in the table."""
+
+    hits: dict[str, Hits] = field(default_factory=dict)
+    drawn: dict[str, Drawn] = field(default_factory=dict)
+
+
+class Measurer:
+    """Measures bundles one after another; the first is what the others are compared with."""
+
+    def __init__(
+        self, subjects: Sequence[Subject], others: Sequence[Subject], probes: Sequence[Probe]
+    ) -> None:
+        self._subjects = [one.name for one in subjects]
+        self._groups: dict[str, list[str]] = {}
+        for one in others:
+            self._groups.setdefault(one.group, []).append(one.name)
+        self._probes = probes
+        self._base: _Base | None = None
+
+    def measure(self, bundle: Bundle, said: Said, *, photos: Sequence[str], fmr: float) -> Measured:
+        """`photos`: keys of the real masked photos' answers. Raises UnsupportedFmr where the bundle has no
+        threshold at `fmr`."""
+        base, own = self._base, _Base()
+        manifest = bundle.manifest
+        draws = drawn_weights(len(self._subjects))
+        conditions, thresholds = [], []
+        for condition in CONDITIONS:
+            mine = self._of(self._subjects, condition)
+            data = scored(mine, said, self._subjects)
+            hits = rank1(mine, said, self._subjects)
+            tar = tar_at(data, TAR_FMR, draws)
+            place = f"LFW {condition}"
+            row = ConditionRow(
+                condition=str(condition),
+                probes=len(mine),
+                rank1=_hits(place, hits, base, own),
+                tar=_drawn(f"{place} TAR", tar, base, own),
+                seen=seen_as(mine, said.answers),
+            )
+            conditions.append(row)
+            assert manifest.calibration is not None
+            point = manifest.calibration.at(condition, fmr)
+            of = next(c for c in manifest.calibration.conditions if c.condition == condition)
+            thresholds.append(
+                Threshold(
+                    condition=str(condition),
+                    fmr=point.fmr,
+                    threshold=point.threshold,
+                    calibrated_on=of.subjects,
+                    upper=point.fmr_upper,
+                    observed=_rate(fmr_at(data, point.threshold, draws)),
+                    served=_rate(fmr_at(data, None, draws)),
+                    tar=_rate(tar_with(data, point.threshold, draws)),
+                )
+            )
+        done = Measured(
+            name=manifest.name,
+            version=manifest.version,
+            space_id=manifest.space_id,
+            dimension=manifest.encoder.dimension,
+            subjects=len(self._subjects),
+            not_enrolled=len(said.not_enrolled & set(self._subjects)),
+            conditions=tuple(conditions),
+            thresholds=tuple(thresholds),
+            groups=tuple(self._group_rows(bundle, said, fmr, base, own)),
+            photos=_photos(photos, said, base, own) if photos else None,
+        )
+        self._base = base or own
+        return done
+
+    def _of(self, subjects: Sequence[str], condition: Condition) -> list[Probe]:
+        wanted = set(subjects)
+        return [p for p in self._probes if p.subject in wanted and p.made.condition == condition]
+
+    def _group_rows(
+        self, bundle: Bundle, said: Said, fmr: float, base: _Base | None, own: _Base
+    ) -> list[GroupRow]:
+        rows = []
+        for group, subjects in self._groups.items():
+            draws = drawn_weights(len(subjects))
+            for condition in CONDITIONS:
+                mine = self._of(subjects, condition)
+                data = scored(mine, said, subjects)
+                assert bundle.manifest.calibration is not None
+                limit = bundle.manifest.calibration.at(condition, fmr).threshold
+                rows.append(
+                    GroupRow(
+                        group=group,
+                        condition=str(condition),
+                        subjects=len(subjects),
+                        probes=len(mine),
+                        rank1=_hits(f"{group} {condition}", rank1(mine, said, subjects), base, own),
+                        tar=_rate(tar_with(data, limit, draws)),
+                        fmr=_rate(fmr_at(data, limit, draws)),
+                    )
+                )
+        return rows
+
+
+def _hits(place: str, hits: Hits, base: _Base | None, own: _Base) -> Rate:
+    own.hits[place] = hits
+    minus = None if base is None else paired_difference(hits, base.hits[place])
+    return Rate(hit_rate(hits), minus)
+
+
+def _drawn(place: str, found: Drawn, base: _Base | None, own: _Base) -> Rate:
+    own.drawn[place] = found
+    minus = None if base is None else difference(found, base.drawn[place])
+    exact = found.exact and (base is None or base.drawn[place].exact)
+    return Rate(found.interval, minus, exact)
+
+
+def _rate(found: Drawn) -> Rate:
+    return Rate(found.interval, exact=found.exact)
+
+
+def _photos(keys: Sequence[str], said: Said, base: _Base | None, own: _Base) -> MaskedPhotos:
+    """Photos are of different people: each is an independent trial."""
+    answers: Mapping[str, bool] = {key: said.answers[key].found for key in keys}
+    found = [key for key in keys if answers[key]]
+    right = [key for key in found if said.answers[key].masked]
+
+    def of_all(place: str, these: Sequence[str]) -> Rate:
+        chosen = set(these)
+        hits = np.array([key in chosen for key in keys], np.int64)
+        every = np.arange(len(keys), dtype=np.int64)
+        paired = _hits(place, Hits(every, hits, np.ones(len(keys), np.int64)), base, own)
+        return Rate(clopper_pearson(len(these), len(keys)), paired.minus)
+
+    return MaskedPhotos(
+        photos=len(keys),
+        found=of_all("photos found", found),
+        right=of_all("photos right", right),
+        right_of_found=Rate(clopper_pearson(len(right), max(1, len(found)))),
+    )

@@ -1,0 +1,72 @@
+"""Whose photos are asked about: LFW test subjects, and the labelled part of `faces_extra`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.data.lfw import Photo, Split, read_lfw
+from training.data.records import DataSetError
+
+LFW = "LFW test"
+COLUMNS = {"file", "set", "identity", "group"}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """`reference`: the one photo that is enrolled; `probes`: others."""
+
+    name: str
+    group: str
+    reference: Photo
+    probes: tuple[Photo, ...]
+
+
+def lfw_subjects(tar: Path, *, probes: int, limit: int = 0) -> list[Subject]:
+    """Test subjects with two photos or more, `limit` of them (0: all). Raises OSError, ValueError."""
+    found = [one for one in read_lfw(tar, frozenset({Split.TEST})) if len(one.photos) > 1]
+    return [
+        Subject(one.name, LFW, one.photos[0], one.photos[1 : 1 + probes]) for one in found[: limit or None]
+    ]
+
+
+def group_subjects(archive: Path, *, probes: int, limit: int = 0) -> list[Subject]:
+    """Subjects of `faces_extra.zip` with a name and two photos or more, by group; `limit` of each.
+
+    Raises DataSetError where the archive is not there or is another one.
+    """
+    photos: dict[tuple[str, str, str], list[Photo]] = defaultdict(list)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            folder = next(name for name in opened.namelist() if name.endswith("manifest.csv"))
+            listed = io.TextIOWrapper(opened.open(folder), encoding="utf-8", newline="")
+            rows = list(csv.DictReader(listed))
+            if not rows or not set(rows[0]) >= COLUMNS:
+                raise DataSetError(f"{archive.name}: its list lacks one of {', '.join(sorted(COLUMNS))}")
+            for row in rows:
+                if row["identity"]:
+                    name = folder.removesuffix("manifest.csv") + row["file"]
+                    who = row["group"], row["set"], row["identity"]
+                    photos[who].append(Photo(name, opened.read(name)))
+    except (OSError, StopIteration, KeyError, zipfile.BadZipFile) as error:
+        raise DataSetError(f"{archive.name} is not the archive of further faces") from error
+    made: dict[str, list[Subject]] = defaultdict(list)
+    for number, ((group, of_set, _), found) in enumerate(sorted(photos.items())):
+        if len(found) > 1 and (not limit or len(made[group]) < limit):
+            # Real names are not subject identifiers: some have letters that an identifier may not have.
+            name = f"{of_set}.{number}"
+            made[group].append(Subject(name, group, found[0], tuple(found[1 : 1 + probes])))
+    return [one for group in made.values() for one in group]
+
+
+def masked_photos(folder: Path, *, first: int, limit: int = 0) -> Sequence[Path]:
+    """Files whose number is `first` or more. Raises OSError where there are none."""
+    found = sorted(path for path in folder.glob("*.*") if path.stem.isdigit() and int(path.stem) >= first)
+    if not found:
+        raise FileNotFoundError(f"{folder.name} has no photos from number {first:04d}")
+    return found[: limit or None]
