@@ -6,25 +6,23 @@ import json
 import math
 import time
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 
 import torch
 
 from faces.bundle import BundleError
 from faces.files import write_whole
-from training.backbones.encoder import BackboneConfig, load_network, save_encoder
-from training.data.feed import PairFeed, ahead
-from training.data.pairs import PairSampler, paired_subjects
+from training.backbones.encoder import load_network
+from training.data.pairs import paired_subjects
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
-from training.loop import Diverged, Training
+from training.loop import Diverged
 from training.prototypes import QueueError
 from training.retrain.journal import CannotDo
 from training.retrain.request import Request
-from training.tasks.build import build_task
 from training.tasks.hsst import HsstConfig
 from training.tasks.invariant import SharedEncoder
+from training.train.fine_tuning import FineTuning
 from training.train.recipe import Recipe, Validation, load_recipe, shortened
 from training.train.run import ENCODER, Place, train_recipe
 
@@ -148,26 +146,7 @@ def _adapt(
     if backbone.shared is not None:
         raise DataSetError("the network to start from ends in a matrix already")
     encoder = SharedEncoder(net.requires_grad_(False), torch.eye(backbone.dimension))
-    sampler = PairSampler(
-        prepared,
-        split="train",
-        batch=recipe.batch,
-        queue=recipe.task.queue,
-        p_mask=recipe.p_mask,
-        seed=recipe.seed,
-    )
-    task = build_task(
-        recipe.task,
-        encoder.to(place.device),
-        dimension=backbone.dimension,
-        classes=len(sampler.subjects),
-        batch=recipe.batch,
-        seed=recipe.seed,
-    )
-    training = Training(task, recipe.loop, out=place.out, device=str(place.device))
-    training.resume()
-    feed = PairFeed(prepared, sampler, side_px=backbone.side_px)
-    left = recipe.loop.iterations - training.iteration
-    training.run(ahead(islice(feed.batches(training.iteration), left)), on_step=on_step)
-    adapted: BackboneConfig = backbone.model_copy(update={"shared": backbone.dimension})
-    save_encoder(place.out / ENCODER, task.encoder, adapted)
+    recipe = recipe.model_copy(update={"backbone": backbone})
+    tuning = FineTuning(recipe, encoder, prepared, out=place.out, device=place.device)
+    tuning.run(on_step)
+    tuning.save(place.out / ENCODER)

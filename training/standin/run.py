@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +16,17 @@ from pydantic import BaseModel, ConfigDict
 
 from faces.files import write_whole
 from faces.types import Spectrum
-from training.backbones.encoder import BackboneConfig, TorchEncoder, load_network, save_encoder
-from training.class_means import class_means
-from training.data.feed import PairFeed, ahead, in_grey
-from training.data.pairs import PairRequest, PairSampler
+from training.backbones.encoder import BackboneConfig, TorchEncoder, load_network
+from training.data.feed import PairFeed, in_grey
+from training.data.pairs import PairRequest
 from training.data.prepared import PreparedSet, Split
-from training.data.records import DataSetError
-from training.encoders import CropEncoder
 from training.evaluation.closed_set import Found, closed_set
-from training.loop import LoopConfig, Training
+from training.loop import LoopConfig
 from training.standin.arms import Arm
-from training.tasks.build import build_task
-from training.tasks.invariant import InvariantConfig
+from training.tasks.base import PairTask
+from training.tasks.invariant import SharedEncoder
+from training.train.fine_tuning import FineTuning
+from training.train.recipe import Recipe
 
 RESULT, ENCODER = "result.json", "encoder.pt"
 
@@ -87,22 +84,6 @@ def described(found: Sequence[Found]) -> dict[str, Any]:
     }
 
 
-def _means(
-    encoder: CropEncoder, prepared: PreparedSet, sampler: PairSampler, kept: Path | None
-) -> torch.Tensor:
-    """Class means of the trunk: the same for every arm and seed, so they are made once."""
-    if kept is None:
-        return class_means(encoder, prepared, sampler)
-    if not kept.is_file():
-        buffer = io.BytesIO()
-        torch.save(class_means(encoder, prepared, sampler), buffer)
-        write_whole(kept, buffer.getvalue())
-    found: torch.Tensor = torch.load(kept, weights_only=True)
-    if len(found) != len(sampler.subjects):
-        raise DataSetError(f"{kept.name} is of another set: choose another folder")
-    return found
-
-
 def run_arm(
     arm: Arm,
     prepared: PreparedSet,
@@ -122,17 +103,11 @@ def run_arm(
     started = time.perf_counter()
     torch.manual_seed(config.seed)
     net, backbone = load_network(trunk)
-    # Convolutions of bfloat16 and of float32 alike are faster so on CPUs and GPUs of today.
-    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     loss = float("nan")
     if arm.task is not None:
-        net, loss = _train(
-            arm, prepared, net, backbone, config, out=out, teacher=teacher, kept=means, on_step=on_step
-        )
-        method = arm.task.method
-        if isinstance(method, InvariantConfig):
-            backbone = backbone.model_copy(update={"shared": method.shared})
-        save_encoder(out / ENCODER, net, backbone)
+        tuning = _tuning(arm, prepared, net, backbone, config, out=out, teacher=teacher, means=means)
+        loss = tuning.run(on_step)
+        tuning.save(out / ENCODER)
         # Read back, so that what is tried is what was written, and nothing is compiled again.
         net, backbone = load_network(out / ENCODER)
     encoder = TorchEncoder(net, backbone, name=arm.name)
@@ -148,7 +123,7 @@ def run_arm(
     return result
 
 
-def _train(
+def _tuning(
     arm: Arm,
     prepared: PreparedSet,
     net: torch.nn.Module,
@@ -157,41 +132,9 @@ def _train(
     *,
     out: Path,
     teacher: NDArray[np.float32] | None,
-    kept: Path | None,
-    on_step: Callable[[int, float], None] | None,
-) -> tuple[torch.nn.Module, float]:
+    means: Path | None,
+) -> FineTuning:
     assert arm.task is not None  # noqa: S101 - the caller's condition
-    sampler = PairSampler(
-        prepared,
-        split="train",
-        batch=config.batch,
-        queue=arm.task.queue,
-        p_mask=config.p_mask,
-        seed=config.seed,
-    )
-    means = None
-    if arm.task.wants_means:
-        means = _means(TorchEncoder(net, backbone, name="trunk"), prepared, sampler, kept)
-    task = build_task(
-        arm.task,
-        net,
-        dimension=backbone.dimension,
-        classes=len(sampler.subjects),
-        batch=config.batch,
-        seed=config.seed,
-        means=means,
-        teacher=0 if teacher is None else teacher.shape[1],
-    )
-    if config.compiled:
-        # Graphs of earlier runs in this process would count towards the limit of compilations.
-        torch._dynamo.reset()
-        backbone_of(task.encoder, arm).compile(dynamic=False)
-        for name, part in task.named_modules():
-            if name.endswith("gallery"):
-                part.compile(dynamic=False)
-    feed = (GreyFeed if arm.grey else PairFeed)(
-        prepared, sampler, side_px=backbone.side_px, teacher=teacher if arm.task.distil else None
-    )
     loop = LoopConfig(
         iterations=config.iterations,
         lr=config.lr,
@@ -200,15 +143,34 @@ def _train(
         warmup=min(50, config.iterations // 10),
         bf16=config.bf16,
     )
-    training = Training(task, loop, out=out)
-    training.resume()
-    left = config.iterations - training.iteration
-    loss = training.run(ahead(islice(feed.batches(training.iteration), left)), on_step=on_step)
-    return task.encoder, loss
+    recipe = Recipe(
+        task=arm.task,
+        loop=loop,
+        backbone=backbone,
+        batch=config.batch,
+        p_mask=config.p_mask,
+        seed=config.seed,
+    )
+    tuning = FineTuning(
+        recipe,
+        net,
+        prepared,
+        out=out,
+        templates=None if teacher is None else lambda _: teacher,
+        means=means,
+        feed=GreyFeed if arm.grey else PairFeed,
+    )
+    if config.compiled:
+        _compile(tuning.task)
+    return tuning
 
 
-def backbone_of(encoder: torch.nn.Module, arm: Arm) -> torch.nn.Module:
-    """What is worth compiling: the backbone, without the matrix that IDR and W-CNN put behind it."""
-    if arm.task is not None and isinstance(arm.task.method, InvariantConfig):
-        return encoder.get_submodule("backbone")
-    return encoder
+def _compile(task: PairTask) -> None:
+    """The backbone, without the matrix that IDR and W-CNN put behind it, and HSST's and SST's gallery-net."""
+    # Graphs of earlier runs in this process would count towards the limit of compilations.
+    torch._dynamo.reset()
+    encoder = task.encoder
+    (encoder.backbone if isinstance(encoder, SharedEncoder) else encoder).compile(dynamic=False)
+    for name, part in task.named_modules():
+        if name.endswith("gallery"):
+            part.compile(dynamic=False)

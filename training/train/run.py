@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from training.backbones.encoder import TorchEncoder, load_start, save_encoder
-from training.class_means import class_means
-from training.data.feed import PairFeed, ahead
+from training.backbones.encoder import load_start
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 from training.distributed import rank, world_size
-from training.loop import Training
-from training.tasks.base import PairTask
-from training.tasks.build import build_task
-from training.tasks.invariant import InvariantConfig
 from training.teacher import Teacher, by_row, cached_templates
+from training.train.fine_tuning import FineTuning, OnStep
 from training.train.placing import held_out
-from training.train.processes import OnDevice, own_share, together
-from training.train.recipe import Recipe, RecipeError
+from training.train.processes import together
+from training.train.recipe import Recipe
 from training.train.record import RunRecord, commit, device_name, digest_of, read_record, rows_digest
 from training.train.validating import Validator
 
 ENCODER = "encoder.pt"
 TEMPLATES = "teacher.npy"
-
-# Iterations done, and the loss of the last one.
-OnStep = Callable[[int, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,68 +67,35 @@ def train_recipe(
 
 
 class _Run:
-    """The parts of a run, put together."""
+    """A run with its record: what is written down, and when somebody looks at validation subjects."""
 
     def __init__(
         self, recipe: Recipe, prepared: PreparedSet, place: Place, net: nn.Module, record: RunRecord
     ) -> None:
         self.recipe, self.place, self.record = recipe, place, record
-        sampler = PairSampler(
+        self.tuning = FineTuning(
+            recipe,
+            net,
             prepared,
-            split="train",
-            batch=recipe.batch,
-            queue=recipe.task.queue,
-            p_mask=recipe.p_mask,
-            seed=recipe.seed,
+            out=place.out,
+            device=place.device,
+            templates=lambda sampler: teacher_templates(prepared, sampler, place),
         )
-        templates = teacher_templates(prepared, sampler, place) if recipe.task.distil else None
-        self.feed = PairFeed(prepared, sampler, side_px=recipe.backbone.side_px, teacher=templates)
-        # Convolutions are faster so, on CPUs and GPUs of today.
-        net = net.to(place.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        task = self._task(net, prepared, sampler, templates)
-        self.training = Training(task, recipe.loop, out=place.out, device=str(place.device))
-        self.training.resume()
-        method = recipe.task.method
-        shared = method.shared if isinstance(method, InvariantConfig) else None
-        self.backbone = recipe.backbone.model_copy(update={"shared": shared})
         self.validator: Validator | None = None
         if recipe.validation.every and not rank():
-            self.validator = Validator(prepared, self.backbone, place.out, iteration=self.training.iteration)
+            iteration = self.tuning.training.iteration
+            self.validator = Validator(prepared, self.tuning.backbone, place.out, iteration=iteration)
         together()
 
-    def _task(
-        self,
-        net: nn.Module,
-        prepared: PreparedSet,
-        sampler: PairSampler,
-        templates: NDArray[np.float32] | None,
-    ) -> PairTask:
-        recipe, means = self.recipe, None
-        if recipe.task.wants_means:
-            start = TorchEncoder(OnDevice(net, self.place.device), recipe.backbone, name="start")
-            means = class_means(start, prepared, sampler)
-        try:
-            return build_task(
-                recipe.task,
-                net,
-                dimension=recipe.backbone.dimension,
-                classes=len(sampler.subjects),
-                batch=recipe.batch,
-                seed=recipe.seed,
-                means=means,
-                teacher=0 if templates is None else templates.shape[1],
-            )
-        except ValueError as error:
-            raise RecipeError(f"this recipe does not fit: {error}") from error
-
     def go(self, on_step: OnStep | None) -> RunRecord:
-        training, started, earlier = self.training, time.perf_counter(), self.record.seconds
+        started, earlier = time.perf_counter(), self.record.seconds
+        last = self.recipe.loop.iterations
 
         def step(iteration: int, loss: float) -> None:
-            saved = iteration % self.recipe.loop.save_every == 0 or iteration == self._last
-            look = iteration % max(self.recipe.validation.every, 1) == 0 or iteration == self._last
+            saved = iteration % self.recipe.loop.save_every == 0 or iteration == last
+            look = iteration % max(self.recipe.validation.every, 1) == 0 or iteration == last
             if self.validator is not None and look:
-                self.validator.look(training.task.encoder, self.place.device, iteration)
+                self.validator.look(self.tuning.encoder, self.place.device, iteration)
             if saved and not rank():
                 self._keep(iteration, earlier + time.perf_counter() - started)
             if on_step is not None:
@@ -147,25 +103,18 @@ class _Run:
 
         if not rank():
             self.record.write(self.place.out)
-        whole = training.task
-        ddp = DistributedDataParallel(whole, broadcast_buffers=False) if world_size() > 1 else None
-        batches = own_share(islice(self.feed.batches(training.iteration), self._last - training.iteration))
-        loss = training.run(ahead(batches), step=ddp, on_step=step)
+        loss = self.tuning.run(step)
         if not rank():
             known = loss if loss == loss else None
             self.record = self.record.model_copy(update={"loss": known, "finished": True})
             if not (self.place.out / ENCODER).is_file():
-                self._keep(training.iteration, self.record.seconds)
+                self._keep(self.tuning.training.iteration, self.record.seconds)
             self.record.write(self.place.out)
         together()
         return self.record
 
-    @property
-    def _last(self) -> int:
-        return self.recipe.loop.iterations
-
     def _keep(self, iteration: int, seconds: float) -> None:
-        save_encoder(self.place.out / ENCODER, self.training.task.encoder, self.backbone)
+        self.tuning.save(self.place.out / ENCODER)
         done = {
             "iterations": iteration,
             "images_seen": self.recipe.images_seen(iteration),
