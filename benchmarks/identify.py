@@ -34,6 +34,7 @@ from faces.image import DecodeLimits, decode
 from faces.preprocess import encoder_input, mask_input
 from faces.types import Role
 from service.gallery.faiss import FaissGallery
+from service.inference.encoder import MaskClassifier
 from service.inference.engine import Engine, EngineOptions
 from service.inference.tensorrt import TensorRtOptions
 from service.settings import Settings
@@ -79,7 +80,8 @@ class Bare:
             return
         crop = align(image, faces[0], manifest.encoder.alignment)
         (vector,) = self.engine.encoder.run([(Role.PROBE, encoder_input(crop, manifest.encoder))])
-        self.engine.mask.run([mask_input(image, faces[0].box, manifest.mask)])
+        if isinstance(self.engine.mask, MaskClassifier) and isinstance(manifest.mask, bundle.MaskSpec):
+            self.engine.mask.run([mask_input(image, faces[0].box, manifest.mask)])
         self.gallery.search(vector[None, :], 20)
 
 

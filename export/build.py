@@ -85,7 +85,7 @@ def export_bundle(request: Request, *, say: Say, track: Callable[[int], Done]) -
     )
     with building(request.out) as place, tempfile.TemporaryDirectory() as scratch:
         made = make_encoders(net, config.side_px, wanted, scratch=Path(scratch), target=place, say=say)
-        for ref in dict.fromkeys((base.manifest.detector.file, base.manifest.mask.file)):
+        for ref in dict.fromkeys(base.manifest.detection_files):
             if (place / ref.path).exists():
                 raise ExportError(f"the base bundle's {ref.path} has an encoder's name")
             (place / ref.path).parent.mkdir(parents=True, exist_ok=True)
@@ -154,7 +154,7 @@ def _manifest(
         reference=vectors[Role.REFERENCE],
         minimum_cosine=LEAST_COSINE[request.variant],
     )
-    taken = (base.manifest.detector.file.path, base.manifest.mask.file.path)
+    taken = [ref.path for ref in base.manifest.detection_files]
     licences = {path: base.manifest.licences.get(path, "not stated by the base bundle") for path in taken}
     licences |= {ref.path: request.about.licence for ref in refs.values()}
     licences |= {ref.path: SAMPLES_LICENCE for ref in (parity.crops, *vectors.values())}

@@ -57,11 +57,12 @@ class DetectorSpec(Strict):
     """A single-shot face detector. Input float32 [batch, 3, height, width], both sides dynamic.
 
     The image is scaled so that its longer side is `max_side_px` at most, padded at the right and
-    the bottom to a square of the smallest of `canvas_px` that holds it.
+    the bottom to a square of the smallest of `canvas_px` that holds it. `decoder`: what its outputs
+    mean, see `faces.detect.decode_yunet` and `decode_centres`.
     """
 
     file: FileRef
-    decoder: Literal["yunet"]
+    decoder: Literal["yunet", "centres"]
     normalisation: Normalisation
     canvas_px: tuple[Annotated[int, Field(ge=64, multiple_of=32)], ...]
     score_threshold: Annotated[float, Field(gt=0, lt=1)]
@@ -93,6 +94,13 @@ class EncoderSpec(Strict):
     normalisation: Normalisation
     dimension: Annotated[int, Field(ge=8, le=4096)]
     metric: Literal["cosine"]
+
+
+class DetectedMask(Strict):
+    """The detector itself tells masked faces (its decoder gives `Face.masked`): no further network."""
+
+    decoder: Literal["detector"]
+    threshold: Annotated[float, Field(gt=0, lt=1)]
 
 
 class MaskSpec(Strict):
@@ -138,9 +146,15 @@ class Manifest(Strict):
     licences: dict[str, str]
     detector: DetectorSpec
     encoder: EncoderSpec
-    mask: MaskSpec
+    mask: Annotated[MaskSpec | DetectedMask, Field(discriminator="decoder")]
     calibration: Calibration | None
     parity: ParitySpec | None = None
+
+    @model_validator(mode="after")
+    def _mask_is_told(self) -> Manifest:
+        if self.mask.decoder == "detector" and self.detector.decoder != "centres":
+            raise ValueError("this detector does not tell masks: the bundle needs a classifier")
+        return self
 
     @property
     def space_id(self) -> str:
@@ -157,9 +171,16 @@ class Manifest(Strict):
         return "sp-" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
+    def detection_files(self) -> tuple[FileRef, ...]:
+        """The detector, and the mask classifier where there is one."""
+        if isinstance(self.mask, MaskSpec):
+            return (self.detector.file, self.mask.file)
+        return (self.detector.file,)
+
+    @property
     def files(self) -> tuple[FileRef, ...]:
         """Every file, each once."""
-        refs = [self.detector.file, self.encoder.probe, self.encoder.reference, self.mask.file]
+        refs = [self.detector.file, self.encoder.probe, self.encoder.reference, *self.detection_files[1:]]
         if self.parity is not None:
             refs += [self.parity.crops, self.parity.probe, self.parity.reference]
         return tuple({ref.path: ref for ref in refs}.values())

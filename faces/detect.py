@@ -9,12 +9,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.bundle import Normalisation
+from faces.bundle import DetectorSpec, Normalisation
 from faces.preprocess import to_network
 from faces.types import Box, Face, Image
 
 STRIDES = (8, 16, 32)
 Floats = NDArray[np.float32]
+# What the decoder `centres` reads of a cell: score, mask, centre, size, five landmarks.
+CELL_VALUES = 16
 # How a picture is looked at until a face is found: as it is, closer, from farther away. The closer
 # look finds small faces, the far one those that fill the picture: larger than any anchor expects.
 LOOKS = (1.0, 2.0, 0.5)
@@ -67,6 +69,35 @@ def _anchors(canvas_px: int, stride: int) -> Floats:
     return np.stack([x.ravel(), y.ravel()], axis=1)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """Cells that score high enough, in canvas pixels: `boxes` [n, 4] as left, top, width, height,
+    `points` [n, 5, 2]; `masked` [n] where the detector says so."""
+
+    scores: Floats
+    boxes: Floats
+    points: Floats
+    masked: Floats | None = None
+
+
+def decode(
+    outputs: Mapping[str, Floats],
+    placement: Placement,
+    *,
+    spec: DetectorSpec,
+    image_size: tuple[int, int],
+) -> tuple[Face, ...]:
+    """Outputs for one canvas -> faces in pixels of the image, by the decoder that the bundle names."""
+    how = decode_centres if spec.decoder == "centres" else decode_yunet
+    return how(
+        outputs,
+        placement,
+        image_size=image_size,
+        score_threshold=spec.score_threshold,
+        nms_iou=spec.nms_iou,
+    )
+
+
 def decode_yunet(
     outputs: Mapping[str, Floats],
     placement: Placement,
@@ -81,7 +112,7 @@ def decode_yunet(
     log size in strides, `kps_s` [cells, 10]. Score = sqrt(cls * obj). `image_size` is (width,
     height): a face whose centre lies outside it is an artefact of the padding.
     """
-    scores, boxes, points = [], [], []
+    found = []
     for stride in STRIDES:
         cls = np.clip(outputs[f"cls_{stride}"][:, 0], 0, 1)
         obj = np.clip(outputs[f"obj_{stride}"][:, 0], 0, 1)
@@ -93,15 +124,57 @@ def decode_yunet(
         raw = outputs[f"bbox_{stride}"][keep]
         centre = anchor + raw[:, :2] * stride
         size = np.exp(np.minimum(raw[:, 2:], 20.0)) * stride
-        boxes.append(np.concatenate([centre - size / 2, size], axis=1))
         offsets = outputs[f"kps_{stride}"][keep].reshape(-1, 5, 2)
-        points.append(anchor[:, None, :] + offsets * stride)
-        scores.append(score[keep])
-    if not scores:
+        points = anchor[:, None, :] + offsets * stride
+        found.append(_Found(score[keep], np.concatenate([centre - size / 2, size], axis=1), points))
+    return _faces(found, placement, image_size, score_threshold, nms_iou)
+
+
+def decode_centres(
+    outputs: Mapping[str, Floats],
+    placement: Placement,
+    *,
+    image_size: tuple[int, int],
+    score_threshold: float,
+    nms_iou: float,
+) -> tuple[Face, ...]:
+    """Outputs of this project's own detector for one canvas -> faces, largest first; each knows its mask.
+
+    For each stride s: `faces_s` [16, rows, columns]: score and probability of a mask in [0, 1], then in
+    strides the box's centre seen from the middle of the cell (x, y), its width and height, and five
+    landmarks seen from there. `image_size` as in `decode_yunet`.
+    """
+    found = []
+    for stride in STRIDES:
+        cells = outputs[f"faces_{stride}"].reshape(CELL_VALUES, -1).T
+        (keep,) = np.nonzero(cells[:, 0] >= score_threshold)
+        if not len(keep):
+            continue
+        raw = np.clip(cells[keep], -1e6, 1e6)
+        middle = _anchors(placement.canvas_px, stride)[keep] + stride / 2
+        centre, size = middle + raw[:, 2:4] * stride, raw[:, 4:6] * stride
+        points = middle[:, None, :] + raw[:, 6:].reshape(-1, 5, 2) * stride
+        boxes = np.concatenate([centre - size / 2, size], axis=1)
+        scores, masked = np.clip(raw[:, 0], 0, 1), np.clip(raw[:, 1], 0, 1)
+        found.append(_Found(scores, boxes, points, masked))
+    return _faces(found, placement, image_size, score_threshold, nms_iou)
+
+
+def _faces(
+    found: Sequence[_Found],
+    placement: Placement,
+    image_size: tuple[int, int],
+    score_threshold: float,
+    nms_iou: float,
+) -> tuple[Face, ...]:
+    """One face of each heap of overlapping ones, in pixels of the image, largest first."""
+    if not found:
         return ()
-    all_boxes = np.concatenate(boxes).astype(np.float64) / placement.scale
-    all_points = np.concatenate(points).astype(np.float64) / placement.scale
-    all_scores = np.concatenate(scores).astype(np.float64)
+    all_boxes = np.concatenate([one.boxes for one in found]).astype(np.float64) / placement.scale
+    all_points = np.concatenate([one.points for one in found]).astype(np.float64) / placement.scale
+    all_scores = np.concatenate([one.scores for one in found]).astype(np.float64)
+    known = [one.masked for one in found if one.masked is not None]
+    masks = np.concatenate(known).tolist() if known else [None] * len(all_scores)
     kept = cv2.dnn.NMSBoxes(all_boxes.tolist(), all_scores.tolist(), score_threshold, nms_iou)
     faces = []
     for i in np.asarray(kept, np.int64).ravel():
@@ -110,5 +183,6 @@ def decode_yunet(
         if not inside or not (width > 0 and height > 0 and np.isfinite(all_points[i]).all()):
             continue
         a, b, nose, left, right = ((float(px), float(py)) for px, py in all_points[i])
-        faces.append(Face(Box(x, y, width, height), (a, b, nose, left, right), float(all_scores[i])))
+        box, score = Box(x, y, width, height), float(all_scores[i])
+        faces.append(Face(box, (a, b, nose, left, right), score, masks[i]))
     return tuple(sorted(faces, key=lambda face: face.box.area, reverse=True))

@@ -89,12 +89,14 @@ class Face:
     """One detected face of one image.
 
     `landmarks`: eye, eye, nose tip, mouth corner, mouth corner; of each pair the one at the
-    left of the picture first. Pixels of the upright image. `score` in [0, 1].
+    left of the picture first. Pixels of the upright image. `score` in [0, 1]. `masked`: the
+    probability of a mask, where the detector is one that says it.
     """
 
     box: Box
     landmarks: tuple[Point, Point, Point, Point, Point]
     score: float
+    masked: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.landmarks) != 5:
@@ -103,6 +105,8 @@ class Face:
             raise ValueError("landmarks must be finite")
         if not 0.0 <= self.score <= 1.0:
             raise ValueError(f"a detection score lies in [0, 1], got {self.score}")
+        if self.masked is not None and not 0.0 <= self.masked <= 1.0:
+            raise ValueError(f"the probability of a mask lies in [0, 1], got {self.masked}")
 
     @property
     def inter_eye_px(self) -> float:

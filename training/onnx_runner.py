@@ -9,8 +9,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from faces.align import AlignError, align
-from faces.bundle import Bundle
-from faces.detect import LOOKS, canvas_input, decode_yunet, letterbox
+from faces.bundle import Bundle, DetectorSpec, MaskSpec
+from faces.detect import LOOKS, canvas_input, decode, letterbox
 from faces.preprocess import encoder_input, mask_input, mask_probability, unit_rows
 from faces.types import Face, Image
 
@@ -56,40 +56,54 @@ class BatchRunner:
         return np.concatenate(done)
 
 
+def outputs_of(net: ort.InferenceSession, tensor: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    """One input float32 [3, h, w] -> every output by name, without the batch."""
+    names = [output.name for output in net.get_outputs()]
+    values = net.run(names, {net.get_inputs()[0].name: tensor[None]})
+    return {name: value[0] for name, value in zip(names, values, strict=True)}
+
+
+class DetectorRunner:
+    """A detection network, as the service uses it, one image at a time."""
+
+    def __init__(self, path: Path, spec: DetectorSpec, *, threads: int = 1) -> None:
+        self.spec = spec
+        self._net = session(path, threads=threads)
+
+    def look(self, image: Image, *, zoom: float = 1.0) -> tuple[Face, ...]:
+        """Every face that one look finds, largest first."""
+        canvas, placement = letterbox(image, canvas_px=self.spec.canvas_px, zoom=zoom)
+        outputs = outputs_of(self._net, canvas_input(canvas, self.spec.normalisation))
+        return decode(outputs, placement, spec=self.spec, image_size=(image.width, image.height))
+
+    def faces(self, image: Image) -> tuple[Face, ...]:
+        """Every face, largest first, by the looks of `faces.detect`."""
+        for zoom in LOOKS:
+            if found := self.look(image, zoom=zoom):
+                return found
+        return ()
+
+
 class BundleRunner:
     """Detect, embed and classify as the service does, one image at a time, on the CPU."""
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.manifest = bundle.manifest
-        self._detector = session(bundle.path(bundle.manifest.detector.file), threads=threads)
+        spec, mask = bundle.manifest.detector, bundle.manifest.mask
+        self._detector = DetectorRunner(bundle.path(spec.file), spec, threads=threads)
         self._encoder = session(bundle.path(bundle.manifest.encoder.probe), threads=threads)
-        self._mask = session(bundle.path(bundle.manifest.mask.file), threads=threads)
-
-    def _run(self, net: ort.InferenceSession, tensor: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        names = [output.name for output in net.get_outputs()]
-        values = net.run(names, {net.get_inputs()[0].name: tensor[None]})
-        return {name: value[0] for name, value in zip(names, values, strict=True)}
+        self._mask: ort.InferenceSession | None = None
+        if isinstance(mask, MaskSpec):
+            self._mask = session(bundle.path(mask.file), threads=threads)
 
     def faces(self, image: Image) -> tuple[Face, ...]:
         """Every face, largest first, by the looks of `faces.detect`."""
-        spec = self.manifest.detector
-        for zoom in LOOKS:
-            canvas, placement = letterbox(image, canvas_px=spec.canvas_px, zoom=zoom)
-            found = decode_yunet(
-                self._run(self._detector, canvas_input(canvas, spec.normalisation)),
-                placement,
-                image_size=(image.width, image.height),
-                score_threshold=spec.score_threshold,
-                nms_iou=spec.nms_iou,
-            )
-            if found:
-                return found
-        return ()
+        return self._detector.faces(image)
 
     def embed(self, image: Image, face: Face) -> NDArray[np.float32]:
         """Unit float32 [dimension]. Raises AlignError."""
         crop = align(image, face, self.manifest.encoder.alignment)
-        (output,) = self._run(self._encoder, encoder_input(crop, self.manifest.encoder)).values()
+        (output,) = outputs_of(self._encoder, encoder_input(crop, self.manifest.encoder)).values()
         vector: NDArray[np.float32] = unit_rows(output[None])[0]
         return vector
 
@@ -102,7 +116,11 @@ class BundleRunner:
             return None
 
     def masked(self, image: Image, face: Face) -> float:
-        """The probability of a mask."""
+        """The probability of a mask. Raises ValueError for a face that another detector found."""
         spec = self.manifest.mask
-        output = self._run(self._mask, mask_input(image, face.box, spec))[spec.output]
-        return mask_probability(output, spec)
+        if isinstance(spec, MaskSpec) and self._mask is not None:
+            output = outputs_of(self._mask, mask_input(image, face.box, spec))[spec.output]
+            return mask_probability(output, spec)
+        if face.masked is None:
+            raise ValueError("the detector that found this face does not tell masks")
+        return face.masked

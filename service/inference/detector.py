@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.bundle import DetectorSpec
-from faces.detect import LOOKS, Placement, canvas_input, decode_yunet, letterbox
+from faces.detect import LOOKS, Placement, canvas_input, decode, letterbox
 from faces.types import Face, Image
 from service.inference.batcher import Batcher, Observe
 from service.inference.session import OnnxSession
@@ -56,12 +56,11 @@ class Detector:
         batch = np.stack([canvas_input(canvas.pixels, normalisation) for canvas in canvases])
         outputs = self._session.run(batch)
         return [
-            decode_yunet(
+            decode(
                 {name: values[i] for name, values in outputs.items()},
                 canvas.placement,
+                spec=self._spec,
                 image_size=canvas.image_size,
-                score_threshold=self._spec.score_threshold,
-                nms_iou=self._spec.nms_iou,
             )
             for i, canvas in enumerate(canvases)
         ]

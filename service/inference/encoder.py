@@ -1,4 +1,4 @@
-"""Aligned crop -> unit embedding, and face -> mask state: the two networks behind the detector."""
+"""Aligned crop -> unit embedding, and face -> mask state: what follows the detector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.bundle import EncoderSpec, MaskSpec
+from faces.bundle import DetectedMask, EncoderSpec, MaskSpec
 from faces.preprocess import encoder_input, mask_input, mask_probability, unit_rows
 from faces.types import AlignedCrop, Embedding, Face, Image, Role
 from service.inference.batcher import Batcher, Observe
@@ -109,3 +109,16 @@ class MaskClassifier:
         """Raises QueueFull, BatcherClosed."""
         probability = await self.batcher.submit(mask_input(image, face.box, self._spec))
         return MaskState(probability >= self._spec.threshold, probability)
+
+
+class DetectedMasks:
+    """Tells masked from unmasked faces by what the detector said of them; runs nothing."""
+
+    def __init__(self, spec: DetectedMask) -> None:
+        self._spec = spec
+
+    async def classify(self, image: Image, face: Face) -> MaskState:  # noqa: ARG002 - as MaskClassifier
+        """Raises ValueError for a face that a detector without masks found."""
+        if face.masked is None:
+            raise ValueError("the detector that found this face does not tell masks")
+        return MaskState(face.masked >= self._spec.threshold, face.masked)

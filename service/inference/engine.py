@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from faces.align import align
-from faces.bundle import Bundle, FileRef
+from faces.bundle import Bundle, FileRef, MaskSpec
 from faces.detect import Placement
 from faces.types import AlignedCrop, Condition, Embedding, Face, Image, Role
 from service.inference.batcher import Batcher, Observe
 from service.inference.detector import Canvas, Detector
-from service.inference.encoder import Encoder, MaskClassifier, MaskState
+from service.inference.encoder import DetectedMasks, Encoder, MaskClassifier, MaskState
 from service.inference.quality import Quality, assess
 from service.inference.session import OnnxSession
 from service.inference.tensorrt import Shapes, TensorRtOptions
@@ -63,7 +63,7 @@ class Engine:
         bundle: Bundle,
         detector: Detector,
         encoder: Encoder,
-        mask: MaskClassifier,
+        mask: MaskClassifier | DetectedMasks,
         provider: str,
     ) -> None:
         self.manifest, self.provider = bundle.manifest, provider
@@ -97,12 +97,19 @@ class Engine:
             return observe(name) if observe else None
 
         manifest, spec = bundle.manifest, bundle.manifest.encoder
-        canvas, mask_px = manifest.detector.canvas_px, (manifest.mask.input_px, manifest.mask.input_px)
+        canvas = manifest.detector.canvas_px
         encoders = {
             Role.PROBE: session(spec.probe, spec.input_px, spec.input_px),
             Role.REFERENCE: session(spec.reference, spec.input_px, spec.input_px),
         }
         limits = {"max_batch": options.max_batch, "max_queue": options.max_queue}
+        mask: MaskClassifier | DetectedMasks
+        if isinstance(manifest.mask, MaskSpec):
+            mask_px = (manifest.mask.input_px, manifest.mask.input_px)
+            network = session(manifest.mask.file, mask_px, mask_px)
+            mask = MaskClassifier(manifest.mask, network, observe=watch("mask"), **limits)
+        else:
+            mask = DetectedMasks(manifest.mask)
         engine = cls(
             bundle,
             Detector(
@@ -118,12 +125,7 @@ class Engine:
                 observe=watch("embed"),
                 **limits,
             ),
-            MaskClassifier(
-                manifest.mask,
-                session(manifest.mask.file, mask_px, mask_px),
-                observe=watch("mask"),
-                **limits,
-            ),
+            mask,
             encoders[Role.PROBE].provider,
         )
         engine.forward()
@@ -131,7 +133,8 @@ class Engine:
 
     @property
     def batchers(self) -> tuple[Batcher[Any, Any], ...]:
-        return (self.detector.batcher, self.encoder.batcher, self.mask.batcher)
+        own = (self.mask.batcher,) if isinstance(self.mask, MaskClassifier) else ()
+        return (self.detector.batcher, self.encoder.batcher, *own)
 
     def start(self) -> None:
         """Start the batch loops; call inside the event loop."""
@@ -155,10 +158,11 @@ class Engine:
 
     def forward(self) -> None:
         """One real forward pass through every network; blocking. For warm-up and readiness."""
-        spec, mask_px = self.manifest.encoder, self.manifest.mask.input_px
+        spec, mask = self.manifest.encoder, self.manifest.mask
         for side in self.manifest.detector.canvas_px:
             blank = np.full((side, side, 3), BLANK, np.uint8)
             self.detector.run([Canvas(blank, Placement(scale=1.0, canvas_px=side), (side, side))])
         for role in Role:
             self.encoder.run([(role, np.full((3, *spec.input_px), BLANK, np.float32))])
-        self.mask.run([np.full((3, mask_px, mask_px), BLANK, np.float32)])
+        if isinstance(self.mask, MaskClassifier) and isinstance(mask, MaskSpec):
+            self.mask.run([np.full((3, mask.input_px, mask.input_px), BLANK, np.float32)])

@@ -86,7 +86,7 @@ def test_inspect_tells_the_manifest(cli: Commands, wide: Path, bundle_dir: Path)
 
 def test_verify_finds_one_changed_byte(cli: Commands, wide: Path) -> None:
     assert "3 files match" in cli.succeeds("bundle", "verify", wide).err
-    network = wide / read(wide).manifest.mask.file.path
+    network = wide / read(wide).manifest.detection_files[-1].path
     data = bytearray(network.read_bytes())
     data[len(data) // 2] ^= 1
     network.write_bytes(data)
@@ -147,7 +147,7 @@ def test_the_registry_keeps_bundles_whole_by_digest(tmp_path: Path, wide: Path) 
     assert kept.manifest == read(wide).manifest
     assert (kept.root / "MODEL_CARD.md").read_text() == "what it is"
     assert [path.name for path in (tmp_path / "registry" / "sha256").iterdir()] == [digest]
-    (kept.root / kept.manifest.mask.file.path).write_bytes(b"changed")
+    (kept.root / kept.manifest.detection_files[-1].path).write_bytes(b"changed")
     with pytest.raises(BundleError, match="digest"):
         store.find(digest)
     # What a removal that was cut short leaves, or a disk: the whole one takes its place.
@@ -160,7 +160,7 @@ def test_the_registry_keeps_bundles_whole_by_digest(tmp_path: Path, wide: Path) 
     store.forget(digest)
     with pytest.raises(BundleError, match="holds no bundle"):
         store.find(digest)
-    (wide / read(wide).manifest.mask.file.path).write_bytes(b"changed")
+    (wide / read(wide).manifest.detection_files[-1].path).write_bytes(b"changed")
     with pytest.raises(BundleError, match="digest"):
         store.install(read(wide))
     assert list((tmp_path / "registry" / "sha256").iterdir()) == []

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from faces.align import align
-from faces.bundle import Manifest, read, write_manifest
+from faces.bundle import Manifest, MaskSpec, read, write_manifest
 from faces.preprocess import encoder_input, mask_input
 from faces.types import Image, Role, Spectrum
-from service.inference.encoder import EncoderFault
+from service.inference.encoder import EncoderFault, MaskClassifier
 from service.inference.engine import Engine
 from service.inference.session import ProviderError
 from tests.service.inference.faces import OPTIONS, Seen, load, pixels, samples
@@ -56,6 +56,8 @@ def test_a_batch_of_faces_is_embedded_like_each_alone(engine: Engine, seen: list
 
 def test_a_batch_of_faces_is_classified_like_each_alone(engine: Engine, seen: list[Seen]) -> None:
     spec = engine.manifest.mask
+    assert isinstance(spec, MaskSpec)
+    assert isinstance(engine.mask, MaskClassifier)
     items = [mask_input(s.image, s.face.box, spec) for s in seen]
     together = engine.mask.run(items)
     np.testing.assert_allclose(together, [engine.mask.run([item])[0] for item in items], atol=CROP_TOLERANCE)
