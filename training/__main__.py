@@ -7,6 +7,7 @@ import typer
 from training.builtin.command import builtin
 from training.cli_masks import masks
 from training.data.prepare_command import prepare
+from training.detector.command import detector
 from training.evaluation.command import evaluate
 from training.pretrain.command import pretrain
 from training.rendered.family import rendered_family
@@ -29,6 +30,7 @@ app.command("masks")(masks)
 app.command("scenes")(scenes)
 app.command("rendered-family")(rendered_family)
 app.add_typer(builtin, name="builtin")
+app.add_typer(detector, name="detector")
 app.add_typer(standin, name="standin")
 
 if __name__ == "__main__":

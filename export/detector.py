@@ -1,0 +1,123 @@
+"""`python -m export.detector CHECKPOINT OUT`: a trained detector -> ONNX, checked against torch.
+
+OUT gets `detector.onnx` and `detector.json`: what a bundle's manifest says of its detector and its masks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+
+from export.graph import MAX_BATCH, OPSET, ExportError, check, quiet, strip
+from faces.bundle import DetectedMask, DetectorSpec, file_ref
+from faces.detect import STRIDES
+from faces.files import write_whole
+from training.data.feed import NORMALISATION
+from training.data.records import DataSetError
+from training.detector.candidates import DetectorFacts
+from training.detector.network import OUTPUTS, DetectorNet, Exported
+from training.detector.run import load_detector
+from training.onnx_runner import session
+
+INPUT = "image"
+CANVAS_PX = (320, 640)
+SCORE_THRESHOLD, NMS_IOU, MASK_THRESHOLD = 0.5, 0.4, 0.5
+# Pictures that both are run on: batch, height, width.
+TRIED = ((1, 320, 320), (3, 160, 256), (2, 64, 96))
+MOST_DIFFERENCE = 1e-3
+MOST_BYTES = 1_000_000
+LARGEST_PX = 4096
+
+
+def export_detector(net: DetectorNet, path: Path) -> float:
+    """Write the network: `image` [batch, 3, height, width] -> `faces_8`, `faces_16`, `faces_32`
+    [batch, 16, height / s, width / s]; all three sizes are dynamic, the sides multiples of 32.
+
+    The largest difference from torch is given back. Raises ExportError where it is too large, or the file.
+    """
+    coarsest = STRIDES[-1]
+    rows = coarsest * torch.export.Dim("rows", min=2, max=LARGEST_PX // coarsest)
+    columns = coarsest * torch.export.Dim("columns", min=2, max=LARGEST_PX // coarsest)
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    wrapped = Exported(net).eval()
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                wrapped,
+                (torch.zeros(2, 3, 3 * coarsest, 4 * coarsest),),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                dynamic_shapes=({0: batch, 2: rows, 3: columns},),
+            )
+    # The exporter raises many kinds, and their texts are pages that name the machine's paths.
+    except Exception as error:
+        raise ExportError(f"torch cannot export this network: {type(error).__name__}") from error
+    if program is None:
+        raise ExportError("torch exported nothing")
+    model = program.model_proto
+    strip(model)
+    model.graph.name = "detector"
+    check(model)
+    data = model.SerializeToString(deterministic=True)
+    if len(data) >= MOST_BYTES:
+        raise ExportError(f"the detector has {len(data)} bytes, and {MOST_BYTES} are too many")
+    write_whole(path, data)
+    difference = difference_from_torch(wrapped, path)
+    if difference > MOST_DIFFERENCE:
+        raise ExportError(f"parity with torch fails: {difference:.2g} apart, at most {MOST_DIFFERENCE:g}")
+    return difference
+
+
+def difference_from_torch(wrapped: Exported, path: Path) -> float:
+    """The largest over several sizes and batches of noise, of each output relative to its largest value."""
+    running = session(path, threads=1)
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for batch, height, width in TRIED:
+        image: NDArray[np.float32] = rng.uniform(-1, 1, (batch, 3, height, width)).astype(np.float32)
+        with torch.no_grad():
+            expected = [part.numpy() for part in wrapped(torch.from_numpy(image))]
+        for found, wanted in zip(running.run(list(OUTPUTS), {INPUT: image}), expected, strict=True):
+            worst = max(worst, float(np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max())))
+    return worst
+
+
+def main(
+    checkpoint: Annotated[Path, typer.Argument(help="what `training detector train` made")],
+    out: Annotated[Path, typer.Argument(help="folder for detector.onnx and detector.json")],
+    score_threshold: Annotated[float, typer.Option(min=0.01, max=0.99)] = SCORE_THRESHOLD,
+    mask_threshold: Annotated[float, typer.Option(min=0.01, max=0.99)] = MASK_THRESHOLD,
+    nms_iou: Annotated[float, typer.Option(min=0.01, max=0.99)] = NMS_IOU,
+) -> None:
+    """Export a detector and say how far it is from torch."""
+    console = Console(stderr=True)
+    path = out / "detector.onnx"
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        difference = export_detector(load_detector(checkpoint), path)
+    except (ExportError, DataSetError) as error:
+        console.print(str(error))
+        raise typer.Exit(2) from error
+    spec = DetectorSpec(
+        file=file_ref(path),
+        decoder="centres",
+        normalisation=NORMALISATION,
+        canvas_px=CANVAS_PX,
+        score_threshold=score_threshold,
+        nms_iou=nms_iou,
+    )
+    facts = DetectorFacts(detector=spec, mask=DetectedMask(decoder="detector", threshold=mask_threshold))
+    write_whole(path.with_suffix(".json"), (facts.model_dump_json(indent=1) + "\n").encode())
+    console.print(f"{path.name}: {spec.file.bytes} bytes, at most {difference:.1g} from torch")
+
+
+if __name__ == "__main__":
+    typer.run(main)

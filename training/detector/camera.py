@@ -1,0 +1,83 @@
+"""What a camera may do to a scene: exposure, colour, blur, noise, compression."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import cv2
+import numpy as np
+from pydantic import Field
+
+from faces.bundle import Strict
+from faces.types import Pixels
+
+Share = Annotated[float, Field(ge=0, le=1)]
+MOTION_PX = 7
+
+
+class CameraConfig(Strict):
+    """How often a scene loses its colour, is dark and noisy, blurred, compressed."""
+
+    grey: Share = 0.3
+    dark: Share = 0.2
+    blurred: Share = 0.15
+    compressed: Share = 0.15
+
+
+def photographed(pixels: Pixels, config: CameraConfig, rng: np.random.Generator) -> Pixels:
+    """uint8 [h, w, 3] -> the same scene through a camera of chance."""
+    if rng.random() < config.grey:
+        grey = cv2.transform(pixels, np.array([_channel_mix(rng)], np.float32))
+        pixels = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
+        tint = np.ones(3)
+    else:
+        tint = rng.uniform(0.85, 1.15, 3)
+    dark = rng.random() < config.dark
+    pixels = _toned(pixels, tint, dark=dark, rng=rng)
+    if rng.random() < config.blurred:
+        pixels = _blurred(pixels, rng)
+    if dark or rng.random() < 0.25:
+        noise = np.empty(pixels.shape[:2], np.int16)
+        cv2.randn(noise, 0, float(rng.uniform(2, 14 if dark else 6)))
+        pixels = np.asarray(cv2.add(pixels, cv2.merge([noise] * 3), dtype=cv2.CV_8U), np.uint8)
+    if rng.random() < config.compressed:
+        quality = int(rng.integers(25, 90))
+        _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        pixels = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return pixels
+
+
+def _channel_mix(rng: np.random.Generator) -> list[float]:
+    """Weights of blue, green and red: luminance, or any mixture, red above all as in near-infrared."""
+    if rng.random() < 0.5:
+        return [0.114, 0.587, 0.299]
+    return [float(v) for v in rng.dirichlet((0.5, 1.5, 3.0))]
+
+
+def _toned(
+    pixels: Pixels,
+    tint: np.ndarray[tuple[int], np.dtype[np.float64]],
+    *,
+    dark: bool,
+    rng: np.random.Generator,
+) -> Pixels:
+    """Gain, offset and gamma of each channel by one table."""
+    levels = np.linspace(0.0, 1.0, 256)[:, None] ** rng.uniform(0.6, 1.6)
+    gain = rng.uniform(0.15, 0.5) if dark else rng.uniform(0.6, 1.3)
+    offset = rng.uniform(0.0, 0.05) if dark else rng.uniform(-0.12, 0.15)
+    table = np.clip((levels * gain * tint + offset) * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(pixels, table[None]), np.uint8)
+
+
+def _blurred(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Out of focus, or moved in one direction."""
+    if rng.random() < 0.6:
+        return np.asarray(cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.5, 1.8))), np.uint8)
+    length = int(rng.integers(2, MOTION_PX + 1))
+    kernel = np.zeros((MOTION_PX, MOTION_PX), np.float32)
+    middle = MOTION_PX // 2
+    angle = float(rng.uniform(0, np.pi))
+    dx, dy = length / 2 * np.cos(angle), length / 2 * np.sin(angle)
+    ends = [(round(middle - dx), round(middle - dy)), (round(middle + dx), round(middle + dy))]
+    cv2.line(kernel, ends[0], ends[1], (1.0,), 1, cv2.LINE_AA)
+    return np.asarray(cv2.filter2D(pixels, -1, kernel / max(float(kernel.sum()), 1e-6)), np.uint8)

@@ -1,0 +1,196 @@
+"""Detectors beside one another on the same pictures: recall, landmarks, mask state, false positives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.metrics import Interval, clopper_pearson
+from faces.types import CONDITIONS, Image, Spectrum
+from training.detector.candidates import Candidate
+from training.detector.collect import KINDS
+from training.detector.matching import Matched, Recall, match, recall_at, recall_at_wrong
+from training.detector.pictures import Entry, Kind, Pictures
+from training.detector.scenes import Composer, ScenesConfig, placed
+from training.evaluation.resampling import percentiles, weights
+
+Floats = NDArray[np.float64]
+MOSAIC_PX = 640
+# Of 2 to 5 pictures in a row: 13 faces in the mean, of 25 to 300 px.
+MOSAIC_GRIDS = (0.0, 0.25, 0.25, 0.25, 0.25)
+SPECTRUM_OF: Mapping[Kind, Spectrum] = {kind: condition.spectrum for condition, kind in KINDS.items()}
+MASKED_KINDS = frozenset(kind for condition, kind in KINDS.items() if condition.masked)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Landmarks:
+    """Mean error by the distance between the eyes, over pictures that every candidate found.
+
+    `mesh`: against the mesh on the clean photo, without each candidate's own constant offset (the two
+    define the points a little differently); `photo`: against the first candidate on the clean photo.
+    """
+
+    mesh: Interval
+    photo: Interval
+    pictures: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One candidate on one kind of pictures. `single`, `mosaic`: recall at one false positive a picture;
+    `working`: of single pictures at the threshold of the service; `state`: mask state right."""
+
+    candidate: str
+    single: Recall
+    working: Recall
+    mosaic: Recall
+    landmarks: Landmarks
+    state: Interval
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Worn:
+    """Real photos of masked faces, as the service looks at them: a face found, and its state right."""
+
+    candidate: str
+    found: Interval
+    state: Interval
+    photos: int
+
+
+@dataclass(slots=True, eq=False)
+class _Seen:
+    """What a candidate made of the pictures of one kind."""
+
+    matched: list[Matched] = field(default_factory=list)
+    points: dict[str, Floats] = field(default_factory=dict)
+    states: list[bool] = field(default_factory=list)
+
+
+def image_of(pictures: Pictures, index: int) -> Image:
+    """A grey picture has three equal channels."""
+    pixels, kind = pictures.pixels(index), pictures.entry(index).kind
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    return Image(np.array(pixels), SPECTRUM_OF[kind])
+
+
+def photo_name(entry: Entry) -> str:
+    """Of the photo that a picture was made from."""
+    return entry.source.split(" ")[0]
+
+
+def compare(candidates: Sequence[Candidate], pictures: Pictures, *, mosaics: int) -> dict[Kind, list[Row]]:
+    """Every kind of pictures of a trial set. The first candidate is what others are measured against."""
+    clean: dict[str, Floats] = {}
+    rows: dict[Kind, list[Row]] = {}
+    for condition in CONDITIONS:
+        kind = KINDS[condition]
+        chosen = [i for i, entry in enumerate(pictures) if entry.kind == kind]
+        seen = [_singles(candidate, pictures, chosen) for candidate in candidates]
+        clean = clean or seen[0].points
+        landmarks = _landmarks(seen, pictures, chosen, clean)
+        rows[kind] = [
+            Row(
+                candidate.name,
+                recall_at_wrong(one.matched),
+                recall_at(one.matched, candidate.runner.spec.score_threshold),
+                recall_at_wrong(_mosaics(candidate, pictures, kind, mosaics)),
+                error,
+                _share(one.states),
+            )
+            for candidate, one, error in zip(candidates, seen, landmarks, strict=True)
+        ]
+    return rows
+
+
+def _share(states: Sequence[bool]) -> Interval:
+    return clopper_pearson(sum(states), len(states)) if states else Interval(0.0, 0.0, 1.0)
+
+
+def _singles(candidate: Candidate, pictures: Pictures, chosen: Sequence[int]) -> _Seen:
+    seen = _Seen()
+    for index in chosen:
+        entry, image = pictures.entry(index), image_of(pictures, index)
+        every = candidate.low.look(image)
+        known = placed(list(entry.faces))
+        one = match(every, known)
+        seen.matched.append(one)
+        # The first face is the one that the landmarks are known of.
+        if one.found[0] >= 0 and one.hits[0] >= candidate.runner.spec.score_threshold:
+            face = every[int(one.found[0])]
+            seen.points[photo_name(entry)] = np.array(face.landmarks)
+            seen.states.append(candidate.masked(image, face) == (entry.kind in MASKED_KINDS))
+    return seen
+
+
+def _mosaics(candidate: Candidate, pictures: Pictures, kind: Kind, count: int) -> list[Matched]:
+    config = ScenesConfig(grids=MOSAIC_GRIDS, kinds={kind: 1.0}, occluded=0.0, smallest_px=16.0)
+    composer = Composer(pictures, config, MOSAIC_PX)
+    done = []
+    for number in range(count):
+        scene = composer.scene(np.random.default_rng([number, MOSAIC_PX]))
+        done.append(match(candidate.low.look(Image(scene.pixels, SPECTRUM_OF[kind])), scene.faces))
+    return done
+
+
+def _landmarks(
+    seen: Sequence[_Seen], pictures: Pictures, chosen: Sequence[int], clean: Mapping[str, Floats]
+) -> list[Landmarks]:
+    entries = {photo_name(pictures.entry(i)): pictures.entry(i) for i in chosen}
+    common = [name for name in entries if name in clean and all(name in one.points for one in seen)]
+    truth = np.array([entries[name].faces[0].landmarks for name in common])
+    photo = np.array([clean[name] for name in common])
+    found = []
+    for one in seen:
+        points = np.array([one.points[name] for name in common])
+        found.append(
+            Landmarks(
+                _mean(normalised_error(points, truth, unbiased=True)),
+                _mean(normalised_error(points, photo, unbiased=False)),
+                len(common),
+            )
+        )
+    return found
+
+
+def normalised_error(points: Floats, truth: Floats, *, unbiased: bool) -> Floats:
+    """Mean distance [n] of five points [n, 5, 2] from the truth, by the distance between the true eyes.
+
+    `unbiased`: seen along the eyes' line, the mean offset of each point is taken off first.
+    """
+    across = truth[:, 1] - truth[:, 0]
+    eyes = np.maximum(np.linalg.norm(across, axis=1), 1e-6)
+    along = across / eyes[:, None]
+    miss = (points - truth) / eyes[:, None, None]
+    turned = np.stack(
+        [
+            miss[..., 0] * along[:, None, 0] + miss[..., 1] * along[:, None, 1],
+            miss[..., 1] * along[:, None, 0] - miss[..., 0] * along[:, None, 1],
+        ],
+        axis=-1,
+    )
+    if unbiased:
+        turned = turned - turned.mean(axis=0)
+    error: Floats = np.linalg.norm(turned, axis=2).mean(axis=1)
+    return error
+
+
+def _mean(errors: Floats) -> Interval:
+    drawn = weights(len(errors))
+    return percentiles(float(errors.mean()), drawn @ errors / len(errors))
+
+
+def try_worn(candidate: Candidate, images: Sequence[Image]) -> Worn:
+    """Photos whose largest face wears a mask, as the service looks: closer where it finds nothing."""
+    largest = [(image, faces[0]) for image in images if (faces := candidate.runner.faces(image))]
+    states = [candidate.masked(image, face) for image, face in largest]
+    return Worn(candidate.name, clopper_pearson(len(states), len(images)), _share(states), len(images))
+
+
+def try_empty(candidate: Candidate, images: Sequence[Image]) -> float:
+    """False positives for each scene without faces, at the threshold of the service."""
+    return float(np.mean([len(candidate.runner.look(image)) for image in images]))

@@ -1,0 +1,29 @@
+"""What decides the training of the detector but its pictures, as strict TOML."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from faces.bundle import Strict
+from training.detector.camera import CameraConfig
+from training.detector.network import NetworkConfig
+from training.detector.scenes import ScenesConfig
+from training.detector.task import LossConfig
+from training.loop import LoopConfig
+
+
+class DetectorRecipe(Strict):
+    """`side_px`: of a scene, `batch`: scenes of a step."""
+
+    network: NetworkConfig = NetworkConfig()
+    scenes: ScenesConfig = ScenesConfig()
+    camera: CameraConfig = CameraConfig()
+    loss: LossConfig = LossConfig()
+    side_px: Annotated[int, Field(ge=64, multiple_of=32)] = 256
+    batch: Annotated[int, Field(gt=0)] = 16
+    loop: LoopConfig = LoopConfig(
+        iterations=8000, lr=3e-3, optimiser="adamw", schedule="cosine", warmup=200, weight_decay=0.02
+    )
+    seed: int = 0
