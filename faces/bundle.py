@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from faces.calibration import Calibration
 from faces.files import write_whole
+from faces.strict import Strict as Strict
 
 MANIFEST_NAME = "manifest.json"
 READ_BLOCK_BYTES = 1 << 20
@@ -23,10 +24,6 @@ READ_BLOCK_BYTES = 1 << 20
 
 class BundleError(Exception):
     """A bundle cannot be read or does not hold what its manifest says. The text says what to do."""
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class FileRef(Strict):

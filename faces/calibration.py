@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from faces.strict import Strict
 from faces.types import CONDITIONS, Condition, Spectrum
 
 FMR_RELATIVE_TOLERANCE = 1e-6
@@ -21,11 +22,7 @@ class UnsupportedFmr(LookupError):
         super().__init__(f"no threshold is calibrated for FMR {fmr:g}; calibrated: {points}")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class OperatingPoint(_Strict):
+class OperatingPoint(Strict):
     """`threshold`: the smallest score with observed FMR <= `fmr`; `fmr_upper`: 95 % upper bound of it."""
 
     fmr: Annotated[float, Field(gt=0, lt=1)]
@@ -34,7 +31,7 @@ class OperatingPoint(_Strict):
     fnmr: Annotated[float, Field(ge=0, le=1)]
 
 
-class ConditionPoints(_Strict):
+class ConditionPoints(Strict):
     """Operating points of probes in one condition against unmasked VIS references."""
 
     spectrum: Spectrum
@@ -57,7 +54,7 @@ class ConditionPoints(_Strict):
         return self
 
 
-class Calibration(_Strict):
+class Calibration(Strict):
     """Thresholds for every condition, and the score above which two subjects count as duplicates.
 
     `worst`: one threshold for all conditions at each FMR that all of them support, where the

@@ -13,20 +13,17 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from faces.files import write_array
 from faces.job_files import write_json
+from faces.strict import Strict
 from faces.types import Pixels, Spectrum
 
 ROWS = "rows.json"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class EnrolledRow(_Strict):
+class EnrolledRow(Strict):
     """One crop. `sample` is a number within the whole set, `subject` too."""
 
     subject: Annotated[int, Field(ge=0)]
@@ -35,7 +32,7 @@ class EnrolledRow(_Strict):
     masked: bool
 
 
-class EnrolledIndex(_Strict):
+class EnrolledIndex(Strict):
     """All rows, and how many of them each file of crops holds."""
 
     alignment: str

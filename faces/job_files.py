@@ -18,20 +18,17 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from faces.files import write_whole
+from faces.strict import Strict
 
 REQUEST, HEARTBEAT, PROGRESS = "request.json", "heartbeat", "progress.jsonl"
 RESULT, LOG, LOCK, PRIVATE = "result.json", "log.txt", "lock", "private"
 STAGE_CHARACTERS, MESSAGE_CHARACTERS = 64, 2000
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Progress(_Strict):
+class Progress(Strict):
     """One line: how far, at what, and what was measured so far. No path of the machine in it."""
 
     fraction: Annotated[float, Field(ge=0, le=1)]
@@ -40,7 +37,7 @@ class Progress(_Strict):
     metrics: dict[str, Any] = {}
 
 
-class Result(_Strict):
+class Result(Strict):
     """The end. `message`: the reason of a failure, or a sentence on what came of it."""
 
     state: Literal["succeeded", "failed"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from pydantic import BaseModel, ConfigDict
+from faces.strict import Strict
 
 Setting = int | float | str | tuple[int, ...] | tuple[float, ...]
 
@@ -16,11 +16,7 @@ class GraphError(ValueError):
     """An ONNX file holds something that cannot be trained here. The text names it."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Node(_Strict):
+class Node(Strict):
     """One operator. `inputs`: the activations it takes; `shapes`: of its weights, by role."""
 
     op: str
@@ -47,7 +43,7 @@ class Node(_Strict):
         return tuple(int(v) for v in value)
 
 
-class Graph(_Strict):
+class Graph(Strict):
     """One image in, one embedding out."""
 
     input: str

@@ -19,9 +19,10 @@ from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from faces.files import write_array, write_whole
+from faces.strict import Strict
 from faces.types import Condition, Pixels, Spectrum
 from training.data.records import DataSetError
 
@@ -35,11 +36,7 @@ Role = Literal["gallery", "probe", "none"]
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SetInfo(_Strict):
+class SetInfo(Strict):
     """What a prepared set is. `made_by`: the command, without paths of the machine."""
 
     format: Literal[1] = 1
@@ -50,7 +47,7 @@ class SetInfo(_Strict):
     synthetic: str | None = None
 
 
-class Row(_Strict):
+class Row(Strict):
     """One crop. `source`: the picture it comes from (relative path, `/`): crops of one source are
     one photo in several conditions, and never make a probe and its reference.
 
@@ -73,7 +70,7 @@ class Row(_Strict):
         return Condition(self.spectrum, self.masked)
 
 
-class Refused(_Strict):
+class Refused(Strict):
     """One image that gave no crop; it stays in the denominators as a failure to acquire."""
 
     source: str

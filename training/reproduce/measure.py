@@ -6,9 +6,10 @@ from dataclasses import asdict
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from faces.metrics import Interval
+from faces.strict import Strict
 from faces.types import Condition, Spectrum
 from training.data.prepared import PreparedSet
 from training.encoders import CropEncoder
@@ -20,11 +21,7 @@ from training.evaluation.verification import PairScores
 from training.reproduce.published import VR_POINTS, On
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Rate(_Strict):
+class Rate(Strict):
     """In percent, with its 95 % subject-bootstrap interval."""
 
     value: float
@@ -32,7 +29,7 @@ class Rate(_Strict):
     high: float
 
 
-class VrAtFar(_Strict):
+class VrAtFar(Strict):
     """`doubt`: why so few subjects cannot support that FAR; the paper prints such figures all the same."""
 
     far: float
@@ -40,7 +37,7 @@ class VrAtFar(_Strict):
     doubt: str | None = None
 
 
-class Cell(_Strict):
+class Cell(Strict):
     """One condition of probes against the unmasked visible references."""
 
     on: On

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
+from faces.strict import Strict
 from training.backbones.encoder import BackboneConfig
 from training.loop import LoopConfig
 from training.tasks.build import TaskConfig
@@ -27,11 +28,7 @@ class RecipeError(ValueError):
     """A recipe that cannot be read; the text names the file and the key."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Validation(_Strict):
+class Validation(Strict):
     """`every`: iterations between two evaluations on validation subjects, 0 for none. `held_out`: so many
     training subjects become validation subjects; 0: the set has a validation split of its own."""
 
@@ -39,7 +36,7 @@ class Validation(_Strict):
     held_out: Annotated[int, Field(ge=0)] = 0
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """`backbone`: built at random weights unless training starts from a checkpoint, which brings its own.
     `batch`: subjects of one step over all processes, two photos each. `p_mask`: how often the NIR photo
     is masked."""
