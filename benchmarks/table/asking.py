@@ -8,11 +8,13 @@ FMR .1 % can accept, so TAR and FMR from them are exact; where they are not, `An
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
@@ -24,9 +26,11 @@ from benchmarks.served import Probe as Client
 from benchmarks.table.photos import Subject
 from benchmarks.table.probes import Probe
 from faces.bundle import MANIFEST_NAME, Bundle
+from faces.files import write_whole
 from service.settings import Settings
 
 TOP_K = 100
+T = TypeVar("T")
 
 
 class Answer(BaseModel):
@@ -69,64 +73,89 @@ class Round:
 
 
 def ask(bundle: Bundle, rounds: Sequence[Round], *, probes: Path, kept: Path, fmr: float) -> Said:
-    """Every round, in order. `kept`: folder of answers; those of this bundle and gallery are used again.
+    """Every round, in order. `kept`: folder of answers; those of this bundle and gallery are used again, so
+    throw it away after a change of the service itself.
 
     Raises httpx.HTTPError, and AssertionError where the service does not start.
     """
     kept.mkdir(parents=True, exist_ok=True)
-    answers: dict[str, Answer] = {}
-    refused: set[str] = set()
-    enrolled: list[Subject] = []
-    with tempfile.TemporaryDirectory(prefix="halflight-table-") as place:
-        service = Served(Settings(data_dir=Path(place), bundle_dir=bundle.root))
-        try:
-            client = Client(service.url, None)
-            for one in rounds:
-                refused |= _enrol(client, one)
-                enrolled += one.enrol
-                file = kept / f"{bundle.manifest.name}-{_digest(bundle, enrolled, fmr)}.jsonl"
-                answers |= _asked(client, one, probes, file, fmr)
-        finally:
-            service.stop()
-    return Said(answers, frozenset(refused))
+    books = [
+        _Book(one, probes, kept / f"{bundle.manifest.name}-{_digest(bundle, rounds[: i + 1], fmr)}")
+        for i, one in enumerate(rounds)
+    ]
+    if not all(book.whole for book in books):
+        with tempfile.TemporaryDirectory(prefix="halflight-table-") as place:
+            service = Served(Settings(data_dir=Path(place), bundle_dir=bundle.root))
+            try:
+                client = Client(service.url, None)
+                for book in books:
+                    book.enrol(client)
+                    book.ask(client, fmr)
+            finally:
+                service.stop()
+    answers = {key: answer for book in books for key, answer in book.answers().items()}
+    return Said(answers, frozenset(name for book in books for name in book.refused()))
 
 
-def _digest(bundle: Bundle, enrolled: Sequence[Subject], fmr: float) -> str:
+def _digest(bundle: Bundle, rounds: Sequence[Round], fmr: float) -> str:
     """Of everything that an answer depends on, but the probe."""
     digest = hashlib.sha256((bundle.root / MANIFEST_NAME).read_bytes() + f"{fmr:g} {TOP_K}".encode())
-    for one in enrolled:
+    for one in (subject for earlier in rounds for subject in earlier.enrol):
         digest.update(f"{one.name} {one.reference.name}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _enrol(client: Client, one: Round) -> set[str]:
-    """The subjects that were refused."""
+class _Book:
+    """One round's answers on the disk: a line for each, and the subjects that were refused."""
 
-    def call(subject: Subject) -> bool:
-        return client.enrol(subject.name, subject.reference.data)
+    def __init__(self, of: Round, folder: Path, stem: Path) -> None:
+        self._round = of
+        self._lines = stem.with_name(stem.name + ".jsonl")
+        self._refused = stem.with_name(stem.name + ".refused.json")
+        self._wanted = {p.key: folder / p.made.file for p in of.probes if p.made.file is not None}
+        self._wanted |= {path.name: path for path in of.photos}
+        self._known = _kept(self._lines)
 
-    with ThreadPoolExecutor(SENDERS) as pool:
-        done = pool.map(call, one.enrol)
-        bar = track(done, f"enrolling {one.name}", len(one.enrol), console=Console(stderr=True))
-        return {subject.name for subject, taken in zip(one.enrol, bar, strict=True) if not taken}
+    @property
+    def whole(self) -> bool:
+        return self._refused.is_file() and set(self._wanted) <= set(self._known)
+
+    def refused(self) -> list[str]:
+        found: list[str] = json.loads(self._refused.read_bytes())
+        return found
+
+    def answers(self) -> dict[str, Answer]:
+        return {key: self._known[key] for key in self._wanted}
+
+    def enrol(self, client: Client) -> None:
+        """Everybody, also in a run that goes on: its service is a new one."""
+
+        def call(subject: Subject) -> bool:
+            return client.enrol(subject.name, subject.reference.data)
+
+        people = self._round.enrol
+        with ThreadPoolExecutor(SENDERS) as pool:
+            taken = list(_tracked(pool.map(call, people), f"enrolling {self._round.name}", len(people)))
+        refused = [subject.name for subject, one in zip(people, taken, strict=True) if not one]
+        write_whole(self._refused, json.dumps(refused).encode())
+
+    def ask(self, client: Client, fmr: float) -> None:
+        """What is not known yet."""
+        left = [key for key in self._wanted if key not in self._known]
+
+        def call(key: str) -> Answer:
+            image = self._wanted[key].read_bytes()
+            return _answer(key, client.ask("/identify", image, top_k=TOP_K, fmr=fmr))
+
+        with self._lines.open("a", encoding="utf-8") as stream, ThreadPoolExecutor(SENDERS) as pool:
+            for answer in _tracked(pool.map(call, left), f"asking {self._round.name}", len(left)):
+                stream.write(answer.model_dump_json() + "\n")
+                stream.flush()
+                self._known[answer.key] = answer
 
 
-def _asked(client: Client, one: Round, folder: Path, file: Path, fmr: float) -> dict[str, Answer]:
-    known = _kept(file)
-    wanted = {p.key: folder / p.made.file for p in one.probes if p.made.file is not None}
-    wanted |= {path.name: path for path in one.photos}
-    left = [key for key in wanted if key not in known]
-
-    def call(key: str) -> Answer:
-        return _answer(key, client.ask("/identify", wanted[key].read_bytes(), top_k=TOP_K, fmr=fmr))
-
-    with file.open("a", encoding="utf-8") as stream, ThreadPoolExecutor(SENDERS) as pool:
-        done = pool.map(call, left)
-        for answer in track(done, f"asking {one.name}", len(left), console=Console(stderr=True)):
-            stream.write(answer.model_dump_json() + "\n")
-            stream.flush()
-            known[answer.key] = answer
-    return {key: known[key] for key in wanted}
+def _tracked(calls: Iterable[T], what: str, total: int) -> Iterable[T]:
+    return track(calls, what, total, console=Console(stderr=True))
 
 
 def _kept(file: Path) -> dict[str, Answer]:

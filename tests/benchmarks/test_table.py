@@ -1,0 +1,180 @@
+"""The table through HTTP: its figures against those of the evaluation, its verdicts, and the whole way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from benchmarks.table.__main__ import table
+from benchmarks.table.asking import Answer, Said
+from benchmarks.table.figures import drawn_weights, fmr_at, rank1, scored, tar_at, tar_with
+from benchmarks.table.measured import Rate, Threshold
+from benchmarks.table.probes import Probe, ProbeFile
+from benchmarks.table.report import percent
+from faces.metrics import Interval
+from faces.types import Spectrum
+from training.evaluation.figures import per_subject_hits
+from training.evaluation.hits import hit_rate
+from training.evaluation.scores import Comparison, Side
+from training.evaluation.verification import PairScores
+
+SUBJECTS, PHOTOS, SIZE = 90, 2, 32
+
+
+def probe(subject: int, photo: int) -> Probe:
+    made = ProbeFile(spectrum=Spectrum.NIR, masked=True, file="f")
+    return Probe(f"s{subject}", "LFW test", f"{subject}/{photo}", made)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+class Case:
+    """Templates of faces, and what a service with them would say: the same scores by two ways.
+
+    Subject 0 could not be enrolled; the first photo of subject 1 shows no face.
+    """
+
+    def __init__(self, top_k: int) -> None:
+        rng = np.random.default_rng(3)
+        faces = rng.standard_normal((SUBJECTS, SIZE))
+        references = unit(faces + 0.8 * rng.standard_normal(faces.shape))
+        own = np.repeat(np.arange(SUBJECTS), PHOTOS)
+        templates = unit(faces[own] + 1.2 * rng.standard_normal((len(own), SIZE)))
+        self.names = [f"s{i}" for i in range(SUBJECTS)]
+        self.probes = [probe(i // PHOTOS, i % PHOTOS) for i in range(len(own))]
+        failed = own * PHOTOS == 2
+        failed[3] = False
+        answers = {}
+        for i, one in enumerate(self.probes):
+            scores = {f"s{j}": float(references[j] @ templates[i]) for j in range(1, SUBJECTS)}
+            best = dict(sorted(scores.items(), key=lambda item: -item[1])[:top_k])
+            answer = Answer(key=one.key, found=True, threshold=0.5, scores=best)
+            answers[one.key] = Answer(key=one.key, found=False) if failed[i] else answer
+        self.said = Said(answers, frozenset({"s0"}))
+        kept = ~failed
+        self.comparison = Comparison(
+            Side(
+                templates[kept],
+                own[kept].astype(np.int64),
+                tuple(f"p{i}" for i in np.flatnonzero(kept)),
+                own[failed].astype(np.int64),
+            ),
+            Side(
+                references[1:],
+                np.arange(1, SUBJECTS),
+                tuple(f"r{i}" for i in range(1, SUBJECTS)),
+                np.array([0]),
+            ),
+        )
+
+
+def test_figures_are_those_of_the_evaluation_on_the_same_scores() -> None:
+    case = Case(SUBJECTS)
+    assert rank1(case.probes, case.said, case.names).rate == per_subject_hits(case.comparison).rate
+    mine = hit_rate(rank1(case.probes, case.said, case.names))
+    assert mine == hit_rate(per_subject_hits(case.comparison))
+    data = scored(case.probes, case.said, case.names)
+    made = tar_at(data, 0.01, drawn_weights(SUBJECTS, bootstraps=200))
+    (theirs,) = PairScores(case.comparison).measure([0.01], bootstraps=200)
+    assert made.exact
+    for part in ("value", "low", "high"):
+        assert getattr(made.interval, part) == pytest.approx(getattr(theirs.tar, part))
+    assert 0.1 < made.value < 0.95
+
+
+def test_the_best_few_settle_a_strict_threshold_and_say_so_where_they_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("benchmarks.table.asking.TOP_K", 30)
+    draws = drawn_weights(SUBJECTS, bootstraps=100)
+    whole = scored((case := Case(SUBJECTS)).probes, case.said, case.names)
+    cut = scored((few := Case(30)).probes, few.said, few.names)
+    for got, want in (
+        (tar_at(cut, 0.005, draws), tar_at(whole, 0.005, draws)),
+        (fmr_at(cut, 0.45, draws), fmr_at(whole, 0.45, draws)),
+        (tar_with(cut, 0.45, draws), tar_with(whole, 0.45, draws)),
+    ):
+        assert got.exact
+        assert got.interval == want.interval
+    assert not fmr_at(cut, 0.0, draws).exact
+    assert not tar_at(cut, 0.45, draws).exact
+
+
+def test_a_tie_is_a_miss_and_failures_stay_in_the_denominator() -> None:
+    said = Said(
+        {
+            probe(0, 1).key: Answer(key="", found=True, scores={"s0": 0.7, "s1": 0.7}),
+            probe(0, 2).key: Answer(key="", found=True, scores={"s0": 0.7, "s1": 0.6}),
+            probe(1, 1).key: Answer(key="", found=False),
+        },
+        frozenset(),
+    )
+    hits = rank1([probe(0, 1), probe(0, 2), probe(1, 1), probe(1, 2)], said, ["s0", "s1"])
+    assert (hits.hits.tolist(), hits.probes.tolist()) == ([1, 0], [2, 2])
+
+
+def test_fmr_counts_pairs_of_those_that_were_made_alone() -> None:
+    case = Case(SUBJECTS)
+    data = scored(case.probes, case.said, case.names)
+    made = fmr_at(data, 0.3, drawn_weights(SUBJECTS, bootstraps=50))
+    scores, mated = case.comparison.scores, case.comparison.mated
+    assert made.value == pytest.approx(float(np.mean(scores[~mated] >= 0.3)), abs=1e-6)
+    served = fmr_at(data, None, drawn_weights(SUBJECTS, bootstraps=50))
+    assert served.value == pytest.approx(float(np.mean(scores[~mated] >= 0.5)), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "exact", "verdict"),
+    [
+        (0.0010, 0.0006, 0.0015, True, "yes"),
+        (0.0004, 0.0002, 0.0008, True, "yes, stricter than it says"),
+        (0.0016, 0.0011, 0.0022, True, "no, but its interval reaches into it"),
+        (0.0030, 0.0020, 0.0042, True, "no"),
+        (0.0010, 0.0006, 0.0015, False, "not settled by the hundred best"),
+    ],
+)
+def test_a_threshold_holds_within_what_calibration_stated(
+    value: float, low: float, high: float, exact: bool, verdict: str
+) -> None:
+    rate = Rate(Interval(value, low, high), exact=exact)
+    point = Threshold("nir-masked", 1e-3, 0.3, 358, 0.0013, rate, rate, rate)
+    assert point.verdict == verdict
+
+
+def test_a_figure_that_is_not_settled_has_a_star() -> None:
+    assert percent(Rate(Interval(0.5, 0.4, 0.6))) == "50.0 [40.0, 60.0]"
+    assert percent(Rate(Interval(0.5, 0.4, 0.6), exact=False)) == "50.0 [40.0, 60.0] *"
+
+
+@pytest.mark.realdata
+@pytest.mark.slow
+def test_two_bundles_are_asked_the_same_probes_once(
+    shared: Path, bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = typer.Typer()
+    app.command()(table)
+    asked = [str(tmp_path), str(bundle_dir), str(bundle_dir), "--models", str(shared / "models")]
+    asked += ["--detector", str(bundle_dir), "--subjects", "3", "--of-each", "1", "--masked", "2"]
+    asked += ["--probes", "1", "--group-probes", "1", "--workers", "1"]
+    done = CliRunner().invoke(app, asked)
+    assert done.exit_code == 0, done.output
+    first, second = json.loads((tmp_path / "table.json").read_bytes())["bundles"]
+    assert [row["probes"] for row in first["conditions"]] == [3, 3, 3, 3]
+    assert first["conditions"][0]["rank1"]["rate"]["value"] == 1.0
+    assert {row["group"] for row in first["groups"]} == {"asian", "south_asian", "london_mixed"}
+    assert all(
+        row["rank1"]["minus"] == {"value": 0.0, "low": 0.0, "high": 0.0} for row in second["conditions"]
+    )
+    assert "too few to say" in done.stdout
+    (tmp_path / "table.json").unlink()
+    monkeypatch.setattr("benchmarks.table.asking.Served", None)
+    again = CliRunner().invoke(app, asked)
+    assert again.exit_code == 0, "a bundle that was asked is not asked again"
+    assert (tmp_path / "table.json").is_file()
