@@ -59,6 +59,7 @@ def distil_command(
     out: Annotated[Path, typer.Argument(help="folder of the run; a killed run goes on there")],
     recipe: Annotated[str, typer.Option(help="a .toml file, or a name of training/recipes")] = RECIPE,
     bundle: Annotated[Path, typer.Option(help="the bundle whose embedder teaches")] = BUNDLE,
+    start: Annotated[Path | None, typer.Option(help="checkpoint to begin with; none: random weights")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N")] = "cpu",
     compiled: Annotated[bool, typer.Option(help="compile the networks (needs a C++ compiler)")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe")] = None,
@@ -67,7 +68,7 @@ def distil_command(
     console = Console(stderr=True)
     try:
         chosen = read_recipe(DistilRecipe, recipe, set_ or ())
-        place = Place(out=out, teacher=bundle, compiled=compiled, device=device)
+        place = Place(out=out, teacher=bundle, start=start, compiled=compiled, device=device)
         prepared = read_prepared(photos_set)
         with Progress(*bar_columns(), console=console) as progress:
             bar = progress.add_task("distilling", total=chosen.loop.iterations, loss="")

@@ -28,7 +28,7 @@ from training.data.feed import network_input
 from training.data.records import DataSetError
 from training.tasks.base import unit
 
-PART_VIEWS = 4096
+PART_VIEWS, SCALE_VIEWS = 4096, 1024
 BATCH = 64
 # A byte is a sixteenth of a channel's standard deviation: the range is eight of them either way.
 STEPS = 16.0
@@ -178,10 +178,11 @@ class LabelStore:
             yield unit(template), [m.float() for m in maps]
 
     def _scale(self, labeller: nn.Module, *, bf16: bool) -> list[tuple[Tensor, Tensor]]:
-        """Mean and spread of each map's channels [1, c, 1, 1], from the first thousand photos."""
+        """Mean and spread of each map's channels [1, c, 1, 1], from the first photos."""
         path = self.folder / SCALE
         if not path.is_file():
-            _fit_scale(path, [m for _, m in self._answers(labeller, 0, 1024, bf16=bf16)])
+            count = min(SCALE_VIEWS, len(self.views.plain))
+            _fit_scale(path, [m for _, m in self._answers(labeller, 0, count, bf16=bf16)])
         stored = np.load(path)
         return [
             (torch.from_numpy(stored[f"mean{i}"]), torch.from_numpy(stored[f"spread{i}"]))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from training.backbones.encoder import save_encoder
+from training.backbones.encoder import load_start, save_encoder
 from training.backbones.ir import IrNet
 from training.backbones.onnx_import import import_bundle
 from training.builtin.labels import LabelStore
@@ -26,10 +26,12 @@ ENCODER, LABELS = "encoder.pt", "labels"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """`teacher`: a bundle's folder. `compiled`: compile the networks, which needs a C++ compiler."""
+    """`teacher`: a bundle's folder. `start`: a checkpoint to begin with, which brings its own backbone; None
+    is random weights. `compiled`: compile the networks, which needs a C++ compiler."""
 
     out: Path
     teacher: Path
+    start: Path | None = None
     compiled: bool = False
     device: str = "cpu"
 
@@ -43,9 +45,13 @@ def distil(
 ) -> Path:
     """The student's checkpoint, written at every save too. Raises DataSetError, Diverged."""
     torch.manual_seed(recipe.seed)
-    net = recipe.backbone.build()
+    backbone = recipe.backbone
+    net = backbone.build()
+    if place.start is not None:
+        net, backbone = load_start(place.start)
+        recipe = recipe.model_copy(update={"backbone": backbone})
     if not isinstance(net, IrNet):
-        raise DataSetError(f"maps are distilled into a residual network, not {recipe.backbone.kind}")
+        raise DataSetError(f"maps are distilled into a residual network, not {backbone.kind}")
     lesson, columns = _lesson(recipe, prepared, place)
     first = lesson.batch(0)
     task = MapDistil(
@@ -65,12 +71,12 @@ def distil(
 
     def step(iteration: int, loss: float) -> None:
         if iteration % recipe.loop.save_every == 0 or iteration == recipe.loop.iterations:
-            save_encoder(path, net, recipe.backbone)
+            save_encoder(path, net, backbone)
         if on_step is not None:
             on_step(iteration, loss)
 
     training.run(ahead(lesson.batches(training.iteration), depth=6), on_step=step)
-    save_encoder(path, net, recipe.backbone)
+    save_encoder(path, net, backbone)
     return path
 
 
