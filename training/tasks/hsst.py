@@ -61,9 +61,10 @@ class Hsst(PairTask):
         still a negative in the queue and `on_same_id` is `error`."""
         identity = gather_rows(batch.identity)
         self._refuse_kept(identity)
-        probe = self.both(self.encoder, batch)
+        # Before p, whose activations stay: the memory that g lets go is used again.
         with torch.no_grad():
             prototype = {s: gather_rows(rows) for s, rows in self.both(self.gallery, batch).items()}
+        probe = self.both(self.encoder, batch)
         nv = self._direction(probe[Spectrum.NIR], Spectrum.VIS, prototype[Spectrum.VIS], identity)
         vn = self._direction(probe[Spectrum.VIS], Spectrum.NIR, prototype[Spectrum.NIR], identity)
         loss = self._mean(nv, vn, batch.iteration)

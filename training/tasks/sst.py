@@ -45,9 +45,10 @@ class Sst(PairTask):
 
     def forward(self, batch: PairBatch) -> Outcome:
         identity = gather_rows(batch.identity)
-        probe = self.both(self.encoder, batch)
+        # Before p, whose activations stay: the memory that g lets go is used again.
         with torch.no_grad():
             prototype = {s: gather_rows(rows) for s, rows in self.both(self.gallery, batch).items()}
+        probe = self.both(self.encoder, batch)
         nv = self._among(probe[Spectrum.NIR], prototype[Spectrum.VIS], identity)
         vn = self._among(probe[Spectrum.VIS], prototype[Spectrum.NIR], identity)
         return Outcome((nv + vn) / 2, probe, {}, prototype)
