@@ -12,6 +12,7 @@ import numpy as np
 
 from export.card import CARD_NAME, About, FileFacts, Report, write_card
 from export.crops import SAMPLES_LICENCE, rendered_crops, spread_crops
+from export.detection import with_detector
 from export.encoders import Encoders, Say, Wanted, expected_vectors, make_encoders
 from export.graph import ExportError
 from export.operating_points import FMR_POINTS
@@ -31,7 +32,8 @@ PARITY_CROPS, RANGE_CROPS = 64, 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is to be made. `base`: the bundle whose detector and mask classifier are taken.
+    """What is to be made. `base`: the bundle whose detector and mask classifier are taken, unless
+    `detector`, facts of one of this project's own, replaces both.
 
     `sets`, `splits`: where thresholds are calibrated; without sets the bundle has none, and the
     service refuses it. `command`: how the export was called, without paths of the machine.
@@ -40,6 +42,7 @@ class Request:
     checkpoint: Path
     out: Path
     base: Path
+    detector: Path | None = None
     name: str
     version: str = "1"
     variant: Variant = "fp32"
@@ -73,17 +76,17 @@ def export_bundle(request: Request, *, say: Say, track: Callable[[int], Done]) -
     if request.sets:
         check_support(request.sets, request.splits, targets=request.targets)
     net, config = load_network(request.checkpoint)
-    base = read(request.base)
-    verify(base)
-    rendered = rendered_crops(base, config.alignment)
-    real = _real_crops(request, config)
-    wanted = Wanted(
-        variant=request.variant,
-        crops=rendered if real is None else np.concatenate([rendered, real]),
-        ranges=_range_crops(request, config),
-        least_int8=request.least_int8,
-    )
     with building(request.out) as place, tempfile.TemporaryDirectory() as scratch:
+        base = _base(request, Path(scratch))
+        # Crops of known faces, whoever found them: not of the new detector, which may miss one.
+        rendered = rendered_crops(read(request.base), config.alignment)
+        real = _real_crops(request, config)
+        wanted = Wanted(
+            variant=request.variant,
+            crops=rendered if real is None else np.concatenate([rendered, real]),
+            ranges=_range_crops(request, config),
+            least_int8=request.least_int8,
+        )
         made = make_encoders(net, config.side_px, wanted, scratch=Path(scratch), target=place, say=say)
         for ref in dict.fromkeys(base.manifest.detection_files):
             if (place / ref.path).exists():
@@ -117,6 +120,15 @@ def export_bundle(request: Request, *, say: Say, track: Callable[[int], Done]) -
         )
         verify(read(place))
     return Exported(manifest, made.facts)
+
+
+def _base(request: Request, scratch: Path) -> Bundle:
+    """Raises BundleError, ExportError."""
+    base = read(request.base)
+    verify(base)
+    if request.detector is None:
+        return base
+    return with_detector(base, request.detector, scratch / "base", licence=request.about.licence)
 
 
 def _real_crops(request: Request, config: BackboneConfig) -> Pixels | None:

@@ -69,6 +69,9 @@ def export(
         list[float] | None, typer.Option(help="FMR of a threshold, else 1e-2 to 1e-6; repeat for more")
     ] = None,
     base: Annotated[Path, typer.Option(help="bundle that gives detector and mask classifier")] = BASE,
+    detector: Annotated[
+        Path | None, typer.Option(help="detector.json of `training detector export`, instead of the base's")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="of the bundle; else the name of DIR")] = None,
     version: Annotated[str, typer.Option(help="of the bundle")] = "1",
     about: Annotated[Path | None, typer.Option(help="TOML of facts for the model card")] = None,
@@ -91,6 +94,7 @@ def export(
             checkpoint=checkpoint,
             out=out,
             base=base,
+            detector=detector,
             name=name or _slug(out.resolve().name),
             version=version,
             variant=chosen,

@@ -1,0 +1,62 @@
+"""A detector of one's own in place of the base bundle's."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from export.graph import ExportError
+from faces.bundle import (
+    Bundle,
+    DetectedMask,
+    DetectorSpec,
+    Strict,
+    read,
+    verify,
+    write_manifest,
+)
+
+
+class DetectorFacts(Strict):
+    """What `python -m training detector export` writes beside its network: how it is fed and read."""
+
+    detector: DetectorSpec
+    mask: DetectedMask
+
+
+def with_detector(base: Bundle, facts: Path, place: Path, *, licence: str) -> Bundle:
+    """The base bundle with the detector that `facts` (.json) describes, which also tells masks, in the new
+    directory `place`; thresholds are left behind, since they depend on the detector.
+
+    Raises ExportError where the facts or the network beside them cannot be read, BundleError where the
+    file is another than the facts say.
+    """
+    try:
+        found = DetectorFacts.model_validate_json(facts.read_bytes())
+    except OSError as error:
+        raise ExportError(f"{facts.name}: {error.strerror}") from error
+    except ValidationError as error:
+        raise ExportError(f"{facts.name} does not describe a detector: {error.errors()[0]['msg']}") from error
+    network = facts.parent / found.detector.file.path
+    if not network.is_file():
+        raise ExportError(f"{network.name} does not lie beside {facts.name}")
+    encoder = base.manifest.encoder
+    place.mkdir()
+    for path in dict.fromkeys((encoder.probe.path, encoder.reference.path)):
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(base.root / path, place / path)
+    (place / found.detector.file.path).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(network, place / found.detector.file.path)
+    changed = {
+        "detector": found.detector,
+        "mask": found.mask,
+        "calibration": None,
+        "parity": None,
+        "licences": {**base.manifest.licences, found.detector.file.path: licence},
+    }
+    write_manifest(base.manifest.model_copy(update=changed), place)
+    made = read(place)
+    verify(made)
+    return made
