@@ -8,18 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from faces.types import Condition, Spectrum
+from training.data.fold_rows import Rows, resolve
 from training.data.prepared import PreparedSet, Refused, Role, Row, Split
-from training.data.records import DataSetError, Fold, Sample
+from training.data.records import DataSetError, Fold
 from training.evaluation.embedding import Embedded
 from training.evaluation.scores import Comparison, Ids
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Rows:
-    """Rows [n] of a prepared set that play one role, and the images of that role that gave none."""
-
-    made: Ids
-    refused: tuple[Refused, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,29 +42,9 @@ def split_pool(prepared: PreparedSet, split: Split) -> Pool:
 
 
 def fold_pool(prepared: PreparedSet, fold: Fold) -> Pool:
-    """Rows by the fold's lists; all conditions of a listed photo come along.
-
-    Raises DataSetError for a photo that the set holds neither a crop nor a refusal of.
-    """
-    rows: dict[str, list[int]] = {}
-    for i, row in enumerate(prepared.rows):
-        rows.setdefault(row.source, []).append(i)
-    refused: dict[str, list[Refused]] = {}
-    for lost in prepared.refused:
-        refused.setdefault(lost.source, []).append(lost)
-
-    def of(samples: Sequence[Sample]) -> Rows:
-        names = [sample.path.as_posix() for sample in samples]
-        unknown = [name for name in names if name not in rows and name not in refused]
-        if unknown:
-            raise DataSetError(
-                f"fold {fold.name}: {unknown[0]} is not in {prepared.info.name}"
-                f" ({len(unknown)} of {len(names)} are not): prepare the set again"
-            )
-        made = [i for name in names for i in rows.get(name, ())]
-        return Rows(np.array(made, np.int64), tuple(r for name in names for r in refused.get(name, ())))
-
-    return Pool(of(fold.gallery), of(fold.probes))
+    """Rows by the fold's lists; all conditions of a listed photo come along. Raises DataSetError."""
+    rows = resolve(fold, prepared)
+    return Pool(rows.gallery, rows.probes)
 
 
 class Bench:

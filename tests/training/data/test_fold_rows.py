@@ -62,70 +62,38 @@ def names(prepared: PreparedSet, indices: np.ndarray[tuple[int], np.dtype[np.int
     return [prepared.rows[int(i)].source for i in indices]
 
 
-def test_rows_come_in_the_order_of_the_lists_by_part_and_state(tmp_path: Path) -> None:
+def test_rows_come_in_the_order_of_the_lists_with_all_their_conditions(tmp_path: Path) -> None:
     prepared = make(tmp_path, EVERY[::-1] + MASKED, [])
     rows = resolve(FOLD, prepared)
-    assert names(prepared, rows.train_nir.unmasked) == ["a/nir/1.png", "b/nir/1.png"]
-    assert names(prepared, rows.train_nir.masked) == ["a/nir/1.png", "b/nir/1.png"]
-    assert names(prepared, rows.train_vis.unmasked) == ["a/vis/1.png", "b/vis/1.png"]
-    assert len(rows.train_vis.masked) == 0
-    assert names(prepared, rows.gallery.unmasked) == ["c/vis/1.png", "d/vis/1.png"]
-    assert names(prepared, rows.probes.masked) == [str(s.path) for s in FOLD.probes]
-    assert all(prepared.rows[int(i)].masked for i in rows.probes.masked)
-    assert len(rows.probes.both) == 8
-    assert (rows.name, rows.digest) == ("fold1", "0" * 64)
-    assert rows.failed_probes == ()
-    assert rows.failed_gallery == ()
-    assert len(rows.mateless) == 0
+    assert names(prepared, rows.train.made) == [
+        source for s in FOLD.train for source in [str(s.path)] * (2 if s.spectrum is Spectrum.NIR else 1)
+    ]
+    assert names(prepared, rows.gallery.made) == ["c/vis/1.png", "d/vis/1.png"]
+    assert names(prepared, rows.probes.made) == [str(s.path) for s in FOLD.probes for _ in range(2)]
+    assert sum(prepared.rows[int(i)].masked for i in rows.probes.made) == 4
+    assert rows.train.refused == rows.gallery.refused == rows.probes.refused == ()
 
 
-def test_failed_probes_stay_with_their_reason_in_each_state(tmp_path: Path) -> None:
-    lost = {("c/nir/1.png", False), ("c/nir/1.png", True), ("c/nir/2.png", True)}
+def test_what_gave_no_row_stays_with_its_reason(tmp_path: Path) -> None:
+    lost = {("c/nir/1.png", False), ("c/nir/1.png", True), ("c/nir/2.png", True), ("d/vis/1.png", False)}
     kept = [entry for entry in EVERY + MASKED if entry not in lost]
-    prepared = make(tmp_path, kept, [("c/nir/1.png", False), ("c/nir/2.png", True)])
-    rows = resolve(FOLD, prepared)
-    assert [p.source for p in rows.failures(masked=False)] == ["c/nir/1.png"]
-    masked = {p.source: p.detail for p in rows.failures(masked=True)}
-    assert masked == {"c/nir/1.png": "picture", "c/nir/2.png": "masked copy"}
-    for state, whole in ((False, rows.probes.unmasked), (True, rows.probes.masked)):
-        assert len(whole) + len(rows.failures(masked=state)) == len(FOLD.probes)
-
-
-def test_probes_of_a_subject_that_lost_its_reference_are_told(tmp_path: Path) -> None:
-    kept = [entry for entry in EVERY if entry[0] != "d/vis/1.png"]
-    prepared = make(tmp_path, kept, [("d/vis/1.png", False)])
-    rows = resolve(FOLD, prepared)
-    assert [r.source for r in rows.failed_gallery] == ["d/vis/1.png"]
-    assert names(prepared, rows.mateless) == ["d/nir/1.png"]
-
-
-def test_a_set_where_all_probes_failed_counts_them_all(tmp_path: Path) -> None:
-    probes = [(str(s.path), False) for s in FOLD.probes]
-    rows = resolve(FOLD, make(tmp_path, [e for e in EVERY if e not in probes], probes))
-    assert len(rows.failures(masked=False)) == 4
-    assert rows.failures(masked=True) == ()
+    refusals = [("d/vis/1.png", False), ("c/nir/2.png", True), ("c/nir/1.png", False)]
+    rows = resolve(FOLD, make(tmp_path, kept, refusals))
+    assert [r.source for r in rows.gallery.refused] == ["d/vis/1.png"]
+    told = [(r.source, r.detail) for r in rows.probes.refused]
+    assert told == [("c/nir/1.png", "picture"), ("c/nir/2.png", "masked copy")]
+    assert len(rows.probes.made) == 5
 
 
 def test_a_sample_that_the_set_does_not_know_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match=r"fold fold1: a/nir/1\.png is neither a row nor refused in set"):
+    with pytest.raises(DataSetError, match=r"fold fold1: a/nir/1\.png is not in set \(1 of 4 are not\)"):
         resolve(FOLD, make(tmp_path, EVERY[1:], []))
 
 
-def test_a_sample_that_is_somebody_else_there_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_sample_that_is_somebody_else_there_is_an_error(tmp_path: Path, gone: bool) -> None:
     first = replace(FOLD.train[0], subject="z")
     other = replace(FOLD, train=(first, *FOLD.train[1:]))
+    prepared = make(tmp_path, EVERY[1:], EVERY[:1]) if gone else make(tmp_path, EVERY, [])
     with pytest.raises(DataSetError, match="is subject z, but a in set"):
-        resolve(other, make(tmp_path, EVERY, []))
-
-
-def test_pseudo_nir_of_a_visible_photo_is_no_row_of_its_sample(tmp_path: Path) -> None:
-    writer = SetWriter(tmp_path, SetInfo(name="set", alignment="arcface-16", side_px=16, made_by="test"))
-    for spectrum in Spectrum:
-        generator = "pseudo" if spectrum is Spectrum.NIR else None
-        row = Row(source="a/vis/1.png", subject="a", spectrum=spectrum, generator=generator)
-        writer.add(row, np.zeros((16, 16, 3), np.uint8))
-    prepared = writer.close()
-    rows = resolve(Fold("f", samples("a/vis/1.png"), (), ()), prepared)
-    assert names(prepared, rows.train_vis.unmasked) == ["a/vis/1.png"]
-    assert prepared.rows[int(rows.train_vis.unmasked[0])].generator is None
-    assert len(rows.train_nir.both) == 0
+        resolve(other, prepared)

@@ -72,9 +72,10 @@ def test_a_data_set_with_folds_is_prepared_whole_and_each_fold_is_found_in_it(
     assert {row.split for row in prepared.rows} == {"none"}
     for fold in load_casia(tmp_path / "casia").folds():
         rows = resolve(fold, prepared)
-        assert len(rows.train_nir.unmasked) == len(rows.train_vis.unmasked) == 10
-        assert len(rows.gallery.unmasked) == 5
-        assert len(rows.probes.unmasked) + len(rows.failures(masked=False)) == 10
+        spectra = [prepared.rows[int(i)].spectrum for i in rows.train.made]
+        assert spectra.count(Spectrum.NIR) == spectra.count(Spectrum.VIS) == 10
+        assert len(rows.gallery.made) == 5
+        assert len(rows.probes.made) + len(rows.probes.refused) == 10
     code, text = run("casia", tmp_path / "casia", tmp_path / "out", "--bundle", bundle_dir)
     assert code == 0
     assert "was finished already" in text
