@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from faces import bundle
 from faces.align import ALIGNMENTS, AlignError, align, similarity
-from faces.detect import STRIDES, Placement, decode_yunet, letterbox
+from faces.detect import CELL_VALUES, STRIDES, Placement, decode_centres, decode_yunet, letterbox
 from faces.image import DecodeLimits, decode
 from faces.preprocess import encoder_input, mask_input, mask_probability, to_network, unit_rows
 from faces.types import Box, Face, Image, Point, Spectrum
@@ -131,6 +131,22 @@ def test_overlapping_weak_and_outside_detections_go() -> None:
     assert faces[0].box.x < 100
 
 
+def test_a_detection_of_our_own_detector_knows_its_mask() -> None:
+    out = {f"faces_{s}": np.zeros((CELL_VALUES, 320 // s, 320 // s), np.float32) for s in STRIDES}
+    landmarks = [v for i in range(1, 6) for v in (i / 32, -0.25)]
+    out["faces_32"][:, 4, 5] = [0.9, 0.8, 0.25, 0.0, 2.0, 3.0, *landmarks]
+    out["faces_16"][:, 8, 10] = [0.7, 0.1, 0.0, 0.0, 4.0, 6.0, *[0.0] * 10]
+    out["faces_8"][:, 1, 1] = [0.4, 0.1, 0.0, 0.0, 2.0, 2.0, *[0.0] * 10]
+    (face,) = decode_centres(
+        out, Placement(scale=0.5, canvas_px=320), image_size=(640, 640), score_threshold=0.5, nms_iou=0.4
+    )
+    assert face.masked == pytest.approx(0.8)
+    assert np.allclose((face.box.width, face.box.height), (2 * 64, 2 * 96))
+    assert face.box.x + face.box.width / 2 == pytest.approx(2 * (5 * 32 + 16 + 8))
+    assert face.box.y + face.box.height / 2 == pytest.approx(2 * (4 * 32 + 16))
+    assert np.allclose(face.landmarks[4], (2 * (5 * 32 + 16 + 5), 2 * (4 * 32 + 16 - 8)))
+
+
 def test_the_real_detector_finds_eyes_nose_and_mouth_where_they_are(bundle_dir: Path) -> None:
     options = EngineOptions(
         providers=("CPUExecutionProvider",),
@@ -167,7 +183,9 @@ def test_the_encoder_gets_the_columns_and_size_it_asks_for(bundle_dir: Path) -> 
 
 
 def test_the_mask_classifier_sees_the_box_grown_and_its_border_repeated(bundle_dir: Path) -> None:
-    spec = bundle.read(bundle_dir).manifest.mask.model_copy(update={"padding": 1.0, "input_px": 40})
+    given = bundle.read(bundle_dir).manifest.mask
+    assert isinstance(given, bundle.MaskSpec)
+    spec = given.model_copy(update={"padding": 1.0, "input_px": 40})
     plain = bundle.Normalisation(order="bgr", mean=(0, 0, 0), std=(1, 1, 1))
     spec = spec.model_copy(update={"normalisation": plain})
     pixels = np.zeros((60, 60, 3), np.uint8)
@@ -182,6 +200,7 @@ def test_the_mask_classifier_sees_the_box_grown_and_its_border_repeated(bundle_d
 
 def test_the_mask_probability_compares_the_best_anchors(bundle_dir: Path) -> None:
     spec = bundle.read(bundle_dir).manifest.mask
+    assert isinstance(spec, bundle.MaskSpec)
     scores = np.zeros((3, 2), np.float32)
     scores[1, spec.masked_class], scores[2, 1 - spec.masked_class] = 0.6, 0.2
     assert mask_probability(scores, spec) == pytest.approx(0.75)

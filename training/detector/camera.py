@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from pydantic import Field
 
-from faces.bundle import Strict
+from faces.strict import Strict
 from faces.types import Pixels
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -37,8 +37,8 @@ def photographed(pixels: Pixels, config: CameraConfig, rng: np.random.Generator)
     if rng.random() < config.blurred:
         pixels = _blurred(pixels, rng)
     if dark or rng.random() < 0.25:
-        noise = np.empty(pixels.shape[:2], np.int16)
-        cv2.randn(noise, 0, float(rng.uniform(2, 14 if dark else 6)))
+        grains = rng.standard_normal(pixels.shape[:2], np.float32) * rng.uniform(2, 14 if dark else 6)
+        noise = np.asarray(grains, np.int16)
         pixels = np.asarray(cv2.add(pixels, cv2.merge([noise] * 3), dtype=cv2.CV_8U), np.uint8)
     if rng.random() < config.compressed:
         quality = int(rng.integers(25, 90))

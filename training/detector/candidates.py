@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from faces.bundle import Bundle, BundleError, DetectedMask, DetectorSpec, MaskSpec, Strict, read
+from faces.bundle import Bundle, BundleError, DetectedMask, DetectorSpec, MaskSpec, read
+from faces.strict import Strict
 from faces.types import Face, Image
 from training.data.records import DataSetError
 from training.onnx_runner import BundleRunner, DetectorRunner

@@ -78,6 +78,7 @@ def train_command(
     pictures_folder: Annotated[Path, typer.Argument(metavar="PICTURES", help="what `pictures` made")],
     out: Annotated[Path, typer.Argument(help="folder of the run; a killed run goes on there")],
     recipe: Annotated[str, typer.Option(help="a .toml file, or a name of training/recipes")] = RECIPE,
+    start: Annotated[Path | None, typer.Option(help="a detector's checkpoint to start from")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N")] = "cpu",
     threads: Annotated[int, typer.Option(min=0, help="threads of torch; 0: its own choice")] = 0,
     compiled: Annotated[bool, typer.Option(help="compile the network (needs a C++ compiler)")] = False,
@@ -88,7 +89,7 @@ def train_command(
     cv2.setNumThreads(1)
     try:
         chosen = read_recipe(DetectorRecipe, recipe, set_ or ())
-        place = Place(out=out, compiled=compiled, device=device, threads=threads)
+        place = Place(out=out, start=start, compiled=compiled, device=device, threads=threads)
         with Progress(*bar_columns(), console=console) as progress:
             bar = progress.add_task("training", total=chosen.loop.iterations, loss="")
 

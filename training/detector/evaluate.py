@@ -128,7 +128,7 @@ def _singles(candidate: Candidate, pictures: Pictures, chosen: Sequence[int]) ->
 
 
 def _mosaics(candidate: Candidate, pictures: Pictures, kind: Kind, count: int) -> list[Matched]:
-    config = ScenesConfig(grids=MOSAIC_GRIDS, kinds={kind: 1.0}, occluded=0.0, smallest_px=16.0)
+    config = ScenesConfig(grids=MOSAIC_GRIDS, kinds={kind: 1.0}, occluded=0.0, clear=0.0, smallest_px=16.0)
     composer = Composer(pictures, config, MOSAIC_PX)
     done = []
     for number in range(count):

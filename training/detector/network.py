@@ -13,8 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faces.bundle import Strict
 from faces.detect import CELL_VALUES, STRIDES
+from faces.strict import Strict
 from training.backbones.layers import initialise
 
 # A cell starts out sure that it is no face (arXiv 1708.02002, section 4.1).
@@ -54,6 +54,29 @@ class Unit(nn.Module):
         return functional.relu(x + self.second(self.first(x)))
 
 
+class Head(nn.Module):
+    """One head for all strides, but for its normalisation: each stride's features have statistics of their
+    own, and a mixture of them fits none."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norms = nn.ModuleList([nn.BatchNorm2d(channels) for _ in STRIDES])
+        self.values = nn.Conv2d(channels, CELL_VALUES, 1)
+
+    def start(self) -> None:
+        """Small values, and no face anywhere."""
+        nn.init.normal_(self.values.weight, std=0.01)
+        with torch.no_grad():
+            for name, bias in self.values.named_parameters():
+                if name == "bias":
+                    bias[0] = float(torch.logit(torch.tensor(PRIOR)))
+
+    def forward(self, x: Tensor, level: int) -> Tensor:
+        y: Tensor = self.values(functional.relu(self.norms[level](self.conv(x))))
+        return y
+
+
 class DetectorNet(nn.Module):
     """[b, 3, h, w] in [-1, 1], sides multiples of 32 -> for each stride s raw values [b, 16, h/s, w/s].
 
@@ -76,14 +99,9 @@ class DetectorNet(nn.Module):
         self.across = nn.ModuleList(
             [Block(inputs, c.pyramid, kernel=1) for inputs in (c.eighth, c.deep, c.deep)]
         )
-        values = nn.Conv2d(c.pyramid, CELL_VALUES, 1)
-        self.head = nn.Sequential(Block(c.pyramid, c.pyramid), values)
+        self.head = Head(c.pyramid)
         initialise(self)
-        nn.init.normal_(values.weight, std=0.01)
-        with torch.no_grad():
-            for name, bias in values.named_parameters():
-                if name == "bias":
-                    bias[0] = float(torch.logit(torch.tensor(PRIOR)))
+        self.head.start()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = self.quarter(x)
@@ -94,7 +112,7 @@ class DetectorNet(nn.Module):
         for finer in range(len(levels) - 2, -1, -1):
             coarse = functional.interpolate(levels[finer + 1], scale_factor=2.0, mode="nearest")
             levels[finer] = levels[finer] + coarse
-        return tuple(self.head(level) for level in levels)
+        return tuple(self.head(features, level) for level, features in enumerate(levels))
 
 
 class Exported(nn.Module):

@@ -15,9 +15,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from faces.files import write_array, write_whole
+from faces.strict import Strict
 from faces.types import Face, Pixels
 from training.data.records import DataSetError
 
@@ -27,11 +28,7 @@ Kind = Literal["photo", "drawn", "nir", "nir-drawn", "worn", "empty"]
 SOURCES_IN_PART = 128
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Known(_Strict):
+class Known(Strict):
     """A face as it is taught. Pixels of the picture; `box`: left, top, width, height; `landmarks` as in
     `faces.types.Face`. `masked` None: nobody knows. `sure` False: neither face nor background is taught
     there."""
@@ -47,7 +44,7 @@ class Known(_Strict):
         return cls(box=box, landmarks=face.landmarks, masked=masked, sure=sure)
 
 
-class Entry(_Strict):
+class Entry(Strict):
     """One picture of a part: `start` is where its pixels begin."""
 
     source: str
@@ -57,7 +54,7 @@ class Entry(_Strict):
     faces: tuple[Known, ...]
 
 
-class Picture(_Strict):
+class Picture(Strict):
     """A picture with its faces. `pixels`: uint8 [h, w, 3] blue-green-red, or [h, w] grey."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)

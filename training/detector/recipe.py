@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from faces.bundle import Strict
+from faces.strict import Strict
 from training.detector.camera import CameraConfig
 from training.detector.network import NetworkConfig
 from training.detector.scenes import ScenesConfig

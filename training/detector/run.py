@@ -30,10 +30,11 @@ AHEAD = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """`compiled`: compile the network, which needs a C++ compiler. `threads`: of torch, 0 for its own
-    choice."""
+    """`start`: checkpoint whose weights the first step starts from. `compiled`: compile the network, which
+    needs a C++ compiler. `threads`: of torch, 0 for its own choice."""
 
     out: Path
+    start: Path | None = None
     compiled: bool = False
     device: str = "cpu"
     threads: int = 0
@@ -51,6 +52,8 @@ def train_detector(
     if place.threads:
         torch.set_num_threads(place.threads)
     net = DetectorNet(recipe.network)
+    if place.start is not None:
+        net.load_state_dict(load_detector(place.start, recipe.network).state_dict())
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     task = DetectorTask(net, recipe.loss, side_px=recipe.side_px)
     training = Training(task, recipe.loop, out=place.out, device=place.device)
@@ -90,12 +93,16 @@ def save_detector(path: Path, task: DetectorTask, config: NetworkConfig) -> None
     write_whole(path, buffer.getvalue())
 
 
-def load_detector(path: Path) -> DetectorNet:
-    """In evaluation mode. Raises DataSetError where the file is no detector of this project."""
+def load_detector(path: Path, config: NetworkConfig | None = None) -> DetectorNet:
+    """In evaluation mode. Raises DataSetError where the file is no detector of this project, or where its
+    network is another than `config`."""
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
-        net = DetectorNet(NetworkConfig.model_validate(held["network"]))
+        found = NetworkConfig.model_validate(held["network"])
+        net = DetectorNet(found)
         net.load_state_dict(held["state"])
     except (OSError, RuntimeError, KeyError, TypeError, UnpicklingError, ValidationError) as error:
         raise DataSetError(f"{path.name} is no checkpoint of a detector: {type(error).__name__}") from error
+    if config is not None and found != config:
+        raise DataSetError(f"{path.name} holds another network than the recipe's")
     return net.eval()

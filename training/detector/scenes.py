@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from faces.bundle import Strict
+from faces.strict import Strict
 from faces.types import Pixels
-from training.detector.pictures import Kind, Known, Pictures
+from training.detector.pictures import Entry, Kind, Known, Pictures
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Floats = NDArray[np.float64]
@@ -25,14 +25,15 @@ Floats = NDArray[np.float64]
 MIRRORED = (1, 0, 2, 4, 3)
 # Below `TAUGHT` of its box in sight a face is not taught, below `SEEN` it is not there.
 TAUGHT, SEEN = 0.6, 0.15
+FIRST_SHARE, TRIES = 0.6, 6
 WIDEST_TURN, USUAL_TURN, WIDE_SHARE = 40.0, 9.0, 0.15
 
 
 class ScenesConfig(Strict):
     """`grids`: how often a scene has 1, 2, 3 ... pictures in a row; `kinds`: how often a picture is of each
     kind. `smallest_px`: shorter faces are left out. `padded`: how often the scene ends in black, as in a
-    canvas; `occluded`: how often something lies over a face; `loose`: how often a single picture does not
-    fill its place."""
+    canvas; `occluded`: how often something lies over a face; `clear`: how often a place shows a part of a
+    photo beside its faces, as hair, clothes or letters: what is taken for a face most often."""
 
     grids: tuple[Annotated[float, Field(ge=0)], ...] = (0.36, 0.27, 0.18, 0.12, 0.07)
     kinds: dict[Kind, Annotated[float, Field(ge=0)]] = {
@@ -46,6 +47,7 @@ class ScenesConfig(Strict):
     smallest_px: Annotated[float, Field(gt=0)] = 8.0
     padded: Share = 0.12
     occluded: Share = 0.15
+    clear: Share = 0.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,13 +117,20 @@ class Composer:
         """Put a picture into a place of the canvas; the faces in the place's pixels."""
         index = self._drawn(rng)
         pixels, entry = self._pictures.pixels(index), self._pictures.entry(index)
+        if entry.faces and rng.random() < self._config.clear:
+            beside = _beside(entry, view.shape, rng)
+            if beside is not None:
+                _stretch(view, pixels[beside])
+                return []
         self._ground(view, rng)
         sure = [face for face in entry.faces if face.sure]
         if not sure:
             _cover(view, pixels, rng)
             # Where it might be a face, the picture teaches nothing; it is only shown as a whole.
             return [] if not entry.faces else [_whole(view)]
-        matrix, mirrored = _aim(sure[0], view.shape, rng)
+        # The first face is the largest, and the one that may wear a mask; the others are harder.
+        aimed = sure[0] if rng.random() < FIRST_SHARE else sure[int(rng.integers(len(sure)))]
+        matrix, mirrored = _aim(aimed, view.shape, rng)
         _warp(view, pixels, matrix)
         moved = (_moved(face, matrix, mirrored=mirrored) for face in entry.faces)
         kept = [seen for face in moved if (seen := _in_sight(face, view.shape)) is not None]
@@ -218,9 +227,28 @@ def _cover(view: Pixels, pixels: Pixels, rng: np.random.Generator) -> None:
     ratio = min(height / view.shape[0], width / view.shape[1]) * share
     part_h, part_w = max(1, int(view.shape[0] * ratio)), max(1, int(view.shape[1] * ratio))
     top, left = int(rng.integers(height - part_h + 1)), int(rng.integers(width - part_w + 1))
-    part = pixels[top : top + part_h, left : left + part_w]
+    _stretch(view, pixels[top : top + part_h, left : left + part_w])
+
+
+def _stretch(view: Pixels, part: Pixels) -> None:
+    """A part of a picture over the whole view."""
     resized = cv2.resize(part, (view.shape[1], view.shape[0]), interpolation=cv2.INTER_LINEAR)
     view[:] = resized if resized.ndim == 3 else resized[:, :, None]
+
+
+def _beside(entry: Entry, size: tuple[int, ...], rng: np.random.Generator) -> tuple[slice, slice] | None:
+    """Rows and columns of a part, of the view's form, that touches no face; None where none is found."""
+    height, width = entry.shape[:2]
+    for _ in range(TRIES):
+        side = float(rng.uniform(0.15, 0.7)) * min(height / size[0], width / size[1])
+        part_h, part_w = max(2, int(size[0] * side)), max(2, int(size[1] * side))
+        top, left = int(rng.integers(height - part_h + 1)), int(rng.integers(width - part_w + 1))
+        boxes = (face.box for face in entry.faces)
+        if all(
+            x >= left + part_w or x + w <= left or y >= top + part_h or y + h <= top for x, y, w, h in boxes
+        ):
+            return slice(top, top + part_h), slice(left, left + part_w)
+    return None
 
 
 def _moved(face: Known, matrix: Floats, *, mirrored: bool) -> Known:

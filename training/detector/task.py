@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from faces.bundle import Strict
+from faces.strict import Strict
 from training.detector.network import DetectorNet
 from training.detector.targets import DetectorBatch, cell_centres
 from training.tasks.base import Outcome, Task, follow

@@ -1,0 +1,101 @@
+"""Pictures are kept as they are; in a scene every label lies where its face went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.training.detector.parts import COLOURS, dotted, empty, stored
+from training.data.records import DataSetError
+from training.detector.camera import CameraConfig, photographed
+from training.detector.pictures import SOURCES_IN_PART, Pictures, make_parts
+from training.detector.scenes import Composer, ScenesConfig
+
+PLAIN = ScenesConfig(kinds={"photo": 0.5, "drawn": 0.5}, occluded=0.0, padded=0.0, clear=0.0)
+
+
+def test_pictures_come_back_with_their_faces(tmp_path: Path) -> None:
+    made = (dotted(), empty(), dotted(masked=True))
+    pictures = stored(tmp_path, *made)
+    assert len(pictures) == len(made)
+    for i, one in enumerate(made):
+        assert np.array_equal(pictures.pixels(i), one.pixels)
+        assert pictures.entry(i).faces == one.faces
+        assert pictures.entry(i).kind == one.kind
+
+
+def test_parts_that_are_there_are_not_made_again(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def source(number: int) -> list[object]:
+        calls.append(number)
+        return []
+
+    count = SOURCES_IN_PART + 3
+    sources = [lambda i=i: [dotted()] if not source(i) and i < 2 else [] for i in range(count)]
+    make_parts(tmp_path, sources)
+    assert calls == list(range(count))
+    (tmp_path / "part-00001.jsonl").unlink()
+    make_parts(tmp_path, sources)
+    assert calls[count:] == list(range(SOURCES_IN_PART, count))
+    assert len(Pictures(tmp_path)) == 2
+
+
+def test_a_folder_without_pictures_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(DataSetError, match="detector pictures"):
+        Pictures(tmp_path)
+
+
+def test_landmarks_lie_on_their_dots_mirrored_or_not(tmp_path: Path) -> None:
+    composer = Composer(stored(tmp_path), PLAIN, 256)
+    seen, mirrored = 0, 0
+    for number in range(30):
+        scene = composer.scene(np.random.default_rng(number))
+        faces = scene.faces
+        for i in np.flatnonzero(faces.sure):
+            size = float(np.sqrt(np.prod(faces.boxes[i, 2:] - faces.boxes[i, :2])))
+            points = faces.landmarks[i]
+            if size < 40 or points.min() < 2 or points.max() > 253:
+                continue
+            colours = [scene.pixels[round(y), round(x)].astype(int) for x, y in points]
+            usual = [int(np.abs(c - w).max()) for c, w in zip(colours, COLOURS, strict=True)]
+            # A mirrored face has the right eye's dot where its left eye is said to be.
+            swapped = (COLOURS[1], COLOURS[0], COLOURS[2], COLOURS[4], COLOURS[3])
+            other = [int(np.abs(c - w).max()) for c, w in zip(colours, swapped, strict=True)]
+            assert min(max(usual), max(other)) < 90
+            seen += 1
+            mirrored += max(other) < max(usual)
+    assert seen > 20
+    assert 0 < mirrored < seen
+
+
+def test_parts_beside_a_face_show_nothing_of_it(tmp_path: Path) -> None:
+    composer = Composer(stored(tmp_path), PLAIN.model_copy(update={"clear": 1.0, "grids": (1.0,)}), 96)
+    clear = 0
+    for number in range(30):
+        scene = composer.scene(np.random.default_rng(number))
+        if not len(scene.faces):
+            # The field of the test pictures, and nothing of the pale oval.
+            assert (np.abs(scene.pixels.astype(int) - 60) <= 1).all()
+            clear += 1
+    assert clear > 15
+
+
+def test_a_face_cut_off_or_too_small_is_not_taught(tmp_path: Path) -> None:
+    composer = Composer(stored(tmp_path), PLAIN.model_copy(update={"smallest_px": 30.0}), 256)
+    for number in range(20):
+        faces = composer.scene(np.random.default_rng(number)).faces
+        size = faces.boxes[:, 2:] - faces.boxes[:, :2]
+        assert (size[faces.sure].min(axis=1) >= 30.0).all()
+
+
+def test_a_scene_is_made_again_from_its_number(tmp_path: Path) -> None:
+    composer = Composer(stored(tmp_path), ScenesConfig(), 128)
+    one, other = (composer.scene(np.random.default_rng(5)) for _ in range(2))
+    assert np.array_equal(one.pixels, other.pixels)
+    assert np.array_equal(one.faces.boxes, other.faces.boxes)
+    shots = [photographed(one.pixels, CameraConfig(), np.random.default_rng(n)) for n in (1, 1, 2)]
+    assert np.array_equal(shots[0], shots[1])
+    assert not np.array_equal(shots[0], shots[2])
