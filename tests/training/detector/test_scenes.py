@@ -80,7 +80,7 @@ def test_parts_beside_a_face_show_nothing_of_it(tmp_path: Path) -> None:
             # The field of the test pictures, and nothing of the pale oval.
             assert (np.abs(scene.pixels.astype(int) - 60) <= 1).all()
             clear += 1
-    assert clear > 15
+    assert clear > 5
 
 
 def test_a_face_cut_off_or_too_small_is_not_taught(tmp_path: Path) -> None:
