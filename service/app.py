@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from faces import bundle
-from service.api import jobs, operations, problems, recognition, schemas, spaces, subjects
+from service.api import datasets, jobs, operations, problems, recognition, schemas, spaces, subjects
 from service.bundles import BundleStore
 from service.comparison import Comparer
 from service.crops import forget_crops
@@ -25,7 +25,7 @@ from service.inference.engine import EngineOptions
 from service.inference.tensorrt import TensorRtOptions
 from service.intake import Intake
 from service.jobs.queue import JobQueue
-from service.jobs.start import retrainer_of, runner_of
+from service.jobs.start import retrainer_of, runner_of, uploads_of
 from service.keys import KeyRing
 from service.limits import Admission, RateLimiter
 from service.middleware import AccessLog, BodyLimit
@@ -82,11 +82,12 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
         docs_url=None,
         redoc_url=None,
     )
-    for router in (recognition.router, subjects.router, operations.router, spaces.router, jobs.router):
-        app.include_router(router)
+    for part in (recognition, subjects, operations, spaces, jobs, datasets):
+        app.include_router(part.router)
     operations.install_docs(app)
     problems.install(app)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    larger = {datasets.UPLOAD_PATH: settings.max_archive_bytes}
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, larger=larger)
     app.add_middleware(AccessLog, metrics=metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
@@ -120,6 +121,7 @@ async def _open(settings: Settings, metrics: Metrics) -> State:
         jobs=queue,
         runner=runner_of(settings, db, registry, admin, vault),
         retrainer=retrainer_of(settings, queue),
+        uploads=uploads_of(settings, db, queue),
         intake=intake,
         enroller=Enroller(db, intake, registry, vault, settings, schemas.enrol_answer),
         comparer=Comparer(db, intake, max_faces=settings.max_faces),
@@ -197,8 +199,9 @@ async def _run_jobs(state: State) -> None:
 
 
 async def _purge(state: State) -> None:
-    """Forget stored answers of old Idempotency-Keys, and crops that may be kept no longer."""
+    """Forget stored answers of old Idempotency-Keys, crops that may be kept no longer, and half uploads."""
     while True:
+        await asyncio.to_thread(state.uploads.sweep)
         with suppress(StoreError):
             async with state.db.write() as uow:
                 await uow.idempotency.purge(datetime.now(UTC) - IDEMPOTENCY_KEPT)

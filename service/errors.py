@@ -71,6 +71,10 @@ class SpaceNotFound(NotFound):
     code, title = "space_not_found", "No such embedding space"
 
 
+class DatasetNotFound(NotFound):
+    code, title = "dataset_not_found", "No such uploaded data set"
+
+
 class MethodNotAllowed(ServiceError):
     status, code, title = 405, "method_not_allowed", "The path does not take this method"
 
@@ -127,8 +131,16 @@ class InvalidParameter(ServiceError):
     status, code, title = 422, "invalid_parameter", "A parameter has a wrong value"
 
 
+class InvalidArchive(ServiceError):
+    status, code, title = 422, "invalid_archive", "The archive cannot be taken"
+
+
 class UnsupportedFmrPoint(ServiceError):
     status, code, title = 422, "unsupported_fmr", "No threshold is calibrated for this FMR"
+
+
+class StorageFull(ServiceError):
+    status, code, title = 507, "storage_full", "The service's disk is full"
 
 
 class RetryLater(ServiceError):

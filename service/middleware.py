@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -26,17 +26,21 @@ DRAIN_BYTES = 16 << 20
 
 
 class BodyLimit:
-    """Raises BodyTooLarge inside the request as soon as its body passes the limit."""
+    """Raises BodyTooLarge inside the request as soon as its body passes the limit.
 
-    def __init__(self, app: App, *, max_bytes: int) -> None:
-        self._app, self._max_bytes = app, max_bytes
+    `larger`: paths with a limit of their own.
+    """
+
+    def __init__(self, app: App, *, max_bytes: int, larger: Mapping[str, int]) -> None:
+        self._app, self._max_bytes, self._larger = app, max_bytes, larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         seen = 0
-        over = BodyTooLarge(f"a request may have {self._max_bytes} bytes at most")
+        limit = self._larger.get(scope["path"], self._max_bytes)
+        over = BodyTooLarge(f"a request may have {limit} bytes at most")
 
         async def drain() -> None:
             left = DRAIN_BYTES
@@ -51,14 +55,14 @@ class BodyLimit:
             message = await receive()
             if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
-                if seen > self._max_bytes:
+                if seen > limit:
                     if message.get("more_body", False):
                         await drain()
                     raise over
             return message
 
         declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
-        if declared.isdigit() and int(declared) > self._max_bytes:
+        if declared.isdigit() and int(declared) > limit:
 
             async def refuse() -> Message:
                 await drain()

@@ -61,6 +61,9 @@ class Settings(BaseSettings):
     max_image_bytes: Annotated[int, Field(ge=1024)] = 16 * MIB
     max_image_pixels: Annotated[int, Field(ge=4096)] = 50_000_000
     max_body_bytes: Annotated[int, Field(ge=1024)] = 64 * MIB
+    max_archive_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * MIB
+    max_unpacked_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * MIB
+    disk_reserve_bytes: Annotated[int, Field(ge=0)] = 1024 * MIB
     max_images: Annotated[int, Field(ge=1, le=16)] = 16
     max_faces: Annotated[int, Field(ge=1)] = 32
 

@@ -9,6 +9,7 @@ from service.comparison import Comparer
 from service.enrolment import Enroller
 from service.errors import Draining, NotReady
 from service.intake import Intake
+from service.jobs.datasets import UploadedSets
 from service.jobs.queue import JobQueue
 from service.jobs.retrain import Retrainer
 from service.jobs.runner import JobRunner
@@ -35,6 +36,7 @@ class State:
     jobs: JobQueue
     runner: JobRunner
     retrainer: Retrainer
+    uploads: UploadedSets
     intake: Intake
     enroller: Enroller
     comparer: Comparer

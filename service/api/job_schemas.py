@@ -81,7 +81,8 @@ class JobEventOut(Wire):
 class RetrainIn(Wire):
     """One of `iterations`, `epochs` and `minutes` at most; without any, the preset's own length.
 
-    `dataset`: a prepared set's directory below `HALFLIGHT_DATASETS`, `enrolled` or `smoke`.
+    `dataset`: a prepared set's directory below `HALFLIGHT_DATASETS`, the id of an uploaded set, `enrolled`
+    or `smoke`.
     """
 
     dataset: Annotated[str, Field(min_length=1, max_length=200)]

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from service.errors import InvalidParameter, TrainingUnavailable
+from service.jobs.archive import ArchiveError
+from service.jobs.datasets import DATASET_ID, root_of, uploaded_root
 from service.jobs.queue import JobQueue
 
 KIND = "retrain"
@@ -49,13 +51,15 @@ class Retraining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingPlaces:
-    """Where retraining finds things on this machine. `datasets`: the root of all sets that may be named.
+    """Where retraining finds things on this machine. `datasets`: the root of all sets that may be named;
+    `uploads`: of those that were uploaded.
 
     `keeps_crops`: whether the service has crops of its own to learn from.
     """
 
     python: Path
     datasets: Path | None
+    uploads: Path
     facekit: Path
     trunk: Path
     keeps_crops: bool
@@ -83,7 +87,7 @@ class Retrainer:
 
 
 def check_dataset(places: TrainingPlaces, name: str) -> Path | None:
-    """The directory of a named set; None for `smoke` and `enrolled`. Raises InvalidParameter."""
+    """The directory of a named or uploaded set; None for `smoke` and `enrolled`. Raises InvalidParameter."""
     if name == SMOKE:
         if not places.facekit.is_dir():
             raise InvalidParameter(
@@ -97,18 +101,27 @@ def check_dataset(places: TrainingPlaces, name: str) -> Path | None:
                 " (HALFLIGHT_KEEP_CROPS)"
             )
         return None
+    if DATASET_ID.fullmatch(name):
+        return uploaded_root(places.uploads, name)
     if places.datasets is None:
         raise InvalidParameter("`dataset`: no directory of data sets is configured: set HALFLIGHT_DATASETS")
     if not DATASET.fullmatch(name):
-        raise InvalidParameter("`dataset`: name a directory below HALFLIGHT_DATASETS, `smoke` or `enrolled`")
+        raise InvalidParameter(
+            "`dataset`: name a directory below HALFLIGHT_DATASETS, an uploaded set, `smoke` or `enrolled`"
+        )
     root = places.datasets.resolve()
     found = (root / name).resolve()
     # A link may lead out of the root: what counts is where it ends.
     if not found.is_relative_to(root) or not found.is_dir():
         raise InvalidParameter("`dataset`: there is no such directory below HALFLIGHT_DATASETS")
-    if not (found / SET_FILE).is_file():
-        raise InvalidParameter("`dataset`: not a prepared set: run `python -m training prepare` on it first")
-    return found
+    if (found / SET_FILE).is_file():
+        return found
+    try:
+        return root_of(found)
+    except ArchiveError as error:
+        raise InvalidParameter(
+            f"`dataset`: no prepared set (`python -m training prepare`), and no labelled photos: {error}"
+        ) from error
 
 
 def missing_modules(python: Path) -> list[str]:

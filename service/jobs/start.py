@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from service.crops import CropVault
+from service.jobs.archive import ArchiveLimits
 from service.jobs.backfill import BackfillKind
 from service.jobs.child import job_directory
+from service.jobs.datasets import UploadedSets
 from service.jobs.enrolled import EnrolledCrops
 from service.jobs.queue import JobQueue
 from service.jobs.retrain import Retrainer, TrainingPlaces
@@ -20,6 +22,7 @@ def _places(settings: Settings) -> TrainingPlaces:
     return TrainingPlaces(
         python=settings.train_python,
         datasets=settings.datasets,
+        uploads=settings.data_dir / "datasets",
         facekit=settings.facekit,
         trunk=settings.trunk,
         keeps_crops=settings.keep_crops,
@@ -28,6 +31,15 @@ def _places(settings: Settings) -> TrainingPlaces:
 
 def retrainer_of(settings: Settings, queue: JobQueue) -> Retrainer:
     return Retrainer(queue, _places(settings))
+
+
+def uploads_of(settings: Settings, db: Database, queue: JobQueue) -> UploadedSets:
+    limits = ArchiveLimits(
+        bytes=settings.max_unpacked_bytes,
+        file_bytes=settings.max_body_bytes,
+        reserve_bytes=settings.disk_reserve_bytes,
+    )
+    return UploadedSets(db, queue, settings.data_dir / "datasets", limits)
 
 
 def runner_of(

@@ -15,7 +15,7 @@ from training.data.prepared import PreparedSet, Role, Row, SetInfo, SetWriter, S
 SIDE = 112
 
 
-def _pattern(subject: int, view: int, *, grey: bool) -> Pixels:
+def pattern(subject: int, view: int, *, grey: bool) -> Pixels:
     """Blobs that belong to the subject, with a little noise of the view: a stand-in for a face."""
     own = np.random.default_rng([7, subject]).integers(0, 256, (7, 7, 3)).astype(np.uint8)
     blobs = cv2.resize(own, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC).astype(np.int16)
@@ -41,7 +41,7 @@ def write_set(root: Path, *, train: int = 12, validation: int = 80) -> PreparedS
             for view, (spectrum, masked) in enumerate(
                 ((Spectrum.VIS, False), (Spectrum.VIS, False), (Spectrum.NIR, False), (Spectrum.NIR, True))
             ):
-                pixels = _pattern(number, view, grey=spectrum is Spectrum.NIR)
+                pixels = pattern(number, view, grey=spectrum is Spectrum.NIR)
                 if masked:
                     pixels[SIDE * 6 // 10 :] = 128
                 role: Role = "none"

@@ -11,8 +11,8 @@ Preset = Literal["hsst", "hsst+distill", "adapter"]
 
 
 class Request(BaseModel):
-    """`prepared`: the set's directory (for `smoke`: where it is kept once rendered; for `enrolled`: the
-    crops that the service wrote, see `faces.enrolled`). `trunk`: the
+    """`prepared`: the set's directory, or labelled photos that are to be prepared (for `smoke`: where it is
+    kept once rendered; for `enrolled`: the crops that the service wrote, see `faces.enrolled`). `trunk`: the
     checkpoint to start from. `base`: the active bundle: compared with, distilled from, and the giver of
     detector and mask classifier."""
 

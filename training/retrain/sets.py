@@ -7,16 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from faces.bundle import BundleError
 from faces.metrics import ERRORS_NEEDED, supports_fmr
+from training.backbones.encoder import load_network
 from training.data.pairs import paired_subjects
-from training.data.prepared import PreparedSet, Split, read_prepared
+from training.data.prepared import SET_FILE, PreparedSet, Split, read_prepared
 from training.data.records import DataSetError
 from training.rendered.family import render_family
 from training.rendered.model import FaceKitError, load_model
 from training.rendered.pictures import Views
 from training.retrain.enrolled_set import enrolled_set
 from training.retrain.journal import CannotDo
+from training.retrain.photo_set import photo_set
 from training.retrain.request import Request
+from training.synthesis.assets import SynthesisError
 from training.train.placing import held_out
 
 # The loosest FMR that a threshold may be calibrated at; a smoke run takes what its few subjects support.
@@ -56,15 +60,20 @@ def supported_fmr(subjects: int) -> float:
 
 
 def sets_of(request: Request, private: Path, tell: Tell) -> Sets:
-    """`private`: where enrolled crops may be written. Raises CannotDo where the set cannot be used."""
+    """`private`: where crops of enrolled or labelled photos may be written.
+
+    Raises CannotDo where the set cannot be used.
+    """
     try:
         if request.smoke:
             return _rendered(request, tell)
         tell(0.0, "reads the set")
         if request.enrolled:
             return _with_held_out(enrolled_set(request.prepared, private / "set"), request)
-        return _with_held_out(read_prepared(request.prepared), request)
-    except (DataSetError, FaceKitError) as error:
+        if (request.prepared / SET_FILE).is_file():
+            return _with_held_out(read_prepared(request.prepared), request)
+        return _with_held_out(_photos(request, private, tell), request)
+    except (DataSetError, BundleError, SynthesisError, FaceKitError) as error:
         raise CannotDo(str(error)) from error
 
 
@@ -89,6 +98,18 @@ def _with_held_out(prepared: PreparedSet, request: Request) -> Sets:
             f" {LOOSEST_FMR:g}: it takes {least}"
         )
     return Sets(prepared, prepared)
+
+
+def _photos(request: Request, private: Path, tell: Tell) -> PreparedSet:
+    """Aligned as the network wants it that training starts from."""
+    _, backbone = load_network(request.trunk)
+    return photo_set(
+        request.prepared,
+        private / "set",
+        bundle=request.base,
+        alignment=backbone.alignment,
+        on_part=lambda done, all_: tell(done / all_, f"photo {done} of {all_}"),
+    )
 
 
 def _rendered(request: Request, tell: Tell) -> Sets:

@@ -8,20 +8,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service.jobs.queue import JobQueue
 from service.store.database import Database
 from service.store.jobs import JobRecord
-from tests.conftest import REPO
+from tests.conftest import REPO, Service
 from tests.service.store.conftest import database_url, postgres
 
 __all__ = ["database_url", "postgres"]
-WAIT_S = 30.0
+WAIT_S = 300.0
+MAX_ARCHIVE_BYTES = 300_000
 
 
 class Bench:
@@ -101,3 +103,30 @@ async def each_bench(database_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
     """Over SQLite, and over PostgreSQL."""
     async with _bench(database_url, tmp_path) as made:
         yield made
+
+
+@pytest.fixture(scope="package")
+def place(tmp_path_factory: pytest.TempPathFactory, bundle_dir: Path) -> Iterator[Service]:
+    """A service with a directory of data sets, whose training interpreter lacks everything."""
+    root = tmp_path_factory.mktemp("jobs")
+    bare = root / "python"
+    # Isolated, and without the packages that are installed.
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
+    bare.chmod(0o755)
+    sets = root / "sets"
+    (sets / "raw").mkdir(parents=True)
+    for finished in (sets / "good", root / "outside"):
+        finished.mkdir()
+        (finished / "set.json").write_text("{}")
+    (sets / "link").symlink_to(root / "outside")
+    env = {"HALFLIGHT_DATASETS": str(sets), "HALFLIGHT_TRAIN_PYTHON": str(bare)}
+    env |= {"HALFLIGHT_MAX_ARCHIVE_BYTES": str(MAX_ARCHIVE_BYTES)}
+    running = Service(root / "data", env).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def admin(place: Service) -> Iterator[httpx.Client]:
+    with place.client() as client:
+        yield client

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -15,36 +13,10 @@ import pytest
 
 from service.jobs.queue import JobQueue
 from service.store.database import Database
-from tests.conftest import Service
+from tests.conftest import ANSWER_S, Service
 from tests.service.api.test_errors import problem
 
 KIND = "errand"
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, bundle_dir: Path) -> Iterator[Service]:
-    """A service with a directory of data sets, whose training interpreter lacks everything."""
-    root = tmp_path_factory.mktemp("jobs")
-    bare = root / "python"
-    # Isolated, and without the packages that are installed.
-    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
-    bare.chmod(0o755)
-    sets = root / "sets"
-    (sets / "raw").mkdir(parents=True)
-    for finished in (sets / "good", root / "outside"):
-        finished.mkdir()
-        (finished / "set.json").write_text("{}")
-    (sets / "link").symlink_to(root / "outside")
-    env = {"HALFLIGHT_DATASETS": str(sets), "HALFLIGHT_TRAIN_PYTHON": str(bare)}
-    running = Service(root / "data", env).start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def admin(place: Service) -> Iterator[httpx.Client]:
-    with place.client() as client:
-        yield client
 
 
 @pytest.fixture
@@ -72,7 +44,7 @@ class Listener(threading.Thread):
 
     def run(self) -> None:
         fields: dict[str, str] = {}
-        with httpx.stream("GET", self._url, headers=self._headers, timeout=120) as answer:
+        with httpx.stream("GET", self._url, headers=self._headers, timeout=ANSWER_S) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             for line in answer.iter_lines():
                 name, _, value = line.partition(": ")
@@ -87,6 +59,13 @@ class Listener(threading.Thread):
         while len(self.events) < count and time.monotonic() < end:
             time.sleep(0.02)
         return self.events
+
+    def until_stage(self, stage: str, wait_s: float) -> None:
+        """Until the job has come to this stage, or further."""
+        end = time.monotonic() + wait_s
+        while not any(event["data"]["stage"] == stage for event in self.events) and self.is_alive():
+            assert time.monotonic() < end, f"never {stage}: {self.events[-1:]}"
+            time.sleep(0.05)
 
 
 async def report(db: Database, job_id: str, progress: float) -> None:

@@ -1,0 +1,115 @@
+"""Files from an archive that somebody sent: where they may go, how many, how large.
+
+Nothing but plain files below the target is ever made: no link, no device, no name that leads out of it, no
+more files or bytes than the limits say, counted as they come and not as the archive claims.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+BLOCK_BYTES = 1 << 20
+MAX_NAME_CHARACTERS, MAX_PART_BYTES, MAX_DEPTH = 1000, 200, 8
+# What programs add on their own: it is left out, and so is all that is hidden.
+LITTER = "__MACOSX"
+NOT_WHOLE = "the archive is cut off or damaged"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class ArchiveError(ValueError):
+    """The archive cannot be taken. The text may be shown to whoever sent it."""
+
+
+class DiskFull(OSError):
+    """The disk holds no more; raised before the last of it is used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchiveLimits:
+    """Of what comes out: `files`, bytes of one and of all. `reserve_bytes` of the disk are left free."""
+
+    files: int = 500_000
+    file_bytes: int = 64 << 20
+    bytes: int = 64 << 30
+    reserve_bytes: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """How many files came out, and their bytes; `ignored`: names that were left out."""
+
+    files: int
+    bytes: int
+    ignored: int
+
+
+def check_room(directory: Path, needed_bytes: int, limits: ArchiveLimits) -> None:
+    """Raises DiskFull where so much does not fit with the reserve left."""
+    if shutil.disk_usage(directory).free < needed_bytes + limits.reserve_bytes:
+        raise DiskFull(errno.ENOSPC, "the disk holds no more")
+
+
+class ArchiveWriter:
+    """Files below a directory, counted."""
+
+    def __init__(self, target: Path, limits: ArchiveLimits, wanted: Callable[[str], bool]) -> None:
+        self._target, self._limits, self._wanted = target, limits, wanted
+        self.files = self.bytes = self.ignored = 0
+        self._entries = self._passed_bytes = 0
+
+    def takes(self, name: str, size: int) -> PurePosixPath | None:
+        """The path of an entry; None where it is left out. Raises ArchiveError for one that leads away."""
+        self._entries, self._passed_bytes = self._entries + 1, self._passed_bytes + size
+        if self._entries > 2 * self._limits.files or self._passed_bytes > 2 * self._limits.bytes:
+            raise ArchiveError("the archive holds too much that is no picture")
+        path = safe_path(name)
+        if path is None or not self._wanted(path.name):
+            self.ignored += 1
+            return None
+        if self.files >= self._limits.files:
+            raise ArchiveError(f"the archive holds more than {self._limits.files} files")
+        return path
+
+    def write(self, path: PurePosixPath, source: IO[bytes], size: int) -> None:
+        """Copy `size` bytes, no more and no fewer. Raises ArchiveError, DiskFull."""
+        if size > self._limits.file_bytes:
+            raise ArchiveError(f"a file may have {self._limits.file_bytes} bytes at most")
+        if self.bytes + size > self._limits.bytes:
+            raise ArchiveError(f"unpacked, the archive has more than {self._limits.bytes} bytes")
+        check_room(self._target, size, self._limits)
+        place = self._target / path
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            out = place.open("xb")
+        except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            raise ArchiveError("two entries of the archive have one name") from error
+        left = size
+        with out:
+            while block := source.read(min(BLOCK_BYTES, left + 1)):
+                left -= len(block)
+                if left < 0:
+                    raise ArchiveError("an entry holds more than it says")
+                out.write(block)
+        if left:
+            raise ArchiveError(NOT_WHOLE)
+        self.files, self.bytes = self.files + 1, self.bytes + size
+
+
+def safe_path(name: str) -> PurePosixPath | None:
+    """A path below the root, with either slash; None for what is hidden or litter. Raises ArchiveError."""
+    text = name.replace("\\", "/")
+    path = PurePosixPath(text)
+    if text.startswith("/") or ".." in path.parts or (len(text) > 1 and text[1] == ":"):
+        raise ArchiveError("an entry's name leads out of the archive")
+    if len(text) > MAX_NAME_CHARACTERS or len(path.parts) > MAX_DEPTH or not text.isprintable():
+        raise ArchiveError("an entry's name is too long, too deep or not printable")
+    if any(len(part.encode()) > MAX_PART_BYTES for part in path.parts):
+        raise ArchiveError("an entry's name is too long")
+    if not path.parts or any(part.startswith(".") or part == LITTER for part in path.parts):
+        return None
+    return path
