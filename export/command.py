@@ -70,7 +70,7 @@ def export(
     ] = None,
     base: Annotated[Path, typer.Option(help="bundle that gives detector and mask classifier")] = BASE,
     detector: Annotated[
-        Path | None, typer.Option(help="detector.json of `training detector export`, instead of the base's")
+        Path | None, typer.Option(help="detector.json of `python -m export.detector`, instead of the base's")
     ] = None,
     name: Annotated[str | None, typer.Option(help="of the bundle; else the name of DIR")] = None,
     version: Annotated[str, typer.Option(help="of the bundle")] = "1",

@@ -8,22 +8,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from export.graph import ExportError
-from faces.bundle import (
-    Bundle,
-    DetectedMask,
-    DetectorSpec,
-    Strict,
-    read,
-    verify,
-    write_manifest,
-)
-
-
-class DetectorFacts(Strict):
-    """What `python -m training detector export` writes beside its network: how it is fed and read."""
-
-    detector: DetectorSpec
-    mask: DetectedMask
+from faces.bundle import Bundle, read, verify, write_manifest
+from training.detector.candidates import DetectorFacts
 
 
 def with_detector(base: Bundle, facts: Path, place: Path, *, licence: str) -> Bundle:

@@ -90,6 +90,23 @@ def difference_from_torch(wrapped: Exported, path: Path) -> float:
     return worst
 
 
+def write_facts(
+    path: Path, *, score_threshold: float, nms_iou: float, mask_threshold: float
+) -> DetectorFacts:
+    """`detector.json` beside an exported network."""
+    spec = DetectorSpec(
+        file=file_ref(path),
+        decoder="centres",
+        normalisation=NORMALISATION,
+        canvas_px=CANVAS_PX,
+        score_threshold=score_threshold,
+        nms_iou=nms_iou,
+    )
+    facts = DetectorFacts(detector=spec, mask=DetectedMask(decoder="detector", threshold=mask_threshold))
+    write_whole(path.with_suffix(".json"), (facts.model_dump_json(indent=1) + "\n").encode())
+    return facts
+
+
 def main(
     checkpoint: Annotated[Path, typer.Argument(help="what `training detector train` made")],
     out: Annotated[Path, typer.Argument(help="folder for detector.onnx and detector.json")],
@@ -106,17 +123,9 @@ def main(
     except (ExportError, DataSetError) as error:
         console.print(str(error))
         raise typer.Exit(2) from error
-    spec = DetectorSpec(
-        file=file_ref(path),
-        decoder="centres",
-        normalisation=NORMALISATION,
-        canvas_px=CANVAS_PX,
-        score_threshold=score_threshold,
-        nms_iou=nms_iou,
-    )
-    facts = DetectorFacts(detector=spec, mask=DetectedMask(decoder="detector", threshold=mask_threshold))
-    write_whole(path.with_suffix(".json"), (facts.model_dump_json(indent=1) + "\n").encode())
-    console.print(f"{path.name}: {spec.file.bytes} bytes, at most {difference:.1g} from torch")
+    facts = write_facts(path, score_threshold=score_threshold, nms_iou=nms_iou, mask_threshold=mask_threshold)
+    size = facts.detector.file.bytes
+    console.print(f"{path.name}: {size} bytes, at most {difference:.1g} from torch")
 
 
 if __name__ == "__main__":

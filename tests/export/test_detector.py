@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from export.detector import INPUT, MOST_BYTES, export_detector
+from export.detection import with_detector
+from export.detector import INPUT, MOST_BYTES, export_detector, write_facts
 from export.graph import ExportError
-from faces.bundle import (
-    BundleError,
-    DetectedMask,
-    Manifest,
-    MaskSpec,
-    file_ref,
-    parse_manifest,
-    read,
-    write_manifest,
-)
+from faces.bundle import BundleError, DetectedMask, MaskSpec, parse_manifest, read
 from faces.types import Image, Role, Spectrum
 from tests.service.inference.faces import load, pixels
 from tests.training.detector.parts import TINY
@@ -43,19 +34,8 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 value.normal_(std=0.05)
     path = tmp_path_factory.mktemp("detector") / "detector.onnx"
     assert export_detector(net, path) < 1e-4
+    write_facts(path, score_threshold=0.5, nms_iou=0.4, mask_threshold=0.5)
     return path
-
-
-def own(bundle_dir: Path, network: Path, root: Path) -> Manifest:
-    """The reference bundle with this detector, and no mask classifier."""
-    shutil.copytree(bundle_dir, root)
-    shutil.copy(network, root / network.name)
-    manifest = read(bundle_dir).manifest
-    changes = {"file": file_ref(network), "decoder": "centres", "score_threshold": 0.5}
-    spec = manifest.detector.model_copy(update=changes)
-    mask = DetectedMask(decoder="detector", threshold=0.5)
-    write_manifest(manifest.model_copy(update={"detector": spec, "mask": mask}), root)
-    return read(root).manifest
 
 
 def test_all_three_sizes_are_dynamic(network: Path) -> None:
@@ -75,7 +55,8 @@ def test_a_network_that_is_too_large_is_refused(tmp_path: Path) -> None:
 def test_the_service_batches_it_and_takes_its_word_for_masks(
     bundle_dir: Path, network: Path, tmp_path: Path
 ) -> None:
-    manifest = own(bundle_dir, network, tmp_path / "own")
+    facts = network.with_suffix(".json")
+    manifest = with_detector(read(bundle_dir), facts, tmp_path / "own", licence="a test").manifest
     assert manifest.space_id == read(bundle_dir).manifest.space_id
     assert [ref.path for ref in manifest.detection_files] == ["detector.onnx"]
     engine = load(tmp_path / "own")
