@@ -15,6 +15,7 @@ from fastapi.openapi.utils import get_openapi
 
 from faces import bundle
 from service.api import datasets, jobs, operations, problems, recognition, schemas, spaces, subjects
+from service.bundle_origin import BundleOrigin
 from service.bundles import BundleStore
 from service.comparison import Comparer
 from service.crops import forget_crops
@@ -103,7 +104,7 @@ async def _open(settings: Settings, metrics: Metrics) -> State:
     async with db.read() as uow:
         if lost := await uow.crops.under_other_keys(vault.key_id):
             log.warning("kept crops do not open with this key", crops=lost, key_id=vault.key_id)
-    registry = SpaceRegistry(db, BundleStore(settings.bundle_registry))
+    registry = SpaceRegistry(db, bundle_store(settings))
     filler = SpaceFiller(
         db, registry, vault, busy=lambda: admission.in_flight > 0, poll_s=settings.log_poll_s
     )
@@ -129,6 +130,15 @@ async def _open(settings: Settings, metrics: Metrics) -> State:
         limiter=RateLimiter(rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst),
         metrics=metrics,
     )
+
+
+def bundle_store(settings: Settings) -> BundleStore:
+    """The registry of bundles, with the origin that is configured. Raises OriginError."""
+    if settings.bundle_url is None:
+        return BundleStore(settings.bundle_registry)
+    token = None if settings.bundle_token is None else settings.bundle_token.get_secret_value()
+    origin = BundleOrigin(settings.bundle_url.get_secret_value(), token=token)
+    return BundleStore(settings.bundle_registry, origin, publish=settings.bundle_publish)
 
 
 async def _load(state: State, when_loaded: WhenLoaded | None) -> None:

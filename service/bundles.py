@@ -3,7 +3,10 @@
     <root>/NAME/             put there by an operator or by a training job, registered by name
     <root>/sha256/DIGEST/    registered; DIGEST is the SHA-256 of its manifest, which holds every file's
 
-What lies under its digest is never changed.
+    <root>/.fetched/         what comes from the bundle origin, until it is verified
+
+What lies under its digest is never changed. Where there is a bundle origin (`bundle_origin`), what the
+directory lacks comes from there.
 """
 
 from __future__ import annotations
@@ -15,7 +18,9 @@ import uuid
 from pathlib import Path
 
 from faces.bundle import MANIFEST_NAME, Bundle, BundleError, file_sha256, read, verify
+from service.bundle_origin import BundleOrigin
 
+FETCHED = ".fetched"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 BY_DIGEST = "sha256"
 
@@ -31,16 +36,27 @@ def digest_of(bundle: Bundle) -> str:
 class BundleStore:
     """All access to the registry directory; every method is blocking."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, origin: BundleOrigin | None = None, *, publish: bool = False) -> None:
+        """`publish`: whether what is registered here is written to the origin, for other replicas."""
+        self._root, self._origin, self._publish = root, origin, publish
 
     def waiting(self, name: str) -> Bundle:
-        """The bundle in the directory of this name, unverified. Raises BundleError, without a path."""
+        """The bundle of this name in the directory, unverified, else from the origin: `let_go` of it later.
+
+        Raises BundleError, without a path.
+        """
         if not NAME.fullmatch(name) or name == BY_DIGEST:
             raise BundleError("a bundle's name has 1 to 64 characters of a-z 0-9 . _ -")
-        if not (self._root / name / MANIFEST_NAME).is_file():
+        if (self._root / name / MANIFEST_NAME).is_file():
+            return read(self._root / name)
+        if self._origin is None:
             raise BundleError(f"the registry directory holds no bundle {name}")
-        return read(self._root / name)
+        return self._fetch(self._origin, name)
+
+    def let_go(self, bundle: Bundle) -> None:
+        """Remove what `waiting` fetched; nothing of the registry directory's own."""
+        if bundle.root.parent == self._root / FETCHED:
+            shutil.rmtree(bundle.root, ignore_errors=True)
 
     def install(self, bundle: Bundle) -> str:
         """Verify and copy under its digest; the digest. Does nothing where it is there, whole.
@@ -49,9 +65,14 @@ class BundleStore:
         Raises BundleError naming the file that differs, OSError.
         """
         digest = digest_of(bundle)
+        if not self._is_whole(digest):
+            self._copy_in(bundle, digest)
+        if self._publish and self._origin is not None:
+            self._origin.offer(self._read(digest), f"{BY_DIGEST}/{digest}")
+        return digest
+
+    def _copy_in(self, bundle: Bundle, digest: str) -> None:
         target = self._place(digest)
-        if self._is_whole(digest):
-            return digest
         verify(bundle)
         self.forget(digest)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,17 +85,44 @@ class BundleStore:
             if digest_of(copy) != digest:
                 raise BundleError(f"bundle {bundle.manifest.name} changed while it was copied")
             verify(copy)
-            try:
-                building.rename(target)
-            except OSError:
-                # Another process was faster; what it made must be the same.
-                self.find(digest)
+            self._name(building, digest)
         finally:
             shutil.rmtree(building, ignore_errors=True)
-        return digest
+
+    def _name(self, made: Path, digest: str) -> None:
+        """Give a whole bundle its place."""
+        target = self._place(digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            made.rename(target)
+        except OSError:
+            # Another process was faster; what it made must be the same.
+            self._read(digest)
 
     def find(self, digest: str) -> Bundle:
-        """The registered bundle, verified. Raises BundleError, without a path."""
+        """The registered bundle, verified, from the origin where it is not here.
+
+        Raises BundleError, without a path.
+        """
+        if self._origin is not None and not (self._place(digest) / MANIFEST_NAME).is_file():
+            fetched = self._fetch(self._origin, f"{BY_DIGEST}/{digest}")
+            try:
+                if digest_of(fetched) != digest:
+                    raise BundleError("the bundle origin gave another bundle than that of the digest")
+                self._name(fetched.root, digest)
+            finally:
+                self.let_go(fetched)
+        return self._read(digest)
+
+    def _fetch(self, origin: BundleOrigin, name: str) -> Bundle:
+        target = self._root / FETCHED / uuid.uuid4().hex
+        try:
+            return origin.fetch(name, target)
+        except BaseException:
+            shutil.rmtree(target, ignore_errors=True)
+            raise
+
+    def _read(self, digest: str) -> Bundle:
         place = self._place(digest)
         if not (place / MANIFEST_NAME).is_file():
             raise BundleError(f"the registry directory holds no bundle with the digest {digest[:16]}")
@@ -96,7 +144,7 @@ class BundleStore:
 
     def _is_whole(self, digest: str) -> bool:
         try:
-            self.find(digest)
+            self._read(digest)
         except BundleError:
             return False
         return True

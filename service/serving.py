@@ -13,7 +13,8 @@ from types import FrameType
 import uvicorn
 
 from faces.bundle import BundleError, read
-from service.app import create_app
+from service.app import bundle_store, create_app
+from service.bundle_origin import OriginError
 from service.crops import CropKeyError
 from service.crops import vault as crop_vault
 from service.deps import is_loopback
@@ -61,6 +62,7 @@ def refusal(settings: Settings) -> str | None:
         read(settings.bundle_dir)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         crop_vault(settings.given_crop_key, settings.data_dir)
+        bundle_store(settings)
         if not is_loopback(settings.host) and not asyncio.run(_has_keys(settings)):
             return (
                 f"refusing to listen on {settings.host} without keys: anyone on the network could"
@@ -71,6 +73,8 @@ def refusal(settings: Settings) -> str | None:
         return f"{error}\nProvision the models with `halflight models pull`."
     except CropKeyError as error:
         return f"{error}: set HALFLIGHT_CROP_KEY, or look at crop.key in the data directory"
+    except OriginError as error:
+        return f"{error}: look at HALFLIGHT_BUNDLE_URL"
     except StoreError as error:
         return f"the database cannot be opened: {error}"
     except OSError as error:

@@ -23,6 +23,11 @@ def cache_root() -> Path:
     return Path.home() / ".cache" / "halflight"
 
 
+def builtin_bundle() -> Path:
+    """The bundle that comes with the project."""
+    return CHECKOUT / "models" / "halflight-1"
+
+
 class Settings(BaseSettings):
     """Everything an operator can set. Sizes in bytes or pixels, times in seconds."""
 
@@ -34,9 +39,12 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     data_dir: Path = Path("data")
     database_url: str | None = None
-    bundle_dir: Path = Field(default_factory=lambda: cache_root() / "bundles" / "reference")
+    bundle_dir: Path = Field(default_factory=builtin_bundle)
     bundles: Path | None = None
     bundle_key: Path | None = None
+    bundle_url: SecretStr | None = None
+    bundle_token: SecretStr | None = None
+    bundle_publish: bool = False
 
     keep_crops: bool = True
     crop_days: Annotated[float, Field(ge=0)] = 0.0

@@ -74,13 +74,9 @@ class SpaceAdmin:
 
         A bundle of a known space brings it new thresholds, at once. Raises InvalidParameter.
         """
-        store = self._registry.bundles
         try:
-            waiting = await asyncio.to_thread(store.waiting, name)
-            if self._bundle_key is not None:
-                await asyncio.to_thread(signing.check, waiting, self._bundle_key)
-            digest = await asyncio.to_thread(store.install, waiting)
-            bundle = await asyncio.to_thread(store.find, digest)
+            digest = await asyncio.to_thread(self._install, name)
+            bundle = await asyncio.to_thread(self._registry.bundles.find, digest)
             await self._registry.prove(bundle)
         except (BundleError, ParityError, ProviderError, signing.SigningKeyError) as error:
             raise InvalidParameter(str(error)) from error
@@ -99,6 +95,17 @@ class SpaceAdmin:
             await uow.commit()
         await self._show()
         return await self.one(manifest.space_id)
+
+    def _install(self, name: str) -> str:
+        """Signature and digests first; then it lies in the registry under its digest."""
+        store = self._registry.bundles
+        waiting = store.waiting(name)
+        try:
+            if self._bundle_key is not None:
+                signing.check(waiting, self._bundle_key)
+            return store.install(waiting)
+        finally:
+            store.let_go(waiting)
 
     async def backfill(self, space_id: str, actor: str) -> SpaceView:
         """Have what is missing filled in; enrolments write to the space from now on.
