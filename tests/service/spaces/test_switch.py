@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,10 @@ import httpx
 import pytest
 
 from faces.bundle import read
-from tests.conftest import Service, StartService, sample_bytes
+from tests.conftest import StartService, sample_bytes
 from tests.service.api.test_errors import enroll, identify, problem
+from tests.service.spaces.load import Load
 from tests.service.spaces.support import (
-    Oracle,
     make_ready,
     oracle,
     space_of,
@@ -30,60 +28,16 @@ PROBES = dict.fromkeys(SUBJECTS, "nir_masked_1.jpg")
 QUICK = {"HALFLIGHT_LOG_POLL_S": "0.05", "HALFLIGHT_INTRA_OP_THREADS": "1"}
 
 
-class Load:
-    """Clients that identify without a pause; every answer is checked against its own space."""
-
-    def __init__(self, services: list[Service], oracles: list[Oracle]) -> None:
-        self._oracles = {one.space_id: one for one in oracles}
-        self._stop = threading.Event()
-        self.answers: Counter[tuple[str, str]] = Counter()
-        self.wrong: list[str] = []
-        self._threads = [
-            threading.Thread(target=self._ask, args=(service, i)) for i, service in enumerate(services * 2)
-        ]
-
-    def _ask(self, service: Service, start: int) -> None:
-        with service.client() as client:
-            while not self._stop.is_set():
-                start += 1
-                probe = SUBJECTS[start % len(SUBJECTS)]
-                try:
-                    answer = identify(client, sample_bytes(probe, PROBES[probe]))
-                    assert answer.status_code == 200, answer.text
-                    body = answer.json()
-                    self._oracles[body["space_id"]].check(probe, body)
-                    self.answers[service.url, body["space_id"]] += 1
-                except Exception as error:  # noqa: BLE001 - shown by the test
-                    self.wrong.append(repr(error))
-                    return
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def until(self, service: Service, space_id: str) -> None:
-        """Until this replica has answered in this space since now."""
-        before, end = self.answers[service.url, space_id], time.monotonic() + 30
-        while self.answers[service.url, space_id] == before:
-            assert not self.wrong, self.wrong
-            assert time.monotonic() < end, f"no answer in {space_id}"
-            time.sleep(0.02)
-
-
 @pytest.mark.slow
 def test_switch_and_back_under_load_on_two_replicas(
-    start_service: StartService, tmp_path: Path, bundle_dir: Path
+    start_service: StartService, tmp_path: Path, bundle_dir: Path, database_url: str
 ) -> None:
+    """Over SQLite, and over PostgreSQL."""
     data = tmp_path / "shared"
+    env = QUICK | {"HALFLIGHT_DATABASE_URL": database_url}
     wide = variant(bundle_dir, data / "bundles" / "wide")
-    one = start_service(data=data, **QUICK)
-    two = start_service(data=data, **QUICK)
+    one = start_service(data=data, **env)
+    two = start_service(data=data, **env)
     old, new = read(bundle_dir).manifest.space_id, wide.space_id
     oracles = [oracle(place, SUBJECTS, PROBES) for place in (bundle_dir, data / "bundles" / "wide")]
     with one.client() as here, two.client() as there:
@@ -96,7 +50,8 @@ def test_switch_and_back_under_load_on_two_replicas(
         for space_id in (old, new):
             seen = space_of(here, space_id)
             assert (seen["templates"], seen["missing"]) == (len(SUBJECTS), 0)
-        with Load([one, two], oracles) as load:
+        probes = {subject: sample_bytes(subject, name) for subject, name in PROBES.items()}
+        with Load([one, two], probes) as load:
             for space_id in (new, old, new):
                 activated = here.post(f"/admin/spaces/{space_id}/activate")
                 assert activated.status_code == 200, activated.text
@@ -105,7 +60,7 @@ def test_switch_and_back_under_load_on_two_replicas(
                 assert identify(here, sample_bytes("s01", PROBES["s01"])).json()["space_id"] == space_id
                 load.until(one, space_id)
                 load.until(two, space_id)
-        assert not load.wrong
+        assert set(load.check(oracles)) == {old, new}
         states = {s["space_id"]: s["state"] for s in there.get("/admin/spaces").json()["spaces"]}
         assert states == {old: "ready", new: "active"}
         retire_and_delete(here, old, new)
@@ -113,7 +68,7 @@ def test_switch_and_back_under_load_on_two_replicas(
         assert identify(there, sample_bytes("s02", PROBES["s02"])).json()["space_id"] == new
     one.stop()
     # The bundle that is configured makes the space that was deleted: it is registered, no more.
-    again = start_service(data=data, **QUICK)
+    again = start_service(data=data, **env)
     with again.client() as client:
         oracles[1].check("s03", identify(client, sample_bytes("s03", PROBES["s03"])).json())
         assert space_of(client, old)["state"] == "registered"
