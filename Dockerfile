@@ -96,7 +96,8 @@ ENV PATH=/opt/app/bin:/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     ORT_DISABLE_TELEMETRY=1 \
-    HALFLIGHT_CACHE=/opt/halflight
+    HALFLIGHT_CACHE=/opt/halflight \
+    HALFLIGHT_BUNDLE_DIR=/opt/halflight/bundles/reference
 WORKDIR /data
 EXPOSE 8000
 # Ready means: the space is loaded, warmed on its real provider, and the index has caught up.

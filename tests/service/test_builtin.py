@@ -1,0 +1,65 @@
+"""The bundle that comes with the project: whole, small, calibrated, and able to do what the demo shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import pytest
+
+from faces.bundle import read, verify
+from faces.types import CONDITIONS
+from service.settings import Settings, builtin_bundle
+from tests.conftest import Service, sample_bytes
+from tests.service.api.test_errors import enroll, identify, problem
+
+ENROLLED = ("s01", "s02", "s03", "s04", "s05", "s06")
+
+
+@pytest.fixture(scope="module")
+def builtin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    env = {"HALFLIGHT_BUNDLE_DIR": str(builtin_bundle())}
+    running = Service(tmp_path_factory.mktemp("builtin") / "data", env).start()
+    yield running
+    running.stop()
+
+
+def test_it_is_what_is_served_where_nothing_else_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HALFLIGHT_BUNDLE_DIR", raising=False)
+    assert Settings().bundle_dir == builtin_bundle()
+
+
+def test_every_file_is_as_the_manifest_says_and_small() -> None:
+    bundle = read(builtin_bundle())
+    verify(bundle)
+    manifest = bundle.manifest
+    assert manifest.detector.file.bytes < 1 << 20
+    assert manifest.encoder.probe.bytes < 6_000_000
+    assert manifest.encoder.dimension == 512
+    assert set(manifest.licences) == {ref.path for ref in manifest.files}
+    assert manifest.calibration is not None
+    for condition in CONDITIONS:
+        assert manifest.calibration.at(condition, 1e-3).threshold < 1.0
+
+
+def test_masked_nir_probes_of_enrolled_subjects_are_identified(builtin: Service) -> None:
+    with builtin.client() as client:
+        for subject in ENROLLED:
+            photos = [sample_bytes(subject, f"vis_{i}.jpg") for i in (1, 2)]
+            answer = enroll(client, subject, *photos)
+            assert answer.status_code == 201, answer.text
+        found = 0
+        for subject in ENROLLED:
+            (result,) = identify(client, sample_bytes(subject, "nir_masked_1.jpg")).json()["results"]
+            condition, candidates = result["condition"], result["candidates"]
+            assert (condition["spectrum"], condition["masked"]) == ("nir", True)
+            found += bool(candidates) and candidates[0]["subject_id"] == subject
+    assert found >= len(ENROLLED) - 1
+
+
+def test_no_face_is_told_so(builtin: Service) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3)).astype(np.uint8)
+    encoded = cv2.imencode(".png", noise)[1].tobytes()
+    with builtin.client() as client:
+        problem(identify(client, encoded, "image/png"), 422, "no_face")
