@@ -26,8 +26,8 @@ def pattern(subject: int, view: int, *, grey: bool) -> Pixels:
     return np.asarray(pixels, np.uint8)
 
 
-def write_set(root: Path, *, train: int = 12, validation: int = 80) -> PreparedSet:
-    """VIS photos in colour, NIR ones in grey, one of those masked (its lower half is flat)."""
+def write_set(root: Path, *, train: int = 12, validation: int = 80, vis_photos: int = 2) -> PreparedSet:
+    """`vis_photos` of each subject in colour, two NIR ones in grey, the second of those masked (half is flat)."""
     info = SetInfo(
         name="patterns", alignment="arcface-112", side_px=SIDE, made_by="a test", synthetic="patterns"
     )
@@ -38,9 +38,8 @@ def write_set(root: Path, *, train: int = 12, validation: int = 80) -> PreparedS
     )
     for split, numbers in parts:
         for number in numbers:
-            for view, (spectrum, masked) in enumerate(
-                ((Spectrum.VIS, False), (Spectrum.VIS, False), (Spectrum.NIR, False), (Spectrum.NIR, True))
-            ):
+            vis, nir = [(Spectrum.VIS, False)] * vis_photos, [(Spectrum.NIR, False), (Spectrum.NIR, True)]
+            for view, (spectrum, masked) in enumerate(vis + nir):
                 pixels = pattern(number, view, grey=spectrum is Spectrum.NIR)
                 if masked:
                     pixels[SIDE * 6 // 10 :] = 128

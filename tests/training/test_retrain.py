@@ -222,3 +222,20 @@ def test_killed_in_training_it_goes_on_and_leaves_a_bundle(
     assert min(again) > kept, "the second process began from the start"
     assert json.loads((job / "bundle" / "manifest.json").read_text())["calibration"] is not None
     assert set(result.metrics["rank1"]) == {"nir-unmasked", "nir-masked"}
+
+
+def test_held_out_subjects_keep_their_second_photo_as_a_probe(tmp_path: Path, trunk: Path) -> None:
+    prepared = write_set(tmp_path / "set", train=170, validation=0)
+    held = sets_of(asked(prepared, trunk), tmp_path, lambda *_: None).held
+    probes = {row.subject for row in held.rows if row.split == "validation" and row.role == "probe"
+              and row.spectrum is Spectrum.VIS}  # fmt: skip
+    assert len(probes) == needed_subjects(1e-2)
+    made = calibration_set(held, tmp_path / "held")
+    assert made.info.synthetic is not None
+    assert "probes of vis-masked:" in made.info.synthetic
+
+
+def test_without_any_second_photo_nothing_is_trained_in_vain(tmp_path: Path, trunk: Path) -> None:
+    prepared = write_set(tmp_path / "set", vis_photos=1)
+    with pytest.raises(CannotDo, match="second unmasked visible-light photo"):
+        sets_of(asked(prepared, trunk), tmp_path, lambda *_: None)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from faces.bundle import BundleError
 from faces.metrics import ERRORS_NEEDED, supports_fmr
+from faces.types import Condition, Spectrum
 from training.backbones.encoder import load_network
 from training.data.pairs import paired_subjects
-from training.data.prepared import SET_FILE, PreparedSet, Split, read_prepared
+from training.data.prepared import SET_FILE, PreparedSet, Row, Split, read_prepared
 from training.data.records import DataSetError
 from training.rendered.family import render_family
 from training.rendered.model import FaceKitError, load_model
@@ -25,6 +27,7 @@ from training.train.placing import held_out
 
 # The loosest FMR that a threshold may be calibrated at; a smoke run takes what its few subjects support.
 LOOSEST_FMR = 1e-2
+VIS_UNMASKED = Condition(Spectrum.VIS, masked=False)
 HELD_SHARE = 0.2
 SMOKE_SIZE_PX = 96
 SMOKE: tuple[tuple[Split, int, Views], ...] = (
@@ -89,7 +92,7 @@ def _with_held_out(prepared: PreparedSet, request: Request) -> Sets:
                 f"{prepared.info.name} has no validation split, and {subjects} training subjects with two"
                 f" photos are too few to hold out the {least} that a threshold at FMR {LOOSEST_FMR:g} needs"
             )
-        prepared = held_out(prepared, count, seed=request.seed)
+        prepared = _with_vis_probes(held_out(prepared, count, seed=request.seed), prepared)
     enrolled = prepared.select(split="validation", role="gallery")
     subjects = len({prepared.rows[int(i)].subject for i in enrolled})
     if subjects < least:
@@ -97,7 +100,34 @@ def _with_held_out(prepared: PreparedSet, request: Request) -> Sets:
             f"{prepared.info.name}: {subjects} validation subjects support no threshold at FMR"
             f" {LOOSEST_FMR:g}: it takes {least}"
         )
+    if not _second_photos(prepared):
+        raise CannotDo(
+            f"{prepared.info.name}: no held-out subject has a second unmasked visible-light photo, and"
+            " thresholds for visible-light probes cannot be had without one"
+        )
     return Sets(prepared, prepared)
+
+
+def _with_vis_probes(prepared: PreparedSet, before: PreparedSet) -> PreparedSet:
+    """What is left of the held-out subjects' unmasked VIS photos as probes: their thresholds need some."""
+    held = {row.subject for row in prepared.rows if row.split == "validation"}
+
+    def placed(row: Row, was: Row) -> Row:
+        left = was.split == "train" and row.split == "none" and row.subject in held
+        if not left or row.masked or row.spectrum is not Spectrum.VIS:
+            return row
+        return row.model_copy(update={"split": "validation", "role": "probe"})
+
+    return replace(prepared, rows=tuple(map(placed, prepared.rows, before.rows)))
+
+
+def _second_photos(prepared: PreparedSet) -> int:
+    """How many validation subjects have unmasked VIS photos of two sources."""
+    sources: defaultdict[str, set[str]] = defaultdict(set)
+    for row in prepared.rows:
+        if row.split == "validation" and row.role != "none" and row.condition == VIS_UNMASKED:
+            sources[row.subject].add(row.source)
+    return sum(len(found) > 1 for found in sources.values())
 
 
 def _photos(request: Request, private: Path, tell: Tell) -> PreparedSet:

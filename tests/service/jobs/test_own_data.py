@@ -54,9 +54,9 @@ def pictures() -> Iterator[tuple[str, bytes]]:
     eyes = f"{ax} {ay} {bx} {by}\n".encode()
     for subject in range(TRAIN + HELD):
         held = subject >= TRAIN
-        for view, light in enumerate(("vis", "nir")):
+        for view, light in enumerate(("vis", "vis", "nir")):
             name = f"p{subject}/{light}/{view}.png"
-            role = ("probe" if light == "nir" else "gallery") if held else "none"
+            role = ("probe" if view else "gallery") if held else "none"
             lines.append(f"{name},p{subject},{light},{'validation' if held else 'train'},{role}")
             yield f"set/{name}", png(pattern(subject, view, grey=light == "nir"))
             yield f"set/{name}.pos", eyes
@@ -86,8 +86,8 @@ def test_an_uploaded_archive_is_learned_from(start_service: StartService) -> Non
 
 
 async def fill(data: Path) -> None:
-    """As many enrolled subjects as it takes, one visible and one near-infrared photo each, without templates.
-    Through HTTP they would be enrolled one by one (test_circle does, where it is asked for many)."""
+    """As many enrolled subjects as it takes, two visible and one near-infrared photo each, without templates.
+    Through HTTP they would be enrolled one by one."""
     db = await Database.open(f"sqlite+aiosqlite:///{data / 'halflight.db'}")
     await db.migrate()
     keeper = vault(None, data)
@@ -95,7 +95,7 @@ async def fill(data: Path) -> None:
         for subject in range(ENROLLED):
             name = f"own-{subject}"
             await uow.subjects.ensure(name, None)
-            for view, light in enumerate(Spectrum):
+            for view, light in enumerate((Spectrum.VIS, Spectrum.VIS, Spectrum.NIR)):
                 facts = {field: getattr(new_sample(name), field) for field in NewSample.__slots__}
                 sample_id = await uow.samples.add(NewSample(**(facts | {"spectrum": light})))
                 crop = AlignedCrop(
