@@ -72,13 +72,14 @@ class Load:
         for thread in self._threads:
             thread.join()
 
-    def until(self, service: Service, space_id: str) -> None:
-        """Until this replica has answered in this space since now."""
+    def until(self, service: Service, space_id: str, count: int = 1) -> None:
+        """Until this replica has given so many answers in this space since now."""
         seen, end = len(self.answers), time.monotonic() + WAIT_S
         while True:
             assert not self.failed, self.failed
             fresh = self.answers[seen:]
-            if any(url == service.url and body["space_id"] == space_id for url, _, body in fresh):
+            given = sum(url == service.url and body["space_id"] == space_id for url, _, body in fresh)
+            if given >= count:
                 return
             assert time.monotonic() < end, f"no answer in {space_id}"
             time.sleep(0.02)
