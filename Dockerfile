@@ -76,7 +76,7 @@ RUN --mount=type=bind,from=weights,target=/weights \
 
 # ---- what runs: no compiler, no pip in the environment, no torch, no root
 FROM ${PYTHON_IMAGE} AS runtime
-ARG VERSION=0.2.0
+ARG VERSION=0.3.0
 ARG REVISION=unknown
 ARG CREATED=unknown
 LABEL org.opencontainers.image.title="Halflight" \
