@@ -27,7 +27,7 @@ def pattern(subject: int, view: int, *, grey: bool) -> Pixels:
 
 
 def write_set(root: Path, *, train: int = 12, validation: int = 80, vis_photos: int = 2) -> PreparedSet:
-    """`vis_photos` of each subject in colour, two NIR ones in grey, the second of those masked (half is flat)."""
+    """`vis_photos` of each subject in colour, two NIR ones in grey, one of those masked (half is flat)."""
     info = SetInfo(
         name="patterns", alignment="arcface-112", side_px=SIDE, made_by="a test", synthetic="patterns"
     )

@@ -121,7 +121,7 @@ def test_retrain_through_a_killed_service_to_a_better_space_and_back_under_load(
             assert client.post(f"/admin/spaces/{space_id}/activate").status_code == 200
             seen = client.get(f"/admin/spaces/{space_id}").json()
             assert (seen["templates"], seen["missing"]) == (len(everyone), 0)
-        check_nobody_lost(client, first, everyone, writer.gone)
+        assert check_nobody_lost(client, everyone, writer.gone) == {first}
     job = data / "jobs" / job_id
     assert not (job / "private").exists()
     assert (job / "log.txt").stat().st_size > 0
