@@ -145,7 +145,7 @@ def subjects_of(client: httpx.Client) -> set[str]:
 
 
 def check_nobody_lost(client: httpx.Client, enrolled: Mapping[str, bytes], gone: set[str]) -> set[str]:
-    """Each enrolled photo finds its own subject, and none of those who were erased; the spaces that answered."""
+    """Each enrolled photo finds its own subject, and nobody who was erased; the spaces that answered."""
     spaces = set()
     for subject, photo in enrolled.items():
         answer = identify(client, photo, spectrum="vis", top_k="20").json()
