@@ -51,16 +51,16 @@ class BundleEncoder:
             raise DataSetError(f"{root.name}: {error}") from error
         manifest = bundle.manifest
         self.name = f"bundle {manifest.name} {manifest.version} ({manifest.space_id})"
-        self._spec = manifest.encoder
-        self.alignment = self._spec.alignment
-        nir = BatchRunner(bundle.path(self._spec.probe), threads=threads)
-        same = self._spec.probe.sha256 == self._spec.reference.sha256
-        vis = nir if same else BatchRunner(bundle.path(self._spec.reference), threads=threads)
+        self.spec = manifest.encoder
+        self.alignment = self.spec.alignment
+        nir = BatchRunner(bundle.path(self.spec.probe), threads=threads)
+        same = self.spec.probe.sha256 == self.spec.reference.sha256
+        vis = nir if same else BatchRunner(bundle.path(self.spec.reference), threads=threads)
         self._nets = {Spectrum.NIR: nir, Spectrum.VIS: vis}
 
     def embed(self, crops: Pixels, spectrum: Spectrum) -> Vectors:
         """uint8 [n, side, side, 3] -> unit float32 [n, dimension]."""
-        return _embed(self._nets[spectrum], self._spec, crops, spectrum)
+        return _embed(self._nets[spectrum], self.spec, crops, spectrum)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,34 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from faces.bundle import read
 from faces.files import write_array
-from faces.preprocess import encoder_input, unit_rows
-from faces.types import AlignedCrop, Pixels, Spectrum
+from faces.types import Pixels, Spectrum
 from training.data.prepared import PreparedSet
-from training.onnx_runner import session
+from training.encoders import Vectors as Vectors
+from training.encoders_onnx import BundleEncoder
 
-Vectors = NDArray[np.float32]
 BATCH = 16
 
 
-class Teacher:
-    """A bundle's encoder on crops that are already aligned as it wants them."""
+class Teacher(BundleEncoder):
+    """A bundle's embedder of references, on crops that are already aligned as it wants them."""
 
-    def __init__(self, bundle: Path, *, threads: int = 1) -> None:
-        opened = read(bundle)
-        self.spec = opened.manifest.encoder
-        self._net = session(opened.path(self.spec.reference), threads=threads)
-        self._input = self._net.get_inputs()[0].name
-
-    def embed(self, crops: Pixels) -> Vectors:
+    def embed(self, crops: Pixels, spectrum: Spectrum = Spectrum.VIS) -> Vectors:
         """uint8 [n, side, side, 3] -> unit float32 [n, dimension]."""
-        made = [
-            encoder_input(AlignedCrop(crop.copy(), self.spec.alignment, 0.0, Spectrum.VIS), self.spec)
-            for crop in crops
-        ]
-        (rows,) = self._net.run(None, {self._input: np.stack(made)})
-        return unit_rows(np.asarray(rows, np.float32))
+        return super().embed(crops, spectrum)
 
 
 def embed_all(teacher: Teacher, crops: Pixels, *, label: str, threads: int = 2) -> Vectors:
