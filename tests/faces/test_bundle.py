@@ -103,7 +103,7 @@ def test_a_damaged_or_missing_file_is_named(bundle_dir: Path, tmp_path: Path) ->
     copy = Path(shutil.copytree(bundle_dir, tmp_path / "bundle"))
     bundle = read(copy)
     verify(bundle)
-    victim = bundle.path(bundle.manifest.mask.file)
+    victim = bundle.path(bundle.manifest.detection_files[-1])
     data = bytearray(victim.read_bytes())
     data[len(data) // 2] ^= 1
     victim.write_bytes(data)
