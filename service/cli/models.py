@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from faces.bundle import BundleError
+from service.cli.building import RECIPES, build, places
 from service.cli.output import Failure, emit, emit_text, say, show, stderr
 from service.models.catalogue import CATALOGUE, ModelFile, find
 from service.models.provision import ProvisionError, model_cache, pull, verify
@@ -99,3 +101,33 @@ def info(name: str, as_json: AsJson = False) -> None:
         return
     for key, value in row.items():
         emit_text(f"{key:8} {value}")
+
+
+@app.command("build")
+def build_model(
+    name: Annotated[str, typer.Argument(help=", ".join(RECIPES))],
+    learned: Annotated[
+        Path | None, typer.Option("--set", help="Prepared set to learn from (`python -m training prepare`).")
+    ] = None,
+    standin: Annotated[
+        bool, typer.Option("--standin", help="Instead: LFW in pseudo-NIR with synthetic masks.")
+    ] = False,
+    calibration: Annotated[
+        list[Path] | None, typer.Option(help="Prepared set for thresholds, else SET; repeat for more.")
+    ] = None,
+    lfw: Annotated[Path | None, typer.Option(help="With --standin: the LFW archive.")] = None,
+    templates: Annotated[Path | None, typer.Option(help="With --standin: photos of masks.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Of the bundle, else beside the reference.")] = None,
+    work: Annotated[Path | None, typer.Option(help="Where a killed run goes on, else the cache.")] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    recipe: Annotated[list[str] | None, typer.Option(help="key=value over the recipe.")] = None,
+) -> None:
+    """Train a bundle out of pulled weights, calibrated; needs the `train` extra. A killed run goes on."""
+    options = ["--device", device] + (["--standin"] if standin else [])
+    for option, value in (("--set", learned), ("--lfw", lfw), ("--templates", templates),
+                          ("--iterations", iterations)):  # fmt: skip
+        options += [] if value is None else [option, str(value)]
+    options += [word for path in calibration or () for word in ("--calibration", str(path))]
+    options += [word for text in recipe or () for word in ("--recipe", text)]
+    build(name, places(name, out, work), options)

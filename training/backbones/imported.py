@@ -136,6 +136,12 @@ class ImportedNet(nn.Module):
         y: Tensor = self.head(self.trunk(self.prepare(x)))
         return y
 
+    def homeward(self) -> Tensor:
+        """[width, dimension]: from this network's output back to the file's own, at the start."""
+        if isinstance(self.head, nn.Linear):
+            return self.head.weight.detach().T.clone()
+        return torch.eye(self.dimension)
+
     def take(self, weights: Mapping[str, Tensor]) -> None:
         """The weights of `read_graph`; both spectra's statistics start from the file's one.
 

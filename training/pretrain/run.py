@@ -11,9 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from faces.bundle import MANIFEST_NAME
-from training.backbones.encoder import load_start, save_encoder
-from training.backbones.onnx_import import import_bundle
+from training.backbones.encoder import save_encoder
 from training.backbones.weights import load_weights
 from training.data.records import DataSetError
 from training.distributed import rank, world_size
@@ -24,7 +22,8 @@ from training.pretrain.recipe import PretrainRecipe
 from training.pretrain.task import Classify
 from training.pretrain.templates import Templates, make_templates
 from training.train.processes import together
-from training.train.record import RunRecord, commit, device_name, digest_of, read_record
+from training.train.record import RunRecord, commit, device_name, read_record
+from training.train.starting import begin_with, start_digest
 
 ENCODER = "encoder.pt"
 TEMPLATES = "teacher"
@@ -127,11 +126,7 @@ def start_network(recipe: PretrainRecipe, start: Path | None) -> tuple[nn.Module
         built = recipe.backbone.build()
         load_weights(built, start)
         return built, recipe
-    net: nn.Module
-    if start.is_dir():
-        net, backbone = import_bundle(start, dimension=recipe.backbone.dimension)
-    else:
-        net, backbone = load_start(start)
+    net, backbone = begin_with(start, dimension=recipe.backbone.dimension)
     return net, recipe.model_copy(update={"backbone": backbone})
 
 
@@ -146,16 +141,13 @@ def _templates(photos: Photos, place: Place) -> Templates:
 
 
 def _record(recipe: PretrainRecipe, photos: Photos, place: Place) -> RunRecord:
-    start = place.start
-    if start is not None and start.is_dir():
-        start = start / MANIFEST_NAME
     return RunRecord(
         recipe=recipe.model_dump(mode="json", exclude={"backbone": {"imported"}}),
         set_name=photos.info.name,
         set_digest=photos.digest,
         set_made_by=photos.info.made_by,
         synthetic=photos.info.synthetic,
-        start=None if start is None else digest_of(start),
+        start=None if place.start is None else start_digest(place.start),
         commit=commit(),
         torch=torch.__version__,
         device=device_name(place.device),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from faces.types import Spectrum
+from training.backbones.imported import ImportedNet
 from training.losses import cosines
 from training.tasks.base import Outcome, PairBatch, PairTask, Task, unit
 
@@ -60,12 +61,19 @@ class Distil(Task[TaughtBatch]):
 
 
 class Distilled(PairTask):
-    """Another task plus `weight` x mean(1 - cos(A p(x), t)) over both spectra's photos of the batch."""
+    """Another task plus `weight` x mean(1 - cos(A p(x), t)) over both spectra's photos of the batch.
+
+    An imported network whose file has the teacher's dimension starts as its teacher: A then leads back to
+    the file's own output. By chance it would pull away everything that the network knows.
+    """
 
     def __init__(self, task: PairTask, *, dimension: int, teacher: int, weight: float) -> None:
         super().__init__(task.encoder, bn_mode=task.bn_mode)
         self.task, self.weight = task, weight
         self.bridge = nn.Linear(dimension, teacher, bias=False)
+        if isinstance(task.encoder, ImportedNet) and task.encoder.config.width == teacher:
+            with torch.no_grad():
+                self.bridge.weight.copy_(task.encoder.homeward())
 
     def forward(self, batch: PairBatch) -> Outcome:
         """Raises ValueError where the batch brings no templates."""

@@ -33,7 +33,7 @@ def train(
     start: Annotated[
         # torchrun takes --start for an abbreviation of one of its own options.
         Path | None,
-        typer.Option("--start", "--start-from", help="checkpoint to begin with; none: random weights"),
+        typer.Option("--start", "--start-from", help="checkpoint or bundle; none: random weights"),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N; with torchrun: cpu or cuda")] = "cpu",
     dataset: Annotated[str | None, typer.Option(help="of --root, as `training prepare` calls it")] = None,

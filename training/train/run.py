@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from training.backbones.encoder import load_start
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
@@ -21,7 +20,8 @@ from training.train.fine_tuning import FineTuning, OnStep
 from training.train.placing import held_out
 from training.train.processes import together
 from training.train.recipe import Recipe
-from training.train.record import RunRecord, commit, device_name, digest_of, read_record, rows_digest
+from training.train.record import RunRecord, commit, device_name, read_record, rows_digest
+from training.train.starting import begin_with, start_digest
 from training.train.validating import Validator
 
 ENCODER = "encoder.pt"
@@ -30,7 +30,8 @@ TEMPLATES = "teacher.npy"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a run happens: `start` None is random weights; `teacher` is a bundle, for distillation."""
+    """Where a run happens: `start`, a checkpoint or a bundle's folder, None is random weights; `teacher` is a
+    bundle, for distillation."""
 
     out: Path
     start: Path | None = None
@@ -128,7 +129,7 @@ def _network(recipe: Recipe, place: Place) -> tuple[nn.Module, Recipe]:
     """The network to begin with, and the recipe with the backbone that it has."""
     if place.start is None:
         return recipe.backbone.build(), recipe
-    net, backbone = load_start(place.start)
+    net, backbone = begin_with(place.start, dimension=recipe.backbone.dimension)
     return net, recipe.model_copy(update={"backbone": backbone})
 
 
@@ -139,7 +140,7 @@ def _record(recipe: Recipe, prepared: PreparedSet, place: Place) -> RunRecord:
         set_digest=rows_digest(prepared),
         set_made_by=prepared.info.made_by,
         synthetic=prepared.info.synthetic,
-        start=None if place.start is None else digest_of(place.start),
+        start=None if place.start is None else start_digest(place.start),
         commit=commit(),
         torch=torch.__version__,
         device=device_name(place.device),

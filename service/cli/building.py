@@ -1,0 +1,82 @@
+"""`halflight models build`: recipes that train a bundle out of pulled weights, in a process of their own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from faces.bundle import BundleError
+from service.cli.output import Failure, say
+from service.errors import TrainingUnavailable
+from service.jobs.retrain import missing_modules
+from service.models.catalogue import CATALOGUE
+from service.models.provision import ProvisionError, model_cache, pull
+from service.models.reference import assemble
+from service.settings import Settings, cache_root
+
+# Name -> the module that builds it.
+RECIPES = {"reference-hsst": "export.reference_hsst"}
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """`out`: of the bundle; `work`: where a killed run goes on."""
+
+    out: Path
+    work: Path
+
+
+def places(name: str, out: Path | None, work: Path | None) -> Places:
+    """Beside the other bundles and in the cache, where nothing else is said."""
+    root = cache_root()
+    return Places(out=out or root / "bundles" / name, work=work or root / "building" / name)
+
+
+def build(name: str, where: Places, options: Sequence[str]) -> None:
+    """Pull what is missing, train, export, calibrate. Raises Failure."""
+    if name not in RECIPES:
+        raise Failure(f"there is no recipe {name!r}", detail=f"there are: {', '.join(RECIPES)}", exit_code=2)
+    python = _python()
+    try:
+        pull(CATALOGUE, cache=model_cache())
+        base = assemble()
+    except (ProvisionError, BundleError) as error:
+        title, _, detail = str(error).partition("\n")
+        raise Failure(title, detail=detail) from error
+    except OSError as error:
+        raise Failure(f"{model_cache()} cannot be written: {error.strerror}") from error
+    command = [str(python), "-m", RECIPES[name], "--base", str(base), *options]
+    command += ["--out", str(where.out), "--work", str(where.work)]
+    try:
+        code = subprocess.run(command, check=False).returncode  # noqa: S603 - a fixed module, own options
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code in (INTERRUPTED, -2):
+        raise Failure("stopped", hint="the same command goes on where it was", exit_code=INTERRUPTED)
+    if code:
+        raise Failure(f"{name} was not built: the reason stands above", exit_code=max(1, code))
+    say(f"bundle {name} is ready in {where.out}")
+
+
+def _python() -> Path:
+    """The interpreter that trains. Raises Failure naming the extra where it lacks torch."""
+    python = Settings().train_python
+    try:
+        missing = missing_modules(python)
+    except TrainingUnavailable as error:
+        raise Failure(str(error)) from error
+    if missing:
+        raise Failure(
+            f"the interpreter that trains lacks {', '.join(missing)}",
+            hint="install the `train` extra (`pip install halflight[train]`, in a checkout `make train`),"
+            f" or name an interpreter that has it in HALFLIGHT_TRAIN_PYTHON{_named(python)}",
+        )
+    return python
+
+
+def _named(python: Path) -> str:
+    return "" if "HALFLIGHT_TRAIN_PYTHON" not in os.environ else f" (now {python.name})"
