@@ -131,6 +131,7 @@ class Served:
         self.http.post(path, **options).raise_for_status()
 
     def stop(self) -> None:
+        self.http.close()
         self._process.terminate()
         self._process.wait()
 

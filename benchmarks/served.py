@@ -60,6 +60,9 @@ class Probe:
         results: list[dict[str, Any]] = answer.json()["results"]
         return results
 
+    def close(self) -> None:
+        self._http.close()
+
     def erase(self, subject: str) -> None:
         self._http.delete(f"/subjects/{subject}")
 

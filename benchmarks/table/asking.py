@@ -86,12 +86,13 @@ def ask(bundle: Bundle, rounds: Sequence[Round], *, probes: Path, kept: Path, fm
     if not all(book.whole for book in books):
         with tempfile.TemporaryDirectory(prefix="halflight-table-") as place:
             service = Served(Settings(data_dir=Path(place), bundle_dir=bundle.root))
+            client = Client(service.url, None)
             try:
-                client = Client(service.url, None)
                 for book in books:
                     book.enrol(client)
                     book.ask(client, fmr)
             finally:
+                client.close()
                 service.stop()
     answers = {key: answer for book in books for key, answer in book.answers().items()}
     return Said(answers, frozenset(name for book in books for name in book.refused()))
