@@ -26,7 +26,7 @@ from service.inference.engine import EngineOptions
 from service.inference.tensorrt import TensorRtOptions
 from service.intake import Intake
 from service.jobs.queue import JobQueue
-from service.jobs.start import retrainer_of, runner_of, uploads_of
+from service.jobs.start import evaluator_of, retrainer_of, runner_of, uploads_of
 from service.keys import KeyRing
 from service.limits import Admission, RateLimiter
 from service.middleware import AccessLog, BodyLimit
@@ -122,6 +122,7 @@ async def _open(settings: Settings, metrics: Metrics) -> State:
         jobs=queue,
         runner=runner_of(settings, db, registry, admin, vault),
         retrainer=retrainer_of(settings, queue),
+        evaluator=evaluator_of(settings, queue),
         uploads=uploads_of(settings, db, queue),
         intake=intake,
         enroller=Enroller(db, intake, registry, vault, settings, schemas.enrol_answer),

@@ -10,6 +10,7 @@ from service.enrolment import Enroller
 from service.errors import Draining, NotReady
 from service.intake import Intake
 from service.jobs.datasets import UploadedSets
+from service.jobs.evaluation import Evaluator
 from service.jobs.queue import JobQueue
 from service.jobs.retrain import Retrainer
 from service.jobs.runner import JobRunner
@@ -36,6 +37,7 @@ class State:
     jobs: JobQueue
     runner: JobRunner
     retrainer: Retrainer
+    evaluator: Evaluator
     uploads: UploadedSets
     intake: Intake
     enroller: Enroller

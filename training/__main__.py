@@ -12,6 +12,7 @@ from training.evaluation.command import evaluate
 from training.pretrain.command import pretrain
 from training.rendered.family import rendered_family
 from training.reproduce.command import reproduce
+from training.retrain.assessing import assess
 from training.retrain.command import retrain
 from training.smoke import smoke
 from training.standin.command import standin
@@ -26,6 +27,7 @@ app.command("train")(train)
 app.command("evaluate")(evaluate)
 app.command("reproduce")(reproduce)
 app.command("retrain")(retrain)
+app.command("assess")(assess)
 app.command("masks")(masks)
 app.command("scenes")(scenes)
 app.command("rendered-family")(rendered_family)

@@ -101,3 +101,10 @@ class RetrainIn(Wire):
 
     def asked(self) -> Retraining:
         return Retraining(**self.model_dump())
+
+
+class EvaluateIn(Wire):
+    """`dataset`: the id of an uploaded set, or a directory below `HALFLIGHT_DATASETS`. `seed`: of draws."""
+
+    dataset: Annotated[str, Field(min_length=1, max_length=200)]
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

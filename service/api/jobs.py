@@ -1,4 +1,4 @@
-"""/admin/retrain and /admin/jobs: start what takes long, watch it, end it."""
+"""/admin/retrain, /admin/evaluate and /admin/jobs: start what takes long, watch it, end it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from service.api.job_schemas import JobEventOut, JobOut, JobsOut, RetrainIn, SubmittedOut
+from service.api.job_schemas import EvaluateIn, JobEventOut, JobOut, JobsOut, RetrainIn, SubmittedOut
 from service.api.problems import problem_docs
 from service.deps import Admin, StateDep
 from service.errors import (
@@ -44,6 +44,17 @@ async def retrain(asked: RetrainIn, admin: Admin, state: StateDep) -> SubmittedO
     """Train on a data set, evaluate against the active bundle, export, register the new space."""
     state.space()
     return SubmittedOut(job_id=await state.retrainer.submit(asked.asked(), actor=admin.key_id))
+
+
+@router.post(
+    "/evaluate",
+    status_code=202,
+    responses=problem_docs(*COMMON, MalformedRequest, JobRunning, TrainingUnavailable),
+)
+async def evaluate(asked: EvaluateIn, admin: Admin, state: StateDep) -> SubmittedOut:
+    """Labelled probes through the active bundle: the job's metrics are rates, curves and thresholds."""
+    state.space()
+    return SubmittedOut(job_id=await state.evaluator.submit(asked.dataset, asked.seed, actor=admin.key_id))
 
 
 @router.get("/jobs", responses=problem_docs(*COMMON))

@@ -74,13 +74,7 @@ class Retrainer:
     async def submit(self, asked: Retraining, *, actor: str) -> str:
         """Queue the job; its id. Raises InvalidParameter, TrainingUnavailable, JobRunning, StoreError."""
         await asyncio.to_thread(check_dataset, self._places, asked.dataset)
-        missing = await asyncio.to_thread(missing_modules, self._places.python)
-        if missing:
-            raise TrainingUnavailable(
-                f"the interpreter that trains lacks {', '.join(missing)}: install the `train` extra"
-                " (`pip install halflight[train]`, in a checkout `make train`), or name an interpreter"
-                " that has it in HALFLIGHT_TRAIN_PYTHON"
-            )
+        await asyncio.to_thread(check_training, self._places)
         if not self._places.trunk.is_file():
             raise TrainingUnavailable("the checkpoint to start from is not there: set HALFLIGHT_TRUNK")
         return await self._queue.submit(KIND, {**asked.as_dict(), "actor": actor}, actor=actor, sole=True)
@@ -122,6 +116,16 @@ def check_dataset(places: TrainingPlaces, name: str) -> Path | None:
         raise InvalidParameter(
             f"`dataset`: no prepared set (`python -m training prepare`), and no labelled photos: {error}"
         ) from error
+
+
+def check_training(places: TrainingPlaces) -> None:
+    """Raises TrainingUnavailable, which names what is missing."""
+    if missing := missing_modules(places.python):
+        raise TrainingUnavailable(
+            f"the interpreter that trains lacks {', '.join(missing)}: install the `train` extra"
+            " (`pip install halflight[train]`, in a checkout `make train`), or name an interpreter"
+            " that has it in HALFLIGHT_TRAIN_PYTHON"
+        )
 
 
 def missing_modules(python: Path) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from faces.bundle import Bundle
 from faces.job_files import PRIVATE, Result
 from service.errors import ServiceError
 from service.jobs.backfill import fill
@@ -60,16 +61,12 @@ class RetrainKind:
     async def _request(self, handle: JobHandle, asked: Retraining) -> dict[str, Any]:
         """What the process is told: the request, and where things are."""
         directory = await asyncio.to_thread(check_dataset, self._places, asked.dataset)
-        active = self._registry.active
-        while active is None:
-            await asyncio.sleep(LOADED_EVERY_S)
-            active = self._registry.active
-        base = await asyncio.to_thread(self._registry.bundles.find, active.digest)
+        base = await active_bundle(self._registry)
         if asked.dataset == SMOKE:
             directory = self._rendered
         elif asked.dataset == ENROLLED:
             directory = handle.directory / PRIVATE / ENROLLED
-            await self._enrolled.write(directory, active.manifest.encoder.alignment)
+            await self._enrolled.write(directory, base.manifest.encoder.alignment)
         assert directory is not None  # noqa: S101 - `check_dataset` gave it for every other name
         return asked.as_dict() | {
             "prepared": str(directory.resolve()),
@@ -117,6 +114,15 @@ class RetrainKind:
                 why = f"activated: {why}"
         await handle.progress(1.0, "done", why)
         return dict(result.metrics) | metrics | {"decision": why}
+
+
+async def active_bundle(registry: SpaceRegistry) -> Bundle:
+    """The bundle in service, once it is loaded. Raises BundleError."""
+    active = registry.active
+    while active is None:
+        await asyncio.sleep(LOADED_EVERY_S)
+        active = registry.active
+    return await asyncio.to_thread(registry.bundles.find, active.digest)
 
 
 def _offer(made: Path, waiting: Path) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from service.crops import CropVault
 from service.jobs.archive import ArchiveLimits
 from service.jobs.backfill import BackfillKind
+from service.jobs.base import JobKind
 from service.jobs.child import job_directory
 from service.jobs.datasets import UploadedSets
 from service.jobs.enrolled import EnrolledCrops
+from service.jobs.evaluation import EvaluateKind, Evaluator
 from service.jobs.queue import JobQueue
 from service.jobs.retrain import Retrainer, TrainingPlaces
 from service.jobs.retrain_kind import RetrainKind
@@ -33,6 +35,10 @@ def retrainer_of(settings: Settings, queue: JobQueue) -> Retrainer:
     return Retrainer(queue, _places(settings))
 
 
+def evaluator_of(settings: Settings, queue: JobQueue) -> Evaluator:
+    return Evaluator(queue, _places(settings))
+
+
 def uploads_of(settings: Settings, db: Database, queue: JobQueue) -> UploadedSets:
     limits = ArchiveLimits(
         bytes=settings.max_unpacked_bytes,
@@ -55,4 +61,5 @@ def runner_of(
         rendered=settings.data_dir / "rendered",
     )
     options = RunnerOptions(lease_s=settings.job_lease_s)
-    return JobRunner(db, [retrain, BackfillKind(admin)], job_directory(settings.data_dir), options)
+    kinds: list[JobKind] = [retrain, EvaluateKind(_places(settings), registry), BackfillKind(admin)]
+    return JobRunner(db, kinds, job_directory(settings.data_dir), options)

@@ -47,6 +47,22 @@ def check_registered(client: httpx.Client, job: dict[str, Any], condition: str, 
     assert set(space["metrics"]["fnmr"]) == {"vis-unmasked", "vis-masked", "nir-unmasked", "nir-masked"}
 
 
+def check_evaluation(client: httpx.Client, dataset: str) -> None:
+    """The active bundle on the same archive: rates with intervals, curves, thresholds, nothing changed."""
+    before = client.get("/admin/spaces").json()
+    asked = client.post("/admin/evaluate", json={"dataset": dataset})
+    assert asked.status_code == 202, asked.text
+    metrics = wait_succeeded(client, asked.json()["job_id"])["metrics"]
+    found = {one["condition"]: one["figures"] for one in metrics["conditions"]}
+    assert found["nir-unmasked"]["probes"] == HELD
+    assert found["nir-unmasked"]["rank1"]["low"] <= found["nir-unmasked"]["rank1"]["value"]
+    assert 0 < found["nir-unmasked"]["verification"][0]["threshold"] < 1
+    for curve in ("det", "cmc"):
+        assert {line["condition"] for line in metrics[curve]} == set(found)
+        assert all(len(line["x"]) == len(line["y"]) > 1 for line in metrics[curve])
+    assert client.get("/admin/spaces").json() == before
+
+
 def pictures() -> Iterator[tuple[str, bytes]]:
     """A manifest, pictures of made-up subjects, and beside each one where its eyes are."""
     lines = ["path,subject,spectrum,split,role"]
@@ -79,6 +95,7 @@ def test_an_uploaded_archive_is_learned_from(start_service: StartService) -> Non
         answer = client.post("/admin/retrain", json=asked)
         assert answer.status_code == 202, answer.text
         job = wait_succeeded(client, answer.json()["job_id"])
+        check_evaluation(client, asked["dataset"])
         # The masks are drawn by the job.
         check_registered(client, job, "nir-masked", HELD)
         assert not (service.data / "jobs" / job["job_id"] / "private").exists()
