@@ -12,6 +12,7 @@ import structlog
 from faces.bundle import BundleError
 from service.backfill import BackfillReport, Throttle, backfill
 from service.crops import NOT_KEPT, CropVault
+from service.inference.batcher import BatcherClosed
 from service.inference.parity import ParityError
 from service.space import EmbeddingSpace
 from service.space_check import NotFit, check
@@ -64,7 +65,7 @@ class SpaceFiller:
             self._wake.clear()
 
     async def fill(self, space_id: str) -> BackfillReport | None:
-        """Fill one space and make it ready; None where another process does it, or nobody asked.
+        """Fill one space and make it ready; None where another process does it, or it was let go of.
 
         Cancelled, or its lease lost, it can be taken up again at any time. Raises StoreError.
         """
@@ -77,6 +78,10 @@ class SpaceFiller:
         except (asyncio.CancelledError, StoreError):
             await self._release(space_id)
             raise
+        except BatcherClosed:
+            # A newer bundle of the space took the place of the one that embedded: whoever looks next goes on.
+            await self._release(space_id)
+            return None
         except Exception as error:  # noqa: BLE001 - said in the space's report; the service goes on
             told = isinstance(error, (BundleError, ParityError, NotFit))
             reason = str(error) if told else f"the backfill failed ({type(error).__name__})"
