@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import create_engine, text
 
 from faces.bundle import read
 from tests.conftest import Service, StartService, sample_bytes
@@ -21,11 +21,11 @@ from tests.service.api.test_errors import enroll, identify
 from tests.service.cli.command import mirrored
 from tests.service.spaces.support import variant, wait_state
 
-KILLS = int(os.environ.get("KILLS", "4"))
+KILLS = int(os.environ.get("KILLS", "3"))
 SUBJECTS = tuple(f"s{i:02}" for i in range(1, 14))
 # What the killer waits for, and the longest that it waits behind that.
 MOMENTS = {"filling": 1.0, "ready": 0.1, "activating": 0.1, "activated": 0.5}
-REACHED_S = 150.0
+REACHED_S = 600.0
 # Between two requests, so that the filling finds gaps.
 PAUSE_S = 0.2
 QUICK = {"HALFLIGHT_LOG_POLL_S": "0.05", "HALFLIGHT_INTRA_OP_THREADS": "1"}
@@ -97,21 +97,20 @@ def wait_step(steps: list[str], moment: str, worker: threading.Thread) -> None:
         time.sleep(0.001)
 
 
-def check(service: Service, ledger: Ledger, bundles: dict[str, str]) -> str:
+def check(service: Service, url: str, ledger: Ledger, bundles: dict[str, str]) -> str:
     """Exactly one active space, no template missing in it, nobody lost, nobody back."""
-    connection = sqlite3.connect(service.data / "halflight.db")
-    try:
-        ((active,),) = connection.execute("SELECT space_id FROM spaces WHERE state = 'active'").fetchall()
-        missing = (
-            "SELECT COUNT(*) FROM samples s WHERE NOT EXISTS"
-            " (SELECT 1 FROM templates t WHERE t.sample_id = s.sample_id AND t.space_id = ?)"
-        )
-        assert connection.execute(missing, (active,)).fetchone() == (0,)
-        subjects = {row[0] for row in connection.execute("SELECT subject_id FROM subjects")}
-        orphans = "SELECT COUNT(*) FROM crops WHERE sample_id NOT IN (SELECT sample_id FROM samples)"
-        assert connection.execute(orphans).fetchone() == (0,)
-    finally:
-        connection.close()
+    missing = (
+        "SELECT COUNT(*) FROM samples s WHERE NOT EXISTS"
+        " (SELECT 1 FROM templates t WHERE t.sample_id = s.sample_id AND t.space_id = :active)"
+    )
+    orphans = "SELECT COUNT(*) FROM crops WHERE sample_id NOT IN (SELECT sample_id FROM samples)"
+    engine = create_engine(url.replace("+aiosqlite", ""))
+    with engine.connect() as db:
+        ((active,),) = db.execute(text("SELECT space_id FROM spaces WHERE state = 'active'")).all()
+        assert db.execute(text(missing), {"active": active}).scalar_one() == 0
+        subjects = set(db.execute(text("SELECT subject_id FROM subjects")).scalars())
+        assert db.execute(text(orphans)).scalar_one() == 0
+    engine.dispose()
     assert subjects >= set(ledger.there)
     assert not subjects & ledger.gone
     assert subjects <= set(ledger.there) | ledger.unsure
@@ -129,14 +128,16 @@ def check(service: Service, ledger: Ledger, bundles: dict[str, str]) -> str:
 
 @pytest.mark.slow
 def test_killed_at_any_moment_the_spaces_are_whole(
-    start_service: StartService, tmp_path: Path, bundle_dir: Path
+    start_service: StartService, tmp_path: Path, bundle_dir: Path, database_url: str
 ) -> None:
+    """Over SQLite, and over PostgreSQL."""
+    env = QUICK | {"HALFLIGHT_DATABASE_URL": database_url}
     data, ledger, moments = tmp_path / "killed", Ledger(), random.Random(KILLS)
     wide = variant(bundle_dir, data / "bundles" / "wide")
     variant(bundle_dir, data / "bundles" / "narrow", columns=(8, 104), name="narrow")
     bundles = {wide.space_id: "wide", read(bundle_dir).manifest.space_id: "narrow"}
     steps: list[str] = []
-    service = start_service(data=data, **QUICK)
+    service = start_service(data=data, **env)
     with service.client() as client:
         for subject in SUBJECTS:
             photo = sample_bytes(subject)
@@ -157,14 +158,14 @@ def test_killed_at_any_moment_the_spaces_are_whole(
             for thread in threads:
                 thread.join()
         steps.append("killed")
-        service = start_service(data=data, **QUICK)
-        check(service, ledger, bundles)
+        service = start_service(data=data, **env)
+        check(service, database_url, ledger, bundles)
     # What was interrupted is finished without being asked for again.
     with service.client() as client:
         states = {s["space_id"]: s["state"] for s in client.get("/admin/spaces").json()["spaces"]}
         for space_id, state in states.items():
             if state == "backfilling":
                 wait_state(client, space_id, "ready")
-    check(service, ledger, bundles)
+    check(service, database_url, ledger, bundles)
     print("killed at:", [before for before, now in pairwise(steps) if now == "killed"])
     assert steps.count("killed") == KILLS
