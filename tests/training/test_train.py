@@ -63,7 +63,7 @@ def test_every_preset_has_the_papers_settings() -> None:
     for loss in ("softmax", "am", "arc", "triplet"):
         assert {f"hsst-{loss}", f"plain-{loss}"} <= set(names)
         assert load_recipe(f"hsst-{loss}").task.method.loss.name == loss
-    for name in names:
+    for name in set(names) - {"reference-hsst"}:
         recipe = load_recipe(name)
         assert (recipe.batch, recipe.loop.lr, recipe.loop.iterations) == (64, 5e-4, 10_000)
         assert [recipe.loop.factor(at) for at in (5_999, 6_000, 8_000)] == pytest.approx([1, 0.1, 0.01])

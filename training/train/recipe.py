@@ -95,9 +95,10 @@ def read_recipe(kind: type[AnyRecipe], name: str, overrides: Sequence[str] = ())
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Of `recipes/`, without the one that is there to be built upon and those of `training pretrain`."""
+    """Of `recipes/`, without the one that is there to be built upon and those of other commands."""
     stems = sorted(path.stem for path in RECIPES.glob("*.toml"))
-    return tuple(stem for stem in stems if stem != "paper" and not stem.startswith("pretrain"))
+    others = ("paper", "pretrain", "builtin", "detector")
+    return tuple(stem for stem in stems if not stem.startswith(others))
 
 
 def shortened(recipe: Recipe, iterations: int) -> Recipe:
