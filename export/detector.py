@@ -21,7 +21,7 @@ from faces.files import write_whole
 from training.data.feed import NORMALISATION
 from training.data.records import DataSetError
 from training.detector.candidates import DetectorFacts
-from training.detector.network import OUTPUTS, DetectorNet, Exported
+from training.detector.network import OUTPUTS, DetectorNet, Exported, parameters_of
 from training.detector.run import load_detector
 from training.onnx_runner import session
 
@@ -31,7 +31,7 @@ SCORE_THRESHOLD, NMS_IOU, MASK_THRESHOLD = 0.5, 0.4, 0.5
 # Pictures that both are run on: batch, height, width.
 TRIED = ((1, 320, 320), (3, 160, 256), (2, 64, 96))
 MOST_DIFFERENCE = 1e-3
-MOST_BYTES = 1_000_000
+MOST_BYTES, BYTES_EACH = 1_000_000, 4
 LARGEST_PX = 4096
 
 
@@ -41,6 +41,9 @@ def export_detector(net: DetectorNet, path: Path) -> float:
 
     The largest difference from torch is given back. Raises ExportError where it is too large, or the file.
     """
+    weights = parameters_of(net) * BYTES_EACH
+    if weights >= MOST_BYTES:
+        raise ExportError(f"the detector's weights have {weights} bytes, and {MOST_BYTES} are too many")
     coarsest = STRIDES[-1]
     rows = coarsest * torch.export.Dim("rows", min=2, max=LARGEST_PX // coarsest)
     columns = coarsest * torch.export.Dim("columns", min=2, max=LARGEST_PX // coarsest)

@@ -17,16 +17,13 @@ from pydantic import Field
 
 from faces.strict import Strict
 from faces.types import Pixels
-from training.detector.pictures import Entry, Kind, Known, Pictures
+from training.detector.pictures import Kind, Known, Pictures
+from training.detector.placing import aim, beside, cover, in_sight, moved, occlude, stretch, warp
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Floats = NDArray[np.float64]
-# Of a mirrored face: eyes and mouth corners change places.
-MIRRORED = (1, 0, 2, 4, 3)
-# Below `TAUGHT` of its box in sight a face is not taught, below `SEEN` it is not there.
-TAUGHT, SEEN = 0.6, 0.15
-FIRST_SHARE, TRIES = 0.6, 6
-WIDEST_TURN, USUAL_TURN, WIDE_SHARE = 40.0, 9.0, 0.15
+# How often a picture's first face is aimed at, whatever others there are.
+FIRST_SHARE = 0.6
 
 
 class ScenesConfig(Strict):
@@ -118,26 +115,26 @@ class Composer:
         index = self._drawn(rng)
         pixels, entry = self._pictures.pixels(index), self._pictures.entry(index)
         if entry.faces and rng.random() < self._config.clear:
-            beside = _beside(entry, view.shape, rng)
-            if beside is not None:
-                _stretch(view, pixels[beside])
+            part = beside(entry, view.shape, rng)
+            if part is not None:
+                stretch(view, pixels[part])
                 return []
         self._ground(view, rng)
         sure = [face for face in entry.faces if face.sure]
         if not sure:
-            _cover(view, pixels, rng)
+            cover(view, pixels, rng)
             # Where it might be a face, the picture teaches nothing; it is only shown as a whole.
             return [] if not entry.faces else [_whole(view)]
         # The first face is the largest, and the one that may wear a mask; the others are harder.
         aimed = sure[0] if rng.random() < FIRST_SHARE else sure[int(rng.integers(len(sure)))]
-        matrix, mirrored = _aim(aimed, view.shape, rng)
-        _warp(view, pixels, matrix)
-        moved = (_moved(face, matrix, mirrored=mirrored) for face in entry.faces)
-        kept = [seen for face in moved if (seen := _in_sight(face, view.shape)) is not None]
+        matrix, mirrored = aim(aimed, view.shape, rng)
+        warp(view, pixels, matrix)
+        there = (moved(face, matrix, mirrored=mirrored) for face in entry.faces)
+        kept = [seen for face in there if (seen := in_sight(face, view.shape)) is not None]
         kept = [self._big_enough(face) for face in kept]
         for face in kept:
             if face.sure and rng.random() < self._config.occluded:
-                _occlude(view, face, rng)
+                occlude(view, face, rng)
         return kept
 
     def _big_enough(self, face: Known) -> Known:
@@ -147,7 +144,7 @@ class Composer:
     def _ground(self, view: Pixels, rng: np.random.Generator) -> None:
         """What shows where the picture ends: a scene without faces, or one colour."""
         if (empty := self._of.get("empty")) and rng.random() < 0.6:
-            _cover(view, self._pictures.pixels(empty[int(rng.integers(len(empty)))]), rng)
+            cover(view, self._pictures.pixels(empty[int(rng.integers(len(empty)))]), rng)
             # Whatever might be a face in it would be seen: it is blurred away.
             view[:] = cv2.blur(view, (7, 7))
         else:
@@ -179,104 +176,6 @@ def _cells(width: int, height: int, count: int, rng: np.random.Generator) -> lis
     return [_Cell(left, top, right - left, bottom - top) for left, top, right, bottom in spans]
 
 
-def _aim(face: Known, size: tuple[int, ...], rng: np.random.Generator) -> tuple[Floats, bool]:
-    """The similarity [2, 3] that brings a face to a size and place of chance in a view."""
-    height, width = size[:2]
-    side = float(np.sqrt(face.box[2] * face.box[3]))
-    room = min(width, height)
-    wanted = float(np.exp(rng.uniform(np.log(0.18), np.log(1.05)))) * room
-    scale = max(wanted, 9.0) / side
-    wide = rng.random() < WIDE_SHARE
-    turn = float(rng.uniform(-WIDEST_TURN, WIDEST_TURN) if wide else rng.normal(0.0, USUAL_TURN))
-    mirrored = bool(rng.random() < 0.5)
-    cos, sin = scale * np.cos(np.radians(turn)), scale * np.sin(np.radians(turn))
-    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if mirrored else 1.0, 1.0])
-    x, y, w, h = face.box
-    margin = min(0.5, 0.42 * wanted / room)
-    target = rng.uniform(margin, 1.0 - margin, 2) * (width, height)
-    shift = target - linear @ np.array([x + w / 2, y + h / 2])
-    return np.column_stack([linear, shift]), mirrored
-
-
-def _warp(view: Pixels, pixels: Pixels, matrix: Floats) -> None:
-    """A picture into a view, in place."""
-    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    times = min(int(1.0 / scale), min(pixels.shape[:2]))
-    if times > 1:
-        # Whole blocks of pixels are averaged, which is fast; the rest is left to the interpolation.
-        rows, columns = pixels.shape[0] // times, pixels.shape[1] // times
-        blocks = pixels[: rows * times, : columns * times]
-        pixels = np.asarray(cv2.resize(blocks, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
-        # The middle of a block is where the middle of its pixels was.
-        linear = matrix[:, :2] * times
-        matrix = np.column_stack([linear, matrix[:, 2] + matrix[:, :2] @ np.full(2, (times - 1) / 2)])
-    if pixels.ndim == 2:
-        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), np.uint8)
-    warped = np.ascontiguousarray(view)
-    size = (view.shape[1], view.shape[0])
-    cv2.warpAffine(
-        pixels, matrix, size, dst=warped, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
-    )
-    view[:] = warped
-
-
-def _cover(view: Pixels, pixels: Pixels, rng: np.random.Generator) -> None:
-    """A part of a picture, of chance, over the whole view."""
-    height, width = pixels.shape[:2]
-    share = float(rng.uniform(0.3, 1.0))
-    ratio = min(height / view.shape[0], width / view.shape[1]) * share
-    part_h, part_w = max(1, int(view.shape[0] * ratio)), max(1, int(view.shape[1] * ratio))
-    top, left = int(rng.integers(height - part_h + 1)), int(rng.integers(width - part_w + 1))
-    _stretch(view, pixels[top : top + part_h, left : left + part_w])
-
-
-def _stretch(view: Pixels, part: Pixels) -> None:
-    """A part of a picture over the whole view."""
-    resized = cv2.resize(part, (view.shape[1], view.shape[0]), interpolation=cv2.INTER_LINEAR)
-    view[:] = resized if resized.ndim == 3 else resized[:, :, None]
-
-
-def _beside(entry: Entry, size: tuple[int, ...], rng: np.random.Generator) -> tuple[slice, slice] | None:
-    """Rows and columns of a part, of the view's form, that touches no face; None where none is found."""
-    height, width = entry.shape[:2]
-    for _ in range(TRIES):
-        side = float(rng.uniform(0.15, 0.7)) * min(height / size[0], width / size[1])
-        part_h, part_w = max(2, int(size[0] * side)), max(2, int(size[1] * side))
-        top, left = int(rng.integers(height - part_h + 1)), int(rng.integers(width - part_w + 1))
-        boxes = (face.box for face in entry.faces)
-        if all(
-            x >= left + part_w or x + w <= left or y >= top + part_h or y + h <= top for x, y, w, h in boxes
-        ):
-            return slice(top, top + part_h), slice(left, left + part_w)
-    return None
-
-
-def _moved(face: Known, matrix: Floats, *, mirrored: bool) -> Known:
-    """Labels after a similarity; the box is that of the ellipse it holds."""
-    x, y, w, h = face.box
-    linear = matrix[:, :2]
-    cx, cy = linear @ np.array([x + w / 2, y + h / 2]) + matrix[:, 2]
-    w2, h2 = np.sqrt((linear**2) @ np.array([w**2, h**2]))
-    points = np.array(face.landmarks) @ linear.T + matrix[:, 2]
-    if mirrored:
-        points = points[list(MIRRORED)]
-    box = (float(cx - w2 / 2), float(cy - h2 / 2), float(w2), float(h2))
-    landmarks = tuple((float(px), float(py)) for px, py in points)
-    return face.model_copy(update={"box": box, "landmarks": landmarks})
-
-
-def _in_sight(face: Known, size: tuple[int, ...]) -> Known | None:
-    """None where hardly anything of a face is left in the view; unsure where too little is."""
-    x, y, w, h = face.box
-    seen_w = min(x + w, size[1]) - max(x, 0.0)
-    seen_h = min(y + h, size[0]) - max(y, 0.0)
-    seen = max(0.0, seen_w) * max(0.0, seen_h) / (w * h)
-    inside = 0 <= x + w / 2 < size[1] and 0 <= y + h / 2 < size[0]
-    if seen < SEEN:
-        return None
-    return face if inside and seen >= TAUGHT else face.model_copy(update={"sure": False})
-
-
 def _whole(view: Pixels) -> Known:
     height, width = view.shape[:2]
     middle = ((width / 2, height / 2),) * 5
@@ -287,21 +186,3 @@ def _shifted(face: Known, cell: _Cell) -> Known:
     x, y, w, h = face.box
     landmarks = tuple((px + cell.left, py + cell.top) for px, py in face.landmarks)
     return face.model_copy(update={"box": (x + cell.left, y + cell.top, w, h), "landmarks": landmarks})
-
-
-def _occlude(view: Pixels, face: Known, rng: np.random.Generator) -> None:
-    """Something over a part of a face: one colour, or a piece of the view itself. It hides a third at most,
-    and leaves the mouth, by which a mask is told, as often as not."""
-    x, y, w, h = face.box
-    ow, oh = rng.uniform(0.2, 0.6) * w, rng.uniform(0.2, 0.5) * h
-    left = int(np.clip(rng.uniform(x, x + w - ow), 0, view.shape[1] - 1))
-    top = int(np.clip(rng.uniform(y - oh / 2, y + h - oh), 0, view.shape[0] - 1))
-    right = min(view.shape[1], left + max(1, int(ow)))
-    bottom = min(view.shape[0], top + max(1, int(oh)))
-    patch = view[top:bottom, left:right]
-    if rng.random() < 0.5:
-        patch[:] = rng.integers(0, 256, 3)
-        return
-    fy = int(rng.integers(0, view.shape[0] - patch.shape[0] + 1))
-    fx = int(rng.integers(0, view.shape[1] - patch.shape[1] + 1))
-    patch[:] = view[fy : fy + patch.shape[0], fx : fx + patch.shape[1]].copy()
