@@ -57,7 +57,7 @@ run: setup
 	$(BIN)/halflight serve --data data
 
 test: dev check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 check: $(VENV)/.train
 	$(BIN)/ruff check .
