@@ -22,6 +22,7 @@ from training.backbones.onnx_import import import_bundle
 from training.builtin import labels
 from training.builtin.labels import LabelStore, at_cells, seen_columns, taps_of
 from training.builtin.lesson import Harder, Lesson, plain_rows
+from training.builtin.light import toned
 from training.builtin.recipe import DistilRecipe, ViewsConfig
 from training.builtin.sources import extra_shots
 from training.builtin.task import MapDistil
@@ -213,3 +214,27 @@ def test_the_command_goes_on_where_it_stopped(
     wrong = CliRunner().invoke(app, [*call, "--set", "views.nothing=1"])
     assert wrong.exit_code == 2
     assert read_prepared(prepared.root).info.name == "blotches"
+
+
+def test_other_light_keeps_the_face_and_its_lack_of_colour() -> None:
+    rng = np.random.default_rng(3)
+    ramp = np.linspace(40, 200, 112, dtype=np.float32)
+    crop = np.repeat((ramp[None] * 0.5 + ramp[:, None] * 0.5)[:, :, None], 3, axis=2).astype(np.uint8)
+    changed = [toned(crop, rng, grey=0.0, lit=1.0) for _ in range(40)]
+    for one in changed:
+        assert (one.dtype, one.shape) == (np.uint8, crop.shape)
+        assert (one == one[:, :, :1]).all()
+    # A ramp is light alone: some views flatten it, some make it steeper, few leave it as it was.
+    steep = [float(one[90:].mean()) / max(float(one[:22].mean()), 1.0) for one in changed]
+    before = float(crop[90:].mean()) / float(crop[:22].mean())
+    assert min(steep) < 0.8 * before
+    assert max(steep) > 1.2 * before
+
+
+def test_cameras_make_different_greys_of_one_colour() -> None:
+    rng = np.random.default_rng(4)
+    crop = np.zeros((112, 112, 3), np.uint8)
+    crop[:] = (60, 100, 180)
+    greys = [toned(crop, rng, grey=1.0, lit=0.0) for _ in range(60)]
+    assert all((one == one[:, :, :1]).all() for one in greys)
+    assert len({int(one[56, 56, 0]) for one in greys}) > 20

@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from faces.types import Pixels, Spectrum
+from faces.types import Spectrum
 from training.builtin.labels import PART_VIEWS, STEPS, Labels
+from training.builtin.light import toned
 from training.builtin.recipe import ViewsConfig
 from training.builtin.views import Views, moved
 from training.data.feed import network_input
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 from training.pretrain.photos import Ids
-
-# Tone: exponent of a random curve, gain and offset in grey levels.
-CURVE, GAIN, OFFSET = 0.35, 0.2, 20.0
-BLUR_SHARE, LIGHT_SHARE = 0.15, 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,13 +79,14 @@ class Lesson:
         clean = round(self.config.batch * self.config.clean)
         numbers = rng.integers(self.count, size=clean)
         others = rng.integers(len(self.harder.rows), size=self.config.batch - clean)
-        pictures = [_toned(self.views.view(int(i)), rng, grey=self.config.grey) for i in numbers]
+        grey, lit = self.config.grey, self.config.lit
+        pictures = [toned(self.views.view(int(i)), rng, grey=grey, lit=lit) for i in numbers]
         targets = list(numbers)
         for i in others:
             mirrored = bool(rng.random() < 0.5)
             crop = self.views.shards.crop(int(self.harder.rows[i]))
             crop = np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop
-            pictures.append(_toned(moved(crop, rng, extent=self.config.moved), rng, grey=0.1))
+            pictures.append(toned(moved(crop, rng, extent=self.config.moved), rng, grey=0.1, lit=lit))
             targets.append(self.views.place(int(self.harder.photo[i]), mirrored=mirrored))
         templates = np.stack([self._at(i).templates[i % PART_VIEWS] for i in targets])
         stages = range(len(self._labels[0].maps))
@@ -116,26 +112,3 @@ class Lesson:
 def map_values(stored: Tensor) -> Tensor:
     """Bytes of a map -> units of a channel's spread."""
     return stored.float() / STEPS
-
-
-def _toned(crop: Pixels, rng: np.random.Generator, *, grey: float) -> Pixels:
-    """Another camera and another light on the same face [s, s, 3]: what the teacher said of it stays true."""
-    if rng.random() < grey:
-        weights = rng.dirichlet((1.0, 3.0, 2.0)).astype(np.float32)
-        crop = np.repeat(cv2.transform(crop, weights[None])[:, :, None], 3, axis=2)
-    levels = np.arange(256, dtype=np.float32) / 255.0
-    curve = levels ** np.exp(rng.uniform(-CURVE, CURVE)) * 255.0
-    curve = curve * rng.uniform(1 - GAIN, 1 + GAIN) + rng.uniform(-OFFSET, OFFSET)
-    toned: NDArray[np.float32] = curve.astype(np.float32)[crop]
-    if rng.random() < LIGHT_SHARE:
-        toned = toned * _slope(len(crop), rng)[:, :, None]
-    if rng.random() < BLUR_SHARE:
-        toned = np.asarray(cv2.GaussianBlur(toned, (0, 0), float(rng.uniform(0.4, 1.2))), np.float32)
-    return np.asarray(np.clip(toned, 0.0, 255.0) + 0.5, np.uint8)
-
-
-def _slope(side: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Light that falls off in one direction: factors around 1, [side, side]."""
-    along = np.linspace(-1.0, 1.0, side, dtype=np.float32)
-    right, down = rng.uniform(-0.35, 0.35, 2).astype(np.float32)
-    return np.asarray(1.0 + right * along[None, :] + down * along[:, None], np.float32)

@@ -16,13 +16,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class ViewsConfig(Strict):
     """`count`: views without a mask that the teacher labels, whole parts of 4096. `clean`: their share of a
     batch; the rest are masked or pseudo-NIR pictures of a photo, taught what the teacher makes of the photo
-    itself. `grey`: how often a clean view loses its colour. `moved`: how far the others are turned and
-    shifted, as a share of what mixtures are: a detector's landmarks on a mask are not those of the photo."""
+    itself. `grey`: how often a clean view loses its colour; `lit`: how often any view gets other light.
+    `moved`: how far the others are turned and shifted, as a share of what mixtures are: a detector's
+    landmarks on a mask are not those of the photo."""
 
     count: Annotated[int, Field(gt=0)] = 140_000
     batch: Annotated[int, Field(gt=1)] = 128
     clean: Share = 0.6
     grey: Share = 0.25
+    lit: Share = 0.4
     moved: Annotated[float, Field(ge=0)] = 0.8
 
 
