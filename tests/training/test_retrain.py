@@ -179,6 +179,22 @@ def test_whoever_nobody_looks_after_ends(tmp_path: Path) -> None:
     assert read_result(tmp_path) is None
 
 
+OUTLIVES = """
+import sys, time
+from pathlib import Path
+from training.retrain.journal import journal
+with journal(Path(sys.argv[1]), orphan_s=0.4):
+    pass
+time.sleep(2)
+"""
+
+
+def test_whoever_outlives_its_job_is_not_watched_any_more(tmp_path: Path) -> None:
+    write_request(tmp_path, {})
+    done = subprocess.run([sys.executable, "-c", OUTLIVES, str(tmp_path)], cwd=REPO, timeout=60, check=False)
+    assert done.returncode == 0
+
+
 def test_a_failure_is_a_result_and_tells_no_path(tmp_path: Path) -> None:
     for number, (error, said) in enumerate((
         (CannotDo("too few subjects"), "too few subjects"),

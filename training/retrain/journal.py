@@ -54,10 +54,10 @@ class Journal:
         job_files.write_json(self.directory / job_files.RESULT, result.model_dump(mode="json"))
 
 
-def _watch(directory: Path, orphan_s: float) -> None:
+def _watch(directory: Path, orphan_s: float, done: threading.Event) -> None:
     """End this process once nobody has looked after the job for `orphan_s`: its machine was given up,
     or the job was taken elsewhere. What is in the directory serves whoever goes on."""
-    while True:
+    while not done.wait(min(WATCH_S, orphan_s / 4)):
         try:
             silent_s = time.time() - (directory / job_files.HEARTBEAT).stat().st_mtime
         except OSError:
@@ -66,7 +66,6 @@ def _watch(directory: Path, orphan_s: float) -> None:
             sys.stderr.write("nobody looks after this job any more\n")
             sys.stderr.flush()
             os._exit(ORPHANED)
-        time.sleep(min(WATCH_S, orphan_s / 4))
 
 
 @contextmanager
@@ -76,20 +75,29 @@ def journal(directory: Path, *, orphan_s: float = ORPHAN_S) -> Iterator[Journal 
     Another process at work here is waited for. CannotDo, and any other exception, becomes the job's
     failure; a process that is killed leaves no result.
     """
+    done = threading.Event()
     with (directory / job_files.LOCK).open("a") as lock:
-        threading.Thread(target=_watch, args=(directory, orphan_s), daemon=True).start()
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if job_files.read_result(directory) is not None:
-            yield None
-            return
-        mine = Journal(directory)
+        threading.Thread(target=_watch, args=(directory, orphan_s, done), daemon=True).start()
         try:
-            yield mine
-        except CannotDo as error:
-            mine.end(Result(state="failed", message=str(error)[:MESSAGE_CHARACTERS]))
-            raise
-        except Exception as error:
-            # Its text may name paths; the log has it.
-            why = f"the job's process failed ({type(error).__name__}); see the job's log"
-            mine.end(Result(state="failed", message=why))
-            raise
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield from _alone(directory)
+        finally:
+            # What the process does after the job is nobody's to look after.
+            done.set()
+
+
+def _alone(directory: Path) -> Iterator[Journal | None]:
+    if job_files.read_result(directory) is not None:
+        yield None
+        return
+    mine = Journal(directory)
+    try:
+        yield mine
+    except CannotDo as error:
+        mine.end(Result(state="failed", message=str(error)[:MESSAGE_CHARACTERS]))
+        raise
+    except Exception as error:
+        # Its text may name paths; the log has it.
+        why = f"the job's process failed ({type(error).__name__}); see the job's log"
+        mine.end(Result(state="failed", message=why))
+        raise
