@@ -23,6 +23,7 @@ from faces.bundle import Bundle, EncoderSpec, Manifest, ParitySpec, file_ref, re
 from faces.files import write_array
 from faces.types import Pixels, Role
 from training.backbones.encoder import BackboneConfig, load_network
+from training.backbones.mirrored import Mirrored
 from training.data.feed import NORMALISATION
 from training.data.prepared import PreparedSet, Split
 
@@ -35,6 +36,7 @@ class Request:
     """What is to be made. `base`: the bundle whose detector and mask classifier are taken, unless
     `detector`, facts of one of this project's own, replaces both.
 
+    `mirrored`: the template is that of the crop and of its mirror image, at twice the time for each.
     `sets`, `splits`: where thresholds are calibrated; without sets the bundle has none, and the
     service refuses it. `command`: how the export was called, without paths of the machine.
     """
@@ -46,6 +48,7 @@ class Request:
     name: str
     version: str = "1"
     variant: Variant = "fp32"
+    mirrored: bool = False
     sets: Sequence[PreparedSet] = ()
     splits: Sequence[Split] = ("validation",)
     targets: Sequence[float] = FMR_POINTS
@@ -76,6 +79,8 @@ def export_bundle(request: Request, *, say: Say, track: Callable[[int], Done]) -
     if request.sets:
         check_support(request.sets, request.splits, targets=request.targets)
     net, config = load_network(request.checkpoint)
+    if request.mirrored:
+        net = Mirrored(net)
     with building(request.out) as place, tempfile.TemporaryDirectory() as scratch:
         base = _base(request, Path(scratch))
         # Crops of known faces, whoever found them: not of the new detector, which may miss one.
@@ -195,6 +200,11 @@ def _manifest(
 
 def _notes(request: Request) -> list[str]:
     notes = []
+    if request.mirrored:
+        notes.append(
+            "A template is the sum of the network's unit vectors of a crop and of its mirror image: each crop"
+            " costs two passes, which the time below includes."
+        )
     if request.variant == "int8" and request.least_int8 < LEAST_COSINE["int8"]:
         notes.append(
             f"This int8 network was accepted at a cosine of {request.least_int8:g} with torch; the usual"

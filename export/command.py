@@ -59,6 +59,10 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="an encoder's .pt checkpoint")],
     out: Annotated[Path, typer.Option(help="directory of the bundle")],
     variant: Annotated[VariantName, typer.Option(help="precision of the encoder")] = VariantName.FP32,
+    mirrored: Annotated[
+        bool,
+        typer.Option("--mirrored", help="one template of a crop and its mirror image, at twice the time"),
+    ] = False,
     calibration: Annotated[
         list[Path] | None, typer.Option(help="prepared set that thresholds come from; repeat for more")
     ] = None,
@@ -98,13 +102,21 @@ def export(
             name=name or _slug(out.resolve().name),
             version=version,
             variant=chosen,
+            mirrored=mirrored,
             sets=[read_prepared(path) for path in calibration or ()],
             splits=list(dict.fromkeys(_SPLITS[one] for one in split or [SplitName.VALIDATION])),
             targets=tuple(fmr or FMR_POINTS),
             about=About() if about is None else read_about(about),
             reports=[read_report(path) for path in evaluation or ()],
             command=_called(
-                checkpoint, chosen, least_cosine, detector, calibration or [], split or [], fmr or []
+                checkpoint,
+                chosen,
+                mirrored,
+                least_cosine,
+                detector,
+                calibration or [],
+                split or [],
+                fmr or [],
             ),
             least_int8=LEAST_COSINE["int8"] if least_cosine is None else least_cosine,
             replace=replace,
@@ -160,6 +172,7 @@ def _slug(text: str) -> str:
 def _called(
     checkpoint: Path,
     variant: Variant,
+    mirrored: bool,
     least_cosine: float | None,
     detector: Path | None,
     sets: list[Path],
@@ -169,6 +182,7 @@ def _called(
     """The call without the machine's paths."""
     words = [f"python -m export {checkpoint.name} --out DIR"]
     words += [f"--variant {variant}"] if variant != "fp32" else []
+    words += ["--mirrored"] if mirrored else []
     words += [] if least_cosine is None else [f"--least-cosine {least_cosine:g}"]
     words += [] if detector is None else [f"--detector {detector.name}"]
     words += [f"--calibration {path.resolve().name}" for path in sets]

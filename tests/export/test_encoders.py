@@ -17,9 +17,11 @@ from export.graph import ExportError, export_graph
 from export.parity import compare, ms_per_crop, torch_vectors
 from export.variants import LEAST_CROPS, eight_bit, half
 from faces.parity import cosines
+from faces.preprocess import unit_rows
 from faces.types import Role, Spectrum
 from tests.conftest import REPO
 from tests.export.parts import SHALLOW, crop, tiny_net
+from training.backbones.mirrored import Mirrored
 from training.data.feed import network_input
 from training.onnx_runner import BatchRunner
 
@@ -130,6 +132,22 @@ def test_int8_needs_crops_to_fix_its_ranges(whole: Path, inputs: Tensors, tmp_pa
 
 def test_every_file_is_timed_beside_the_others(whole: Path, inputs: Tensors) -> None:
     assert ms_per_crop([whole], inputs)[whole.name] > 0
+
+
+def test_a_mirrored_network_gives_a_face_and_its_mirror_image_one_template(
+    net: nn.Module, inputs: Tensors, expected: Tensors, tmp_path: Path
+) -> None:
+    path, both = tmp_path / "encoder.onnx", Mirrored(net)
+    export_graph(both, path, side_px=SHALLOW.side_px, role=Role.PROBE)
+    template = torch_vectors(both, inputs, Role.PROBE)
+    assert compare(path, template, inputs, role=Role.PROBE, variant="fp32", least=0.9999).minimum > 0.99999
+    mirror_images = np.ascontiguousarray(inputs[:, :, :, ::-1])
+    alone = unit_rows(expected) + unit_rows(torch_vectors(net, mirror_images, Role.PROBE))
+    np.testing.assert_allclose(template, alone, rtol=1e-4, atol=1e-5)
+    for batch in (1, 3):
+        seen = BatchRunner(path).run(mirror_images[:batch], batch=batch)
+        np.testing.assert_allclose(seen, template[:batch], rtol=1e-3, atol=1e-4)
+    assert cosines(expected, template).min() < 0.999, "the crops are their own mirror images"
 
 
 class BatchMean(nn.Module):

@@ -1,0 +1,23 @@
+"""One template of a crop and its mirror image, for twice the operations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Mirrored(nn.Module):
+    """images [B, 3, s, s] -> [B, d]: the sum of the unit vectors of each image and of its mirror image.
+
+    A face seen from the left and the same face seen from the right give one vector, and what the network
+    took from one side's light alone is halved. Both halves go through the network as one batch.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        both = self.net(torch.cat([images, images.flip(3)]))
+        return functional.normalize(both).unflatten(0, (2, -1)).sum(0)
