@@ -35,13 +35,15 @@ Source = Callable[[], Sequence[Picture]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archives:
-    """Where the photos lie. `worn`: folder of photos of masked faces; `empty`: of scenes without faces."""
+    """Where the photos lie. `worn`: folder of photos of masked faces; `empty`: of scenes without faces.
+    `further`: of LFW, only the photos that are otherwise left out, as they are."""
 
     lfw: Path
     extra: Path | None = None
     worn: Path | None = None
     empty: Path | None = None
     terms: Terms = "all"
+    further: bool = False
 
 
 class Darkroom:
@@ -119,14 +121,11 @@ def empty_scenes(folder: Path, *, held_out: bool) -> list[Path]:
 def sources(archives: Archives, room: Darkroom, *, seed: int = 0) -> list[Source]:
     """What there is to make, in an order of chance: any first part is a fair sample of all."""
     every: list[Source] = []
-    every += [
-        partial(room.bare, shot.photo, viewed=first) for shot, first in _few_each(lfw_shots(archives.lfw))
-    ]
+    shots = _few_each(lfw_shots(archives.lfw), further=archives.further)
+    every += [partial(room.bare, shot.photo, viewed=first) for shot, first in shots]
     if archives.extra is not None:
-        shots = extra_shots(archives.extra, terms=archives.terms)
-        every += [
-            partial(room.bare, shot.photo, viewed=i % VIEWED_EXTRA == 0) for i, shot in enumerate(shots)
-        ]
+        more = extra_shots(archives.extra, terms=archives.terms)
+        every += [partial(room.bare, shot.photo, viewed=i % VIEWED_EXTRA == 0) for i, shot in enumerate(more)]
     if archives.worn is not None:
         every += [partial(room.worn, path) for path in worn_photos(archives.worn, held_out=False)]
     if archives.empty is not None:
@@ -134,10 +133,10 @@ def sources(archives: Archives, room: Darkroom, *, seed: int = 0) -> list[Source
     return [every[i] for i in np.random.default_rng(seed).permutation(len(every))]
 
 
-def _few_each(shots: Iterator[Shot]) -> Iterator[tuple[Shot, bool]]:
-    """The first photos of each subject, and whether it is the very first."""
+def _few_each(shots: Iterator[Shot], *, further: bool) -> Iterator[tuple[Shot, bool]]:
+    """The first photos of each subject, or all but those, and whether it is the very first."""
     taken: dict[str, int] = {}
     for shot in shots:
         taken[shot.subject] = taken.get(shot.subject, 0) + 1
-        if taken[shot.subject] <= PHOTOS_EACH:
+        if (taken[shot.subject] > PHOTOS_EACH) == further:
             yield shot, taken[shot.subject] == 1

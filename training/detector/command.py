@@ -18,6 +18,7 @@ from training.detector.candidates import open_candidate
 from training.detector.collect import Archives, Darkroom, empty_scenes, opened, sources, worn_photos
 from training.detector.evaluate import compare, try_empty, try_worn
 from training.detector.labels import Labeller
+from training.detector.mine import hard_places, read_hard, write_hard
 from training.detector.pictures import Pictures, make_parts
 from training.detector.recipe import DetectorRecipe
 from training.detector.report import conditions as condition_table
@@ -49,6 +50,9 @@ def pictures(
     worn: Annotated[Path | None, typer.Option(help="folder of photos of masked faces")] = None,
     empty: Annotated[Path | None, typer.Option(help="folder of scenes without faces")] = None,
     terms: Annotated[str, typer.Option(help="'open': of the further faces only CC0 and CC-BY")] = "all",
+    further: Annotated[
+        bool, typer.Option("--further", help="of LFW, only the photos otherwise left out")
+    ] = False,
     bundle: Annotated[Path, typer.Option(help="the bundle whose detector makes the labels")] = BUNDLE,
     models: Annotated[Path | None, typer.Option(help="folder of the face mesh's files")] = None,
     templates: Annotated[Path | None, typer.Option(help="folder of mask photos")] = None,
@@ -62,7 +66,9 @@ def pictures(
     try:
         studio = Studio("training", models=models, templates=templates)
         room = Darkroom(Labeller(bundle), BundleRunner(read(bundle)), studio)
-        archives = Archives(lfw=lfw, extra=extra, worn=worn, empty=empty, terms=allowed[terms])
+        archives = Archives(
+            lfw=lfw, extra=extra, worn=worn, empty=empty, terms=allowed[terms], further=further
+        )
         every = sources(archives, room)
         with Progress(console=console) as progress:
             bar = progress.add_task("labelling", total=len(every))
@@ -77,6 +83,8 @@ def pictures(
 def train_command(
     pictures_folder: Annotated[Path, typer.Argument(metavar="PICTURES", help="what `pictures` made")],
     out: Annotated[Path, typer.Argument(help="folder of the run; a killed run goes on there")],
+    more: Annotated[list[Path] | None, typer.Option(help="another folder of pictures")] = None,
+    hard: Annotated[Path | None, typer.Option(help="what `mine` found in these pictures")] = None,
     recipe: Annotated[str, typer.Option(help="a .toml file, or a name of training/recipes")] = RECIPE,
     start: Annotated[Path | None, typer.Option(help="a detector's checkpoint to start from")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N")] = "cpu",
@@ -89,14 +97,16 @@ def train_command(
     cv2.setNumThreads(1)
     try:
         chosen = read_recipe(DetectorRecipe, recipe, set_ or ())
-        place = Place(out=out, start=start, compiled=compiled, device=device, threads=threads)
+        known = Pictures(pictures_folder, *(more or ()))
+        places = () if hard is None else read_hard(hard)
+        place = Place(out=out, start=start, compiled=compiled, device=device, threads=threads, hard=places)
         with Progress(*bar_columns(), console=console) as progress:
             bar = progress.add_task("training", total=chosen.loop.iterations, loss="")
 
             def moved(done: int, loss: float) -> None:
                 progress.update(bar, completed=done, loss=f"loss {loss:.3f}")
 
-            made = train_detector(chosen, Pictures(pictures_folder), place, on_step=moved)
+            made = train_detector(chosen, known, place, on_step=moved)
     except (DataSetError, RecipeError) as error:
         console.print(str(error))
         raise typer.Exit(2) from error
@@ -104,6 +114,30 @@ def train_command(
         console.print(str(error))
         raise typer.Exit(1) from error
     console.print(f"the detector's checkpoint: {made.name}")
+
+
+@detector.command()
+def mine(
+    pictures_folder: Annotated[Path, typer.Argument(metavar="PICTURES", help="what `pictures` made")],
+    candidate: Annotated[Path, typer.Argument(help="a bundle, or an .onnx file with its facts")],
+    out: Annotated[Path, typer.Argument(help="a list of places (.jsonl)")],
+    more: Annotated[list[Path] | None, typer.Option(help="another folder of pictures")] = None,
+) -> None:
+    """What a detector takes for faces in training pictures: `train --hard` shows it again and again."""
+    console = Console(stderr=True)
+    cv2.setNumThreads(1)
+    try:
+        known = Pictures(pictures_folder, *(more or ()))
+        with Progress(console=console) as progress:
+            bar = progress.add_task("looking", total=len(known))
+            found = hard_places(
+                open_candidate(candidate), known, on_picture=lambda: progress.update(bar, advance=1)
+            )
+    except (DataSetError, BundleError) as error:
+        console.print(str(error))
+        raise typer.Exit(2) from error
+    write_hard(out, found)
+    console.print(f"{len(found)} places")
 
 
 @detector.command()

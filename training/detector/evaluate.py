@@ -75,7 +75,7 @@ def image_of(pictures: Pictures, index: int) -> Image:
     pixels, kind = pictures.pixels(index), pictures.entry(index).kind
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    return Image(np.array(pixels), SPECTRUM_OF[kind])
+    return Image(np.array(pixels), SPECTRUM_OF.get(kind, Spectrum.VIS))
 
 
 def photo_name(entry: Entry) -> str:

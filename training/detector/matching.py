@@ -21,10 +21,11 @@ SAME_IOU, NEUTRAL_SHARE = 0.5, 0.3
 @dataclass(frozen=True, slots=True, eq=False)
 class Matched:
     """Detections of one picture. `hits` [sure faces]: score of the detection that found each, NaN for none;
-    `found`: which detection that was, or -1; `wrong`: scores of false positives."""
+    `found`: which detection that was, or -1; `false`: which are false positives; `wrong`: their scores."""
 
     hits: Floats
     found: NDArray[np.int64]
+    false: NDArray[np.int64]
     wrong: Floats
 
 
@@ -57,15 +58,16 @@ def match(detections: Sequence[Face], known: Placed) -> Matched:
     with_truth = shared_area(boxes, truth)
     iou = with_truth / np.maximum(area(boxes)[:, None] + area(truth)[None] - with_truth, 1e-9)
     covered = shared_area(boxes, doubt) / np.maximum(area(boxes)[:, None], 1e-9)
-    wrong = []
+    false = []
     for i in np.argsort([-face.score for face in detections], kind="stable"):
         free = np.where(found < 0, iou[i], -1.0)
         best = int(np.argmax(free)) if len(free) else -1
         if best >= 0 and free[best] >= SAME_IOU:
             hits[best], found[best] = detections[i].score, i
         elif not (covered[i] >= NEUTRAL_SHARE).any():
-            wrong.append(detections[i].score)
-    return Matched(hits, found, np.array(wrong, np.float64))
+            false.append(i)
+    wrong = np.array([detections[i].score for i in false], np.float64)
+    return Matched(hits, found, np.array(false, np.int64), wrong)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,16 +96,19 @@ def make_parts(
 
 
 class Pictures:
-    """Every picture of the parts that are there. Raises DataSetError where there is none."""
+    """Every picture of the parts that are there, in one folder or several. Raises DataSetError where a
+    folder has none."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, *roots: Path) -> None:
         self._entries: list[tuple[NDArray[np.uint8], Entry]] = []
-        for path in sorted(root.glob("part-*.jsonl")):
-            flat: NDArray[np.uint8] = np.load(path.with_suffix(".npy"), mmap_mode="r")
-            lines = path.read_text(encoding="utf-8").splitlines()
-            self._entries += [(flat, Entry.model_validate_json(line)) for line in lines]
-        if not self._entries:
-            raise DataSetError(f"{root.name} holds no pictures: make them with `detector pictures`")
+        for root in roots:
+            paths = sorted(root.glob("part-*.jsonl"))
+            if not paths:
+                raise DataSetError(f"{root.name} holds no pictures: make them with `detector pictures`")
+            for path in paths:
+                flat: NDArray[np.uint8] = np.load(path.with_suffix(".npy"), mmap_mode="r")
+                lines = path.read_text(encoding="utf-8").splitlines()
+                self._entries += [(flat, Entry.model_validate_json(line)) for line in lines]
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -10,6 +10,8 @@ from faces.types import Pixels
 from training.detector.pictures import Entry, Known
 
 Floats = NDArray[np.float64]
+# Left, top, width, height.
+Rectangle = tuple[float, float, float, float]
 # Of a mirrored face: eyes and mouth corners change places.
 MIRRORED = (1, 0, 2, 4, 3)
 # Below `TAUGHT` of its box in sight a face is not taught, below `SEEN` it is not there.
@@ -19,19 +21,27 @@ TRIES = 6
 WIDEST_TURN, USUAL_TURN, WIDE_SHARE = 40.0, 9.0, 0.15
 
 
-def aim(face: Known, size: tuple[int, ...], rng: np.random.Generator) -> tuple[Floats, bool]:
-    """The similarity [2, 3] that brings a face to a size and place of chance in a view."""
+def aim(
+    box: Rectangle,
+    size: tuple[int, ...],
+    rng: np.random.Generator,
+    *,
+    by: tuple[float, float] | None = None,
+) -> tuple[Floats, bool]:
+    """The similarity [2, 3] that brings a box to a size and place of chance in a view, and whether it
+    mirrors. `by`: enlarged so many times, from the least to the most, whatever the view."""
     height, width = size[:2]
-    side = float(np.sqrt(face.box[2] * face.box[3]))
+    side = float(np.sqrt(box[2] * box[3]))
     room = min(width, height)
-    wanted = float(np.exp(rng.uniform(np.log(0.18), np.log(1.05)))) * room
+    low, high = (0.18 * room, 1.05 * room) if by is None else (by[0] * side, by[1] * side)
+    wanted = float(np.exp(rng.uniform(np.log(low / room), np.log(high / room)))) * room
     scale = max(wanted, 9.0) / side
     wide = rng.random() < WIDE_SHARE
     turn = float(rng.uniform(-WIDEST_TURN, WIDEST_TURN) if wide else rng.normal(0.0, USUAL_TURN))
     mirrored = bool(rng.random() < 0.5)
     cos, sin = scale * np.cos(np.radians(turn)), scale * np.sin(np.radians(turn))
     linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([-1.0 if mirrored else 1.0, 1.0])
-    x, y, w, h = face.box
+    x, y, w, h = box
     margin = min(0.5, 0.42 * wanted / room)
     target = rng.uniform(margin, 1.0 - margin, 2) * (width, height)
     shift = target - linear @ np.array([x + w / 2, y + h / 2])

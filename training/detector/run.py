@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,6 +16,7 @@ from faces.files import write_whole
 from training.data.feed import ahead
 from training.data.records import DataSetError
 from training.detector.camera import photographed
+from training.detector.choice import HardPlace
 from training.detector.network import DetectorNet, NetworkConfig
 from training.detector.pictures import Pictures
 from training.detector.recipe import DetectorRecipe
@@ -31,13 +32,15 @@ AHEAD = 4
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """`start`: checkpoint whose weights the first step starts from. `compiled`: compile the network, which
-    needs a C++ compiler. `threads`: of torch, 0 for its own choice."""
+    needs a C++ compiler. `threads`: of torch, 0 for its own choice. `hard`: places of the pictures that a
+    detector took for faces."""
 
     out: Path
     start: Path | None = None
     compiled: bool = False
     device: str = "cpu"
     threads: int = 0
+    hard: tuple[HardPlace, ...] = ()
 
 
 def train_detector(
@@ -68,14 +71,18 @@ def train_detector(
         if on_step is not None:
             on_step(iteration, loss)
 
-    training.run(ahead(batches(recipe, pictures, training.iteration), depth=AHEAD), on_step=step)
+    training.run(
+        ahead(batches(recipe, pictures, training.iteration, hard=place.hard), depth=AHEAD), on_step=step
+    )
     save_detector(path, task, recipe.network)
     return path
 
 
-def batches(recipe: DetectorRecipe, pictures: Pictures, start: int = 0) -> Iterator[DetectorBatch]:
-    """Endless; a batch depends on the pictures, the seed and its number alone."""
-    composer = Composer(pictures, recipe.scenes, recipe.side_px)
+def batches(
+    recipe: DetectorRecipe, pictures: Pictures, start: int = 0, *, hard: Sequence[HardPlace] = ()
+) -> Iterator[DetectorBatch]:
+    """Endless; a batch depends on the pictures, the hard places, the seed and its number alone."""
+    composer = Composer(pictures, recipe.scenes, recipe.side_px, hard=hard)
     cells = cell_centres(recipe.side_px)
     iteration = start
     while True:

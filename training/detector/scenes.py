@@ -5,8 +5,7 @@ Everything is drawn from one random generator, so a scene can be made again.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,20 +16,27 @@ from pydantic import Field
 
 from faces.strict import Strict
 from faces.types import Pixels
+from training.detector.choice import Choice, HardPlace
 from training.detector.pictures import Kind, Known, Pictures
 from training.detector.placing import aim, beside, cover, in_sight, moved, occlude, stretch, warp
+from training.detector.scribble import scribble
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Floats = NDArray[np.float64]
 # How often a picture's first face is aimed at, whatever others there are.
 FIRST_SHARE = 0.6
+# How much smaller or larger a place that was taken for a face is shown.
+HARD_BY = (0.6, 1.8)
 
 
 class ScenesConfig(Strict):
     """`grids`: how often a scene has 1, 2, 3 ... pictures in a row; `kinds`: how often a picture is of each
     kind. `smallest_px`: shorter faces are left out. `padded`: how often the scene ends in black, as in a
     canvas; `occluded`: how often something lies over a face; `clear`: how often a place shows a part of a
-    photo beside its faces, as hair, clothes or letters: what is taken for a face most often."""
+    photo beside its faces, as hair, clothes or letters: what is taken for a face most often.
+    `hard`: how often a place shows what a detector took for a face, where such places are given;
+    `scribbled`: how often letters, balls and patches are drawn where there is no face; `roomy`, `crowded`:
+    how often a picture is one with room around its faces, or with several."""
 
     grids: tuple[Annotated[float, Field(ge=0)], ...] = (0.36, 0.27, 0.18, 0.12, 0.07)
     kinds: dict[Kind, Annotated[float, Field(ge=0)]] = {
@@ -45,6 +51,10 @@ class ScenesConfig(Strict):
     padded: Share = 0.12
     occluded: Share = 0.15
     clear: Share = 0.2
+    hard: Share = 0.0
+    scribbled: Share = 0.0
+    roomy: Share = 0.0
+    crowded: Share = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,15 +90,13 @@ class _Cell:
 class Composer:
     """Makes scenes of `side_px` squared."""
 
-    def __init__(self, pictures: Pictures, config: ScenesConfig, side_px: int) -> None:
+    def __init__(
+        self, pictures: Pictures, config: ScenesConfig, side_px: int, *, hard: Sequence[HardPlace] = ()
+    ) -> None:
         self._pictures, self._config, self._side = pictures, config, side_px
-        by_kind: dict[Kind, list[int]] = defaultdict(list)
-        for index, entry in enumerate(pictures):
-            by_kind[entry.kind].append(index)
-        self._of: Mapping[Kind, list[int]] = by_kind
-        self._kinds = [kind for kind in by_kind if config.kinds.get(kind, 0.0) > 0]
-        weights = np.array([config.kinds[kind] for kind in self._kinds])
-        self._weights = weights / weights.sum()
+        self._choice = Choice(
+            pictures, config.kinds, roomy=config.roomy, crowded=config.crowded, hard=(config.hard, hard)
+        )
         self._grids = np.array(config.grids) / sum(config.grids)
 
     def scene(self, rng: np.random.Generator) -> Scene:
@@ -105,29 +113,26 @@ class Composer:
             faces.extend(_shifted(face, cell) for face in self._fill(view, rng))
         return Scene(canvas, placed(faces))
 
-    def _drawn(self, rng: np.random.Generator) -> int:
-        kind = self._kinds[int(rng.choice(len(self._kinds), p=self._weights))]
-        among = self._of[kind]
-        return among[int(rng.integers(len(among)))]
-
     def _fill(self, view: Pixels, rng: np.random.Generator) -> list[Known]:
         """Put a picture into a place of the canvas; the faces in the place's pixels."""
-        index = self._drawn(rng)
+        index, hard = self._choice.draw(rng)
         pixels, entry = self._pictures.pixels(index), self._pictures.entry(index)
-        if entry.faces and rng.random() < self._config.clear:
+        if hard is None and entry.faces and rng.random() < self._config.clear:
             part = beside(entry, view.shape, rng)
             if part is not None:
                 stretch(view, pixels[part])
+                self._scribble(view, rng)
                 return []
         self._ground(view, rng)
         sure = [face for face in entry.faces if face.sure]
-        if not sure:
-            cover(view, pixels, rng)
-            # Where it might be a face, the picture teaches nothing; it is only shown as a whole.
-            return [] if not entry.faces else [_whole(view)]
-        # The first face is the largest, and the one that may wear a mask; the others are harder.
-        aimed = sure[0] if rng.random() < FIRST_SHARE else sure[int(rng.integers(len(sure)))]
-        matrix, mirrored = aim(aimed, view.shape, rng)
+        if hard is not None:
+            matrix, mirrored = aim(hard, view.shape, rng, by=HARD_BY)
+        elif sure:
+            # The first face is the largest, and the one that may wear a mask; the others are harder.
+            aimed = sure[0] if rng.random() < FIRST_SHARE else sure[int(rng.integers(len(sure)))]
+            matrix, mirrored = aim(aimed.box, view.shape, rng)
+        else:
+            return self._without_faces(view, index, rng)
         warp(view, pixels, matrix)
         there = (moved(face, matrix, mirrored=mirrored) for face in entry.faces)
         kept = [seen for face in there if (seen := in_sight(face, view.shape)) is not None]
@@ -141,9 +146,28 @@ class Composer:
         small = min(face.box[2:]) < self._config.smallest_px
         return face.model_copy(update={"sure": False}) if small else face
 
+    def _without_faces(self, view: Pixels, index: int, rng: np.random.Generator) -> list[Known]:
+        """A part of a picture that has no sure face, and touches no doubtful one. Where none is found the
+        whole is shown, and teaches nothing."""
+        pixels, entry = self._pictures.pixels(index), self._pictures.entry(index)
+        if not entry.faces:
+            cover(view, pixels, rng)
+        elif (part := beside(entry, view.shape, rng)) is not None:
+            stretch(view, pixels[part])
+        else:
+            cover(view, pixels, rng)
+            return [_whole(view)]
+        self._scribble(view, rng)
+        return []
+
+    def _scribble(self, view: Pixels, rng: np.random.Generator) -> None:
+        """On a view without faces."""
+        if self._config.scribbled and rng.random() < self._config.scribbled:
+            scribble(view, rng)
+
     def _ground(self, view: Pixels, rng: np.random.Generator) -> None:
         """What shows where the picture ends: a scene without faces, or one colour."""
-        if (empty := self._of.get("empty")) and rng.random() < 0.6:
+        if (empty := self._choice.of.get("empty")) and rng.random() < 0.6:
             cover(view, self._pictures.pixels(empty[int(rng.integers(len(empty)))]), rng)
             # Whatever might be a face in it would be seen: it is blurred away.
             view[:] = cv2.blur(view, (7, 7))

@@ -10,8 +10,10 @@ import pytest
 from tests.training.detector.parts import COLOURS, dotted, empty, stored
 from training.data.records import DataSetError
 from training.detector.camera import CameraConfig, photographed
+from training.detector.choice import Choice, HardPlace
 from training.detector.pictures import SOURCES_IN_PART, Pictures, make_parts
 from training.detector.scenes import Composer, ScenesConfig
+from training.detector.scribble import scribble
 
 PLAIN = ScenesConfig(kinds={"photo": 0.5, "drawn": 0.5}, occluded=0.0, padded=0.0, clear=0.0)
 
@@ -99,3 +101,58 @@ def test_a_scene_is_made_again_from_its_number(tmp_path: Path) -> None:
     shots = [photographed(one.pixels, CameraConfig(), np.random.default_rng(n)) for n in (1, 1, 2)]
     assert np.array_equal(shots[0], shots[1])
     assert not np.array_equal(shots[0], shots[2])
+
+
+def test_a_picture_with_room_around_its_faces_is_drawn_as_often_as_wanted(tmp_path: Path) -> None:
+    close = dotted().model_copy(update={"source": "close", "pixels": dotted().pixels[:160, 50:150]})
+    pictures = stored(tmp_path, dotted(), *([close] * 9))
+    for share, least, most in ((0.0, 5, 45), (1.0, 200, 200)):
+        choice = Choice(pictures, {"photo": 1.0}, roomy=share, crowded=0.0, hard=(0.0, ()))
+        rng = np.random.default_rng(0)
+        drawn = [choice.draw(rng)[0] for _ in range(200)]
+        assert least <= drawn.count(0) <= most
+
+
+def test_a_hard_place_is_shown_with_the_labels_around_it(tmp_path: Path) -> None:
+    made = dotted()
+    made.pixels[10:30, 10:30] = (255, 0, 255)
+    place = HardPlace(source=made.source, box=(10.0, 10.0, 20.0, 20.0), score=0.7)
+    config = PLAIN.model_copy(update={"hard": 1.0, "grids": (1.0,)})
+    composer = Composer(stored(tmp_path, made), config, 256, hard=(place,))
+    seen = 0
+    for number in range(10):
+        scene = composer.scene(np.random.default_rng(number))
+        assert (np.abs(scene.pixels.astype(int) - (255, 0, 255)).max(axis=2) < 40).any()
+        seen += int(scene.faces.sure.any())
+    assert seen
+
+
+def test_hard_places_of_other_pictures_are_refused(tmp_path: Path) -> None:
+    place = HardPlace(source="elsewhere", box=(0.0, 0.0, 9.0, 9.0), score=0.5)
+    with pytest.raises(DataSetError, match="other pictures"):
+        Composer(stored(tmp_path), PLAIN.model_copy(update={"hard": 0.5}), 96, hard=(place,))
+
+
+def test_a_doubtful_place_of_an_empty_scene_leaves_the_rest_of_it_to_learn_from(tmp_path: Path) -> None:
+    doubtful = dotted(sure=False).model_copy(update={"kind": "empty"})
+    config = ScenesConfig(kinds={"empty": 1.0}, grids=(1.0,), padded=0.0)
+    composer = Composer(stored(tmp_path, doubtful), config, 96)
+    taught = 0
+    for number in range(20):
+        scene = composer.scene(np.random.default_rng(number))
+        if not len(scene.faces):
+            assert (np.abs(scene.pixels.astype(int) - 60) <= 1).all()
+            taught += 1
+    assert taught > 5
+
+
+def test_scribbles_lie_where_no_face_is(tmp_path: Path) -> None:
+    config = ScenesConfig(kinds={"empty": 1.0}, grids=(1.0,), padded=0.0, scribbled=1.0)
+    composer = Composer(stored(tmp_path, empty()), config, 96)
+    for number in range(20):
+        scene = composer.scene(np.random.default_rng(number))
+        assert not len(scene.faces)
+        assert scene.pixels.std() > 1
+    tiny = np.zeros((3, 2, 3), np.uint8)
+    for number in range(50):
+        scribble(tiny, np.random.default_rng(number))
