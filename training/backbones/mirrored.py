@@ -19,5 +19,5 @@ class Mirrored(nn.Module):
         self.net = net
 
     def forward(self, images: Tensor) -> Tensor:
-        both = self.net(torch.cat([images, images.flip(3)]))
-        return functional.normalize(both).unflatten(0, (2, -1)).sum(0)
+        both: Tensor = functional.normalize(self.net(torch.cat([images, images.flip(3)])))
+        return both.view(2, images.shape[0], -1).sum(0)
