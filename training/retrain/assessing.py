@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import typer
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from faces.bundle import BundleError, read
 from faces.job_files import PRIVATE, Result
+from faces.strict import Strict
 from faces.types import Spectrum
 from training.data.generic import load_generic
 from training.data.loaded import LoadedSet, Place
@@ -28,7 +25,8 @@ from training.evaluation.conditions import Asked
 from training.evaluation.evaluate import Evaluation, evaluate_split
 from training.evaluation.plots import Curve
 from training.evaluation.report import as_json, write_report
-from training.retrain.journal import ORPHAN_S, CannotDo, Journal, journal
+from training.retrain.journal import ORPHAN_S, CannotDo, Journal
+from training.retrain.shell import JobDirectory, Nice, OrphanSeconds, run_job
 
 REPORT = "report"
 CURVE_POINTS = 200
@@ -37,10 +35,8 @@ COMPARING = 0.5
 SPLITS: tuple[Split, ...] = ("test", "validation")
 
 
-class AssessRequest(BaseModel):
+class AssessRequest(Strict):
     """`prepared`: a prepared set, or labelled photos. `base`: the bundle that is asked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: str
     seed: int
@@ -48,23 +44,9 @@ class AssessRequest(BaseModel):
     base: Path
 
 
-def assess(
-    directory: Annotated[Path, typer.Argument(metavar="JOBDIR", help="with a request.json")],
-    orphan_s: Annotated[
-        float, typer.Option(help="end when nobody looked after the job for so long")
-    ] = ORPHAN_S,
-    nice: Annotated[int, typer.Option(help="yield to other processes, as nice(1) does", min=0, max=19)] = 0,
-) -> None:
+def assess(directory: JobDirectory, orphan_s: OrphanSeconds = ORPHAN_S, nice: Nice = 0) -> None:
     """An evaluation job: labelled probes through a bundle, with curves. Started by the service."""
-    with suppress(OSError):
-        os.nice(nice)
-    try:
-        with journal(directory, orphan_s=orphan_s) as mine:
-            if mine is not None:
-                mine.tell(0.0, "data", "the process has started")
-                mine.end(measured(AssessRequest.model_validate(mine.request), mine))
-    except (CannotDo, ValidationError) as error:
-        raise typer.Exit(1) from error
+    run_job(directory, AssessRequest, measured, orphan_s=orphan_s, nice=nice)
 
 
 def measured(request: AssessRequest, mine: Journal) -> Result:
