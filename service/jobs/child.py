@@ -22,8 +22,17 @@ POLL_S = 0.25
 GRACE_S = 10.0
 ORPHAN_S = 300.0
 Ask = Callable[[], Awaitable[Mapping[str, Any]]]
-# What only the service may know.
-PRIVATE = ("HALFLIGHT_DATABASE_URL", "HALFLIGHT_CROP_KEY")
+# What only the service may know: the keys of the database, of crops, and of where bundles come from.
+PRIVATE = (
+    "HALFLIGHT_DATABASE_URL",
+    "HALFLIGHT_CROP_KEY",
+    "HALFLIGHT_BUNDLE_URL",
+    "HALFLIGHT_BUNDLE_TOKEN",
+    "HALFLIGHT_KEY",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "PGPASSWORD",
+)
 
 
 async def run_child(

@@ -85,7 +85,8 @@ def check_dataset(places: TrainingPlaces, name: str) -> Path | None:
     if name == SMOKE:
         if not places.facekit.is_dir():
             raise InvalidParameter(
-                "`dataset`: smoke renders faces of ICT FaceKit, which is not there: set HALFLIGHT_FACEKIT"
+                "`dataset`: smoke renders faces with the light ICT FaceKit model (ict_facekit_light.npz),"
+                " which is not there: name its directory in HALFLIGHT_FACEKIT"
             )
         return None
     if name == ENROLLED:
@@ -98,7 +99,10 @@ def check_dataset(places: TrainingPlaces, name: str) -> Path | None:
     if DATASET_ID.fullmatch(name):
         return uploaded_root(places.uploads, name)
     if places.datasets is None:
-        raise InvalidParameter("`dataset`: no directory of data sets is configured: set HALFLIGHT_DATASETS")
+        raise InvalidParameter(
+            "`dataset`: no directory of data sets is configured: set HALFLIGHT_DATASETS, or ask for an"
+            " uploaded set, `smoke` or `enrolled`"
+        )
     if not DATASET.fullmatch(name):
         raise InvalidParameter(
             "`dataset`: name a directory below HALFLIGHT_DATASETS, an uploaded set, `smoke` or `enrolled`"
