@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from service.jobs.process import ProcessId
@@ -27,6 +28,7 @@ from tests.training.retrain_sets import write_set
 WAIT_S = 1200.0
 SUBJECTS = int(os.environ.get("SUBJECTS", "12"))
 PROBES, CLIENTS = 40, 4
+IDLE_ANSWERS = 200
 
 
 def until_training(client: httpx.Client, job_id: str) -> float:
@@ -87,6 +89,10 @@ def test_retrain_through_a_killed_service_to_a_better_space_and_back_under_load(
         listener = Listener(f"{service.url}/admin/jobs/{job_id}/events")
         listener.until_stage("registering", WAIT_S)
         load.pause_s = 0.1
+        listener.until_stage("backfilling", WAIT_S)
+        load.phase = "backfill"
+        listener.until_stage("activating", WAIT_S)
+        load.phase = "switches"
         listener.join(WAIT_S)
         assert not listener.is_alive()
         last = listener.events[-1]["data"]
@@ -101,6 +107,8 @@ def test_retrain_through_a_killed_service_to_a_better_space_and_back_under_load(
             switched = client.post(f"/admin/spaces/{target}/activate")
             assert switched.status_code == 200, switched.text
             load.until(service, target, len(probes))
+        load.phase = "idle"
+        load.until(service, first, IDLE_ANSWERS)
     assert not writer.failed, writer.failed
     assert spaces[second]["state"] == "active"
     assert spaces[first]["state"] == "ready"
@@ -112,7 +120,9 @@ def test_retrain_through_a_killed_service_to_a_better_space_and_back_under_load(
     print(
         f"{SUBJECTS} subjects, {CLIENTS} clients: {dict(answers)} answers, old space {first}, new {second};"
     )
-    print(f"longest answer {max(load.seconds):.2f} s;")
+    for phase, took in load.seconds.items():
+        p50, p99 = (1000 * float(np.percentile(took, q)) for q in (50, 99))
+        print(f"{phase or 'training'}: {len(took)} answers, p50 {p50:.0f} ms, p99 {p99:.0f} ms;")
     print(f"meanwhile {len(writer.there)} enrolled and kept, {len(writer.gone)} enrolled and erased")
     everyone = enrolled | writer.there
     with service.client() as client:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,7 +25,8 @@ LATE_SUBJECTS = 24
 class Load:
     """`clients` for each service ask for the `probes` (photos by subject) in turn.
 
-    `pause_s` lies between two requests of one client, and may be changed at any time.
+    `pause_s` lies between two requests of one client, and may be changed at any time; so may `phase`, what
+    the times of the answers that begin from then on are counted for.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class Load:
         self._probes, self.pause_s = list(probes.items()), pause_s
         self._stop = threading.Event()
         self.answers: list[tuple[str, str, dict[str, Any]]] = []
-        self.seconds: list[float] = []
+        self.phase = ""
+        self.seconds: defaultdict[str, list[float]] = defaultdict(list)
         self.failed: list[str] = []
         jobs = itertools.product(services, range(clients))
         self._threads = [threading.Thread(target=self._ask, args=(job[0], i)) for i, job in enumerate(jobs)]
@@ -50,13 +52,13 @@ class Load:
                 if self._stop.wait(self.pause_s):
                     return
                 subject, photo = self._probes[turn * 7 % len(self._probes)]
-                begun = time.monotonic()
+                begun, phase = time.monotonic(), self.phase
                 try:
                     answer = identify(client, photo)
                 except httpx.HTTPError as error:
                     self.failed.append(repr(error))
                     return
-                self.seconds.append(time.monotonic() - begun)
+                self.seconds[phase].append(time.monotonic() - begun)
                 if answer.status_code != 200:
                     self.failed.append(answer.text)
                     return
