@@ -123,6 +123,9 @@ def test_better_means_clearly_better_where_it_counts_and_worse_nowhere() -> None
     level = verdict({masked: hits(0.8)}, {masked: hits(0.8)}, seed=0)
     assert not level.better
     assert "does not lie above 0" in level.why
+    poor = verdict({masked: hits(0.4)}, {masked: hits(0.9)}, seed=0)
+    assert not poor.better
+    assert "worse with its whole interval" in poor.why
     traded = verdict({masked: hits(0.9), nir: hits(0.4)}, {masked: hits(0.5), nir: hits(0.9)}, seed=0)
     assert not traded.better
     assert "worse elsewhere: nir-unmasked" in traded.why
@@ -193,6 +196,20 @@ def test_whoever_outlives_its_job_is_not_watched_any_more(tmp_path: Path) -> Non
     write_request(tmp_path, {})
     done = subprocess.run([sys.executable, "-c", OUTLIVES, str(tmp_path)], cwd=REPO, timeout=60, check=False)
     assert done.returncode == 0
+
+
+def test_what_came_too_fast_to_be_told_is_in_the_next_line(tmp_path: Path) -> None:
+    write_request(tmp_path, {})
+    with journal(tmp_path) as mine:
+        assert mine is not None
+        for done in (1, 2, 3):
+            mine.tell(0.1 * done, "training", metrics={"iterations": done})
+        mine.tell(0.5, "evaluating")
+    lines, _ = read_progress(tmp_path, 0)
+    assert [(line.stage, line.metrics) for line in lines] == [
+        ("training", {"iterations": 1}),
+        ("evaluating", {"iterations": 3}),
+    ]
 
 
 def test_a_failure_is_a_result_and_tells_no_path(tmp_path: Path) -> None:

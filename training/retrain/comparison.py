@@ -79,6 +79,8 @@ def verdict(new: Mapping[str, Hits], active: Mapping[str, Hits], *, seed: int) -
         return Verdict(False, "the set has no NIR and no masked probes to decide by", results)
     worse = [result for result in results if result.difference.high < 0]
     told = _told(headline)
+    if headline.difference.high < 0:
+        return Verdict(False, f"{told}: worse with its whole interval", results)
     if headline.difference.low <= 0:
         return Verdict(False, f"{told}: the interval does not lie above 0", results)
     if worse:

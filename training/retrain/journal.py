@@ -32,6 +32,7 @@ class Journal:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._told_s, self._stage = 0.0, ""
+        self._untold: dict[str, Any] = {}
 
     @property
     def request(self) -> dict[str, Any]:
@@ -42,13 +43,16 @@ class Journal:
     def tell(
         self, fraction: float, stage: str, message: str = "", metrics: Mapping[str, Any] | None = None
     ) -> None:
-        """A line, at most two a second unless the stage changes. Raises ValueError for a NaN."""
+        """A line, at most two a second unless the stage changes; metrics that came in between are in the
+        next one. Raises ValueError for a NaN."""
         now = time.monotonic()
+        self._untold |= metrics or {}
         if stage == self._stage and now - self._told_s < TELL_EVERY_S:
             return
         self._told_s, self._stage = now, stage
-        line = Progress(fraction=fraction, stage=stage, message=message, metrics=dict(metrics or {}))
+        line = Progress(fraction=fraction, stage=stage, message=message, metrics=self._untold)
         job_files.append_progress(self.directory, line)
+        self._untold = {}
 
     def end(self, result: Result) -> None:
         job_files.write_json(self.directory / job_files.RESULT, result.model_dump(mode="json"))
