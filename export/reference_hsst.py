@@ -18,7 +18,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
 
 from export import calibration_set
 from export.build import Exported, Request, export_bundle
@@ -29,6 +28,7 @@ from export.operating_points import FMR_POINTS, Unsupported
 from export.place import check_free
 from export.prepared_sets import check_support
 from faces.bundle import BundleError
+from training.bars import loss_bar
 from training.data.lfw import Split
 from training.data.prepared import PreparedSet, read_prepared
 from training.data.records import DataSetError
@@ -37,7 +37,6 @@ from training.prototypes import QueueError
 from training.standin.build import Plan
 from training.standin.build import build as build_standin
 from training.synthesis.assets import CHECKOUT, SynthesisError
-from training.train.command import bar_columns
 from training.train.processes import DeviceError, processes
 from training.train.recipe import Recipe, RecipeError, load_recipe, shortened
 from training.train.record import RunRecord
@@ -122,15 +121,9 @@ def _read(path: Path) -> PreparedSet | None:
 def train(recipe: Recipe, learned: PreparedSet, base: Path, work: Path, *, device: str) -> RunRecord:
     """Fine-tune in `work/run`, with a progress bar. Raises what `train_recipe` raises, and DeviceError."""
     console = Console(stderr=True)
-    with processes(device) as where, Progress(*bar_columns(), console=console) as progress:
-        bar = progress.add_task("fine-tuning", total=recipe.loop.iterations, loss="")
+    with processes(device) as where, loss_bar(console, "fine-tuning", total=recipe.loop.iterations) as step:
         place = Place(out=work / "run", start=base, teacher=base, device=where)
-        return train_recipe(
-            recipe,
-            learned,
-            place,
-            on_step=lambda done, loss: progress.update(bar, completed=done, loss=f"loss {loss:.3f}"),
-        )
+        return train_recipe(recipe, learned, place, on_step=step)
 
 
 def export(

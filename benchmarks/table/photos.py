@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import zipfile
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from training.data.extra import read_extra
 from training.data.lfw import Photo, Split, read_lfw
-from training.data.records import DataSetError
 
 LFW = "LFW test"
-COLUMNS = {"file", "set", "identity", "group"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +37,8 @@ def group_subjects(archive: Path, *, probes: int, limit: int = 0) -> list[Subjec
     Raises DataSetError where the archive is not there or is another one.
     """
     photos: dict[tuple[str, str, str], list[Photo]] = defaultdict(list)
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            folder = next(name for name in opened.namelist() if name.endswith("manifest.csv"))
-            listed = io.TextIOWrapper(opened.open(folder), encoding="utf-8", newline="")
-            rows = list(csv.DictReader(listed))
-            if not rows or not set(rows[0]) >= COLUMNS:
-                raise DataSetError(f"{archive.name}: its list lacks one of {', '.join(sorted(COLUMNS))}")
-            for row in rows:
-                if row["identity"]:
-                    name = folder.removesuffix("manifest.csv") + row["file"]
-                    who = row["group"], row["set"], row["identity"]
-                    photos[who].append(Photo(name, opened.read(name)))
-    except (OSError, StopIteration, KeyError, zipfile.BadZipFile) as error:
-        raise DataSetError(f"{archive.name} is not the archive of further faces") from error
+    for face in read_extra(archive, labelled=True):
+        photos[face.group, face.of_set, face.identity].append(face.photo)
     made: dict[str, list[Subject]] = defaultdict(list)
     for number, ((group, of_set, _), found) in enumerate(sorted(photos.items())):
         if len(found) > 1 and (not limit or len(made[group]) < limit):

@@ -24,9 +24,10 @@ from training.builtin.labels import LabelStore, at_cells, seen_columns, taps_of
 from training.builtin.lesson import Harder, Lesson, plain_rows
 from training.builtin.light import toned
 from training.builtin.recipe import DistilRecipe, ViewsConfig
-from training.builtin.sources import extra_shots
+from training.builtin.sources import Terms, extra_shots
 from training.builtin.task import MapDistil
 from training.builtin.views import Views, moved
+from training.data.extra import read_extra
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter, Shards, read_prepared
 from training.data.records import DataSetError
 from training.train.recipe import read_recipe
@@ -176,16 +177,17 @@ def _archive(path: Path, rows: list[dict[str, str]]) -> Path:
 
 def test_labelled_and_closed_photos_are_left_out(tmp_path: Path) -> None:
     rows = [
-        {"file": "a.webp", "set": "x", "identity": "", "terms": "CC0"},
-        {"file": "b.webp", "set": "x", "identity": "somebody", "terms": "CC0"},
-        {"file": "c.webp", "set": "x", "identity": "", "terms": "NC-research"},
+        {"file": "a.webp", "set": "x", "identity": "", "group": "", "terms": "CC0"},
+        {"file": "b.webp", "set": "x", "identity": "somebody", "group": "g", "terms": "CC0"},
+        {"file": "c.webp", "set": "x", "identity": "", "group": "", "terms": "NC-research"},
     ]
     archive = _archive(tmp_path / "faces.zip", rows)
-    assert [shot.subject for shot in extra_shots(archive, terms="all")] == ["a.webp", "c.webp"]
-    assert [shot.photo.data for shot in extra_shots(archive, terms="open")] == [b"a.webp"]
+    assert [shot.subject for shot in extra_shots(archive, terms=Terms.ALL)] == ["a.webp", "c.webp"]
+    assert [(face.identity, face.group) for face in read_extra(archive, labelled=True)] == [("somebody", "g")]
+    assert [shot.photo.data for shot in extra_shots(archive, terms=Terms.OPEN)] == [b"a.webp"]
     (tmp_path / "broken.zip").write_bytes(b"no archive")
     with pytest.raises(DataSetError, match=r"broken\.zip"):
-        list(extra_shots(tmp_path / "broken.zip", terms="all"))
+        list(extra_shots(tmp_path / "broken.zip", terms=Terms.ALL))
 
 
 def test_the_command_goes_on_where_it_stopped(
@@ -222,7 +224,8 @@ def test_other_light_keeps_the_face_and_its_lack_of_colour() -> None:
     crop = np.repeat((ramp[None] * 0.5 + ramp[:, None] * 0.5)[:, :, None], 3, axis=2).astype(np.uint8)
     changed = [toned(crop, rng, grey=0.0, lit=1.0) for _ in range(40)]
     for one in changed:
-        assert (one.dtype, one.shape) == (np.uint8, crop.shape)
+        assert one.dtype == np.uint8
+        assert one.shape == crop.shape
         assert (one == one[:, :, :1]).all()
     # A ramp is light alone: some views flatten it, some make it steeper, few leave it as it was.
     steep = [float(one[90:].mean()) / max(float(one[:22].mean()), 1.0) for one in changed]

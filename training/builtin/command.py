@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
+from training.bars import loss_bar
 from training.builtin.photos import Tools, Worn, build_photos
 from training.builtin.recipe import DistilRecipe
 from training.builtin.run import Place, distil
@@ -17,7 +17,6 @@ from training.builtin.sources import Terms, extra_shots, lfw_shots
 from training.data.prepared import read_prepared
 from training.data.records import DataSetError
 from training.loop import Diverged
-from training.train.command import bar_columns
 from training.train.recipe import RecipeError, read_recipe
 
 BUNDLE, RECIPE = Path(".halflight/bundles/reference"), "builtin-distil"
@@ -30,20 +29,17 @@ def photos(
     out: Annotated[Path, typer.Argument(help="the prepared set to be made")],
     lfw: Annotated[Path, typer.Option(help="the LFW archive; its training identities are taken")],
     extra: Annotated[Path | None, typer.Option(help="archive of further faces, with a list")] = None,
-    terms: Annotated[str, typer.Option(help="'open': of the further faces only CC0 and CC-BY")] = "all",
+    terms: Annotated[Terms, typer.Option(help="open: of the further faces only CC0 and CC-BY")] = Terms.ALL,
     bundle: Annotated[Path, typer.Option(help="the bundle whose detector finds the faces")] = BUNDLE,
     models: Annotated[Path | None, typer.Option(help="folder of the face mesh's files")] = None,
     templates: Annotated[Path | None, typer.Option(help="folder of mask photos")] = None,
     workers: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Every face photo as it is, masked, in pseudo-NIR, and masked in pseudo-NIR."""
-    allowed: dict[str, Terms] = {"all": "all", "open": "open"}
-    if terms not in allowed:
-        raise typer.BadParameter(f"--terms is all or open, not {terms!r}")
     console = Console(stderr=True)
     shots = lfw_shots(lfw)
     if extra is not None:
-        shots = chain(shots, extra_shots(extra, terms=allowed[terms]))
+        shots = chain(shots, extra_shots(extra, terms=terms))
     try:
         tools = Tools(bundle=bundle, models=models, templates=templates)
         made = build_photos(shots, out, tools, worn=Worn(), workers=workers)
@@ -70,13 +66,8 @@ def distil_command(
         chosen = read_recipe(DistilRecipe, recipe, set_ or ())
         place = Place(out=out, teacher=bundle, start=start, compiled=compiled, device=device)
         prepared = read_prepared(photos_set)
-        with Progress(*bar_columns(), console=console) as progress:
-            bar = progress.add_task("distilling", total=chosen.loop.iterations, loss="")
-
-            def moved(done: int, loss: float) -> None:
-                progress.update(bar, completed=done, loss=f"loss {loss:.3f}")
-
-            made = distil(chosen, prepared, place, on_step=moved)
+        with loss_bar(console, "distilling", total=chosen.loop.iterations) as step:
+            made = distil(chosen, prepared, place, on_step=step)
     except (DataSetError, RecipeError) as error:
         console.print(str(error))
         raise typer.Exit(2) from error

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from faces.bundle import read
 from training.backbones.encoder import load_start, save_encoder
 from training.backbones.ir import IrNet
-from training.backbones.onnx_import import import_bundle
 from training.builtin.labels import LabelStore
 from training.builtin.lesson import Harder, Lesson, plain_rows
 from training.builtin.recipe import DistilRecipe
@@ -88,6 +88,6 @@ def _lesson(
     views = Views(Shards(prepared.root, len(prepared.rows)), plain, recipe.seed)
     store = LabelStore(place.out / LABELS, views, place.teacher, sides=recipe.sides)
     store.make(recipe.views.count, bf16=recipe.loop.bf16, compiled=place.compiled)
-    net, _ = import_bundle(place.teacher)
+    columns = read(place.teacher).manifest.encoder.columns
     lesson = Lesson(views, Harder.of(prepared, plain), store.read(), recipe.views, seed=recipe.seed)
-    return lesson, net.config.columns
+    return lesson, columns

@@ -42,7 +42,7 @@ class Archives:
     extra: Path | None = None
     worn: Path | None = None
     empty: Path | None = None
-    terms: Terms = "all"
+    terms: Terms = Terms.ALL
     further: bool = False
 
 

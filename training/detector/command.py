@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from faces.bundle import BundleError, read
+from training.bars import loss_bar
 from training.builtin.sources import Terms
 from training.data.lfw import Split
 from training.data.records import DataSetError
@@ -30,7 +31,6 @@ from training.onnx_runner import BundleRunner
 from training.standin.conditions import Studio
 from training.synthesis.assets import SynthesisError, find_assets
 from training.synthesis.mesh import MeshFitter
-from training.train.command import bar_columns
 from training.train.recipe import RecipeError, read_recipe
 
 # Of photos that are tried: larger ones are shrunk, as the largest canvas would do.
@@ -49,7 +49,7 @@ def pictures(
     extra: Annotated[Path | None, typer.Option(help="archive of further faces, with a list")] = None,
     worn: Annotated[Path | None, typer.Option(help="folder of photos of masked faces")] = None,
     empty: Annotated[Path | None, typer.Option(help="folder of scenes without faces")] = None,
-    terms: Annotated[str, typer.Option(help="'open': of the further faces only CC0 and CC-BY")] = "all",
+    terms: Annotated[Terms, typer.Option(help="open: of the further faces only CC0 and CC-BY")] = Terms.ALL,
     further: Annotated[
         bool, typer.Option("--further", help="of LFW, only the photos otherwise left out")
     ] = False,
@@ -58,17 +58,12 @@ def pictures(
     templates: Annotated[Path | None, typer.Option(help="folder of mask photos")] = None,
 ) -> None:
     """Label every photo by the reference detector; draw masks and pseudo-NIR."""
-    allowed: dict[str, Terms] = {"all": "all", "open": "open"}
-    if terms not in allowed:
-        raise typer.BadParameter(f"--terms is all or open, not {terms!r}")
     console = Console(stderr=True)
     cv2.setNumThreads(1)
     try:
         studio = Studio("training", models=models, templates=templates)
         room = Darkroom(Labeller(bundle), BundleRunner(read(bundle)), studio)
-        archives = Archives(
-            lfw=lfw, extra=extra, worn=worn, empty=empty, terms=allowed[terms], further=further
-        )
+        archives = Archives(lfw=lfw, extra=extra, worn=worn, empty=empty, terms=terms, further=further)
         every = sources(archives, room)
         with Progress(console=console) as progress:
             bar = progress.add_task("labelling", total=len(every))
@@ -100,13 +95,8 @@ def train_command(
         known = Pictures(pictures_folder, *(more or ()))
         places = () if hard is None else read_hard(hard)
         place = Place(out=out, start=start, compiled=compiled, device=device, threads=threads, hard=places)
-        with Progress(*bar_columns(), console=console) as progress:
-            bar = progress.add_task("training", total=chosen.loop.iterations, loss="")
-
-            def moved(done: int, loss: float) -> None:
-                progress.update(bar, completed=done, loss=f"loss {loss:.3f}")
-
-            made = train_detector(chosen, known, place, on_step=moved)
+        with loss_bar(console, "training", total=chosen.loop.iterations) as step:
+            made = train_detector(chosen, known, place, on_step=step)
     except (DataSetError, RecipeError) as error:
         console.print(str(error))
         raise typer.Exit(2) from error

@@ -7,16 +7,15 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
+from training.bars import loss_bar
 from training.data.records import DataSetError
-from training.distributed import rank
 from training.loop import Diverged
 from training.pretrain.feed import PhotoFeed
 from training.pretrain.photos import NONE, read_photos
 from training.pretrain.recipe import PretrainRecipe
 from training.pretrain.run import ENCODER, Place, PretrainRun
-from training.train.command import bar_columns, say
+from training.train.command import say
 from training.train.processes import DeviceError, processes
 from training.train.recipe import RecipeError, read_recipe
 
@@ -49,13 +48,9 @@ def pretrain(
             run = PretrainRun(chosen, photos, place)
             say(errors, _about(run.feed))
             total = run.recipe.loop.iterations
-            with Progress(*bar_columns(), console=errors, disable=bool(rank())) as progress:
-                bar = progress.add_task(
-                    "pre-training", total=total, completed=run.training.iteration, loss=""
-                )
-                record = run.go(
-                    lambda done, loss: progress.update(bar, completed=done, loss=f"loss {loss:.3f}")
-                )
+            done = run.training.iteration
+            with loss_bar(errors, "pre-training", total=total, completed=done) as step:
+                record = run.go(step)
             synthetic = f"SYNTHETIC: {record.synthetic}\n" if record.synthetic else ""
             say(
                 console,

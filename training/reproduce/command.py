@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from faces.files import write_whole
+from training.bars import bar_columns
 from training.data.pairs import paired_subjects
 from training.data.records import DataSetError
 from training.evaluation.resampling import BOOTSTRAPS
@@ -20,7 +21,7 @@ from training.reproduce.grounds import real_grounds, standin_ground
 from training.reproduce.published import On, Plan, Table, plan_of
 from training.reproduce.run import Ground, Result, Settings, run_arm
 from training.reproduce.tables import SYNTHETIC, lines_of, write_table
-from training.train.command import WRONG, bar_columns
+from training.train.command import WRONG
 from training.train.processes import chosen_device
 from training.train.recipe import load_recipe
 

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from faces.bundle import BundleError
-from training.data.prepared import PreparedSet, read_prepared
+from training.bars import loss_bar
+from training.data.prepared import read_prepared
 from training.data.records import DataSetError, Fold
 from training.data.registry import LoadOptions, load_data_set
 from training.distributed import rank
@@ -53,7 +53,8 @@ def train(
             prepared = placed_fold(prepared, fold_of(dataset, root, fold))
         with processes(device) as where:
             place = Place(out=out, start=start, teacher=teacher, device=where)
-            record = _with_bar(chosen, prepared, place, errors)
+            with loss_bar(errors, "training", total=chosen.loop.iterations) as step:
+                record = train_recipe(chosen, prepared, place, on_step=step)
             if not rank():
                 _report(record, asked, start)
     except WRONG as error:
@@ -72,27 +73,6 @@ def fold_of(dataset: str | None, root: Path | None, number: int) -> Fold:
     if number > len(folds):
         raise DataSetError(f"{dataset} has {len(folds)} folds: there is no fold {number}")
     return folds[number - 1]
-
-
-def bar_columns() -> tuple[TextColumn, BarColumn, MofNCompleteColumn, TimeRemainingColumn, TextColumn]:
-    """Of a progress bar of iterations that also shows the loss."""
-    return (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[loss]}"),
-    )
-
-
-def _with_bar(recipe: Recipe, prepared: PreparedSet, place: Place, console: Console) -> RunRecord:
-    with Progress(*bar_columns(), console=console, disable=bool(rank())) as progress:
-        bar = progress.add_task("training", total=recipe.loop.iterations, loss="")
-
-        def step(done: int, loss: float) -> None:
-            progress.update(bar, completed=done, loss=f"loss {loss:.3f}")
-
-        return train_recipe(recipe, prepared, place, on_step=step)
 
 
 def _report(record: RunRecord, asked: Recipe, start: Path | None) -> None:
