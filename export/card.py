@@ -10,24 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from export.graph import ExportError
 from export.parity import Parity
 from faces.bundle import Manifest
+from faces.strict import Strict
 
 CARD_NAME = "MODEL_CARD.md"
 TEMPLATE = "MODEL_CARD.md.j2"
 NOT_STATED = "Not stated by whoever exported it."
 
 
-class About(BaseModel):
+class About(Strict):
     """What only people know of a network: a TOML file of these keys, all optional, all plain text.
 
     `licence` is that of the embedding network's weights.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     summary: str = NOT_STATED
     licence: str = NOT_STATED

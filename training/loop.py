@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from faces.files import write_whole
+from faces.strict import Strict
 from training.distributed import rank
 from training.tasks.base import BatchT, Task
 
@@ -21,10 +22,8 @@ LOG = "log.jsonl"
 STEPS_AT = (0.6, 0.8)
 
 
-class LoopConfig(BaseModel):
+class LoopConfig(Strict):
     """How long and how fast. `save_every`, `log_every`: iterations."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     iterations: Annotated[int, Field(gt=0)] = 10_000
     lr: Annotated[float, Field(gt=0)] = 5e-4

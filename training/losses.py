@@ -6,19 +6,19 @@ import math
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
+
+from faces.strict import Strict
 
 LossName = Literal["softmax", "am", "arc", "triplet"]
 Mining = Literal["hardest", "semihard", "all"]
 COSINE_LIMIT = 1.0 - 1e-6
 
 
-class LossConfig(BaseModel):
+class LossConfig(Strict):
     """`scale` s; `margin` m of AM (arXiv 1801.05599) and Arc (arXiv 1801.07698); `gap` of the triplet."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: LossName = "softmax"
     scale: Annotated[float, Field(gt=0)] = 30.0

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import track
 
@@ -27,19 +27,18 @@ from benchmarks.table.photos import Subject
 from benchmarks.table.probes import Probe
 from faces.bundle import MANIFEST_NAME, Bundle
 from faces.files import write_whole
+from faces.strict import Strict
 from service.settings import Settings
 
 TOP_K = 100
 T = TypeVar("T")
 
 
-class Answer(BaseModel):
+class Answer(Strict):
     """What the service said of one probe. `found` False: no face, the other fields say nothing.
 
     `scores`: of the best subjects; `threshold`: that of the condition it was taken for.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str
     found: bool

@@ -13,7 +13,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
-from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.progress import track
 
@@ -21,6 +20,7 @@ from benchmarks.lfw import png
 from benchmarks.table.photos import Subject
 from faces.bundle import read
 from faces.files import write_whole
+from faces.strict import Strict
 from faces.types import CONDITIONS, Condition, Spectrum
 from training.data.lfw import Photo
 from training.onnx_runner import BundleRunner
@@ -28,11 +28,7 @@ from training.standin.conditions import PHOTO, Studio
 from training.standin.photos import find
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ProbeFile(_Strict):
+class ProbeFile(Strict):
     """`file`: within the folder; None where it could not be made, and `why`. Such a probe is a failure to
     acquire of every bundle alike. `mask`, `generator`: what it was made with."""
 
@@ -48,7 +44,7 @@ class ProbeFile(_Strict):
         return Condition(self.spectrum, self.masked)
 
 
-class PhotoFacts(_Strict):
+class PhotoFacts(Strict):
     """Every probe of one photo."""
 
     source: str

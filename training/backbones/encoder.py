@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import nn
 
 from faces.files import write_whole
+from faces.strict import Strict
 from faces.types import Pixels, Spectrum
 from training.backbones.imported import ImportedConfig, ImportedNet
 from training.backbones.ir import PLANS, IrNet
@@ -27,11 +28,9 @@ from training.tasks.invariant import SharedEncoder
 ROWS_AT_ONCE = 128
 
 
-class BackboneConfig(BaseModel):
+class BackboneConfig(Strict):
     """`shared`: rows of the matrix that IDR and W-CNN put behind the backbone. `split`: statistics for
     each spectrum (`dsbn`). `imported`: what an ONNX file holds, where the kind is that."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["mobilefacenet", "ir50", "ir-compact", "ir-small", "imported"] = "mobilefacenet"
     side_px: Annotated[int, Field(ge=32, multiple_of=16)] = 112

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from faces.bundle import Normalisation
+from faces.strict import Strict
 from training.backbones.graph import Graph
 from training.backbones.layers import SpectralBatchNorm
 from training.backbones.operators import layer_of
@@ -50,13 +51,11 @@ def _taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
     return first.clamp(0, source - 1), (first + 1).clamp(0, source - 1), weight
 
 
-class ImportedConfig(BaseModel):
+class ImportedConfig(Strict):
     """What the file says and what its manifest says of its input; see `faces.bundle.EncoderSpec`.
 
     `width`: the dimension of the file's own output.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     graph: Graph
     columns: tuple[int, int] | None

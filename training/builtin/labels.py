@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from rich.progress import track
 from torch import Tensor, nn
 from torch.nn import functional
 
 from faces.bundle import read
 from faces.files import write_array, write_whole
+from faces.strict import Strict
 from training.backbones.imported import ImportedNet
 from training.backbones.onnx_import import import_bundle
 from training.builtin.views import Views
@@ -35,10 +35,8 @@ STEPS = 16.0
 FACTS, SCALE = "labels.json", "scale.npz"
 
 
-class LabelFacts(BaseModel):
+class LabelFacts(Strict):
     """Whose labels of what a folder holds. `maps`: sides of the student's maps that have a target."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     teacher: str
     photos: int

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from faces.files import write_whole
+from faces.strict import Strict
 from training.data.locate import How
 from training.data.prepare_work import Crop, Made
 from training.data.prepared import REFUSED_FILE, ROWS_FILE, SET_FILE, Refused, Row
@@ -23,17 +24,15 @@ from training.data.records import DataSetError
 KEY_FILE, NOTES_FILE, LOCK_FILE, PARTS, SPLITS = "prepare.json", "notes.json", ".lock", "parts", "splits"
 
 
-class _CropFact(BaseModel):
+class _CropFact(Strict):
     """A crop's facts; its pixels lie in the part's array, in the same order."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["crop"] = "crop"
     row: Row
     how: How
 
 
-class _RefusedFact(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class _RefusedFact(Strict):
     kind: Literal["refused"] = "refused"
     refused: Refused
 

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from faces.align import ALIGNMENTS
 from faces.bundle import read as read_bundle
 from faces.files import write_whole
+from faces.strict import Strict
 from training.data.journal import (
     NOTES_FILE,
     SPLITS,
@@ -53,10 +52,8 @@ class PrepareOptions:
     again: bool = False
 
 
-class Notes(BaseModel):
+class Notes(Strict):
     """What else is to be known of a set: how faces were found, findings, the digest of each split."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     located: dict[str, int]
     findings: tuple[str, ...]

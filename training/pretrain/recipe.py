@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from faces.strict import Strict
 from training.backbones.encoder import BackboneConfig
 from training.loop import LoopConfig
 from training.losses import LossConfig
@@ -14,11 +15,7 @@ Sampling = Literal["photos", "subjects"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class FeedConfig(_Strict):
+class FeedConfig(Strict):
     """`batch`: photos of one step over all processes. `p_mask`: how often a photo is seen with a mask;
     `grey`: how often without colour. `sampling`: every photo equally often, or every subject.
     `min_photos`: subjects with fewer are left out."""
@@ -31,7 +28,7 @@ class FeedConfig(_Strict):
     min_photos: Annotated[int, Field(ge=1)] = 1
 
 
-class PretrainRecipe(_Strict):
+class PretrainRecipe(Strict):
     """`backbone`: built at random weights unless training starts from a network that brings its own.
     `head_lr`: the classifier's learning rate over the network's. `distil`: weight of 1 - cos(A e, t), t the
     teacher's template of the unmasked photo; 0 needs no teacher."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from faces.bundle import BundleError, read
 from faces.files import write_array, write_whole
+from faces.strict import Strict
 from training.data.records import DataSetError
 from training.pretrain.photos import NONE, Ids, Photos
 from training.teacher import Teacher, Vectors, embed_all
@@ -17,10 +18,8 @@ PART_ROWS = 4096
 FACTS = "teacher.json"
 
 
-class TeacherFacts(BaseModel):
+class TeacherFacts(Strict):
     """Whose templates of what a folder holds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     space_id: str
     rows_digest: str

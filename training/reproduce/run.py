@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from faces.files import write_whole
+from faces.strict import Strict
 from training.backbones.encoder import BackboneConfig, TorchEncoder, load_network
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
@@ -52,10 +53,8 @@ class Settings:
     bootstraps: int = BOOTSTRAPS
 
 
-class Result(BaseModel):
+class Result(Strict):
     """One arm on one fold. `departures`: what its recipe has other than the paper's."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     synthetic: bool
     arm: str

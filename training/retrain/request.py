@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from faces.strict import Strict
 
 Preset = Literal["hsst", "hsst+distill", "adapter"]
 
 
-class Request(BaseModel):
+class Request(Strict):
     """`prepared`: the set's directory, or labelled photos that are to be prepared (for `smoke`: where it is
     kept once rendered; for `enrolled`: the crops that the service wrote, see `faces.enrolled`). `trunk`: the
     checkpoint to start from. `base`: the active bundle: compared with, distilled from, and the giver of
     detector and mask classifier."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: str
     preset: Preset

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from faces.files import write_whole
+from faces.strict import Strict
 from faces.types import Spectrum
 from training.backbones.encoder import BackboneConfig, TorchEncoder, load_network
 from training.data.feed import PairFeed, in_grey
@@ -31,10 +31,8 @@ from training.train.recipe import Recipe
 RESULT, ENCODER = "result.json", "encoder.pt"
 
 
-class RunConfig(BaseModel):
+class RunConfig(Strict):
     """What all arms share: images seen are `2 x batch x iterations` in each."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     iterations: int = 1000
     batch: int = 16

@@ -15,8 +15,9 @@ from typing import Annotated
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from faces.strict import Strict
 from faces.types import Pixels
 from training.backbones.encoder import BackboneConfig, save_encoder
 from training.data.feed import ahead, augment, network_input
@@ -28,10 +29,8 @@ from training.teacher import Teacher, Vectors, embed_all, kept
 AT_ONCE = 2000
 
 
-class TrunkConfig(BaseModel):
+class TrunkConfig(Strict):
     """`mixtures`: how many pairs of faces are blended, at 25 to 75 %."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     backbone: BackboneConfig = BackboneConfig(kind="ir-compact", side_px=48)
     iterations: Annotated[int, Field(gt=0)] = 7000

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from faces.strict import Strict
 from training.tasks.base import PairTask
 from training.tasks.contrast import Contrast, ContrastConfig
 from training.tasks.distil import Distilled
@@ -20,10 +21,8 @@ MethodConfig = Annotated[
 ]
 
 
-class TaskConfig(BaseModel):
+class TaskConfig(Strict):
     """A method, and how much template distillation is added to it (0: none)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: MethodConfig = HsstConfig()
     distil: Annotated[float, Field(ge=0)] = 0.0

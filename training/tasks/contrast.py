@@ -8,18 +8,16 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from faces.strict import Strict
 from training.backbones.layers import BnMode
 from training.losses import LossConfig
 from training.tasks.base import Outcome, PairBatch, PairTask
 from training.tasks.plain import in_batch
 
 
-class ContrastConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class ContrastConfig(Strict):
     kind: Literal["contrast"] = "contrast"
     loss: LossConfig = LossConfig()
     bn_mode: BnMode = "separate"

@@ -10,9 +10,10 @@ import copy
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from faces.strict import Strict
 from faces.types import Spectrum
 from training.backbones.layers import BnMode
 from training.distributed import gather_rows, rank
@@ -24,14 +25,12 @@ Direction = Literal["both", "random_batch", "random_pair", "nv", "vn"]
 OTHER = {Spectrum.NIR: Spectrum.VIS, Spectrum.VIS: Spectrum.NIR}
 
 
-class HsstConfig(BaseModel):
+class HsstConfig(Strict):
     """Options of HSST.md's table of ambiguities; the defaults are its decisions.
 
     `queue`: K; `ema`: weight of the old gallery-net; `positive_slot`: `overwrite` puts the positive
     into the queue's next slot, `extra` beside all K columns (Eq. 2 read literally).
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["hsst"] = "hsst"
     loss: LossConfig = LossConfig()

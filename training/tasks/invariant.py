@@ -11,9 +11,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from faces.strict import Strict
 from faces.types import Spectrum
 from training.backbones.layers import BnMode, route
 from training.losses import LossConfig, per_sample
@@ -22,10 +23,8 @@ from training.tasks.nuclear import nuclear_norm
 from training.tasks.plain import Head
 
 
-class InvariantConfig(BaseModel):
+class InvariantConfig(Strict):
     """`shared`: rows of W; the private matrices have as many as are left of the feature's dimension."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["idr", "wcnn"]
     loss: LossConfig = LossConfig()

@@ -9,19 +9,18 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from faces.strict import Strict
 from faces.types import Spectrum
 from training.backbones.layers import BnMode
 from training.losses import LossConfig, cosines, per_sample
 from training.tasks.base import Outcome, PairBatch, PairTask, unit
 
 
-class PlainConfig(BaseModel):
+class PlainConfig(Strict):
     """`head_lr`: the head's learning rate over the network's (1 in `plain`, 10 in `plain+`)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["plain"] = "plain"
     loss: LossConfig = LossConfig()

@@ -6,9 +6,10 @@ import copy
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from faces.strict import Strict
 from faces.types import Spectrum
 from training.backbones.layers import BnMode
 from training.distributed import gather_rows, rank
@@ -20,10 +21,8 @@ from training.tasks.base import Outcome, PairBatch, PairTask, coin, follow
 MIXED = Spectrum.VIS
 
 
-class SstConfig(BaseModel):
+class SstConfig(Strict):
     """`queue`: K; `ema`: weight of the old gallery-net."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["sst"] = "sst"
     loss: LossConfig = LossConfig()

@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 
 from faces.bundle import file_sha256
 from faces.files import write_whole
+from faces.strict import Strict
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 
 RUN = "run.json"
 
 
-class RunRecord(BaseModel):
+class RunRecord(Strict):
     """`recipe`: as resolved. `start`: SHA-256 of the checkpoint it began with. `seconds`: of all parts of
     the run up to the last checkpoint. `loss`: mean of the last tenth, once finished."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     recipe: dict[str, Any]
     set_name: str
