@@ -3,13 +3,16 @@
 #   docker build -t halflight:cpu .
 #   docker build -t halflight:gpu --target gpu .
 #
-# Two named contexts make the build independent of the network; both are empty unless given:
-#   --build-context weights=DIR   detector and encoder weights, instead of downloading them
+# The image serves the built-in bundle. --build-arg BUNDLE=reference serves the reference bundle, whose
+# weights the build then downloads. Two named contexts keep a build off the network; both are empty
+# unless given:
+#   --build-context weights=DIR   the reference bundle's weights, instead of downloading them
 #   --build-context wheels=DIR    Python wheels (the lock's hashes still decide)
 # A private package index: --build-arg PIP_INDEX_URL=..., or with a password in it
 # --secret id=pip_conf,src=FILE. A proxy's own certificate: --secret id=ca_bundle,src=FILE.
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+ARG BUNDLE=halflight-1
 
 FROM scratch AS weights
 FROM scratch AS wheels
@@ -61,8 +64,12 @@ RUN /tools/bin/pip --python /opt/venv/bin/python wheel --no-deps --no-build-isol
     && /tools/bin/pip --python /opt/venv/bin/python install --no-deps --no-index \
         --target /opt/app /build/wheel/*.whl
 
-# ---- the model bundle, provisioned by the service's own command and verified by its digests
-FROM dependencies-cpu AS provision
+# ---- the model bundle, one stage for each: the one that comes with the project, and the reference,
+# ---- provisioned by the service's own command and verified by its digests
+FROM scratch AS bundle-halflight-1
+COPY models/halflight-1 /opt/halflight/bundles/halflight-1
+
+FROM dependencies-cpu AS bundle-reference
 ENV PYTHONPATH=/opt/app PATH=/opt/app/bin:/opt/venv/bin:$PATH \
     ORT_DISABLE_TELEMETRY=1 HALFLIGHT_CACHE=/opt/halflight
 COPY --from=application /opt/app /opt/app
@@ -74,8 +81,13 @@ RUN --mount=type=bind,from=weights,target=/weights \
     && rm -rf /opt/halflight/models \
     && chmod -R a+rX,go-w /opt/halflight
 
+# A stage of this file, not an image that could have a tag.
+# hadolint ignore=DL3006
+FROM bundle-${BUNDLE} AS bundle
+
 # ---- what runs: no compiler, no pip in the environment, no torch, no root
 FROM ${PYTHON_IMAGE} AS runtime
+ARG BUNDLE
 ARG VERSION=0.3.0
 ARG REVISION=unknown
 ARG CREATED=unknown
@@ -97,7 +109,7 @@ ENV PATH=/opt/app/bin:/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     ORT_DISABLE_TELEMETRY=1 \
     HALFLIGHT_CACHE=/opt/halflight \
-    HALFLIGHT_BUNDLE_DIR=/opt/halflight/bundles/reference
+    HALFLIGHT_BUNDLE_DIR=/opt/halflight/bundles/${BUNDLE}
 WORKDIR /data
 EXPOSE 8000
 # Ready means: the space is loaded, warmed on its real provider, and the index has caught up.
@@ -108,7 +120,7 @@ CMD ["serve", "--host", "0.0.0.0", "--port", "8000", "--data", "/data"]
 
 FROM runtime AS gpu
 COPY --from=environment-gpu /opt/venv /opt/venv
-COPY --from=provision /opt/halflight /opt/halflight
+COPY --from=bundle /opt/halflight /opt/halflight
 COPY --from=application /opt/app /opt/app
 # The CUDA and cuDNN libraries come as wheels: the loader must be told where they lie. A GPU that
 # does not load is an error and never a silent run on the CPU.
@@ -121,6 +133,6 @@ USER 10001:10001
 
 FROM runtime AS cpu
 COPY --from=environment-cpu /opt/venv /opt/venv
-COPY --from=provision /opt/halflight /opt/halflight
+COPY --from=bundle /opt/halflight /opt/halflight
 COPY --from=application /opt/app /opt/app
 USER 10001:10001
