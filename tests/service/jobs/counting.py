@@ -21,6 +21,7 @@ def main(directory: Path) -> None:
         asked = told.request
         kept = directory / "count"
         done = int(kept.read_text()) if kept.is_file() else 0
+        (directory / "environ").write_text("\n".join(os.environ))
         with (directory / "starts").open("a") as starts:
             starts.write(f"{os.getpid()}\n")
         if asked.get("fail"):

@@ -38,6 +38,20 @@ async def test_a_job_runs_and_tells_of_itself(each_bench: Bench) -> None:
     assert later == events[2:]
 
 
+async def test_the_process_is_not_told_the_keys_of_the_service(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {"HALFLIGHT_CROP_KEY", "HALFLIGHT_DATABASE_URL", "HALFLIGHT_BUNDLE_TOKEN", "AWS_SECRET_ACCESS_KEY"}
+    for name in keys:
+        monkeypatch.setenv(name, "secret")
+    bench.start()
+    job_id = await bench.submit(steps=1)
+    assert (await bench.ended(job_id)).state == "succeeded"
+    names = set((bench.directory / job_id / "environ").read_text().split("\n"))
+    assert "PATH" in names
+    assert not names & keys
+
+
 async def test_a_killed_process_is_started_again_and_goes_on(bench: Bench) -> None:
     bench.start()
     job_id = await bench.submit(steps=20)
