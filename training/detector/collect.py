@@ -121,7 +121,7 @@ def empty_scenes(folder: Path, *, held_out: bool) -> list[Path]:
 def sources(archives: Archives, room: Darkroom, *, seed: int = 0) -> list[Source]:
     """What there is to make, in an order of chance: any first part is a fair sample of all."""
     every: list[Source] = []
-    shots = _few_each(lfw_shots(archives.lfw), further=archives.further)
+    shots = few_each(lfw_shots(archives.lfw), further=archives.further)
     every += [partial(room.bare, shot.photo, viewed=first) for shot, first in shots]
     if archives.extra is not None:
         more = extra_shots(archives.extra, terms=archives.terms)
@@ -133,7 +133,7 @@ def sources(archives: Archives, room: Darkroom, *, seed: int = 0) -> list[Source
     return [every[i] for i in np.random.default_rng(seed).permutation(len(every))]
 
 
-def _few_each(shots: Iterator[Shot], *, further: bool) -> Iterator[tuple[Shot, bool]]:
+def few_each(shots: Iterator[Shot], *, further: bool) -> Iterator[tuple[Shot, bool]]:
     """The first photos of each subject, or all but those, and whether it is the very first."""
     taken: dict[str, int] = {}
     for shot in shots:

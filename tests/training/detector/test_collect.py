@@ -1,0 +1,18 @@
+"""Of each subject the first photos are taken, or all the others: no photo twice, none lost."""
+
+from __future__ import annotations
+
+from training.builtin.sources import Shot
+from training.data.lfw import Photo
+from training.detector.collect import PHOTOS_EACH, few_each
+
+
+def test_first_and_further_photos_share_none_and_miss_none() -> None:
+    shots = [Shot(Photo(f"{name}{i}", b""), name) for name in "ab" for i in range(PHOTOS_EACH + 2)]
+    first = list(few_each(iter(shots), further=False))
+    further = list(few_each(iter(shots), further=True))
+    assert [shot.photo.name for shot, viewed in first if viewed] == ["a0", "b0"]
+    assert not any(viewed for _, viewed in further)
+    names = [shot.photo.name for shot, _ in (*first, *further)]
+    assert len(first) == 2 * PHOTOS_EACH
+    assert sorted(names) == [shot.photo.name for shot in shots]
