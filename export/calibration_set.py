@@ -31,7 +31,7 @@ from faces.align import AlignError, align
 from faces.bundle import BundleError, read, verify
 from faces.types import CONDITIONS, Condition, Image, Pixels, Spectrum
 from training.data.lfw import Identity, Photo, Split, read_lfw, split_of
-from training.data.prepared import PreparedSet, Refused, Role, Row, SetInfo, SetWriter
+from training.data.prepared import Made, PreparedSet, Refused, Role, Row, SetInfo, SetWriter
 from training.data.prepared import Split as SplitName
 from training.onnx_runner import BundleRunner
 from training.standin.conditions import PHOTO, Family, Studio, View
@@ -78,14 +78,6 @@ class Job:
     subject: str
     reference: bool
     probe: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Made:
-    """One crop with its row."""
-
-    row: Row
-    crop: Pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,11 +198,7 @@ def build(
     ) as pool:
         done = pool.map(_work, jobs, chunksize=4)
         for items in track(done, "making the set", total=len(jobs), console=Console(stderr=True)):
-            for item in items:
-                if isinstance(item, Made):
-                    writer.add(item.row, item.crop)
-                else:
-                    writer.refuse(item)
+            writer.take(items)
     return writer.close()
 
 

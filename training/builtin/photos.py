@@ -20,18 +20,14 @@ from rich.progress import track
 
 from faces.align import AlignError, align
 from faces.bundle import read
-from faces.types import Image, Pixels, Spectrum
+from faces.types import Condition, Image, Spectrum
 from training.builtin.sources import Shot
-from training.data.prepared import PreparedSet, Refused, Row, SetInfo, SetWriter
+from training.data.prepared import Made, PreparedSet, Refused, Row, SetInfo, SetWriter
 from training.onnx_runner import BundleRunner
+from training.standin.conditions import PHOTO, Studio, View
 from training.standin.photos import ALIGNMENT, SIDE_PX, FoundFace, find
 from training.synthesis import simple
-from training.synthesis.assets import find_assets
-from training.synthesis.masks.designs import MaskDesign, draw_design
-from training.synthesis.masks.templates import TemplateSet, load_templates
-from training.synthesis.masks.wear import MaskPainter
-from training.synthesis.mesh import FaceMesh, MeshFitter, load_topology
-from training.synthesis.nir import TrainNir
+from training.synthesis.mesh import FaceMesh
 
 # The two generators of training: by regions of the mesh, and without any geometry.
 SIMPLE_SHARE = 0.3
@@ -57,18 +53,9 @@ class Worn:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Made:
-    row: Row
-    crop: Pixels
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Parts:
     runner: BundleRunner
-    fitter: MeshFitter
-    painter: MaskPainter
-    templates: TemplateSet | None
-    nir: TrainNir
+    studio: Studio
     worn: Worn
     seed: int
 
@@ -79,20 +66,17 @@ _PARTS: list[_Parts] = []
 def _open(tools: Tools, worn: Worn, seed: int) -> None:
     """In each worker process, once."""
     cv2.setNumThreads(1)
-    assets = find_assets(tools.models)
-    photos = None if tools.templates is None else load_templates(tools.templates)
-    painter = MaskPainter(load_topology(assets.canonical), photos)
-    runner, fitter = BundleRunner(read(tools.bundle), threads=1), MeshFitter(assets.network)
-    _PARTS.append(_Parts(runner, fitter, painter, photos, TrainNir(), worn, seed))
+    studio = Studio("training", models=tools.models, templates=tools.templates)
+    _PARTS.append(_Parts(BundleRunner(read(tools.bundle), threads=1), studio, worn, seed))
 
 
-def _work(shot: Shot) -> list[Made] | Refused:
+def _work(shot: Shot) -> list[Made | Refused]:
     parts = _PARTS[0]
     rng = np.random.default_rng([parts.seed, zlib.crc32(shot.photo.name.encode())])
     found = find(shot.photo, parts.runner)
-    mesh = None if found is None else parts.fitter.fit(found.image, found.face)
+    mesh = None if found is None else parts.studio.fit(found)
     if found is None or mesh is None:
-        return Refused(
+        refused = Refused(
             source=shot.photo.name,
             subject=shot.subject,
             spectrum=Spectrum.VIS,
@@ -100,46 +84,44 @@ def _work(shot: Shot) -> list[Made] | Refused:
             detail="no face found" if found is None else "no mesh fits the face",
             split="train",
         )
-    made = [Made(_row(shot, Spectrum.VIS, None, None), found.crop.pixels)]
+        return [refused]
+    plain = Made(_row(shot, PHOTO, View(found.image)), found.crop.pixels)
+    conditions = [Condition(Spectrum.VIS, masked=True)] * parts.worn.vis
+    conditions += [Condition(Spectrum.NIR, masked=i > 0) for i in range(parts.worn.nir + 1)]
     try:
-        made += [_vis(shot, found, mesh, parts, rng) for _ in range(parts.worn.vis)]
-        made += [_nir(shot, found, mesh, parts, rng, masked=i > 0) for i in range(parts.worn.nir + 1)]
+        return [plain, *(_made(shot, found, mesh, one, parts.studio, rng) for one in conditions)]
     except AlignError:
-        return made[:1]
-    return made
+        return [plain]
 
 
-def _vis(shot: Shot, found: FoundFace, mesh: FaceMesh, parts: _Parts, rng: np.random.Generator) -> Made:
-    design = draw_design(rng, nir=False, templates=parts.templates, held_out=False)
-    light = parts.painter.wear(simple.to_linear(found.image.pixels), mesh, design)
-    image = Image(simple.to_pixels(light), Spectrum.VIS)
-    return Made(_row(shot, Spectrum.VIS, design, None), align(image, found.face, ALIGNMENT).pixels)
-
-
-def _nir(
-    shot: Shot, found: FoundFace, mesh: FaceMesh, parts: _Parts, rng: np.random.Generator, *, masked: bool
+def _made(
+    shot: Shot,
+    found: FoundFace,
+    mesh: FaceMesh,
+    condition: Condition,
+    studio: Studio,
+    rng: np.random.Generator,
 ) -> Made:
-    design = draw_design(rng, nir=True, templates=parts.templates, held_out=False) if masked else None
-    if not masked and rng.random() < SIMPLE_SHARE:
-        pixels, name = simple.pseudo_nir(found.image.pixels, rng), "simple"
+    design = studio.design(condition.spectrum, rng) if condition.masked else None
+    nir = condition.spectrum is Spectrum.NIR
+    if nir and not condition.masked and rng.random() < SIMPLE_SHARE:
+        pixels = simple.pseudo_nir(found.image.pixels, rng)
+        view = View(Image(pixels, Spectrum.NIR), generator="simple")
     else:
-        light = parts.nir.scene(found.image.pixels, mesh, rng)
-        if design is not None:
-            light = parts.painter.wear(np.repeat(light[:, :, None], 3, axis=2), mesh, design)[:, :, 0]
-        pixels, name = parts.nir.develop(light, rng), parts.nir.name
-    crop = align(Image(pixels, Spectrum.NIR), found.face, ALIGNMENT).pixels
-    return Made(_row(shot, Spectrum.NIR, design, name), crop)
+        view = studio.view(found.image, mesh, condition, rng, design=design)
+    crop = align(view.image, found.face, ALIGNMENT).pixels
+    return Made(_row(shot, condition, view), crop)
 
 
-def _row(shot: Shot, spectrum: Spectrum, design: MaskDesign | None, generator: str | None) -> Row:
+def _row(shot: Shot, condition: Condition, view: View) -> Row:
     return Row(
         source=shot.photo.name,
         subject=shot.subject,
-        spectrum=spectrum,
-        masked=design is not None,
+        spectrum=condition.spectrum,
+        masked=condition.masked,
         split="train",
-        mask=None if design is None else f"{design.template or design.cut} {design.shape}/{design.coverage}",
-        generator=generator,
+        mask=view.mask,
+        generator=view.generator,
     )
 
 
@@ -159,17 +141,13 @@ def build_photos(
         workers, mp_context=get_context("spawn"), initializer=_open, initargs=(tools, worn, seed)
     ) as pool:
         for made in track(_in_order(pool, every), "making views", total=len(every)):
-            if isinstance(made, Refused):
-                writer.refuse(made)
-                continue
-            for one in made:
-                writer.add(one.row, one.crop)
+            writer.take(made)
     return writer.close()
 
 
-def _in_order(pool: ProcessPoolExecutor, shots: list[Shot]) -> Iterator[list[Made] | Refused]:
+def _in_order(pool: ProcessPoolExecutor, shots: list[Shot]) -> Iterator[list[Made | Refused]]:
     """A few at a time: results of a whole data set would fill the memory while the disk is written."""
-    waiting: deque[Future[list[Made] | Refused]] = deque()
+    waiting: deque[Future[list[Made | Refused]]] = deque()
     for shot in shots:
         waiting.append(pool.submit(_work, shot))
         if len(waiting) >= AT_ONCE:

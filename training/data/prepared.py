@@ -164,6 +164,14 @@ def write_shard(root: Path, number: int, crops: Pixels) -> None:
     write_array(root / shard_name(number), crops)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Made:
+    """One crop [side, side, 3] with its row, on its way into a set."""
+
+    row: Row
+    crop: Pixels
+
+
 class SetWriter:
     """Collect rows and crops in order; `close` makes the set readable."""
 
@@ -189,6 +197,14 @@ class SetWriter:
 
     def refuse(self, refused: Refused) -> None:
         self._refused.append(refused)
+
+    def take(self, items: Iterable[Made | Refused]) -> None:
+        """Crops and refusals as they come. Raises ValueError as `add` does."""
+        for item in items:
+            if isinstance(item, Made):
+                self.add(item.row, item.crop)
+            else:
+                self.refuse(item)
 
     def _flush(self) -> None:
         if self._waiting:

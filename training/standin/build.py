@@ -21,20 +21,13 @@ from rich.progress import track
 
 from faces.align import AlignError, align
 from faces.bundle import read
-from faces.types import Face, Image, Pixels, Spectrum
+from faces.types import Condition, Face, Image, Spectrum
 from training.data.lfw import Identity, Photo, Split, read_lfw, split_of
-from training.data.prepared import PreparedSet, Refused, Role, Row, SetInfo, SetWriter
+from training.data.prepared import Made, PreparedSet, Refused, Role, Row, SetInfo, SetWriter
 from training.data.prepared import Split as SplitName
 from training.onnx_runner import BundleRunner
-from training.standin.conditions import described
+from training.standin.conditions import Studio, View
 from training.standin.photos import ALIGNMENT, SIDE_PX, FoundFace, find
-from training.synthesis.assets import find_assets
-from training.synthesis.masks.designs import draw_design
-from training.synthesis.masks.templates import TemplateSet, load_templates
-from training.synthesis.masks.wear import MaskPainter
-from training.synthesis.mesh import MeshFitter, load_topology
-from training.synthesis.nir import NirGenerator, TrainNir
-from training.synthesis.relit import RelitNir
 
 MASKS_PER_PHOTO = 2
 
@@ -61,21 +54,10 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Made:
-    """One crop with its row."""
-
-    row: Row
-    crop: Pixels
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class _Parts:
     runner: BundleRunner
-    fitter: MeshFitter
-    painter: MaskPainter
-    templates: TemplateSet | None
-    train: TrainNir
-    test: RelitNir
+    train: Studio
+    test: Studio
     seed: int
 
 
@@ -85,13 +67,9 @@ _PARTS: list[_Parts] = []
 def _open(bundle: Path, models: Path | None, templates: Path | None, seed: int) -> None:
     """In each worker process, once."""
     cv2.setNumThreads(1)
-    assets = find_assets(models)
-    topology = load_topology(assets.canonical)
-    runner = BundleRunner(read(bundle), threads=1)
-    photos = None if templates is None else load_templates(templates)
-    painter = MaskPainter(topology, photos)
-    fitter = MeshFitter(assets.network)
-    _PARTS.append(_Parts(runner, fitter, painter, photos, TrainNir(), RelitNir(topology), seed))
+    train = Studio("training", models=models, templates=templates)
+    test = Studio("held-out", models=models, templates=templates)
+    _PARTS.append(_Parts(BundleRunner(read(bundle), threads=1), train, test, seed))
 
 
 def plan_jobs(identities: list[Identity], plan: Plan) -> list[Job]:
@@ -124,28 +102,21 @@ def _work(job: Job) -> list[Made | Refused]:
         return [Made(vis, found.crop.pixels)]
     made: list[Made | Refused] = [Made(vis, found.crop.pixels)] if job.role == "none" else []
     masks = (False, *(True,) * (MASKS_PER_PHOTO if job.role == "none" else 1))
-    return made + [_near_infrared(job, found, parts, rng, masked=masked) for masked in masks]
-
-
-def _near_infrared(
-    job: Job, found: FoundFace, parts: _Parts, rng: np.random.Generator, *, masked: bool
-) -> Made | Refused:
-    held_out = job.split == "test"
-    generator: NirGenerator = parts.test if held_out else parts.train
-    mesh = parts.fitter.fit(found.image, found.face)
+    studio = parts.test if job.split == "test" else parts.train
+    mesh = studio.fit(found)
     if mesh is None:
-        return _refused(job, Spectrum.NIR, masked=masked)
-    light = generator.scene(found.image.pixels, mesh, rng)
-    design = None
-    if masked:
-        design = draw_design(rng, nir=True, templates=parts.templates, held_out=held_out)
-        light = parts.painter.wear(np.repeat(light[:, :, None], 3, axis=2), mesh, design)[:, :, 0]
-    image = Image(generator.develop(light, rng), Spectrum.NIR)
-    face = found.face if job.role == "none" else _largest(image, parts.runner)
+        return made + [_refused(job, Spectrum.NIR, masked=masked) for masked in masks]
+    views = [studio.view(found.image, mesh, Condition(Spectrum.NIR, masked), rng) for masked in masks]
+    return made + [_near_infrared(job, found, view, parts.runner) for view in views]
+
+
+def _near_infrared(job: Job, found: FoundFace, view: View, runner: BundleRunner) -> Made | Refused:
+    masked = view.mask is not None
+    face = found.face if job.role == "none" else _largest(view.image, runner)
     if face is None:
         return _refused(job, Spectrum.NIR, masked=masked)
     try:
-        crop = align(image, face, ALIGNMENT)
+        crop = align(view.image, face, ALIGNMENT)
     except AlignError:
         return _refused(job, Spectrum.NIR, masked=masked)
     row = Row(
@@ -155,8 +126,8 @@ def _near_infrared(
         masked=masked,
         split=job.split,
         role=job.role,
-        mask=None if design is None else described(design),
-        generator=generator.name,
+        mask=view.mask,
+        generator=view.generator,
     )
     return Made(row, crop.pixels)
 
@@ -207,9 +178,5 @@ def build(
     ) as pool:
         done: Iterator[list[Made | Refused]] = pool.map(_work, jobs, chunksize=8)
         for items in track(done, "making the set", total=len(jobs)):
-            for item in items:
-                if isinstance(item, Made):
-                    writer.add(item.row, item.crop)
-                else:
-                    writer.refuse(item)
+            writer.take(items)
     return writer.close()

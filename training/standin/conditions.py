@@ -56,26 +56,43 @@ class Studio:
     def views(self, found: FoundFace, name: str, *, seed: int = 0) -> dict[Condition, View]:
         """Every condition; the photo alone where no mesh fits its face. The same for the same name."""
         made = {PHOTO: View(found.image)}
-        mesh = self._fitter.fit(found.image, found.face)
+        mesh = self.fit(found)
         if mesh is not None:
             for number, condition in enumerate(CONDITIONS):
                 if condition != PHOTO:
                     rng = np.random.default_rng([seed, zlib.crc32(name.encode()), number])
-                    made[condition] = self._view(found, mesh, condition, rng)
+                    made[condition] = self.view(found.image, mesh, condition, rng)
         return made
 
-    def _view(self, found: FoundFace, mesh: FaceMesh, condition: Condition, rng: np.random.Generator) -> View:
+    def fit(self, found: FoundFace) -> FaceMesh | None:
+        """The face's mesh; None where none fits."""
+        return self._fitter.fit(found.image, found.face)
+
+    def design(self, spectrum: Spectrum, rng: np.random.Generator) -> MaskDesign:
+        """A mask of this family as that spectrum sees it."""
+        held_out, nir = self.family == "held-out", spectrum is Spectrum.NIR
+        return draw_design(rng, nir=nir, templates=self._templates, held_out=held_out)
+
+    def view(
+        self,
+        photo: Image,
+        mesh: FaceMesh,
+        condition: Condition,
+        rng: np.random.Generator,
+        *,
+        design: MaskDesign | None = None,
+    ) -> View:
+        """A visible photo with its face's mesh in one condition. `design`: the mask, else one is drawn."""
         nir = condition.spectrum is Spectrum.NIR
-        pixels = found.image.pixels
-        light = self._nir.scene(pixels, mesh, rng) if nir else to_linear(pixels)
-        design: MaskDesign | None = None
+        light = self._nir.scene(photo.pixels, mesh, rng) if nir else to_linear(photo.pixels)
         if condition.masked:
-            design = draw_design(rng, nir=nir, templates=self._templates, held_out=self.family == "held-out")
+            design = design or self.design(condition.spectrum, rng)
             worn = np.repeat(light[:, :, None], 3, axis=2) if nir else light
             light = self._painter.wear(worn, mesh, design)
             light = light[:, :, 0] if nir else light
         image = Image(self._nir.develop(light, rng) if nir else to_pixels(light), condition.spectrum)
-        return View(image, None if design is None else described(design), self._nir.name if nir else None)
+        worn_mask = described(design) if condition.masked and design is not None else None
+        return View(image, worn_mask, self._nir.name if nir else None)
 
 
 def described(design: MaskDesign) -> str:
