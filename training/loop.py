@@ -101,10 +101,12 @@ class Training:
         *,
         step: torch.nn.Module | None = None,
         on_step: Callable[[int, float], None] | None = None,
+        on_save: Callable[[int], None] | None = None,
     ) -> float:
         """Learn from batches that start at `self.iteration`; the mean loss of the last tenth.
 
-        `step`: the task wrapped for several processes (DistributedDataParallel). Raises Diverged.
+        `step`: the task wrapped for several processes (DistributedDataParallel). `on_save`: told of each
+        checkpoint, in the process that writes it. Raises Diverged.
         """
         self.task.train()
         forward = step or self.task
@@ -120,6 +122,8 @@ class Training:
                 self._log(loss, parts)
             if self.iteration % self.config.save_every == 0 or self.iteration == self.config.iterations:
                 self.save()
+                if on_save is not None and not rank():
+                    on_save(self.iteration)
             if on_step is not None:
                 on_step(self.iteration, loss)
         return sum(recent) / len(recent) if recent else float("nan")

@@ -69,13 +69,11 @@ def distil(
     training.resume()
     path = place.out / ENCODER
 
-    def step(iteration: int, loss: float) -> None:
-        if iteration % recipe.loop.save_every == 0 or iteration == recipe.loop.iterations:
-            save_encoder(path, net, backbone)
-        if on_step is not None:
-            on_step(iteration, loss)
-
-    training.run(ahead(lesson.batches(training.iteration), depth=6), on_step=step)
+    training.run(
+        ahead(lesson.batches(training.iteration), depth=6),
+        on_step=on_step,
+        on_save=lambda _: save_encoder(path, net, backbone),
+    )
     save_encoder(path, net, backbone)
     return path
 

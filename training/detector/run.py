@@ -65,14 +65,10 @@ def train_detector(
         net.compile(dynamic=False)
     path = place.out / CHECKPOINT
 
-    def step(iteration: int, loss: float) -> None:
-        if iteration % recipe.loop.save_every == 0 or iteration == recipe.loop.iterations:
-            save_detector(path, task, recipe.network)
-        if on_step is not None:
-            on_step(iteration, loss)
-
     training.run(
-        ahead(batches(recipe, pictures, training.iteration, hard=place.hard), depth=AHEAD), on_step=step
+        ahead(batches(recipe, pictures, training.iteration, hard=place.hard), depth=AHEAD),
+        on_step=on_step,
+        on_save=lambda _: save_detector(path, task, recipe.network),
     )
     save_detector(path, task, recipe.network)
     return path

@@ -81,21 +81,18 @@ class PretrainRun:
 
     def go(self, on_step: OnStep | None = None) -> RunRecord:
         """Train to the end. Raises Diverged."""
-        loop, training = self.recipe.loop, self.training
+        training = self.training
         started, earlier = time.perf_counter(), self.record.seconds
 
-        def step(iteration: int, loss: float) -> None:
-            if not rank() and (iteration % loop.save_every == 0 or iteration == loop.iterations):
-                self._keep(iteration, earlier + time.perf_counter() - started)
-            if on_step is not None:
-                on_step(iteration, loss)
+        def keep(iteration: int) -> None:
+            self._keep(iteration, earlier + time.perf_counter() - started)
 
         if not rank():
             self.record.write(self.place.out)
         ddp = DistributedDataParallel(training.task) if world_size() > 1 else None
-        left = range(training.iteration, loop.iterations)
+        left = range(training.iteration, self.recipe.loop.iterations)
         batches = made_ahead(self.feed.batch, left, workers=self.place.workers)
-        loss = training.run(batches, step=ddp, on_step=step)
+        loss = training.run(batches, step=ddp, on_step=on_step, on_save=keep)
         if not rank():
             known = {"loss": loss} if loss == loss else {}
             self.record = self.record.model_copy(update={**known, "finished": True})
