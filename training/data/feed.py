@@ -97,24 +97,31 @@ class PairFeed:
 
 
 def ahead(items: Iterator[T], depth: int = 4) -> Iterator[T]:
-    """The same items, made by a thread while the last one is used. Its errors are raised here."""
+    """The same items, made by a thread while the last one is used. Its errors are raised here.
+
+    Whoever stops early waits for the item that is being made: a thread that an ending process finds
+    inside torch takes the process down with it.
+    """
     waiting: queue.Queue[T | Exception | None] = queue.Queue(depth)
     stop = threading.Event()
+
+    def give(item: T | Exception | None) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
 
     def work() -> None:
         try:
             for item in items:
-                while not stop.is_set():
-                    try:
-                        waiting.put(item, timeout=0.1)
-                        break
-                    except queue.Full:
-                        continue
-                if stop.is_set():
+                if not give(item):
                     return
-            waiting.put(None)
+            give(None)
         except Exception as error:  # noqa: BLE001 - handed to the reader
-            waiting.put(error)
+            give(error)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -125,3 +132,4 @@ def ahead(items: Iterator[T], depth: int = 4) -> Iterator[T]:
             yield item
     finally:
         stop.set()
+        thread.join()
