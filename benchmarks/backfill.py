@@ -48,7 +48,8 @@ def second_bundle(source: Path, target: Path) -> Manifest:
     """The same networks on another cut of the crop: another space, as dear to compute."""
     shutil.copytree(source, target)
     facts = bundle.read(source).manifest.model_dump(mode="json")
-    facts["name"], facts["encoder"]["columns"] = "second", COLUMNS
+    # Its parity vectors are those of the cut that it had.
+    facts["name"], facts["encoder"]["columns"], facts["parity"] = "second", COLUMNS, None
     manifest = Manifest.model_validate(facts)
     bundle.write_manifest(manifest, target)
     return manifest
