@@ -1,5 +1,5 @@
-"""SIGKILL at random moments of backfill and activation. `KILLS=20` asks for as many as the issue does; on a busy
-machine that takes longer than a test may: `-o faulthandler_timeout=7200`."""
+"""SIGKILL at random moments of backfill and activation. `KILLS=20` asks for as many as the issue does; on a
+busy machine that takes longer than a test may: `-o faulthandler_timeout=7200`."""
 
 from __future__ import annotations
 
