@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from export.graph import ExportError
 from faces.bundle import Bundle, read, verify, write_manifest
+from faces.strict import said
 from training.detector.candidates import DetectorFacts
 
 
@@ -24,7 +25,9 @@ def with_detector(base: Bundle, facts: Path, place: Path, *, licence: str) -> Bu
     except OSError as error:
         raise ExportError(f"{facts.name}: {error.strerror}") from error
     except ValidationError as error:
-        raise ExportError(f"{facts.name} does not describe a detector: {error.errors()[0]['msg']}") from error
+        raise ExportError(
+            f"{facts.name} does not describe a detector: {said(error.errors()[0]['msg'])}"
+        ) from error
     network = facts.parent / found.detector.file.path
     if not network.is_file():
         raise ExportError(f"{network.name} does not lie beside {facts.name}")

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from faces.strict import Strict
+from faces.strict import Strict, said
 from training.backbones.encoder import BackboneConfig
 from training.loop import LoopConfig
 from training.tasks.build import TaskConfig
@@ -182,6 +182,6 @@ def _told(error: ValidationError, layers: Sequence[_Layer]) -> str:
         if place[:2] == ["task", "method"] and len(place) > 2:
             del place[2]
         where = next((layer.name for layer in layers if layer.holds(place)), layers[-1].name)
-        what = "unknown key" if wrong["type"] == "extra_forbidden" else wrong["msg"]
+        what = "unknown key" if wrong["type"] == "extra_forbidden" else said(wrong["msg"])
         lines.append(f"{where}, {'.'.join(map(str, place))}: {what}")
     return "; ".join(lines)
