@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 from pydantic import Field, SecretStr, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1 << 20
@@ -26,6 +27,10 @@ def cache_root() -> Path:
 def builtin_bundle() -> Path:
     """The bundle that comes with the project."""
     return CHECKOUT / "models" / "halflight-1"
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return SecretStr in (field.annotation, *get_args(field.annotation))
 
 
 class Settings(BaseSettings):
@@ -113,3 +118,10 @@ class Settings(BaseSettings):
             if self.database_url.startswith(plain):
                 return "postgresql+psycopg://" + self.database_url.removeprefix(plain)
         return self.database_url
+
+
+# Variables that hold a key, or a password in a URL: for no other process.
+SECRETS = (
+    "HALFLIGHT_DATABASE_URL",
+    *(f"HALFLIGHT_{name.upper()}" for name, field in Settings.model_fields.items() if _is_secret(field)),
+)

@@ -17,17 +17,15 @@ from faces import job_files
 from faces.job_files import Result
 from service.jobs.base import JobCancelled, JobFailed, JobHandle, JobInterrupted
 from service.jobs.process import spawn
+from service.settings import SECRETS
 
 POLL_S = 0.25
 GRACE_S = 10.0
 ORPHAN_S = 300.0
 Ask = Callable[[], Awaitable[Mapping[str, Any]]]
-# What only the service may know: the keys of the database, of crops, and of where bundles come from.
+# What only the service may know: every secret setting, and the keys of others that it may have been given.
 PRIVATE = (
-    "HALFLIGHT_DATABASE_URL",
-    "HALFLIGHT_CROP_KEY",
-    "HALFLIGHT_BUNDLE_URL",
-    "HALFLIGHT_BUNDLE_TOKEN",
+    *SECRETS,
     "HALFLIGHT_KEY",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
