@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from training.distributed import rank
-
-OnStep = Callable[[int, float], None]
+from training.loop import OnStep
 
 
 def bar_columns() -> tuple[TextColumn, BarColumn, MofNCompleteColumn, TimeRemainingColumn, TextColumn]:

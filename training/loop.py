@@ -20,6 +20,9 @@ LAST = "last.pt"
 LOG = "log.jsonl"
 # The paper divides by 10 at 6k and 8k of 10k iterations.
 STEPS_AT = (0.6, 0.8)
+# Who is told of the number of iterations done and the last one's loss; and of the iterations of checkpoints.
+OnStep = Callable[[int, float], None]
+OnSave = Callable[[int], None]
 
 
 class LoopConfig(Strict):
@@ -100,8 +103,8 @@ class Training:
         batches: Iterable[BatchT],
         *,
         step: torch.nn.Module | None = None,
-        on_step: Callable[[int, float], None] | None = None,
-        on_save: Callable[[int], None] | None = None,
+        on_step: OnStep | None = None,
+        on_save: OnSave | None = None,
     ) -> float:
         """Learn from batches that start at `self.iteration`; the mean loss of the last tenth.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from training.builtin.views import Views
 from training.data.feed import ahead
 from training.data.prepared import PreparedSet, Shards
 from training.data.records import DataSetError
-from training.loop import Training
+from training.loop import OnStep, Training
 
 ENCODER, LABELS = "encoder.pt", "labels"
 
@@ -41,7 +40,7 @@ def distil(
     prepared: PreparedSet,
     place: Place,
     *,
-    on_step: Callable[[int, float], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Path:
     """The student's checkpoint, written at every save too. Raises DataSetError, Diverged."""
     torch.manual_seed(recipe.seed)

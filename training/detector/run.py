@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -23,7 +23,7 @@ from training.detector.recipe import DetectorRecipe
 from training.detector.scenes import Composer, Scene
 from training.detector.targets import DetectorBatch, batch_of, cell_centres
 from training.detector.task import DetectorTask
-from training.loop import Training
+from training.loop import OnStep, Training
 
 CHECKPOINT = "detector.pt"
 AHEAD = 4
@@ -48,7 +48,7 @@ def train_detector(
     pictures: Pictures,
     place: Place,
     *,
-    on_step: Callable[[int, float], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Path:
     """The checkpoint of the averaged network, written at every save too. Raises DataSetError, Diverged."""
     torch.manual_seed(recipe.seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from training.backbones.encoder import save_encoder
 from training.backbones.weights import load_weights
 from training.data.records import DataSetError
 from training.distributed import rank, world_size
-from training.loop import LAST, Training
+from training.loop import LAST, OnStep, Training
 from training.pretrain.feed import PhotoFeed, made_ahead
 from training.pretrain.photos import Photos, check_alignment
 from training.pretrain.recipe import PretrainRecipe
@@ -29,7 +28,6 @@ ENCODER = "encoder.pt"
 TEMPLATES = "teacher"
 
 # Iterations done, and the loss of the last one.
-OnStep = Callable[[int, float], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

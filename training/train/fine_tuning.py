@@ -18,7 +18,7 @@ from training.data.feed import PairFeed, ahead
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet
 from training.distributed import world_size
-from training.loop import Training
+from training.loop import OnSave, OnStep, Training
 from training.tasks.build import build_task
 from training.tasks.invariant import SharedEncoder
 from training.train.processes import OnDevice, own_share
@@ -27,7 +27,6 @@ from training.train.recipe import Recipe, RecipeError
 CPU = torch.device("cpu")
 
 # Iterations done, and the loss of the last one.
-OnStep = Callable[[int, float], None]
 # Whoever is learned from -> the teacher's templates [rows of the set, T].
 Templates = Callable[[PairSampler], NDArray[np.float32]]
 
@@ -92,14 +91,14 @@ class FineTuning:
         """What is used at test time."""
         return self.task.encoder
 
-    def run(self, on_step: OnStep | None = None) -> float:
+    def run(self, on_step: OnStep | None = None, on_save: OnSave | None = None) -> float:
         """To the end, or this process's share of it; the mean loss of the last tenth. Raises Diverged."""
         training = self.training
         several = world_size() > 1
         whole = DistributedDataParallel(self.task, broadcast_buffers=False) if several else None
         left = self.recipe.loop.iterations - training.iteration
         batches = own_share(islice(self._feed.batches(training.iteration), left))
-        return training.run(ahead(batches), step=whole, on_step=on_step)
+        return training.run(ahead(batches), step=whole, on_step=on_step, on_save=on_save)
 
     def save(self, path: Path) -> None:
         """The encoder alone, with the backbone that it has now."""

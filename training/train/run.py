@@ -15,8 +15,9 @@ from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 from training.distributed import rank, world_size
+from training.loop import OnStep
 from training.teacher import Teacher, by_row, cached_templates
-from training.train.fine_tuning import FineTuning, OnStep
+from training.train.fine_tuning import FineTuning
 from training.train.placing import held_out
 from training.train.processes import together
 from training.train.recipe import Recipe
@@ -93,18 +94,18 @@ class _Run:
         last = self.recipe.loop.iterations
 
         def step(iteration: int, loss: float) -> None:
-            saved = iteration % self.recipe.loop.save_every == 0 or iteration == last
             look = iteration % max(self.recipe.validation.every, 1) == 0 or iteration == last
             if self.validator is not None and look:
                 self.validator.look(self.tuning.encoder, self.place.device, iteration)
-            if saved and not rank():
-                self._keep(iteration, earlier + time.perf_counter() - started)
             if on_step is not None:
                 on_step(iteration, loss)
 
+        def keep(iteration: int) -> None:
+            self._keep(iteration, earlier + time.perf_counter() - started)
+
         if not rank():
             self.record.write(self.place.out)
-        loss = self.tuning.run(step)
+        loss = self.tuning.run(step, keep)
         if not rank():
             known = loss if loss == loss else None
             self.record = self.record.model_copy(update={"loss": known, "finished": True})
