@@ -25,7 +25,7 @@ CELLS, PATCHES = (2, 6), 0.7
 FLAT = (-0.4, 0.9)
 # Share of a side over which light is taken to be even, and the darkest that it may be, in grey levels.
 EVEN, DARKEST = 0.12, 24.0
-# How far a grey goes beyond the channels: near-infrared hardly shows lips, as no positive mixture does.
+# How far a grey goes beyond the channels: no positive mixture of them loses the lips as near-infrared does.
 BEYOND = 0.6
 
 

@@ -85,14 +85,15 @@ class Studio:
         """A visible photo with its face's mesh in one condition. `design`: the mask, else one is drawn."""
         nir = condition.spectrum is Spectrum.NIR
         light = self._nir.scene(photo.pixels, mesh, rng) if nir else to_linear(photo.pixels)
+        mask = None
         if condition.masked:
             design = design or self.design(condition.spectrum, rng)
             worn = np.repeat(light[:, :, None], 3, axis=2) if nir else light
             light = self._painter.wear(worn, mesh, design)
             light = light[:, :, 0] if nir else light
+            mask = described(design)
         image = Image(self._nir.develop(light, rng) if nir else to_pixels(light), condition.spectrum)
-        worn_mask = described(design) if condition.masked and design is not None else None
-        return View(image, worn_mask, self._nir.name if nir else None)
+        return View(image, mask, self._nir.name if nir else None)
 
 
 def described(design: MaskDesign) -> str:
