@@ -38,7 +38,7 @@ class Request:
 
     `mirrored`: the template is that of the crop and of its mirror image, at twice the time for each.
     `sets`, `splits`: where thresholds are calibrated; without sets the bundle has none, and the
-    service refuses it. `command`: how the export was called, without paths of the machine.
+    service refuses it. `command`: how that was asked for, where it was not `python -m export`.
     """
 
     checkpoint: Path
@@ -54,9 +54,24 @@ class Request:
     targets: Sequence[float] = FMR_POINTS
     about: About = field(default_factory=About)
     reports: Sequence[Report] = ()
-    command: str
+    command: str | None = None
     least_int8: float = LEAST_COSINE["int8"]
     replace: bool = False
+
+    @property
+    def call(self) -> str:
+        """The command line that asks for this, without the machine's paths."""
+        if self.command is not None:
+            return self.command
+        words = [f"python -m export {self.checkpoint.name} --out DIR"]
+        words += [f"--variant {self.variant}"] if self.variant != "fp32" else []
+        words += ["--mirrored"] if self.mirrored else []
+        words += [f"--least-cosine {self.least_int8:g}"] if self.least_int8 != LEAST_COSINE["int8"] else []
+        words += [] if self.detector is None else [f"--detector {self.detector.name}"]
+        words += [f"--calibration {one.root.resolve().name}" for one in self.sets]
+        words += [f"--split {one}" for one in self.splits] if tuple(self.splits) != ("validation",) else []
+        words += [f"--fmr {one:g}" for one in self.targets] if self.targets != FMR_POINTS else []
+        return " ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +122,7 @@ def export_bundle(request: Request, *, say: Say, track: Callable[[int], Done]) -
                 place,
                 request.sets,
                 request.splits,
-                command=request.command,
+                command=request.call,
                 targets=request.targets,
                 track=track,
             )
@@ -120,7 +135,7 @@ def export_bundle(request: Request, *, say: Say, track: Callable[[int], Done]) -
             files=made.facts,
             parity=made.parity,
             reports=request.reports,
-            command=request.command,
+            command=request.call,
             notes=_notes(request),
         )
         verify(read(place))

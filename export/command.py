@@ -108,16 +108,6 @@ def export(
             targets=tuple(fmr or FMR_POINTS),
             about=About() if about is None else read_about(about),
             reports=[read_report(path) for path in evaluation or ()],
-            command=_called(
-                checkpoint,
-                chosen,
-                mirrored,
-                least_cosine,
-                detector,
-                calibration or [],
-                split or [],
-                fmr or [],
-            ),
             least_int8=LEAST_COSINE["int8"] if least_cosine is None else least_cosine,
             replace=replace,
         )
@@ -167,24 +157,3 @@ def _slug(text: str) -> str:
     if not slug:
         raise ExportError("give the bundle a --name")
     return slug
-
-
-def _called(
-    checkpoint: Path,
-    variant: Variant,
-    mirrored: bool,
-    least_cosine: float | None,
-    detector: Path | None,
-    sets: list[Path],
-    splits: list[SplitName],
-    fmr: list[float],
-) -> str:
-    """The call without the machine's paths."""
-    words = [f"python -m export {checkpoint.name} --out DIR"]
-    words += [f"--variant {variant}"] if variant != "fp32" else []
-    words += ["--mirrored"] if mirrored else []
-    words += [] if least_cosine is None else [f"--least-cosine {least_cosine:g}"]
-    words += [] if detector is None else [f"--detector {detector.name}"]
-    words += [f"--calibration {path.resolve().name}" for path in sets]
-    words += [f"--split {one.value}" for one in splits] + [f"--fmr {one:g}" for one in fmr]
-    return " ".join(words)

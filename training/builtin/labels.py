@@ -127,11 +127,11 @@ class LabelStore:
     def make(self, count: int, *, bf16: bool = False, compiled: bool = False) -> None:
         """Label views until there are at least `count`, whole parts at a time."""
         missing = [n for n in range(-(-count // PART_VIEWS)) if not self._complete(n)]
-        net, _ = import_bundle(self.teacher)
-        taps = taps_of(net, self.sides)
         self._claim()
         if not missing:
             return
+        net, _ = import_bundle(self.teacher)
+        taps = taps_of(net, self.sides)
         labeller: nn.Module = _Labeller(net, taps).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compiled:
             labeller.compile(dynamic=False)
