@@ -127,11 +127,12 @@ class LabelStore:
     def make(self, count: int, *, bf16: bool = False, compiled: bool = False) -> None:
         """Label views until there are at least `count`, whole parts at a time."""
         missing = [n for n in range(-(-count // PART_VIEWS)) if not self._complete(n)]
-        self._claim()
         if not missing:
+            self._claim()
             return
         net, _ = import_bundle(self.teacher)
         taps = taps_of(net, self.sides)
+        self._claim()
         labeller: nn.Module = _Labeller(net, taps).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compiled:
             labeller.compile(dynamic=False)
