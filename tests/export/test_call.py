@@ -28,8 +28,9 @@ def test_what_was_chosen_is_named_and_no_path_of_the_machine(tmp_path: Path) -> 
         targets=(1e-2, 1e-3),
     ).call
     assert chosen == (
-        "python -m export e.pt --out DIR --variant int8 --mirrored --least-cosine 0.98 --detector detector.json"
-        " --calibration blocks --split train --split validation --fmr 0.01 --fmr 0.001"
+        "python -m export e.pt --out DIR --variant int8 --mirrored --least-cosine 0.98"
+        " --detector detector.json --calibration blocks --split train"
+        " --split validation --fmr 0.01 --fmr 0.001"
     )
 
 

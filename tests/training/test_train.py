@@ -21,6 +21,7 @@ from training.backbones.encoder import BackboneConfig, load_checkpoint_encoder, 
 from training.data.prepared import PreparedSet, SetWriter
 from training.data.records import DataSetError, Fold, Sample
 from training.tasks.hsst import HsstConfig
+from training.train.fine_tuning import FineTuning
 from training.train.placing import held_out, placed_fold
 from training.train.processes import DeviceError, chosen_device
 from training.train.recipe import RecipeError, differences, load_recipe, recipe_names, shortened
@@ -165,6 +166,28 @@ def test_a_run_in_two_halves_is_one_run(
     again = train_recipe(recipe, prepared, halves)
     assert again.images_seen == whole.images_seen == 32
     one, two = (load_network(tmp_path / n / "encoder.pt")[0].state_dict() for n in ("whole", "halves"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_kill_between_the_last_checkpoint_and_its_encoder_is_made_good(
+    prepared: PreparedSet, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe("hsst-softmax", SMALL)
+    whole = train_recipe(recipe, prepared, Place(out=tmp_path / "whole", start=start, device=CPU))
+    keep = FineTuning.save
+
+    def killed_at_the_second(tuning: FineTuning, path: Path) -> None:
+        if tuning.training.iteration == 4:
+            raise Killed
+        keep(tuning, path)
+
+    place = Place(out=tmp_path / "late", start=start, device=CPU)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(FineTuning, "save", killed_at_the_second)
+        train_recipe(recipe, prepared, place)
+    again = train_recipe(recipe, prepared, place)
+    assert (again.finished, again.iterations) == (True, whole.iterations)
+    one, two = (load_network(tmp_path / n / "encoder.pt")[0].state_dict() for n in ("whole", "late"))
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +19,13 @@ from training.pretrain.photos import Photos, check_alignment
 from training.pretrain.recipe import PretrainRecipe
 from training.pretrain.task import Classify
 from training.pretrain.templates import Templates, make_templates
+from training.train.keeper import Learned, RecordKeeper, new_record
 from training.train.processes import together
-from training.train.record import RunRecord, commit, device_name, read_record
-from training.train.starting import begin_with, start_digest
+from training.train.record import RunRecord
+from training.train.starting import begin_with
 
 ENCODER = "encoder.pt"
 TEMPLATES = "teacher"
-
-# Iterations done, and the loss of the last one.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +53,10 @@ class PretrainRun:
         net, recipe = start_network(recipe, place.start)
         check_alignment(photos, recipe.backbone.alignment)
         self.recipe, self.place = recipe, place
-        self.record = _record(recipe, photos, place)
-        before = read_record(place.out)
-        if before is not None:
-            self.record.check_same(before)
-            self.record = self.record.model_copy(update={"seconds": before.seconds, "loss": before.loss})
+        facts = recipe.model_dump(mode="json", exclude={"backbone": {"imported"}})
+        learned = Learned(photos.info, photos.digest)
+        record = new_record(facts, learned, start=place.start, device=place.device)
+        self.keeper = RecordKeeper(record, place.out, images_seen=lambda done: done * recipe.feed.batch)
         place.out.mkdir(parents=True, exist_ok=True)
         templates = _templates(photos, place) if recipe.distil else None
         side = recipe.backbone.side_px
@@ -80,33 +77,21 @@ class PretrainRun:
     def go(self, on_step: OnStep | None = None) -> RunRecord:
         """Train to the end. Raises Diverged."""
         training = self.training
-        started, earlier = time.perf_counter(), self.record.seconds
-
-        def keep(iteration: int) -> None:
-            self._keep(iteration, earlier + time.perf_counter() - started)
-
-        if not rank():
-            self.record.write(self.place.out)
+        self.keeper.begin()
         ddp = DistributedDataParallel(training.task) if world_size() > 1 else None
         left = range(training.iteration, self.recipe.loop.iterations)
         batches = made_ahead(self.feed.batch, left, workers=self.place.workers)
-        loss = training.run(batches, step=ddp, on_step=on_step, on_save=keep)
+        loss = training.run(batches, step=ddp, on_step=on_step, on_save=self._keep)
+        # A kill may have come between the last checkpoint and the encoder that belongs to it.
         if not rank():
-            known = {"loss": loss} if loss == loss else {}
-            self.record = self.record.model_copy(update={**known, "finished": True})
-            self._keep(training.iteration, self.record.seconds)
+            self._keep(training.iteration)
+        record = self.keeper.finish(loss)
         together()
-        return self.record
+        return record
 
-    def _keep(self, iteration: int, seconds: float) -> None:
+    def _keep(self, iteration: int) -> None:
         save_encoder(self.place.out / ENCODER, self.training.task.encoder, self.recipe.backbone)
-        done = {
-            "iterations": iteration,
-            "images_seen": self.recipe.feed.batch * iteration,
-            "seconds": round(seconds, 1),
-        }
-        self.record = self.record.model_copy(update=done)
-        self.record.write(self.place.out)
+        self.keeper.keep(iteration)
 
 
 def start_network(recipe: PretrainRecipe, start: Path | None) -> tuple[nn.Module, PretrainRecipe]:
@@ -133,18 +118,3 @@ def _templates(photos: Photos, place: Place) -> Templates:
         make_templates(photos, place.teacher, folder)
     together()
     return Templates(folder, len(photos))
-
-
-def _record(recipe: PretrainRecipe, photos: Photos, place: Place) -> RunRecord:
-    return RunRecord(
-        recipe=recipe.model_dump(mode="json", exclude={"backbone": {"imported"}}),
-        set_name=photos.info.name,
-        set_digest=photos.digest,
-        set_made_by=photos.info.made_by,
-        synthetic=photos.info.synthetic,
-        start=None if place.start is None else start_digest(place.start),
-        commit=commit(),
-        torch=torch.__version__,
-        device=device_name(place.device),
-        processes=world_size(),
-    )

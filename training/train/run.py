@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +17,12 @@ from training.distributed import rank, world_size
 from training.loop import OnStep
 from training.teacher import Teacher, by_row, cached_templates
 from training.train.fine_tuning import FineTuning
+from training.train.keeper import Learned, RecordKeeper, new_record
 from training.train.placing import held_out
 from training.train.processes import together
 from training.train.recipe import Recipe
-from training.train.record import RunRecord, commit, device_name, read_record, rows_digest
-from training.train.starting import begin_with, start_digest
+from training.train.record import RunRecord, rows_digest
+from training.train.starting import begin_with
 from training.train.validating import Validator
 
 ENCODER = "encoder.pt"
@@ -56,25 +56,24 @@ def train_recipe(
     # Everything that is drawn from here on is the same in every process.
     torch.manual_seed(recipe.seed)
     net, recipe = _network(recipe, place)
-    record = _record(recipe, prepared, place)
-    before = read_record(place.out)
-    if before is not None:
-        record.check_same(before)
-        if before.finished and (place.out / ENCODER).is_file():
-            return before
-        record = record.model_copy(update={"seconds": before.seconds})
+    learned = Learned(prepared.info, rows_digest(prepared))
+    record = new_record(recipe.facts(), learned, start=place.start, device=place.device)
+    keeper = RecordKeeper(record, place.out, images_seen=recipe.images_seen)
+    before = keeper.before
+    if before is not None and before.finished and (place.out / ENCODER).is_file():
+        return before
     place.out.mkdir(parents=True, exist_ok=True)
     together()
-    return _Run(recipe, prepared, place, net, record).go(on_step)
+    return _Run(recipe, prepared, place, net, keeper).go(on_step)
 
 
 class _Run:
     """A run with its record: what is written down, and when somebody looks at validation subjects."""
 
     def __init__(
-        self, recipe: Recipe, prepared: PreparedSet, place: Place, net: nn.Module, record: RunRecord
+        self, recipe: Recipe, prepared: PreparedSet, place: Place, net: nn.Module, keeper: RecordKeeper
     ) -> None:
-        self.recipe, self.place, self.record = recipe, place, record
+        self.recipe, self.place, self.keeper = recipe, place, keeper
         self.tuning = FineTuning(
             recipe,
             net,
@@ -90,7 +89,6 @@ class _Run:
         together()
 
     def go(self, on_step: OnStep | None) -> RunRecord:
-        started, earlier = time.perf_counter(), self.record.seconds
         last = self.recipe.loop.iterations
 
         def step(iteration: int, loss: float) -> None:
@@ -100,30 +98,18 @@ class _Run:
             if on_step is not None:
                 on_step(iteration, loss)
 
-        def keep(iteration: int) -> None:
-            self._keep(iteration, earlier + time.perf_counter() - started)
-
+        self.keeper.begin()
+        loss = self.tuning.run(step, self._keep)
+        # A kill may have come between the last checkpoint and the encoder that belongs to it.
         if not rank():
-            self.record.write(self.place.out)
-        loss = self.tuning.run(step, keep)
-        if not rank():
-            known = loss if loss == loss else None
-            self.record = self.record.model_copy(update={"loss": known, "finished": True})
-            if not (self.place.out / ENCODER).is_file():
-                self._keep(self.tuning.training.iteration, self.record.seconds)
-            self.record.write(self.place.out)
+            self._keep(self.tuning.training.iteration)
+        record = self.keeper.finish(loss)
         together()
-        return self.record
+        return record
 
-    def _keep(self, iteration: int, seconds: float) -> None:
+    def _keep(self, iteration: int) -> None:
         self.tuning.save(self.place.out / ENCODER)
-        done = {
-            "iterations": iteration,
-            "images_seen": self.recipe.images_seen(iteration),
-            "seconds": round(seconds, 1),
-        }
-        self.record = self.record.model_copy(update=done)
-        self.record.write(self.place.out)
+        self.keeper.keep(iteration)
 
 
 def _network(recipe: Recipe, place: Place) -> tuple[nn.Module, Recipe]:
@@ -132,21 +118,6 @@ def _network(recipe: Recipe, place: Place) -> tuple[nn.Module, Recipe]:
         return recipe.backbone.build(), recipe
     net, backbone = begin_with(place.start, dimension=recipe.backbone.dimension)
     return net, recipe.model_copy(update={"backbone": backbone})
-
-
-def _record(recipe: Recipe, prepared: PreparedSet, place: Place) -> RunRecord:
-    return RunRecord(
-        recipe=recipe.facts(),
-        set_name=prepared.info.name,
-        set_digest=rows_digest(prepared),
-        set_made_by=prepared.info.made_by,
-        synthetic=prepared.info.synthetic,
-        start=None if place.start is None else start_digest(place.start),
-        commit=commit(),
-        torch=torch.__version__,
-        device=device_name(place.device),
-        processes=world_size(),
-    )
 
 
 def teacher_templates(prepared: PreparedSet, sampler: PairSampler, place: Place) -> NDArray[np.float32]:
