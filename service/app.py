@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -13,17 +11,14 @@ import structlog
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from faces import bundle
+from service import background
 from service.api import datasets, jobs, operations, problems, recognition, schemas, spaces, subjects
+from service.background import WhenLoaded
 from service.bundle_origin import BundleOrigin
 from service.bundles import BundleStore
 from service.comparison import Comparer
-from service.crops import forget_crops
 from service.crops import vault as crop_vault
 from service.enrolment import Enroller
-from service.inference.batcher import Observe
-from service.inference.engine import EngineOptions
-from service.inference.tensorrt import TensorRtOptions
 from service.intake import Intake
 from service.jobs.queue import JobQueue
 from service.jobs.start import evaluator_of, retrainer_of, runner_of, uploads_of
@@ -36,15 +31,11 @@ from service.space_filler import SpaceFiller
 from service.spaces import SpaceRegistry
 from service.state import State
 from service.store.database import Database
-from service.store.errors import StoreError
 from service.telemetry import Metrics
 
 log = structlog.get_logger("halflight.app")
 
-IDEMPOTENCY_KEPT = timedelta(hours=24)
-PURGE_EVERY_S = 3600.0
 SETTLE_POLLS = 3
-WhenLoaded = Callable[[State], None]
 
 
 def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> FastAPI:
@@ -55,22 +46,12 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state = await _open(settings, metrics)
         app.state.halflight = state
-        tasks = [
-            asyncio.create_task(_load(state, when_loaded), name="load"),
-            asyncio.create_task(_feed(state), name="feed"),
-            asyncio.create_task(_follow(state), name="follow"),
-            asyncio.create_task(_fill(state), name="fill"),
-            asyncio.create_task(_purge(state), name="purge"),
-            asyncio.create_task(_run_jobs(state), name="jobs"),
-        ]
-        state.loading = tasks[0]
+        tasks = background.start(state, when_loaded)
         try:
             yield
         finally:
             state.draining = True
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await background.stop(tasks)
             await state.registry.close()
             state.intake.close()
             await state.db.close()
@@ -140,85 +121,6 @@ def bundle_store(settings: Settings) -> BundleStore:
     token = None if settings.bundle_token is None else settings.bundle_token.get_secret_value()
     origin = BundleOrigin(settings.bundle_url.get_secret_value(), token=token)
     return BundleStore(settings.bundle_registry, origin, publish=settings.bundle_publish)
-
-
-async def _load(state: State, when_loaded: WhenLoaded | None) -> None:
-    settings = state.settings
-
-    def observe(network: str) -> Observe:
-        histogram = state.metrics.batches.labels(network)
-        return lambda items: histogram.observe(items)
-
-    options = EngineOptions(
-        providers=settings.providers,
-        allow_fallback=settings.allow_fallback,
-        intra_op_threads=settings.intra_op_threads,
-        max_batch=settings.max_batch,
-        max_queue=settings.max_queue,
-        tensorrt=TensorRtOptions(engine_cache=settings.engine_cache, fp16=settings.tensorrt_half),
-    )
-    try:
-        await state.registry.open(bundle.read(settings.bundle_dir), options, observe=observe)
-    except asyncio.CancelledError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, `serve` reports it and ends
-        state.failure = error
-    if when_loaded is not None:
-        when_loaded(state)
-
-
-async def _feed(state: State) -> None:
-    """Apply what other replicas wrote; this process's own writes are applied before their answer."""
-    while True:
-        await asyncio.sleep(state.settings.log_poll_s)
-        if (space := state.registry.active) is None:
-            continue
-        try:
-            state.metrics.behind.set(await space.behind(state.db))
-            await space.catch_up(state.db)
-            state.metrics.behind.set(0)
-        except StoreError as error:
-            log.warning("feed waits for the database", cause=type(error.__cause__).__name__)
-
-
-async def _follow(state: State) -> None:
-    """Load, swap and drop spaces as the database says; whoever made the change here saw to it already."""
-    while True:
-        await asyncio.sleep(state.settings.log_poll_s)
-        if state.registry.active is None:
-            continue
-        try:
-            await state.registry.follow()
-        except StoreError as error:
-            log.warning("spaces wait for the database", cause=type(error.__cause__).__name__)
-
-
-async def _fill(state: State) -> None:
-    """Fill spaces that somebody asked for, as soon as this process serves."""
-    assert state.loading is not None  # noqa: S101 - set before this task runs
-    await asyncio.wait([state.loading])
-    if state.registry.active is not None:
-        await state.filler.serve()
-
-
-async def _run_jobs(state: State) -> None:
-    """Run jobs as soon as this process serves, unless it is told to leave them to others."""
-    assert state.loading is not None  # noqa: S101 - set before this task runs
-    await asyncio.wait([state.loading])
-    if state.registry.active is not None and state.settings.run_jobs:
-        await state.runner.serve()
-
-
-async def _purge(state: State) -> None:
-    """Forget stored answers of old Idempotency-Keys, crops that may be kept no longer, and half uploads."""
-    while True:
-        await asyncio.to_thread(state.uploads.sweep)
-        with suppress(StoreError):
-            async with state.db.write() as uow:
-                await uow.idempotency.purge(datetime.now(UTC) - IDEMPOTENCY_KEPT)
-                await forget_crops(uow, keep=state.settings.keep_crops, days=state.settings.crop_days)
-                await uow.commit()
-        await asyncio.sleep(PURGE_EVERY_S)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
