@@ -14,14 +14,11 @@ face is a failure to acquire. The test split cannot be named.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
-import cv2
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -37,6 +34,7 @@ from training.onnx_runner import BundleRunner
 from training.standin.conditions import PHOTO, Family, Studio, View
 from training.standin.photos import ALIGNMENT, SIDE_PX, FoundFace, find
 from training.synthesis.assets import CHECKOUT, SynthesisError
+from training.workers import worker_pool
 
 BUNDLE = CHECKOUT / ".halflight" / "bundles" / "reference"
 PROBES = 3
@@ -91,7 +89,6 @@ _PARTS: list[_Parts] = []
 
 def _open(tools: Tools) -> None:
     """In each worker process, once."""
-    cv2.setNumThreads(1)
     studio = Studio(tools.family, models=tools.models, templates=tools.templates)
     _PARTS.append(_Parts(BundleRunner(read(tools.bundle), threads=1), studio))
 
@@ -193,9 +190,7 @@ def build(
         synthetic="NIR is pseudo-NIR made from visible light, masks are synthetic: no real NIR, no real mask",
     )
     writer = SetWriter(out, info)
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_open, initargs=(tools,)
-    ) as pool:
+    with worker_pool(workers, _open, tools) as pool:
         done = pool.map(_work, jobs, chunksize=4)
         for items in track(done, "making the set", total=len(jobs), console=Console(stderr=True)):
             writer.take(items)

@@ -38,6 +38,7 @@ def kept_class_means(
     if not kept.is_file():
         buffer = io.BytesIO()
         torch.save(class_means(encoder, prepared, sampler), buffer)
+        kept.parent.mkdir(parents=True, exist_ok=True)
         write_whole(kept, buffer.getvalue())
     found: torch.Tensor = torch.load(kept, weights_only=True)
     if len(found) != len(sampler.subjects):

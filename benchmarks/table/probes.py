@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 from rich.console import Console
 from rich.progress import track
 
@@ -26,6 +23,7 @@ from training.data.lfw import Photo
 from training.onnx_runner import BundleRunner
 from training.standin.conditions import PHOTO, Studio
 from training.standin.photos import find
+from training.workers import worker_pool
 
 
 class ProbeFile(Strict):
@@ -97,9 +95,7 @@ def make(subjects: Sequence[Subject], out: Path, tools: Tools, *, workers: int =
     if missing:
         # Errors of a folder belong here, not into a worker that dies of them.
         Studio("held-out", models=tools.models, templates=tools.templates)
-        with ProcessPoolExecutor(
-            workers, mp_context=get_context("spawn"), initializer=_open, initargs=(tools, out)
-        ) as pool:
+        with worker_pool(workers, _open, tools, out) as pool:
             done = pool.map(_work, missing, chunksize=4)
             for _ in track(done, "making probes", len(missing), console=Console(stderr=True)):
                 pass
@@ -113,7 +109,6 @@ def make(subjects: Sequence[Subject], out: Path, tools: Tools, *, workers: int =
 
 def _open(tools: Tools, out: Path) -> None:
     """In each worker process, once."""
-    cv2.setNumThreads(1)
     studio = Studio("held-out", models=tools.models, templates=tools.templates)
     _PARTS.append(_Parts(BundleRunner(read(tools.bundle), threads=1), studio, out))
 

@@ -153,28 +153,20 @@ def test_one_seed_gives_one_result(prepared: PreparedSet, trunk: Path, tmp_path:
 def test_the_command_goes_on_where_it_was_and_prints_the_table(
     prepared: PreparedSet, trunk: Path, tmp_path: Path
 ) -> None:
-    words = [
-        "standin",
-        "run",
-        str(prepared.root),
-        str(trunk),
-        str(tmp_path),
-        "--arm",
-        "zero-shot",
-        "--seed",
-        "0",
-        "--workers",
-        "1",
-    ]
-    first = CliRunner().invoke(app, words)
+    # plain+ first: its class means are written before any run's folder is made.
+    out = tmp_path / "new"
+    words = ["standin", "run", str(prepared.root), str(trunk), str(out)]
+    chosen = ["--arm", "plain+ softmax", "--arm", "zero-shot", "--seed", "0", "--lr", "0.001"]
+    short = ["--iterations", "2", "--batch", "4", "--workers", "1"]
+    first = CliRunner().invoke(app, [*words, *chosen, *short])
     assert first.exit_code == 0, first.output
-    (place,) = tmp_path.glob("*/result.json")
-    before = place.stat().st_mtime_ns
-    again = CliRunner().invoke(app, words)
+    before = {place: place.stat().st_mtime_ns for place in out.glob("*/result.json")}
+    assert len(before) == 2
+    again = CliRunner().invoke(app, [*words, *chosen, *short])
     assert again.exit_code == 0
-    assert place.stat().st_mtime_ns == before
+    assert before == {place: place.stat().st_mtime_ns for place in out.glob("*/result.json")}
     assert "zero-shot" in again.output
-    wrong = CliRunner().invoke(app, [*words[:5], "--arm", "nothing"])
+    wrong = CliRunner().invoke(app, [*words, "--arm", "nothing"])
     assert wrong.exit_code == 2
 
 

@@ -11,10 +11,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 from rich.progress import track
 
@@ -28,6 +26,7 @@ from training.standin.conditions import PHOTO, Studio, View
 from training.standin.photos import ALIGNMENT, SIDE_PX, FoundFace, find
 from training.synthesis import simple
 from training.synthesis.mesh import FaceMesh
+from training.workers import worker_pool
 
 # The two generators of training: by regions of the mesh, and without any geometry.
 SIMPLE_SHARE = 0.3
@@ -65,7 +64,6 @@ _PARTS: list[_Parts] = []
 
 def _open(tools: Tools, worn: Worn, seed: int) -> None:
     """In each worker process, once."""
-    cv2.setNumThreads(1)
     studio = Studio("training", models=tools.models, templates=tools.templates)
     _PARTS.append(_Parts(BundleRunner(read(tools.bundle), threads=1), studio, worn, seed))
 
@@ -137,9 +135,7 @@ def build_photos(
         synthetic="NIR is pseudo-NIR made from visible light, masks are synthetic: no real NIR",
     )
     writer, every = SetWriter(out, info), list(shots)
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_open, initargs=(tools, worn, seed)
-    ) as pool:
+    with worker_pool(workers, _open, tools, worn, seed) as pool:
         for made in track(_in_order(pool, every), "making views", total=len(every)):
             writer.take(made)
     return writer.close()

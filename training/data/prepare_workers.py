@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
 from pathlib import Path
-
-import cv2
 
 from faces.align import ALIGNMENTS
 from training.data.journal import write_part
 from training.data.loaded import Reader
 from training.data.prepare_work import Task, WorkOptions, Workshop
 from training.data.records import DataSetError
+from training.workers import worker_pool
 
 TasksOf = Callable[[int], Sequence[Task]]
 
@@ -32,12 +28,7 @@ def finished_parts(
         for number in waiting:
             yield _do_part(workshop, tasks_of(number), out, number, work.alignment)
         return
-    pool = ProcessPoolExecutor(
-        min(workers, len(waiting)),
-        mp_context=get_context("spawn"),
-        initializer=_open_workshop,
-        initargs=(reader, work),
-    )
+    pool = worker_pool(min(workers, len(waiting)), _open_workshop, reader, work)
     try:
         ahead = iter(waiting)
         running: set[Future[int]] = set()
@@ -71,17 +62,7 @@ _WORKSHOPS: list[Workshop] = []
 
 def _open_workshop(reader: Reader, work: WorkOptions) -> None:
     """In each worker process, once."""
-    cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     _WORKSHOPS.append(Workshop(reader, work))
-
-
-def _end_with_parent() -> None:
-    """A killed parent cannot tell its workers to stop; they would wait for work for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _do_part_here(tasks: Sequence[Task], out: Path, number: int, alignment: str) -> int:

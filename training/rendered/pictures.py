@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +21,7 @@ from training.rendered.model import FaceModel
 from training.rendered.render import landmarks, render
 from training.rendered.samples import population
 from training.rendered.spec import SubjectSpec, ViewSpec
+from training.workers import worker_pool
 
 GENERATOR = "rendered-ict-1"
 JPEG_QUALITY = (80, 96)
@@ -99,24 +99,13 @@ def rendered(jobs: Sequence[Job], model: FaceModel, *, workers: int) -> Iterator
             _make(job, model)
             yield
         return
-    # Spawned, not forked: the caller may hold threads of torch or ONNX Runtime.
-    pool = ProcessPoolExecutor(
-        min(workers, len(jobs)),
-        mp_context=get_context("spawn"),
-        initializer=_start_worker,
-        initargs=(model,),
-    )
+    pool = worker_pool(min(workers, len(jobs)), _worker_models.append, model)
     try:
         for done in as_completed([pool.submit(_make_in_worker, job) for job in jobs]):
             done.result()
             yield
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _start_worker(model: FaceModel) -> None:
-    cv2.setNumThreads(1)
-    _worker_models.append(model)
 
 
 def _make_in_worker(job: Job) -> None:

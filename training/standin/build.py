@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 from rich.progress import track
 
@@ -28,6 +25,7 @@ from training.data.prepared import Split as SplitName
 from training.onnx_runner import BundleRunner
 from training.standin.conditions import Studio, View
 from training.standin.photos import ALIGNMENT, SIDE_PX, FoundFace, find
+from training.workers import worker_pool
 
 MASKS_PER_PHOTO = 2
 
@@ -66,7 +64,6 @@ _PARTS: list[_Parts] = []
 
 def _open(bundle: Path, models: Path | None, templates: Path | None, seed: int) -> None:
     """In each worker process, once."""
-    cv2.setNumThreads(1)
     train = Studio("training", models=models, templates=templates)
     test = Studio("held-out", models=models, templates=templates)
     _PARTS.append(_Parts(BundleRunner(read(bundle), threads=1), train, test, seed))
@@ -170,12 +167,7 @@ def build(
         synthetic="NIR is pseudo-NIR made from visible light, masks are synthetic: no real NIR",
     )
     writer = SetWriter(out, info)
-    with ProcessPoolExecutor(
-        workers,
-        mp_context=get_context("spawn"),
-        initializer=_open,
-        initargs=(bundle, models, templates, plan.seed),
-    ) as pool:
+    with worker_pool(workers, _open, bundle, models, templates, plan.seed) as pool:
         done: Iterator[list[Made | Refused]] = pool.map(_work, jobs, chunksize=8)
         for items in track(done, "making the set", total=len(jobs)):
             writer.take(items)

@@ -6,10 +6,9 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from training.data.prepared import PreparedSet, Split, read_prepared
 from training.evaluation.closed_set import closed_set
 from training.standin.arms import arms
 from training.standin.run import ENCODER, RESULT, RunConfig, Trial, described, run_arm
+from training.workers import worker_pool
 
 # What a learning rate is chosen by: both conditions weigh the same.
 PROBE_CONDITIONS = ("nir-masked", "nir-unmasked")
@@ -61,7 +61,7 @@ def run_grid(grid: Grid, *, workers: int = 1) -> None:
     first = [Job(name, grid.seeds[0], rate) for name in grid.names for rate in _rates(grid, name)]
     rest = len(grid.names) * (len(grid.seeds) - 1)
     with (
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_alone) as pool,
+        worker_pool(workers, _alone) as pool,
         Progress() as progress,
     ):
         bar = progress.add_task("runs", total=len(first) + rest)

@@ -1,0 +1,41 @@
+"""Processes that share a long piece of work, and end with the one that began it."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context, parent_process
+from typing import TypeVarTuple
+
+import cv2
+
+Given = TypeVarTuple("Given")
+
+
+def worker_pool(
+    count: int, begin: Callable[[*Given], object] | None = None, *given: *Given
+) -> ProcessPoolExecutor:
+    """`count` processes, in each of which `begin(*given)` is called once; OpenCV keeps to one thread there.
+
+    Spawned, not forked: the caller may hold threads of torch or ONNX Runtime.
+    """
+    return ProcessPoolExecutor(
+        count, mp_context=get_context("spawn"), initializer=_begin, initargs=(begin, given)
+    )
+
+
+def _begin(begin: Callable[[*Given], object] | None, given: tuple[*Given]) -> None:
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if begin is not None:
+        begin(*given)
+
+
+def _end_with_parent() -> None:
+    """A killed parent cannot tell its workers to stop; they would work on for nobody, or wait for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
