@@ -200,3 +200,18 @@ def test_views_are_counted() -> None:
     assert Views(vis=1, nir=0, nir_masked=2).names() == (("vis", 0), ("nir_masked", 0), ("nir_masked", 1))
     with pytest.raises(ValueError, match="at least one view"):
         Views(vis=0, nir=0, nir_masked=0)
+
+
+def test_two_processes_draw_what_one_draws(model: FaceModel, tmp_path: Path) -> None:
+    drawn = []
+    for workers in (1, 2):
+        root = tmp_path / str(workers)
+        jobs = pictures.plan(
+            root, model, subjects=2, views=Views(vis=1, nir=0, nir_masked=0), seed=5, size_px=SIZE
+        )
+        assert sum(1 for _ in pictures.rendered(jobs, model, workers=workers)) == 2
+        drawn.append(
+            {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        )
+    assert len(drawn[0]) == 4
+    assert drawn[0] == drawn[1]

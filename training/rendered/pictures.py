@@ -99,13 +99,18 @@ def rendered(jobs: Sequence[Job], model: FaceModel, *, workers: int) -> Iterator
             _make(job, model)
             yield
         return
-    pool = worker_pool(min(workers, len(jobs)), _worker_models.append, model)
+    pool = worker_pool(min(workers, len(jobs)), _start_worker, model)
     try:
         for done in as_completed([pool.submit(_make_in_worker, job) for job in jobs]):
             done.result()
             yield
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(model: FaceModel) -> None:
+    # Not the list's own `append`: a worker would be sent a copy of the list.
+    _worker_models.append(model)
 
 
 def _make_in_worker(job: Job) -> None:
