@@ -9,10 +9,13 @@ import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from service.cli.configuration import ELSEWHERE
+from service.cli.main import app
 from service.settings import Settings
 from tests.conftest import REPO
 
@@ -23,6 +26,7 @@ DOCUMENTS = sorted(
 )
 GROUPS = ("models", "keys", "subjects", "bundle")
 FENCE = re.compile(r"^```\n(.*?)^```", re.M | re.S)
+INLINE = re.compile(r"`(halflight [^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)[^)]*\)")
 
 
@@ -34,6 +38,30 @@ def commands() -> list[str]:
         for block in FENCE.findall(path.read_text(encoding="utf-8"))
         for line in block.splitlines()
     ]
+
+
+def inline() -> list[str]:
+    """Every call within prose."""
+    return [call for path in DOCUMENTS for call in INLINE.findall(path.read_text(encoding="utf-8"))]
+
+
+def refusal(words: tuple[str, ...]) -> str | None:
+    """What the parser says against a call. A missing argument is no fault: prose may name a command alone."""
+    # Typer brings a parser of its own, whose classes it does not show.
+    command: Any = get_command(app)
+    context = command.make_context("halflight", [], resilient_parsing=True)
+    context.resilient_parsing = False
+    left = list(words)
+    try:
+        while left and hasattr(command, "resolve_command"):
+            name, command, left = command.resolve_command(context, left)
+            context = type(context)(command, parent=context, info_name=name)
+        _, left, _ = command.make_parser(context).parse_args(left)
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        return str(error.format_message())
+    return f"takes no {left}" if left else None
 
 
 def test_the_version_is_the_changelogs_first() -> None:
@@ -52,15 +80,24 @@ def test_links_lead_to_files(path: Path) -> None:
 
 def test_every_halflight_command_of_the_documents_exists() -> None:
     said = {
-        tuple(shlex.split(line)[1:]) for line in commands() if re.match(r"(\.venv/bin/)?halflight ", line)
+        tuple(shlex.split(line)[1:])
+        for line in [*commands(), *inline()]
+        if re.match(r"(\.venv/bin/)?halflight ", line)
     }
-    assert said
+    assert len(said) >= 10
     for words in sorted(said):
         path = words[: 2 if words[0] in GROUPS else 1]
         asked = [sys.executable, "-m", "service.cli.main", *path, "--help"]
         text = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
         for option in (word for word in words if word.startswith("--")):
             assert option in text, f"halflight {' '.join(path)} has no {option}"
+        assert refusal(words) is None, f"halflight {' '.join(words)}"
+
+
+def test_a_call_that_the_command_line_does_not_take_is_told() -> None:
+    assert "no such option" in str(refusal(("serve", "--dta", "x"))).lower()
+    assert refusal(("verify", "probe.png", "anna")) is not None
+    assert "no such command" in str(refusal(("veryfy", "probe.png"))).lower()
 
 
 def test_every_make_target_of_the_documents_exists() -> None:
