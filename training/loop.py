@@ -109,11 +109,15 @@ class Training:
         """Learn from batches that start at `self.iteration`; the mean loss of the last tenth.
 
         `step`: the task wrapped for several processes (DistributedDataParallel). `on_save`: told of each
-        checkpoint, in the process that writes it. Raises Diverged.
+        checkpoint, in the process that writes it; where nothing is left to learn, of the last one again, as a
+        kill may have come before it was. Raises Diverged.
         """
         self.task.train()
         forward = step or self.task
         recent: list[float] = []
+        if self.iteration >= self.config.iterations:
+            self._tell(on_save)
+            return float("nan")
         for batch in batches:
             if self.iteration >= self.config.iterations:
                 break
@@ -125,11 +129,14 @@ class Training:
                 self._log(loss, parts)
             if self.iteration % self.config.save_every == 0 or self.iteration == self.config.iterations:
                 self.save()
-                if on_save is not None and not rank():
-                    on_save(self.iteration)
+                self._tell(on_save)
             if on_step is not None:
                 on_step(self.iteration, loss)
         return sum(recent) / len(recent) if recent else float("nan")
+
+    def _tell(self, on_save: OnSave | None) -> None:
+        if on_save is not None and not rank():
+            on_save(self.iteration)
 
     def _step(self, forward: torch.nn.Module, batch: Any) -> tuple[float, dict[str, float]]:
         factor = self.config.factor(self.iteration)

@@ -73,7 +73,6 @@ def distil(
         on_step=on_step,
         on_save=lambda _: save_encoder(path, net, backbone),
     )
-    save_encoder(path, net, backbone)
     return path
 
 

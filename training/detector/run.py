@@ -70,7 +70,6 @@ def train_detector(
         on_step=on_step,
         on_save=lambda _: save_detector(path, task, recipe.network),
     )
-    save_detector(path, task, recipe.network)
     return path
 
 

@@ -82,9 +82,6 @@ class PretrainRun:
         left = range(training.iteration, self.recipe.loop.iterations)
         batches = made_ahead(self.feed.batch, left, workers=self.place.workers)
         loss = training.run(batches, step=ddp, on_step=on_step, on_save=self._keep)
-        # A kill may have come between the last checkpoint and the encoder that belongs to it.
-        if not rank():
-            self._keep(training.iteration)
         record = self.keeper.finish(loss)
         together()
         return record

@@ -53,12 +53,11 @@ class RecordKeeper:
             record.check_same(self.before)
             record = record.model_copy(update={"seconds": self.before.seconds, "loss": self.before.loss})
         self.record = record
-        self._started, self._earlier = time.perf_counter(), record.seconds
+        self._earlier = record.seconds
 
     def begin(self) -> None:
-        """The folder and the record; the time that is written down runs from here on."""
+        """Write it down; its time runs from here on."""
         self._started = time.perf_counter()
-        self._out.mkdir(parents=True, exist_ok=True)
         self._write()
 
     def keep(self, iteration: int) -> None:

@@ -100,9 +100,6 @@ class _Run:
 
         self.keeper.begin()
         loss = self.tuning.run(step, self._keep)
-        # A kill may have come between the last checkpoint and the encoder that belongs to it.
-        if not rank():
-            self._keep(self.tuning.training.iteration)
         record = self.keeper.finish(loss)
         together()
         return record
