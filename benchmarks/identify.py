@@ -36,7 +36,6 @@ from faces.types import Role
 from service.gallery.faiss import FaissGallery
 from service.inference.encoder import MaskClassifier
 from service.inference.engine import Engine, EngineOptions
-from service.inference.tensorrt import TensorRtOptions
 from service.settings import Settings
 
 SAMPLES = Path(__file__).resolve().parent.parent / "service" / "samples"
@@ -56,15 +55,7 @@ class Bare:
     """The pipeline as plain function calls, one photo at a time."""
 
     def __init__(self, settings: Settings) -> None:
-        options = EngineOptions(
-            providers=settings.providers,
-            allow_fallback=settings.allow_fallback,
-            intra_op_threads=settings.intra_op_threads,
-            max_batch=settings.max_batch,
-            max_queue=settings.max_queue,
-            tensorrt=TensorRtOptions(engine_cache=settings.engine_cache, fp16=settings.tensorrt_half),
-        )
-        self.engine = Engine.load(bundle.read(settings.bundle_dir), options)
+        self.engine = Engine.load(bundle.read(settings.bundle_dir), EngineOptions.of(settings))
         self.limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
         dimension = self.engine.manifest.encoder.dimension
         rows = np.random.default_rng(0).standard_normal((GALLERY_IDS, dimension), np.float32)

@@ -13,7 +13,6 @@ from faces import bundle
 from service.crops import forget_crops
 from service.inference.batcher import Observe
 from service.inference.engine import EngineOptions
-from service.inference.tensorrt import TensorRtOptions
 from service.state import State
 from service.store.errors import StoreError
 
@@ -54,14 +53,7 @@ async def _load(state: State, when_loaded: WhenLoaded | None) -> None:
         histogram = state.metrics.batches.labels(network)
         return lambda items: histogram.observe(items)
 
-    options = EngineOptions(
-        providers=settings.providers,
-        allow_fallback=settings.allow_fallback,
-        intra_op_threads=settings.intra_op_threads,
-        max_batch=settings.max_batch,
-        max_queue=settings.max_queue,
-        tensorrt=TensorRtOptions(engine_cache=settings.engine_cache, fp16=settings.tensorrt_half),
-    )
+    options = EngineOptions.of(settings)
     try:
         await state.registry.open(bundle.read(settings.bundle_dir), options, observe=observe)
     except asyncio.CancelledError:

@@ -20,6 +20,7 @@ from service.inference.encoder import DetectedMasks, Encoder, MaskClassifier, Ma
 from service.inference.quality import Quality, assess
 from service.inference.session import OnnxSession
 from service.inference.tensorrt import Shapes, TensorRtOptions
+from service.settings import Settings
 
 # A mid-grey input: a black one could give an all-zero vector, which is no embedding.
 BLANK = 127
@@ -38,6 +39,18 @@ class EngineOptions:
     max_batch: int
     max_queue: int
     tensorrt: TensorRtOptions | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> EngineOptions:
+        """As a service with these settings runs them."""
+        return cls(
+            providers=settings.providers,
+            allow_fallback=settings.allow_fallback,
+            intra_op_threads=settings.intra_op_threads,
+            max_batch=settings.max_batch,
+            max_queue=settings.max_queue,
+            tensorrt=TensorRtOptions(engine_cache=settings.engine_cache, fp16=settings.tensorrt_half),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
