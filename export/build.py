@@ -70,7 +70,7 @@ class Request:
         words += [] if self.detector is None else [f"--detector {self.detector.name}"]
         words += [f"--calibration {one.root.resolve().name}" for one in self.sets]
         words += [f"--split {one}" for one in self.splits] if tuple(self.splits) != ("validation",) else []
-        words += [f"--fmr {one:g}" for one in self.targets] if self.targets != FMR_POINTS else []
+        words += [f"--fmr {one:g}" for one in self.targets] if tuple(self.targets) != FMR_POINTS else []
         return " ".join(words)
 
 

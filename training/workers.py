@@ -14,9 +14,7 @@ import cv2
 Given = TypeVarTuple("Given")
 
 
-def worker_pool(
-    count: int, begin: Callable[[*Given], object] | None = None, *given: *Given
-) -> ProcessPoolExecutor:
+def worker_pool(count: int, begin: Callable[[*Given], object], *given: *Given) -> ProcessPoolExecutor:
     """`count` processes, in each of which `begin(*given)` is called once; OpenCV keeps to one thread there.
 
     Spawned, not forked: the caller may hold threads of torch or ONNX Runtime.
@@ -26,11 +24,10 @@ def worker_pool(
     )
 
 
-def _begin(begin: Callable[[*Given], object] | None, given: tuple[*Given]) -> None:
+def _begin(begin: Callable[[*Given], object], given: tuple[*Given]) -> None:
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if begin is not None:
-        begin(*given)
+    begin(*given)
 
 
 def _end_with_parent() -> None:

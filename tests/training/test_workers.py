@@ -10,17 +10,18 @@ import time
 from pathlib import Path
 
 from tests.conftest import REPO
+from tests.training.processes import running
 from training.workers import worker_pool
 
 _BEGUN: list[str] = []
 KILLED_IN_WORK = """
-import os, sys, time
+import sys
 from pathlib import Path
-from tests.training.test_workers import working
+from tests.training.test_workers import begin, working
 from training.workers import worker_pool
 
 if __name__ == "__main__":
-    pool = worker_pool(1)
+    pool = worker_pool(1, begin, "given", 2)
     pool.submit(working, Path(sys.argv[1])).result()
 """
 
@@ -62,14 +63,6 @@ def test_a_worker_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         worker = int(until(tmp_path / "pid"))
         parent.send_signal(signal.SIGKILL)
     deadline = time.monotonic() + 60
-    while Path(f"/proc/{worker}").exists() and "Z" not in state(worker):
+    while running(worker):
         assert time.monotonic() < deadline, "the worker goes on for nobody"
         time.sleep(0.05)
-
-
-def state(process: int) -> str:
-    """What the kernel says of a process; Z where it has ended."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return "Z"

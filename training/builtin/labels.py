@@ -127,15 +127,10 @@ class LabelStore:
     def make(self, count: int, *, bf16: bool = False, compiled: bool = False) -> None:
         """Label views until there are at least `count`, whole parts at a time."""
         missing = [n for n in range(-(-count // PART_VIEWS)) if not self._complete(n)]
-        if not missing:
-            self._claim()
-            return
-        net, _ = import_bundle(self.teacher)
-        taps = taps_of(net, self.sides)
+        labeller = self._labeller(compiled=compiled) if missing else None
         self._claim()
-        labeller: nn.Module = _Labeller(net, taps).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if compiled:
-            labeller.compile(dynamic=False)
+        if labeller is None:
+            return
         scale = self._scale(labeller, bf16=bf16)
         for number in track(missing, "the teacher's labels"):
             self._part(number, labeller, scale, bf16=bf16)
@@ -150,6 +145,14 @@ class LabelStore:
         if not found:
             raise DataSetError(f"{self.folder.name} holds no labels yet")
         return found
+
+    def _labeller(self, *, compiled: bool) -> nn.Module:
+        net, _ = import_bundle(self.teacher)
+        labeller: nn.Module = _Labeller(net, taps_of(net, self.sides))
+        labeller = labeller.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compiled:
+            labeller.compile(dynamic=False)
+        return labeller
 
     def _paths(self, number: int) -> list[Path]:
         names = [f"templates-{number:05d}.npy", *(f"maps{s}-{number:05d}.npy" for s in self.sides)]

@@ -19,6 +19,7 @@ from faces.types import Image, Spectrum
 from tests.conftest import REPO
 from tests.training.data.pictures import aligned_tree, encoded, noise, pairs_tree
 from tests.training.data.trees import touch
+from tests.training.processes import running
 from training.data import prepare as module
 from training.data.generic import load_generic
 from training.data.journal import KEY_FILE, PARTS, only_one
@@ -140,13 +141,6 @@ def test_workers_end_with_a_killed_parent(aligned: Path, tmp_path: Path) -> None
         time.sleep(0.02)
     assert len(children) >= 2
     assert not [child for child in children if running(child)]
-
-
-def running(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_finished_set_is_only_read_again(aligned: Path, tmp_path: Path) -> None:
