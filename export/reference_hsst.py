@@ -118,11 +118,13 @@ def _read(path: Path) -> PreparedSet | None:
         return None
 
 
-def train(recipe: Recipe, learned: PreparedSet, base: Path, work: Path, *, device: str) -> RunRecord:
+def train(
+    recipe: Recipe, learned: PreparedSet, base: Path, work: Path, *, device: str, compiled: bool
+) -> RunRecord:
     """Fine-tune in `work/run`, with a progress bar. Raises what `train_recipe` raises, and DeviceError."""
     console = Console(stderr=True)
     with processes(device) as where, loss_bar(console, "fine-tuning", total=recipe.loop.iterations) as step:
-        place = Place(out=work / "run", start=base, teacher=base, device=where)
+        place = Place(out=work / "run", start=base, teacher=base, compiled=compiled, device=where)
         return train_recipe(recipe, learned, place, on_step=step)
 
 
@@ -165,6 +167,7 @@ def main(
     iterations: Annotated[int | None, typer.Option(min=1, help="instead of the recipe's")] = None,
     fmr: Annotated[list[float] | None, typer.Option(help="points to calibrate; repeat for more")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N")] = "cpu",
+    compiled: Annotated[bool, typer.Option(help="compile the networks (needs a C++ compiler)")] = False,
     set_: Annotated[list[str] | None, typer.Option("--recipe", help="key=value over the recipe")] = None,
 ) -> None:
     """Fine-tune, export, calibrate."""
@@ -185,7 +188,7 @@ def main(
             sets = Sets(learned=mine, calibration=given or [mine])
         # Before the training, not after it.
         check_support(sets.calibration, ["validation"], targets=targets)
-        record = train(recipe, sets.learned, base, work, device=device)
+        record = train(recipe, sets.learned, base, work, device=device, compiled=compiled)
         done = export(record, sets, base, work, out, targets=targets)
     except WRONG as error:
         errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True, highlight=False)

@@ -121,10 +121,14 @@ def build_model(
     work: Annotated[Path | None, typer.Option(help="Where a killed run goes on, else the cache.")] = None,
     iterations: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")] = "cpu",
+    compiled: Annotated[
+        bool, typer.Option("--compiled", help="Compile the networks (needs a C++ compiler).")
+    ] = False,
     recipe: Annotated[list[str] | None, typer.Option(help="key=value over the recipe.")] = None,
 ) -> None:
     """Train a bundle out of pulled weights, calibrated; needs the `train` extra. A killed run goes on."""
     options = ["--device", device] + (["--standin"] if standin else [])
+    options += ["--compiled"] if compiled else []
     for option, value in (("--set", learned), ("--lfw", lfw), ("--templates", templates),
                           ("--iterations", iterations)):  # fmt: skip
         options += [] if value is None else [option, str(value)]

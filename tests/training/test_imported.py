@@ -62,6 +62,11 @@ def floats(*shape: int, seed: int = 0) -> np.ndarray[Any, Any]:
 CASES: dict[str, tuple[str, Weights, dict[str, Any]]] = {
     "conv": ("Conv", {"w": floats(6, 4, 3, 3), "b": floats(6)}, {"strides": [2, 2], "pads": [1, 1, 1, 1]}),
     "depthwise": ("Conv", {"w": floats(4, 1, 3, 3)}, {"group": 4, "dilations": [2, 2]}),
+    "depthwise with a stride": (
+        "Conv",
+        {"w": floats(4, 1, 3, 3)},
+        {"group": 4, "strides": [2, 2], "pads": [1, 1, 1, 1]},
+    ),
     "uneven padding": ("Conv", {"w": floats(2, 4, 3, 3)}, {"pads": [0, 1, 1, 2]}),
     "batch norm": (
         "BatchNormalization",
@@ -90,6 +95,15 @@ CASES: dict[str, tuple[str, Weights, dict[str, Any]]] = {
     "identity": ("Identity", {}, {}),
     "dropout": ("Dropout", {"ratio": np.float32(0.5)}, {}),
 }
+
+
+def test_a_depthwise_layer_with_a_stride_stays_in_float32(tmp_path: Path) -> None:
+    path = one_operator(tmp_path / "one.onnx", *CASES["depthwise with a stride"])
+    layer = layer_of(read_graph(path).graph.nodes[0])
+    x = torch.randn(2, CHANNELS, 6, 6, dtype=torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.float32
+        assert torch.nn.Conv2d(CHANNELS, 2, 3)(x).dtype == torch.bfloat16
 
 
 def run(path: Path, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

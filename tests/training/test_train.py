@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -18,6 +19,7 @@ from faces.types import Spectrum
 from tests.training.nets import prepared_set
 from training.__main__ import app
 from training.backbones.encoder import BackboneConfig, load_checkpoint_encoder, load_network, save_encoder
+from training.compiling import compile_networks
 from training.data.prepared import PreparedSet, SetWriter
 from training.data.records import DataSetError, Fold, Sample
 from training.tasks.hsst import HsstConfig
@@ -167,6 +169,28 @@ def test_a_run_in_two_halves_is_one_run(
     assert again.images_seen == whole.images_seen == 32
     one, two = (load_network(tmp_path / n / "encoder.pt")[0].state_dict() for n in ("whole", "halves"))
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+# The compiler's own modules use parts of torch that torch has deprecated.
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("name", ["hsst-softmax", "wcnn"])
+def test_a_compiled_run_learns_the_same(
+    name: str, prepared: PreparedSet, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Traced as ever, but run by torch itself: C++ for two networks of this size takes 90 s.
+    traced = partial(compile_networks, backend="aot_eager")
+    monkeypatch.setattr("training.train.fine_tuning.compile_networks", traced)
+    own = [word for word in SMALL if "method" not in word and "iterations" not in word]
+    own += ["task.method.queue=8"] if name == "hsst-softmax" else ["task.method.shared=12"]
+    recipe = load_recipe(name, [*own, "loop.iterations=2", "validation.every=1", "validation.held_out=2"])
+    nets = []
+    for compiled in (False, True):
+        place = Place(out=tmp_path / str(compiled), start=start, compiled=compiled, device=CPU)
+        train_recipe(recipe, prepared, place)
+        assert len((place.out / "validation.jsonl").read_text().splitlines()) == 2
+        nets.append(load_network(place.out / "encoder.pt")[0].state_dict())
+    for key, value in nets[0].items():
+        assert torch.allclose(nets[1][key], value, rtol=1e-3, atol=1e-4), key
 
 
 def test_a_kill_between_the_last_checkpoint_and_its_encoder_is_made_good(

@@ -23,8 +23,6 @@ from training.data.prepared import PreparedSet, Split
 from training.evaluation.closed_set import Found, closed_set
 from training.loop import LoopConfig
 from training.standin.arms import Arm
-from training.tasks.base import PairTask
-from training.tasks.invariant import SharedEncoder
 from training.train.fine_tuning import FineTuning
 from training.train.recipe import Recipe
 
@@ -149,7 +147,7 @@ def _tuning(
         p_mask=config.p_mask,
         seed=config.seed,
     )
-    tuning = FineTuning(
+    return FineTuning(
         recipe,
         net,
         prepared,
@@ -157,18 +155,5 @@ def _tuning(
         templates=None if teacher is None else lambda _: teacher,
         means=means,
         feed=GreyFeed if arm.grey else PairFeed,
+        compiled=config.compiled,
     )
-    if config.compiled:
-        _compile(tuning.task)
-    return tuning
-
-
-def _compile(task: PairTask) -> None:
-    """The backbone, without the matrix that IDR and W-CNN put behind it, and HSST's and SST's gallery-net."""
-    # Graphs of earlier runs in this process would count towards the limit of compilations.
-    torch._dynamo.reset()
-    encoder = task.encoder
-    (encoder.backbone if isinstance(encoder, SharedEncoder) else encoder).compile(dynamic=False)
-    for name, part in task.named_modules():
-        if name.endswith("gallery"):
-            part.compile(dynamic=False)

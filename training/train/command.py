@@ -41,6 +41,7 @@ def train(
     fold: Annotated[int, typer.Option(min=1, help="of that protocol")] = 1,
     teacher: Annotated[Path | None, typer.Option(help="bundle whose templates are distilled")] = None,
     iterations: Annotated[int | None, typer.Option(min=1, help="another length than the recipe's")] = None,
+    compiled: Annotated[bool, typer.Option(help="compile the networks (needs a C++ compiler)")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe")] = None,
 ) -> None:
     """Train one recipe on a prepared set: on the split in its rows, or on a fold of a data set's protocol."""
@@ -52,7 +53,7 @@ def train(
         if root is not None or dataset is not None:
             prepared = placed_fold(prepared, fold_of(dataset, root, fold))
         with processes(device) as where:
-            place = Place(out=out, start=start, teacher=teacher, device=where)
+            place = Place(out=out, start=start, teacher=teacher, compiled=compiled, device=where)
             with loss_bar(errors, "training", total=chosen.loop.iterations) as step:
                 record = train_recipe(chosen, prepared, place, on_step=step)
             if not rank():

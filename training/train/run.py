@@ -32,11 +32,12 @@ TEMPLATES = "teacher.npy"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where a run happens: `start`, a checkpoint or a bundle's folder, None is random weights; `teacher` is a
-    bundle, for distillation."""
+    bundle, for distillation. `compiled`: compile the networks, which needs a C++ compiler."""
 
     out: Path
     start: Path | None = None
     teacher: Path | None = None
+    compiled: bool = False
     device: torch.device
 
 
@@ -81,6 +82,7 @@ class _Run:
             out=place.out,
             device=place.device,
             templates=lambda sampler: teacher_templates(prepared, sampler, place),
+            compiled=place.compiled,
         )
         self.validator: Validator | None = None
         if recipe.validation.every and not rank():

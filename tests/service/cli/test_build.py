@@ -30,7 +30,7 @@ def test_an_unknown_recipe_is_a_wrong_call(env: dict[str, str]) -> None:
 
 
 def test_what_the_recipe_refuses_is_said_once(env: dict[str, str], tmp_path: Path) -> None:
-    asked = ("models", "build", "reference-hsst", "--set", tmp_path / "none")
+    asked = ("models", "build", "reference-hsst", "--set", tmp_path / "none", "--compiled")
     said = fails(2, *asked, told=["none: no set.json", "was not built"], env=env)
     assert "Traceback" not in said.err
     assert (tmp_path / "cache" / "bundles" / "reference" / "manifest.json").is_file()
