@@ -193,6 +193,17 @@ def test_a_compiled_run_learns_the_same(
         assert torch.allclose(nets[1][key], value, rtol=1e-3, atol=1e-4), key
 
 
+def test_compiling_without_a_compiler_is_refused(
+    prepared: PreparedSet, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    words = ["train", "hsst-softmax", str(prepared.root), str(tmp_path / "run"), "--start", str(start)]
+    done = CliRunner().invoke(app, [*words, *sets(SMALL), "--compiled"])
+    assert done.exit_code == 2, done.output
+    assert "install g++" in done.output
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
 def test_a_kill_between_the_last_checkpoint_and_its_encoder_is_made_good(
     prepared: PreparedSet, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
