@@ -333,7 +333,10 @@ def test_torchruns_two_processes_learn_what_one_learns(
     assert (record["processes"], record["images_seen"]) == (2, 32)
     a, b = (torch.load(tmp_path / n / "last.pt", weights_only=True)["task"] for n in ("one", "two"))
     for name, value in a.items():
-        assert torch.allclose(value.float(), b[name].float(), atol=1e-5), name
+        # Sums of halves round otherwise than the whole does: some biases come to 47 here, and
+        # differed by 1e-4 on a Zen 4. A gradient that was not shared would be off by a half.
+        off = (value.float() - b[name].float()).abs().max()
+        assert off <= 1e-5 + 1e-4 * value.float().abs().max(), name
     begun = load_network(start)[0].state_dict()
     moved = max(float((a[f"encoder.{name}"] - begun[name]).abs().max()) for name in begun)
     assert moved > 1e-3
