@@ -81,6 +81,7 @@ async def _open(settings: Settings, metrics: Metrics) -> State:
     db = await Database.open(settings.sqlalchemy_url)
     await db.migrate()
     intake, admission = Intake(settings), Admission(settings.max_requests)
+    metrics.in_flight.set_function(lambda: admission.in_flight)
     vault = crop_vault(settings.given_crop_key, settings.data_dir)
     async with db.read() as uow:
         if lost := await uow.crops.under_other_keys(vault.key_id):

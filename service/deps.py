@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -27,7 +27,8 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def get_state(request: Request) -> State:
+async def get_state(request: Request) -> State:
+    # Async, as every dependency is here: a plain function would wait for one of FastAPI's threads.
     state: State = request.app.state.halflight
     return state
 
@@ -85,7 +86,7 @@ Operator = Annotated[Principal, Depends(needs(Role.OPERATOR))]
 Admin = Annotated[Principal, Depends(needs(Role.ADMIN))]
 
 
-def active_space(state: StateDep) -> EmbeddingSpace:
+async def active_space(state: StateDep) -> EmbeddingSpace:
     """Taken once for each request, so probe, gallery and threshold cannot mix."""
     return state.space()
 
@@ -93,9 +94,14 @@ def active_space(state: StateDep) -> EmbeddingSpace:
 SpaceDep = Annotated[EmbeddingSpace, Depends(active_space)]
 
 
-def admitted(state: StateDep) -> Iterator[None]:
-    """Room for one more request in work. Raises Overloaded at once."""
+async def _admitted(state: StateDep) -> AsyncIterator[None]:
+    """Room for one more request in work. Raises Overloaded at once.
+
+    On the event loop, so that nobody comes between the look at the limit and the count.
+    """
     with state.admission.admitted():
-        state.metrics.in_flight.set(state.admission.in_flight)
         yield
-    state.metrics.in_flight.set(state.admission.in_flight)
+
+
+# Given back before the answer is sent: whoever has an answer finds room for the next request.
+ADMITTED = Depends(_admitted, scope="function")

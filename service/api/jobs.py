@@ -90,7 +90,7 @@ async def get_job(job: AskedJob) -> JobOut:
     return JobOut.of(job)
 
 
-def _last_seen(last_event_id: Annotated[str | None, Header()] = None) -> int:
+async def _last_seen(last_event_id: Annotated[str | None, Header()] = None) -> int:
     """Where a client that was cut off goes on; 0 for a new one."""
     if last_event_id is None or not last_event_id.strip():
         return 0

@@ -11,7 +11,7 @@ from service.api import schemas
 from service.api.problems import problem_docs
 from service.api.uploads import IMAGE_TYPES, read_form, read_image
 from service.comparison import Options
-from service.deps import Operator, Prober, SpaceDep, StateDep, admitted
+from service.deps import ADMITTED, Operator, Prober, SpaceDep, StateDep
 from service.errors import (
     BodyTooLarge,
     Draining,
@@ -72,7 +72,7 @@ VERIFY_BODY: dict[str, Any] = {
     }
 }
 
-router = APIRouter(tags=["matching"], dependencies=[Depends(admitted)])
+router = APIRouter(tags=["matching"], dependencies=[ADMITTED])
 
 AskedSpectrum = Annotated[
     Literal["auto", "nir", "vis"], Query(description="`auto` recognises it from the pixels")
@@ -84,7 +84,7 @@ def spectrum_of(asked: str) -> Spectrum | None:
     return None if asked == "auto" else Spectrum(asked)
 
 
-def _options(
+async def _options(
     top_k: Annotated[int, Query(ge=1, le=100)] = 5,
     fmr: Annotated[float | None, Query(gt=0, lt=1, description="a calibrated point")] = None,
     threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
@@ -102,7 +102,7 @@ def _options(
     )
 
 
-def _verify_options(
+async def _verify_options(
     fmr: Annotated[float | None, Query(gt=0, lt=1, description="a calibrated point")] = None,
     threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
     spectrum: AskedSpectrum = "auto",

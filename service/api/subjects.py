@@ -7,7 +7,7 @@ import binascii
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse
 
 from faces.types import Spectrum
@@ -15,7 +15,7 @@ from service.api import schemas
 from service.api.problems import problem_docs
 from service.api.recognition import ANY_IMAGE
 from service.api.uploads import Upload, checked_metadata, parse_metadata, read_form
-from service.deps import Operator, SpaceDep, StateDep, admitted
+from service.deps import ADMITTED, Operator, SpaceDep, StateDep
 from service.enrolment_writer import Enrolment
 from service.errors import (
     Draining,
@@ -98,7 +98,7 @@ def _spectrum(form: Upload) -> Spectrum:
     status_code=201,
     response_model=schemas.EnrolOut,
     openapi_extra=ENROL_BODY,
-    dependencies=[Depends(admitted)],
+    dependencies=[ADMITTED],
     responses=problem_docs(*ANY_IMAGE, NoFace, MultipleFaces, DuplicateFace, IdempotencyConflict),
 )
 async def enroll(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
 from service.app import create_app
 from service.settings import Settings
+from service.state import State
 from tests.conftest import Service, StartService, sample_bytes
 from tests.service.api.test_errors import enroll, identify, problem
 
@@ -117,20 +122,60 @@ def test_a_request_in_work_is_answered_before_the_service_ends(start_service: St
     assert service.stop() == 0
 
 
-async def test_503_draining_for_what_still_arrives(tmp_path: Path, bundle_dir: Path) -> None:
-    app: FastAPI = create_app(Settings(data_dir=tmp_path, bundle_dir=bundle_dir))
-    # In this process: between the signal and the closed socket there is no time to hit from outside.
+JPEG = {"content-type": "image/jpeg"}
+
+
+@asynccontextmanager
+async def in_process(settings: Settings) -> AsyncIterator[tuple[State, httpx.AsyncClient, list[int]]]:
+    """The service in this process, a client, and the places taken whenever an answer began to be sent."""
+    app: FastAPI = create_app(settings)
+    taken: list[int] = []
     async with app.router.lifespan_context(app):
-        state = app.state.halflight
+        state: State = app.state.halflight
+        assert state.loading is not None
         await state.loading
-        transport = httpx.ASGITransport(app=app)
+
+        async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+            async def sent(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    taken.append(state.admission.in_flight)
+                await send(message)
+
+            await app(scope, receive, sent)
+
+        transport = httpx.ASGITransport(app=watched)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            headers = {"content-type": "image/jpeg"}
-            served = await client.post("/identify", content=sample_bytes("s01"), headers=headers)
-            assert served.status_code == 200
-            state.draining = True
-            refused = await client.post("/identify", content=sample_bytes("s01"), headers=headers)
-            problem(refused, 503, "draining")
-            assert "retry-after" in refused.headers
-            assert (await client.get("/health/ready")).status_code == 503
-            assert (await client.get("/health/live")).status_code == 200
+            yield state, client, taken
+
+
+async def test_a_place_is_given_back_before_the_answer_is_sent(tmp_path: Path, bundle_dir: Path) -> None:
+    """So whoever has an answer finds room for the next request, also after a refusal."""
+    settings = Settings(data_dir=tmp_path, bundle_dir=bundle_dir, max_requests=1)
+    async with in_process(settings) as (_, client, taken):
+        for content, status in ((sample_bytes("s01"), 200), (b"no image", 415), (sample_bytes("s02"), 200)):
+            answer = await client.post("/identify", content=content, headers=JPEG)
+            assert answer.status_code == status
+            assert "halflight_requests_in_flight 0.0" in (await client.get("/metrics")).text
+        assert set(taken) == {0}
+
+
+async def test_never_more_in_work_than_there_are_places(tmp_path: Path, bundle_dir: Path) -> None:
+    settings = Settings(data_dir=tmp_path, bundle_dir=bundle_dir, max_requests=2)
+    async with in_process(settings) as (_, client, taken):
+        asked = [client.post("/identify", content=sample_bytes("s01"), headers=JPEG) for _ in range(CLIENTS)]
+        answers = await asyncio.gather(*asked)
+        assert sorted(answer.status_code for answer in answers) == [200, 200] + [503] * (CLIENTS - 2)
+        assert max(taken) == 2
+
+
+async def test_503_draining_for_what_still_arrives(tmp_path: Path, bundle_dir: Path) -> None:
+    # In this process: between the signal and the closed socket there is no time to hit from outside.
+    async with in_process(Settings(data_dir=tmp_path, bundle_dir=bundle_dir)) as (state, client, _):
+        served = await client.post("/identify", content=sample_bytes("s01"), headers=JPEG)
+        assert served.status_code == 200
+        state.draining = True
+        refused = await client.post("/identify", content=sample_bytes("s01"), headers=JPEG)
+        problem(refused, 503, "draining")
+        assert "retry-after" in refused.headers
+        assert (await client.get("/health/ready")).status_code == 503
+        assert (await client.get("/health/live")).status_code == 200
