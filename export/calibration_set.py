@@ -21,19 +21,19 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import track
 
 from faces.align import AlignError, align
-from faces.bundle import BundleError, read, verify
+from faces.bundle import read, verify
 from faces.types import CONDITIONS, Condition, Image, Pixels, Spectrum
 from training.data.lfw import Identity, Photo, Split, read_lfw, split_of
 from training.data.prepared import Made, PreparedSet, Refused, Role, Row, SetInfo, SetWriter
 from training.data.prepared import Split as SplitName
 from training.onnx_runner import BundleRunner
+from training.refusals import told
 from training.standin.conditions import PHOTO, Family, Studio, View
 from training.standin.photos import ALIGNMENT, SIDE_PX, FoundFace, find
-from training.synthesis.assets import CHECKOUT, SynthesisError
+from training.synthesis.assets import CHECKOUT
 from training.workers import worker_pool
 
 BUNDLE = CHECKOUT / ".halflight" / "bundles" / "reference"
@@ -211,11 +211,8 @@ def main(
     """LFW photos -> the prepared set that `python -m export --calibration` takes."""
     tools = Tools(bundle=bundle, models=models, templates=templates, family=_FAMILIES[family])
     splits = frozenset(Split(one.value) for one in split or [Splits.VALIDATION])
-    try:
+    with told(OSError, ValueError):
         made = build(lfw, out, tools, splits=splits, subjects=subjects, workers=workers)
-    except (BundleError, SynthesisError, OSError, ValueError) as error:
-        Console(stderr=True).print(f"[red]{escape(str(error))}[/red]", soft_wrap=True, highlight=False)
-        raise typer.Exit(2) from error
     console = Console()
     for condition in CONDITIONS:
         rows = [row for row in made.rows if row.condition == condition and row.role == "probe"]

@@ -19,11 +19,11 @@ from faces.bundle import DetectedMask, DetectorSpec, file_ref
 from faces.detect import STRIDES
 from faces.files import write_whole
 from training.data.feed import NORMALISATION
-from training.data.records import DataSetError
 from training.detector.candidates import DetectorFacts
 from training.detector.network import OUTPUTS, DetectorNet, Exported, parameters_of
 from training.detector.run import load_detector
 from training.onnx_runner import session
+from training.refusals import told
 
 INPUT = "image"
 CANVAS_PX = (320, 640)
@@ -122,11 +122,8 @@ def main(
     console = Console(stderr=True)
     path = out / "detector.onnx"
     out.mkdir(parents=True, exist_ok=True)
-    try:
+    with told(ExportError):
         difference = export_detector(load_detector(checkpoint), path)
-    except (ExportError, DataSetError) as error:
-        console.print(str(error))
-        raise typer.Exit(2) from error
     facts = write_facts(path, score_threshold=score_threshold, nms_iou=nms_iou, mask_threshold=mask_threshold)
     size = facts.detector.file.bytes
     console.print(f"{path.name}: {size} bytes, at most {difference:.1g} from torch")

@@ -17,7 +17,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from export import calibration_set
 from export.build import Exported, Request, export_bundle
@@ -27,36 +26,23 @@ from export.graph import ExportError
 from export.operating_points import FMR_POINTS, Unsupported
 from export.place import check_free
 from export.prepared_sets import check_support
-from faces.bundle import BundleError
 from training.bars import loss_bar
+from training.compiling import check_compiler
 from training.data.lfw import Split
 from training.data.prepared import PreparedSet, read_prepared
 from training.data.records import DataSetError
-from training.loop import Diverged
-from training.prototypes import QueueError
+from training.refusals import told
 from training.standin.build import Plan
 from training.standin.build import build as build_standin
-from training.synthesis.assets import CHECKOUT, SynthesisError
-from training.train.processes import DeviceError, processes
-from training.train.recipe import Recipe, RecipeError, load_recipe, shortened
+from training.synthesis.assets import CHECKOUT
+from training.train.processes import processes
+from training.train.recipe import Recipe, load_recipe, shortened
 from training.train.record import RunRecord
 from training.train.run import ENCODER, Place, train_recipe
 
 NAME = "reference-hsst"
 BASE = CHECKOUT / ".halflight" / "bundles" / "reference"
 SHARED = CHECKOUT.parent / "shared"
-# What is the caller's to put right.
-WRONG = (
-    BundleError,
-    DataSetError,
-    DeviceError,
-    ExportError,
-    QueueError,
-    RecipeError,
-    SynthesisError,
-    Unsupported,
-    OSError,
-)
 ABOUT = About(
     summary="The reference embedder, fine-tuned by HSST into 512 dimensions",
     licence="Apache-2.0, as the reference embedder; the data it learned from may have terms of its own",
@@ -171,11 +157,13 @@ def main(
     set_: Annotated[list[str] | None, typer.Option("--recipe", help="key=value over the recipe")] = None,
 ) -> None:
     """Fine-tune, export, calibrate."""
-    errors, targets = Console(stderr=True), tuple(fmr or FMR_POINTS)
-    try:
+    targets = tuple(fmr or FMR_POINTS)
+    with told(ExportError, Unsupported, OSError):
         recipe = load_recipe(NAME, set_ or ())
         recipe = recipe if iterations is None else shortened(recipe, iterations)
         check_free(out, replace=False)
+        if compiled:
+            check_compiler()
         if standin == (learned is not None):
             raise DataSetError("say what to learn from: --set SET, or --standin for LFW in pseudo-NIR")
         if learned is None:
@@ -190,12 +178,6 @@ def main(
         check_support(sets.calibration, ["validation"], targets=targets)
         record = train(recipe, sets.learned, base, work, device=device, compiled=compiled)
         done = export(record, sets, base, work, out, targets=targets)
-    except WRONG as error:
-        errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True, highlight=False)
-        raise typer.Exit(2) from error
-    except Diverged as error:
-        errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True, highlight=False)
-        raise typer.Exit(1) from error
     report(done, Console())
 
 

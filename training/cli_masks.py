@@ -14,11 +14,12 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from faces.bundle import BundleError, read
+from faces.bundle import read
 from faces.image import DecodeLimits, ImageError, decode
 from faces.types import Image, Pixels, Spectrum
 from training.onnx_runner import BundleRunner
-from training.synthesis.assets import CHECKOUT, SynthesisError, find_assets
+from training.refusals import told
+from training.synthesis.assets import CHECKOUT, find_assets
 from training.synthesis.masks.designs import MaskDesign, draw_design, nist_matrix
 from training.synthesis.masks.sheet import contact_sheet
 from training.synthesis.masks.templates import TemplateSet, load_templates
@@ -185,7 +186,7 @@ def masks(
     sheet: Annotated[bool, typer.Option(help=f"Write {SHEET_NAME}.")] = True,
 ) -> None:
     """Put synthetic masks on every picture below a folder, by a 3D face mesh."""
-    try:
+    with told(ValueError):
         report = make_masks(
             source,
             out,
@@ -199,9 +200,6 @@ def masks(
             seed=seed,
             sheet=sheet,
         )
-    except (SynthesisError, BundleError, ValueError) as problem:
-        console.print(str(problem), markup=False)
-        raise typer.Exit(2) from problem
     for entry in report.unusable:
         console.print(f"not used: {entry.path}: {entry.reason}", markup=False)
     console.print(

@@ -17,14 +17,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from faces.bundle import BundleError, read
+from faces.bundle import read
 from training.backbones.encoder import BackboneConfig, save_encoder
 from training.data.prepared import PreparedSet
-from training.data.records import DataSetError
 from training.losses import LossConfig
 from training.onnx_runner import BundleRunner
+from training.refusals import told
 from training.rendered.family import tiny_family
-from training.rendered.model import FaceKitError, load_model
+from training.rendered.model import load_model
 from training.rendered.sample_set import sample_sets
 from training.standin.arms import Arm
 from training.standin.run import RunConfig, Trial, run_arm
@@ -112,11 +112,8 @@ def smoke(
             progress.update(bars[name], completed=done)
 
         place = out or Path(scratch)
-        try:
+        with told():
             sets = _sets(facekit, bundle, place, workers=workers, console=console)
-        except (FaceKitError, BundleError, DataSetError) as error:
-            console.print(str(error))
-            raise typer.Exit(2) from error
         results = run_smoke(*sets, place, on_step=step)
     conditions = list(results[0]["found"]["test"])
     table = Table(title="SYNTHETIC: rendered subjects, to show that every part runs")

@@ -16,7 +16,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from benchmarks.masked_photos import FIRST_HELD_OUT
 from benchmarks.table.asking import Round, ask
@@ -28,8 +27,8 @@ from faces.bundle import Bundle, BundleError, read, verify
 from faces.calibration import UnsupportedFmr
 from faces.files import write_whole
 from faces.types import CONDITIONS
-from training.data.records import DataSetError
-from training.synthesis.assets import CHECKOUT, SynthesisError
+from training.refusals import told
+from training.synthesis.assets import CHECKOUT
 
 SHARED = CHECKOUT.parent / "shared"
 REFERENCE = CHECKOUT / ".halflight" / "bundles" / "reference"
@@ -54,7 +53,7 @@ def table(
 ) -> None:
     """Rank-1, TAR, thresholds and groups of bundles, over HTTP."""
     errors = Console(stderr=True)
-    try:
+    with told(UnsupportedFmr, OSError, ValueError):
         opened = [_opened(path, fmr) for path in bundles]
         people = lfw_subjects(lfw, probes=probes, limit=subjects)
         others = group_subjects(extra, probes=group_probes, limit=of_each)
@@ -62,9 +61,6 @@ def table(
         tools = Tools(bundle=detector, models=models, templates=templates)
         first = make(people, work / "probes", tools, workers=workers)
         second = make(others, work / "probes", tools, workers=workers)
-    except (BundleError, DataSetError, SynthesisError, UnsupportedFmr, OSError, ValueError) as error:
-        errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True, highlight=False)
-        raise typer.Exit(2) from error
     measurer, measured = Measurer(people, others, [*first, *second]), []
     for bundle in opened:
         errors.print(f"{bundle.manifest.name} {bundle.manifest.version}", markup=False, highlight=False)

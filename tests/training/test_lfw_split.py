@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from training.data.lfw import Split, read_lfw, split_of
+from training.data.records import DataSetError
 
 
 @pytest.mark.realdata
@@ -47,5 +48,10 @@ def test_another_archive_is_refused(tmp_path: Path) -> None:
     tar = tmp_path / "other.tar"
     with tarfile.open(tar, "w"):
         pass
-    with pytest.raises(ValueError, match="LFW"):
+    with pytest.raises(DataSetError, match="LFW"):
         read_lfw(tar, frozenset(Split))
+    tar.write_bytes(b"no tar at all")
+    with pytest.raises(DataSetError, match="no tar"):
+        read_lfw(tar, frozenset(Split))
+    with pytest.raises(DataSetError, match="cannot be read"):
+        read_lfw(tmp_path / "none.tar", frozenset(Split))

@@ -19,7 +19,7 @@ from faces.types import Spectrum
 from tests.training.nets import prepared_set
 from training.__main__ import app
 from training.backbones.encoder import BackboneConfig, load_checkpoint_encoder, load_network, save_encoder
-from training.compiling import compile_networks
+from training.compiling import compile_task
 from training.data.prepared import PreparedSet, SetWriter
 from training.data.records import DataSetError, Fold, Sample
 from training.tasks.hsst import HsstConfig
@@ -178,8 +178,8 @@ def test_a_compiled_run_learns_the_same(
     name: str, prepared: PreparedSet, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Traced as ever, but run by torch itself: C++ for two networks of this size takes 90 s.
-    traced = partial(compile_networks, backend="aot_eager")
-    monkeypatch.setattr("training.train.fine_tuning.compile_networks", traced)
+    traced = partial(compile_task, backend="aot_eager")
+    monkeypatch.setattr("training.train.fine_tuning.compile_task", traced)
     own = [word for word in SMALL if "method" not in word and "iterations" not in word]
     own += ["task.method.queue=8"] if name == "hsst-softmax" else ["task.method.shared=12"]
     recipe = load_recipe(name, [*own, "loop.iterations=2", "validation.every=1", "validation.held_out=2"])
@@ -191,17 +191,6 @@ def test_a_compiled_run_learns_the_same(
         nets.append(load_network(place.out / "encoder.pt")[0].state_dict())
     for key, value in nets[0].items():
         assert torch.allclose(nets[1][key], value, rtol=1e-3, atol=1e-4), key
-
-
-def test_compiling_without_a_compiler_is_refused(
-    prepared: PreparedSet, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    words = ["train", "hsst-softmax", str(prepared.root), str(tmp_path / "run"), "--start", str(start)]
-    done = CliRunner().invoke(app, [*words, *sets(SMALL), "--compiled"])
-    assert done.exit_code == 2, done.output
-    assert "install g++" in done.output
-    assert not (tmp_path / "run" / "log.jsonl").exists()
 
 
 def test_a_kill_between_the_last_checkpoint_and_its_encoder_is_made_good(

@@ -14,10 +14,10 @@ from training.builtin.photos import Tools, Worn, build_photos
 from training.builtin.recipe import DistilRecipe
 from training.builtin.run import Place, distil
 from training.builtin.sources import Terms, extra_shots, lfw_shots
+from training.compiling import check_compiler
 from training.data.prepared import read_prepared
-from training.data.records import DataSetError
-from training.loop import Diverged
-from training.train.recipe import RecipeError, read_recipe
+from training.refusals import told
+from training.train.recipe import read_recipe
 
 BUNDLE, RECIPE = Path(".halflight/bundles/reference"), "builtin-distil"
 
@@ -40,12 +40,9 @@ def photos(
     shots = lfw_shots(lfw)
     if extra is not None:
         shots = chain(shots, extra_shots(extra, terms=terms))
-    try:
+    with told():
         tools = Tools(bundle=bundle, models=models, templates=templates)
         made = build_photos(shots, out, tools, worn=Worn(), workers=workers)
-    except DataSetError as error:
-        console.print(str(error))
-        raise typer.Exit(2) from error
     console.print(f"{len(made.rows)} crops, {len(made.refused)} photos refused")
 
 
@@ -62,16 +59,12 @@ def distil_command(
 ) -> None:
     """Distil the reference embedder, by templates and by maps, into the built-in one."""
     console = Console(stderr=True)
-    try:
+    with told():
+        if compiled:
+            check_compiler()
         chosen = read_recipe(DistilRecipe, recipe, set_ or ())
         place = Place(out=out, teacher=bundle, start=start, compiled=compiled, device=device)
         prepared = read_prepared(photos_set)
         with loss_bar(console, "distilling", total=chosen.loop.iterations) as step:
             made = distil(chosen, prepared, place, on_step=step)
-    except (DataSetError, RecipeError) as error:
-        console.print(str(error))
-        raise typer.Exit(2) from error
-    except Diverged as error:
-        console.print(str(error))
-        raise typer.Exit(1) from error
     console.print(f"the built-in embedder's checkpoint: {made.name}")

@@ -24,6 +24,7 @@ from faces.strict import Strict
 from training.backbones.imported import ImportedNet
 from training.backbones.onnx_import import import_bundle
 from training.builtin.views import Views
+from training.compiling import compile_networks
 from training.data.feed import network_input
 from training.data.records import DataSetError
 from training.tasks.base import unit
@@ -151,7 +152,7 @@ class LabelStore:
         labeller: nn.Module = _Labeller(net, taps_of(net, self.sides))
         labeller = labeller.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if compiled:
-            labeller.compile(dynamic=False)
+            compile_networks(labeller)
         return labeller
 
     def _paths(self, number: int) -> list[Path]:

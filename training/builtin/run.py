@@ -15,6 +15,7 @@ from training.builtin.lesson import Harder, Lesson, plain_rows
 from training.builtin.recipe import DistilRecipe
 from training.builtin.task import MapDistil
 from training.builtin.views import Views
+from training.compiling import compile_networks
 from training.data.feed import ahead
 from training.data.prepared import PreparedSet, Shards
 from training.data.records import DataSetError
@@ -63,7 +64,7 @@ def distil(
         maps=recipe.maps,
     )
     if place.compiled:
-        task.staged.compile(dynamic=False)
+        compile_networks(task.staged)
     training = Training(task, recipe.loop, out=place.out, device=place.device)
     training.resume()
     path = place.out / ENCODER

@@ -29,7 +29,7 @@ class Shot:
 
 
 def lfw_shots(tar: Path) -> Iterator[Shot]:
-    """Every photo of LFW's training identities. Raises FileNotFoundError, ValueError."""
+    """Every photo of LFW's training identities. Raises DataSetError."""
     for identity in read_lfw(tar, frozenset({Split.TRAIN})):
         for photo in identity.photos:
             yield Shot(photo, identity.name)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from training.data.records import DataSetError
+
 
 class Split(StrEnum):
     """Never train, tune or select on `TEST`."""
@@ -43,19 +45,24 @@ def split_of(identity: str) -> Split:
 
 
 def read_lfw(tar: Path, splits: frozenset[Split]) -> list[Identity]:
-    """Identities of these splits, by name. Raises FileNotFoundError, ValueError for another tar."""
+    """Identities of these splits, by name. Raises DataSetError where there is no such archive."""
     photos: dict[str, list[Photo]] = defaultdict(list)
-    with tarfile.open(tar) as archive:
-        for member in archive:
-            parts = member.name.split("/")
-            if len(parts) != 3 or split_of(parts[1]) not in splits:
-                continue
-            stream = archive.extractfile(member)
-            if stream is None:
-                raise ValueError(f"{tar.name}: {member.name} is no file")
-            photos[parts[1]].append(Photo(member.name, stream.read()))
+    try:
+        with tarfile.open(tar) as archive:
+            for member in archive:
+                parts = member.name.split("/")
+                if len(parts) != 3 or split_of(parts[1]) not in splits:
+                    continue
+                stream = archive.extractfile(member)
+                if stream is None:
+                    raise DataSetError(f"{tar.name}: {member.name} is no file")
+                photos[parts[1]].append(Photo(member.name, stream.read()))
+    except OSError as error:
+        raise DataSetError(f"{tar.name} cannot be read ({error.strerror}): give the LFW archive") from error
+    except tarfile.TarError as error:
+        raise DataSetError(f"{tar.name} is no tar: {error}") from error
     if not photos:
-        raise ValueError(f"{tar.name} holds no lfw/<name>/<photo>: is it the LFW archive?")
+        raise DataSetError(f"{tar.name} holds no lfw/<name>/<photo>: is it the LFW archive?")
     return [
         Identity(name, tuple(sorted(photos[name], key=lambda photo: photo.name))) for name in sorted(photos)
     ]

@@ -13,15 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from faces.align import MIN_INTER_EYE_PX
-from faces.bundle import BundleError
 from faces.types import Spectrum
 from training.data.prepare import Prepared, PrepareOptions, cores, prepare_set
 from training.data.prepare_work import WorkOptions
 from training.data.prepared import REFUSED_FILE
-from training.data.records import DataSetError
 from training.data.registry import LOADERS, LoadOptions, load_data_set
 from training.data.wearing import Engine, Family, Masked, MaskOptions
-from training.synthesis.assets import SynthesisError
+from training.refusals import told
 
 BUNDLE = Path(".halflight/bundles/reference")
 FINDINGS_SHOWN = 20
@@ -56,7 +54,7 @@ def prepare(
         alignment=alignment, seed=seed, min_inter_eye_px=min_inter_eye_px, bundle=bundle, masks=mask_options
     )
     options = PrepareOptions(dataset=dataset, work=work, fold=fold, workers=workers or cores(), again=again)
-    try:
+    with told():
         source = load_data_set(dataset, root, LoadOptions(strict=not subset, seed=seed, split=split))
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=errors) as progress:
@@ -67,9 +65,6 @@ def prepare(
                 options,
                 on_part=lambda done, all_: progress.update(bar, completed=done, total=all_),
             )
-    except (DataSetError, BundleError, SynthesisError) as error:
-        errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
-        raise typer.Exit(2) from error
     report(made, console)
     if not made.found.rows:
         errors.print("[red]no picture could be used[/red]")

@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from faces.bundle import BundleError, read
+from faces.bundle import read
 from training.bars import loss_bar
 from training.builtin.sources import Terms
+from training.compiling import check_compiler
 from training.data.lfw import Split
-from training.data.records import DataSetError
 from training.detector.candidates import open_candidate
 from training.detector.collect import Archives, Darkroom, empty_scenes, opened, sources, worn_photos
 from training.detector.evaluate import compare, try_empty, try_worn
@@ -26,12 +26,12 @@ from training.detector.report import conditions as condition_table
 from training.detector.report import worn_photos as worn_table
 from training.detector.run import Place, train_detector
 from training.detector.trial import TrialRoom, trial_photos, trial_sources
-from training.loop import Diverged
 from training.onnx_runner import BundleRunner
+from training.refusals import told
 from training.standin.conditions import Studio
-from training.synthesis.assets import SynthesisError, find_assets
+from training.synthesis.assets import find_assets
 from training.synthesis.mesh import MeshFitter
-from training.train.recipe import RecipeError, read_recipe
+from training.train.recipe import read_recipe
 
 # Of photos that are tried: larger ones are shrunk, as the largest canvas would do.
 LARGEST_PX = 2048
@@ -60,7 +60,7 @@ def pictures(
     """Label every photo by the reference detector; draw masks and pseudo-NIR."""
     console = Console(stderr=True)
     cv2.setNumThreads(1)
-    try:
+    with told():
         studio = Studio("training", models=models, templates=templates)
         room = Darkroom(Labeller(bundle), BundleRunner(read(bundle)), studio)
         archives = Archives(lfw=lfw, extra=extra, worn=worn, empty=empty, terms=terms, further=further)
@@ -68,9 +68,6 @@ def pictures(
         with Progress(console=console) as progress:
             bar = progress.add_task("labelling", total=len(every))
             make_parts(out, every, on_part=lambda done: progress.update(bar, advance=done))
-    except (DataSetError, SynthesisError) as error:
-        console.print(str(error))
-        raise typer.Exit(2) from error
     console.print(f"{len(Pictures(out))} pictures")
 
 
@@ -90,19 +87,15 @@ def train_command(
     """Train on scenes composed of the pictures."""
     console = Console(stderr=True)
     cv2.setNumThreads(1)
-    try:
+    with told():
+        if compiled:
+            check_compiler()
         chosen = read_recipe(DetectorRecipe, recipe, set_ or ())
         known = Pictures(pictures_folder, *(more or ()))
         places = () if hard is None else read_hard(hard)
         place = Place(out=out, start=start, compiled=compiled, device=device, threads=threads, hard=places)
         with loss_bar(console, "training", total=chosen.loop.iterations) as step:
             made = train_detector(chosen, known, place, on_step=step)
-    except (DataSetError, RecipeError) as error:
-        console.print(str(error))
-        raise typer.Exit(2) from error
-    except Diverged as error:
-        console.print(str(error))
-        raise typer.Exit(1) from error
     console.print(f"the detector's checkpoint: {made.name}")
 
 
@@ -116,16 +109,13 @@ def mine(
     """What a detector takes for faces in training pictures: `train --hard` shows it again and again."""
     console = Console(stderr=True)
     cv2.setNumThreads(1)
-    try:
+    with told():
         known = Pictures(pictures_folder, *(more or ()))
         with Progress(console=console) as progress:
             bar = progress.add_task("looking", total=len(known))
             found = hard_places(
                 open_candidate(candidate), known, on_picture=lambda: progress.update(bar, advance=1)
             )
-    except (DataSetError, BundleError) as error:
-        console.print(str(error))
-        raise typer.Exit(2) from error
     write_hard(out, found)
     console.print(f"{len(found)} places")
 
@@ -144,7 +134,7 @@ def trial(
     console = Console(stderr=True)
     cv2.setNumThreads(1)
     split = Split.VALIDATION if validation else Split.TEST
-    try:
+    with told():
         studio = Studio("training" if validation else "held-out", models=models, templates=templates)
         darkroom = Darkroom(Labeller(bundle), BundleRunner(read(bundle)), studio)
         room = TrialRoom(darkroom, MeshFitter(find_assets(models).network))
@@ -153,9 +143,6 @@ def trial(
             bar = progress.add_task("making pictures", total=len(photos))
             made = trial_sources(photos, room)
             make_parts(out, made, on_part=lambda done: progress.update(bar, advance=done))
-    except (DataSetError, SynthesisError, BundleError) as error:
-        console.print(str(error))
-        raise typer.Exit(2) from error
     console.print(f"{len(Pictures(out))} pictures")
 
 
@@ -168,14 +155,10 @@ def evaluate_command(
     mosaics: Annotated[int, typer.Option(min=1, help="mosaics of each condition")] = 100,
 ) -> None:
     """Detectors beside one another, as Markdown tables."""
-    console = Console(stderr=True)
     cv2.setNumThreads(1)
-    try:
+    with told():
         tried = [open_candidate(path) for path in candidates]
         typer.echo(condition_table(compare(tried, Pictures(pictures_folder), mosaics=mosaics)))
-    except (DataSetError, BundleError) as error:
-        console.print(str(error))
-        raise typer.Exit(2) from error
     if worn is not None and empty is not None:
         photos = [opened(path, largest_px=LARGEST_PX) for path in worn_photos(worn, held_out=True)]
         scenes = [opened(path, largest_px=LARGEST_PX) for path in empty_scenes(empty, held_out=True)]

@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from faces.files import write_whole
+from training.compiling import compile_networks
 from training.data.feed import ahead
 from training.data.records import DataSetError
 from training.detector.camera import photographed
@@ -62,7 +63,7 @@ def train_detector(
     training = Training(task, recipe.loop, out=place.out, device=place.device)
     training.resume()
     if place.compiled:
-        net.compile(dynamic=False)
+        compile_networks(net)
     path = place.out / CHECKPOINT
 
     training.run(

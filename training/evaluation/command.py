@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from training.data.prepared import PreparedSet, Split, read_prepared
-from training.data.records import DataSetError
 from training.encoders import load_encoder
 from training.evaluation.conditions import Asked
 from training.evaluation.evaluate import Curves, Evaluation, evaluate_split
@@ -21,6 +20,7 @@ from training.evaluation.report import REPORT_HTML, write_report
 from training.evaluation.resampling import BOOTSTRAPS
 from training.evaluation.tables import evaluation_tables
 from training.evaluation.verification import ThresholdRule
+from training.refusals import told
 
 
 class SplitName(StrEnum):
@@ -66,11 +66,8 @@ def evaluate(
     if fmr:
         asked = Asked(fmr_points=tuple(fmr), bootstraps=bootstraps, seed=seed, rule=_RULES[rule])
     console = Console()
-    try:
+    with told(ValueError):
         evaluation, curves = _run(model, read_prepared(prepared_set), split, asked, threads, console)
-    except (DataSetError, ValueError) as error:
-        Console(stderr=True).print(f"[red]{error}[/red]", highlight=False)
-        raise typer.Exit(1) from error
     for part in evaluation.synthetic:
         console.print(f"SYNTHETIC: {part}", style="yellow", markup=False)
     for table in evaluation_tables(evaluation):

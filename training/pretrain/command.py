@@ -9,18 +9,13 @@ import typer
 from rich.console import Console
 
 from training.bars import loss_bar
-from training.data.records import DataSetError
-from training.loop import Diverged
 from training.pretrain.feed import PhotoFeed
 from training.pretrain.photos import NONE, read_photos
 from training.pretrain.recipe import PretrainRecipe
 from training.pretrain.run import ENCODER, Place, PretrainRun
-from training.train.command import say
-from training.train.processes import DeviceError, processes
-from training.train.recipe import RecipeError, read_recipe
-
-# What is the caller's to put right.
-WRONG = (DataSetError, RecipeError, DeviceError)
+from training.refusals import say, told
+from training.train.processes import processes
+from training.train.recipe import read_recipe
 
 
 def pretrain(
@@ -40,7 +35,7 @@ def pretrain(
     """Pre-train a backbone: classify the VIS photos of a prepared set's training subjects, some masked,
     some grey, by a margin softmax."""
     console, errors = Console(), Console(stderr=True)
-    try:
+    with told():
         chosen = read_recipe(PretrainRecipe, recipe, set_ or ())
         photos = read_photos(prepared_set, min_photos=chosen.feed.min_photos)
         with processes(device) as where:
@@ -57,12 +52,6 @@ def pretrain(
                 f"{synthetic}{record.iterations} iterations, {record.images_seen} images,"
                 f" {record.seconds:.0f} s on {record.device} x {record.processes}: {ENCODER}",
             )
-    except WRONG as error:
-        say(errors, str(error))
-        raise typer.Exit(2) from error
-    except Diverged as error:
-        say(errors, str(error))
-        raise typer.Exit(1) from error
 
 
 def _about(feed: PhotoFeed) -> str:

@@ -15,13 +15,12 @@ from training.bars import bar_columns
 from training.data.pairs import paired_subjects
 from training.data.records import DataSetError
 from training.evaluation.resampling import BOOTSTRAPS
-from training.loop import Diverged
+from training.refusals import told
 from training.reproduce.figure import queue_png
 from training.reproduce.grounds import real_grounds, standin_ground
 from training.reproduce.published import On, Plan, Table, plan_of
 from training.reproduce.run import Ground, Result, Settings, run_arm
 from training.reproduce.tables import SYNTHETIC, lines_of, write_table
-from training.train.command import WRONG
 from training.train.processes import chosen_device
 from training.train.recipe import load_recipe
 
@@ -51,7 +50,7 @@ def reproduce(
 ) -> None:
     """Train and try every arm of a table of Du et al. 2021, and print ours beside the paper's figures."""
     errors, console = Console(stderr=True), Console()
-    try:
+    with told():
         grounds, begin = _chosen(
             casia, {On.OULU: oulu, On.BUAA: buaa}, start, casia_root, fold, standin, trunk
         )
@@ -70,12 +69,6 @@ def reproduce(
         names = list(write_table(out, plan, results, lines))
         if plan.table == "fig4":
             names.append(_figure(plan, results, out))
-    except WRONG as error:
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error
-    except Diverged as error:
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
     mark = f"{SYNTHETIC}: " if grounds[0].synthetic else ""
     lines.append(f"{mark}written: {', '.join(names)}")
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

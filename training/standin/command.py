@@ -13,7 +13,9 @@ from rich.table import Table
 
 from faces.files import write_array, write_whole
 from faces.types import Spectrum
+from training.compiling import check_compiler
 from training.data.prepared import read_prepared
+from training.refusals import told
 from training.standin.arms import arms
 from training.standin.build import Plan
 from training.standin.build import build as build_set
@@ -35,7 +37,8 @@ Detector = Annotated[Path, typer.Option(help="the bundle whose detector is used"
 @standin.command()
 def photos(out: Path, lfw: Tar = LFW, bundle: Detector = BUNDLE) -> None:
     """Align every LFW photo: what a trunk is pre-trained on."""
-    made = prepare_photos(lfw, bundle, out)
+    with told():
+        made = prepare_photos(lfw, bundle, out)
     Console().print(f"{len(made.rows)} crops, {len(made.refused)} photos without a face")
 
 
@@ -50,9 +53,16 @@ def build(
     workers: int = 2,
 ) -> None:
     """Make the set: references, pseudo-NIR probes, masks."""
-    made = build_set(
-        lfw, bundle, out, models=models, templates=templates, plan=Plan(subjects=subjects), workers=workers
-    )
+    with told():
+        made = build_set(
+            lfw,
+            bundle,
+            out,
+            models=models,
+            templates=templates,
+            plan=Plan(subjects=subjects),
+            workers=workers,
+        )
     Console().print(f"{len(made.rows)} crops, {len(made.refused)} failed")
 
 
@@ -68,10 +78,13 @@ def trunk(
 ) -> None:
     """Pre-train the trunk that every arm starts from, by distillation."""
     config = TrunkConfig(iterations=iterations, mixtures=mixtures, compiled=compiled, bf16=bf16)
-    taught = lesson(read_prepared(photos_set), bundle, config, out / "lesson")
-    with Progress() as progress:
-        bar = progress.add_task("distilling", total=iterations)
-        made = train_trunk(taught, config, out, on_step=_mover(progress, bar))
+    with told():
+        if compiled:
+            check_compiler()
+        taught = lesson(read_prepared(photos_set), bundle, config, out / "lesson")
+        with Progress() as progress:
+            bar = progress.add_task("distilling", total=iterations)
+            made = train_trunk(taught, config, out, on_step=_mover(progress, bar))
     Console().print(f"trunk: {made.name}")
 
 
@@ -108,19 +121,22 @@ def run(
         raise typer.BadParameter(f"no arm {min(unknown)!r}; there are: {', '.join(found)}")
     names = tuple(arm or found)
     distils = any((task := found[name].task) is not None and task.distil for name in names)
-    grid = Grid(
-        prepared=prepared,
-        trunk=start,
-        out=out,
-        base=RunConfig(iterations=iterations, batch=batch, compiled=compiled, bf16=bf16),
-        names=names,
-        seeds=tuple(seed or (0, 1, 2)),
-        rates=tuple(lr or (3e-4, 1e-3, 3e-3)),
-        teacher=_taught(prepared, bundle, out) if distils else None,
-    )
-    run_grid(grid, workers=workers)
-    for other in also_sets or ():
-        also(other, start, out)
+    with told():
+        if compiled:
+            check_compiler()
+        grid = Grid(
+            prepared=prepared,
+            trunk=start,
+            out=out,
+            base=RunConfig(iterations=iterations, batch=batch, compiled=compiled, bf16=bf16),
+            names=names,
+            seeds=tuple(seed or (0, 1, 2)),
+            rates=tuple(lr or (3e-4, 1e-3, 3e-3)),
+            teacher=_taught(prepared, bundle, out) if distils else None,
+        )
+        run_grid(grid, workers=workers)
+        for other in also_sets or ():
+            also(other, start, out)
     table(out)
 
 
@@ -141,7 +157,7 @@ def also(
     out: Annotated[Path, typer.Argument(help="what `standin run` made")],
 ) -> None:
     """Try every finished run on another set too: `standin table --test NAME` prints it."""
-    with Progress() as progress:
+    with told(), Progress() as progress:
         bar = progress.add_task("trying", total=None)
 
         def moved(name: str, done: int, total: int) -> None:

@@ -20,6 +20,7 @@ from pydantic import Field
 from faces.strict import Strict
 from faces.types import Pixels
 from training.backbones.encoder import BackboneConfig, save_encoder
+from training.compiling import compile_networks
 from training.data.feed import ahead, augment, network_input
 from training.data.prepared import PreparedSet
 from training.loop import LoopConfig, Training
@@ -99,7 +100,7 @@ def train_trunk(
     torch.manual_seed(config.seed)
     net: torch.nn.Module = config.backbone.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.compiled:
-        net.compile(dynamic=False)
+        compile_networks(net)
     dimension = config.backbone.dimension
     task = Distil(net, dimension=dimension, teacher=taught.templates.shape[1])
     loop = LoopConfig(

@@ -8,22 +8,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from faces.bundle import BundleError
 from training.bars import loss_bar
+from training.compiling import check_compiler
 from training.data.prepared import read_prepared
 from training.data.records import DataSetError, Fold
 from training.data.registry import LoadOptions, load_data_set
 from training.distributed import rank
-from training.loop import Diverged
-from training.prototypes import QueueError
+from training.refusals import say, told
 from training.train.placing import placed_fold
-from training.train.processes import DeviceError, processes
-from training.train.recipe import Recipe, RecipeError, differences, load_recipe, recipe_names, shortened
+from training.train.processes import processes
+from training.train.recipe import Recipe, differences, load_recipe, recipe_names, shortened
 from training.train.record import RunRecord
 from training.train.run import ENCODER, Place, train_recipe
-
-# What is the caller's to put right.
-WRONG = (DataSetError, RecipeError, QueueError, DeviceError, BundleError)
 
 
 def train(
@@ -46,7 +42,9 @@ def train(
 ) -> None:
     """Train one recipe on a prepared set: on the split in its rows, or on a fold of a data set's protocol."""
     errors = Console(stderr=True)
-    try:
+    with told():
+        if compiled:
+            check_compiler()
         asked = load_recipe(recipe, set_ or ())
         chosen = asked if iterations is None else shortened(asked, iterations)
         prepared = read_prepared(prepared_set)
@@ -58,12 +56,6 @@ def train(
                 record = train_recipe(chosen, prepared, place, on_step=step)
             if not rank():
                 _report(record, asked, start)
-    except WRONG as error:
-        say(errors, str(error))
-        raise typer.Exit(2) from error
-    except Diverged as error:
-        say(errors, str(error))
-        raise typer.Exit(1) from error
 
 
 def fold_of(dataset: str | None, root: Path | None, number: int) -> Fold:
@@ -86,9 +78,3 @@ def _report(record: RunRecord, asked: Recipe, start: Path | None) -> None:
         f" on {record.device} x {record.processes}: {ENCODER}"
     )
     say(Console(), "\n".join(lines))
-
-
-def say(console: Console, text: str) -> None:
-    """Once, whatever the number of processes; the text is not markup."""
-    if not rank():
-        console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from training.backbones.encoder import TorchEncoder, save_encoder
 from training.class_means import kept_class_means
-from training.compiling import compile_networks
+from training.compiling import compile_task
 from training.data.feed import PairFeed, ahead
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet
@@ -37,7 +37,7 @@ class FineTuning:
 
     `net` has the recipe's backbone. `templates`: asked where the recipe distils. `means`: a file that keeps
     the class means of the network to begin with, from run to run; None makes them where they are wanted.
-    `compiled`: see `compile_networks`.
+    `compiled`: see `compile_task`.
     Raises DataSetError, QueueError, and RecipeError where the recipe's parts do not fit one another.
     """
 
@@ -85,7 +85,7 @@ class FineTuning:
         except ValueError as error:
             raise RecipeError(f"this recipe does not fit: {error}") from error
         if compiled:
-            compile_networks(self.task)
+            compile_task(self.task)
         self.training = Training(self.task, recipe.loop, out=out, device=str(device))
         self.training.resume()
         shared = len(self.encoder.shared) if isinstance(self.encoder, SharedEncoder) else None

@@ -129,5 +129,5 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
         ([str(tmp_path / "net.onnx"), str(tmp_path / "set"), "--split", "validation"], "no row of role"),
     ):
         result = CliRunner().invoke(app, arguments)
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert text in " ".join(result.output.split())
