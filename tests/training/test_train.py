@@ -66,7 +66,7 @@ def test_every_preset_has_the_papers_settings() -> None:
     for loss in ("softmax", "am", "arc", "triplet"):
         assert {f"hsst-{loss}", f"plain-{loss}"} <= set(names)
         assert load_recipe(f"hsst-{loss}").task.method.loss.name == loss
-    for name in set(names) - {"reference-hsst"}:
+    for name in set(names) - {"reference-hsst", "reference-plain-plus"}:
         recipe = load_recipe(name)
         assert (recipe.batch, recipe.loop.lr, recipe.loop.iterations) == (64, 5e-4, 10_000)
         assert [recipe.loop.factor(at) for at in (5_999, 6_000, 8_000)] == pytest.approx([1, 0.1, 0.01])
@@ -76,6 +76,15 @@ def test_every_preset_has_the_papers_settings() -> None:
     hsst = load_recipe("hsst-softmax").task.method
     assert isinstance(hsst, HsstConfig)
     assert (hsst.queue, hsst.ema, hsst.bn_mode) == (128, 0.999, "separate")
+
+
+def test_the_control_of_the_reference_differs_in_its_method_alone() -> None:
+    hsst, plain = load_recipe("reference-hsst"), load_recipe("reference-plain-plus")
+    assert (hsst.task.method.kind, plain.task.method.kind) == ("hsst", "plain")
+    assert hsst.task.method.loss == plain.task.method.loss
+    assert hsst.task.method.bn_mode == plain.task.method.bn_mode == "frozen"
+    task = hsst.task.model_copy(update={"method": plain.task.method})
+    assert hsst.model_copy(update={"task": task}) == plain
 
 
 def test_an_unknown_key_is_named_with_its_file(tmp_path: Path) -> None:
