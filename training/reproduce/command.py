@@ -15,7 +15,7 @@ from training.bars import bar_columns
 from training.data.pairs import paired_subjects
 from training.data.records import DataSetError
 from training.evaluation.resampling import BOOTSTRAPS
-from training.refusals import told
+from training.refusals import say, told
 from training.reproduce.figure import queue_png
 from training.reproduce.grounds import real_grounds, standin_ground
 from training.reproduce.published import On, Plan, Table, plan_of
@@ -49,7 +49,7 @@ def reproduce(
     bootstraps: Annotated[int, typer.Option(min=2, help="draws of subjects")] = BOOTSTRAPS,
 ) -> None:
     """Train and try every arm of a table of Du et al. 2021, and print ours beside the paper's figures."""
-    errors, console = Console(stderr=True), Console()
+    errors = Console(stderr=True)
     with told():
         grounds, begin = _chosen(
             casia, {On.OULU: oulu, On.BUAA: buaa}, start, casia_root, fold, standin, trunk
@@ -71,7 +71,7 @@ def reproduce(
             names.append(_figure(plan, results, out))
     mark = f"{SYNTHETIC}: " if grounds[0].synthetic else ""
     lines.append(f"{mark}written: {', '.join(names)}")
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    say(Console(), "\n".join(lines))
 
 
 def _chosen(

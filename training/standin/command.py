@@ -135,8 +135,8 @@ def run(
             teacher=_taught(prepared, bundle, out) if distils else None,
         )
         run_grid(grid, workers=workers)
-        for other in also_sets or ():
-            also(other, start, out)
+    for other in also_sets or ():
+        also(other, start, out)
     table(out)
 
 
