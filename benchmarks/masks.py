@@ -30,8 +30,8 @@ from faces.align import ALIGNMENTS, similarity
 from faces.bundle import read
 from faces.image import DecodeLimits, decode
 from faces.types import Face, Image, Point
-from training.cli_masks import BUNDLE, SUFFIXES, TEMPLATES
-from training.onnx_runner import BundleRunner
+from training.cli.masks import BUNDLE, SUFFIXES, TEMPLATES
+from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import find_assets
 from training.synthesis.masks.designs import MaskDesign, draw_design
 from training.synthesis.masks.landmarks import wear_flat

@@ -24,12 +24,12 @@ import numpy as np
 import torch
 
 from faces.types import Spectrum
-from training.backbones.mobilefacenet import MobileFaceNet
-from training.data.feed import PairFeed
+from training.data.pair_loader import PairFeed
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
-from training.tasks.base import PairBatch
-from training.tasks.hsst import Hsst, HsstConfig
+from training.methods.base import PairBatch
+from training.methods.hsst import Hsst, HsstConfig
+from training.networks.mobilefacenet import MobileFaceNet
 
 SUBJECTS, PHOTOS = 160, 3
 

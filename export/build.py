@@ -22,10 +22,10 @@ from export.variants import LEAST_COSINE, Variant
 from faces.bundle import Bundle, EncoderSpec, Manifest, ParitySpec, file_ref, read, verify, write_manifest
 from faces.files import write_array
 from faces.types import Pixels, Role
-from training.backbones.encoder import BackboneConfig, load_network
-from training.backbones.mirrored import Mirrored
-from training.data.feed import NORMALISATION
+from training.data.pair_loader import NORMALISATION
 from training.data.prepared import PreparedSet, Split
+from training.networks.encoder import BackboneConfig, load_network
+from training.networks.mirrored import Mirrored
 
 # Real crops that parity is also measured on, and crops that fix int8's ranges.
 PARITY_CROPS, RANGE_CROPS = 64, 256

@@ -35,7 +35,7 @@ from faces.calibration import Calibration
 from faces.image import DecodeLimits, decode
 from faces.types import CONDITIONS, Condition, Image, Spectrum
 from training.data.lfw import Identity, Split, read_lfw
-from training.onnx_runner import BundleRunner
+from training.networks.onnx_runner import BundleRunner
 from training.synthesis.simple import masked_vis, pseudo_nir
 
 LIMITS = DecodeLimits(max_bytes=1 << 24, max_pixels=1 << 24)

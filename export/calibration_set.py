@@ -26,15 +26,15 @@ from rich.progress import track
 from faces.align import AlignError, align
 from faces.bundle import read, verify
 from faces.types import CONDITIONS, Condition, Image, Pixels, Spectrum
+from training.cli.errors import told
 from training.data.lfw import Identity, Photo, Split, read_lfw, split_of
 from training.data.prepared import Made, PreparedSet, Refused, Role, Row, SetInfo, SetWriter
 from training.data.prepared import Split as SplitName
-from training.onnx_runner import BundleRunner
-from training.refusals import told
-from training.standin.conditions import PHOTO, Family, Studio, View
-from training.standin.photos import ALIGNMENT, SIDE_PX, FoundFace, find
+from training.engine.worker_pool import worker_pool
+from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import CHECKOUT
-from training.workers import worker_pool
+from training.views.conditions import PHOTO, Family, Studio, View
+from training.views.found_faces import ALIGNMENT, SIDE_PX, FoundFace, find
 
 BUNDLE = CHECKOUT / ".halflight" / "bundles" / "reference"
 PROBES = 3

@@ -13,7 +13,7 @@ from faces.bundle import Bundle
 from faces.image import DecodeLimits, ImageError, decode
 from faces.types import Pixels, Spectrum
 from training.data.prepared import PreparedSet, Split
-from training.onnx_runner import BundleRunner
+from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import CHECKOUT
 
 # The rendered subjects that come with the service (`CREDITS.md` there): nobody exists in them.

@@ -18,12 +18,12 @@ from export.graph import MAX_BATCH, OPSET, ExportError, check, quiet, strip
 from faces.bundle import DetectedMask, DetectorSpec, file_ref
 from faces.detect import STRIDES
 from faces.files import write_whole
-from training.data.feed import NORMALISATION
+from training.cli.errors import told
+from training.data.pair_loader import NORMALISATION
 from training.detector.candidates import DetectorFacts
 from training.detector.network import OUTPUTS, DetectorNet, Exported, parameters_of
 from training.detector.run import load_detector
-from training.onnx_runner import session
-from training.refusals import told
+from training.networks.onnx_runner import session
 
 INPUT = "image"
 CANVAS_PX = (320, 640)

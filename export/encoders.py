@@ -17,8 +17,8 @@ from export.parity import Parity, compare, ms_per_crop, torch_vectors
 from export.variants import LEAST_COSINE, Variant, eight_bit, half
 from faces.preprocess import unit_rows
 from faces.types import Pixels, Role
-from training.data.feed import network_input
-from training.onnx_runner import BatchRunner
+from training.data.pair_loader import network_input
+from training.networks.onnx_runner import BatchRunner
 
 Say = Callable[[str], None]
 

@@ -15,7 +15,7 @@ from onnx import ModelProto
 from torch import nn
 
 from faces.types import Role, Spectrum
-from training.backbones.layers import norms, route
+from training.networks.layers import norms, route
 
 # The newest that both ONNX Runtime 1.31 and its quantiser handle without a conversion.
 OPSET = 18

@@ -16,8 +16,8 @@ from export.graph import SPECTRUM_OF, ExportError
 from export.variants import Variant
 from faces.parity import cosines
 from faces.types import Role
-from training.backbones.layers import route
-from training.onnx_runner import BatchRunner
+from training.networks.layers import route
+from training.networks.onnx_runner import BatchRunner
 
 Tensors = NDArray[np.float32]
 ROWS_AT_ONCE = 32

@@ -17,8 +17,8 @@ from faces.calibration import Calibration
 from faces.types import CONDITIONS, Condition, Role, Spectrum
 from training.data.prepared import PreparedSet, Row, Split
 from training.data.records import DataSetError
-from training.encoders_onnx import BundleEncoder
 from training.evaluation.evaluate import synthetic_parts
+from training.networks.onnx_encoders import BundleEncoder
 
 # More of one subject add little: what limits a threshold is the number of subjects.
 PROBES_PER_SUBJECT = 4

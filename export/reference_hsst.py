@@ -26,19 +26,19 @@ from export.graph import ExportError
 from export.operating_points import FMR_POINTS, Unsupported
 from export.place import check_free
 from export.prepared_sets import check_support
-from training.bars import loss_bar
-from training.compiling import check_compiler
+from training.cli.errors import told
+from training.cli.progress import loss_bar
 from training.data.lfw import Split
 from training.data.prepared import PreparedSet, read_prepared
 from training.data.records import DataSetError
-from training.refusals import told
-from training.standin.build import Plan
-from training.standin.build import build as build_standin
+from training.engine.compile import check_compiler
+from training.engine.devices import processes
+from training.engine.run_record import RunRecord
+from training.finetune.recipe import Recipe, load_recipe, shortened
+from training.finetune.run import ENCODER, Place, train_recipe
+from training.research.standin.build import Plan
+from training.research.standin.build import build as build_standin
 from training.synthesis.assets import CHECKOUT
-from training.train.processes import processes
-from training.train.recipe import Recipe, load_recipe, shortened
-from training.train.record import RunRecord
-from training.train.run import ENCODER, Place, train_recipe
 
 NAME = "reference-hsst"
 BASE = CHECKOUT / ".halflight" / "bundles" / "reference"

@@ -1,27 +1,46 @@
-"""Everything one running service holds. Made by the lifespan, reached through `deps`."""
+"""The typed state of one running service, and how its parts are wired. Reached through `api.deps`."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from service.comparison import Comparer
-from service.enrolment import Enroller
+import structlog
+
+from service.access.keys import KeyRing
+from service.access.limits import Admission, RateLimiter
+from service.bundles.registry import bundle_store
+from service.crops import CropVault
+from service.crops import vault as crop_vault
+from service.enrolment.enroller import Enroller
+from service.enrolment.transaction import Enrolled
 from service.errors import Draining, NotReady
-from service.intake import Intake
-from service.jobs.datasets import UploadedSets
-from service.jobs.evaluation import Evaluator
+from service.jobs.base import JobKind
+from service.jobs.child import job_directory
 from service.jobs.queue import JobQueue
-from service.jobs.retrain import Retrainer
-from service.jobs.runner import JobRunner
-from service.keys import KeyRing
-from service.limits import Admission, RateLimiter
+from service.jobs.runner import JobRunner, RunnerOptions
+from service.matching.comparison import Comparer
+from service.matching.pipeline import Intake
+from service.retraining.archive import ArchiveLimits
+from service.retraining.datasets import UploadedSets
+from service.retraining.enrolled_crops import EnrolledCrops
+from service.retraining.evaluate_job import EvaluateKind, Evaluator
+from service.retraining.request import Retrainer, TrainingPlaces
+from service.retraining.retrain_job import RetrainKind
 from service.settings import Settings
-from service.space_admin import SpaceAdmin
-from service.space_filler import SpaceFiller
-from service.spaces import EmbeddingSpace, SpaceRegistry
+from service.spaces.admin import SpaceAdmin
+from service.spaces.backfill_job import BackfillKind
+from service.spaces.backfill_worker import SpaceFiller
+from service.spaces.registry import EmbeddingSpace, SpaceRegistry
 from service.store.database import Database
 from service.telemetry import Metrics
+
+log = structlog.get_logger("halflight.app")
+
+SETTLE_POLLS = 3
+EncodeEnrolled = Callable[[Enrolled], dict[str, Any]]
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -57,3 +76,91 @@ class State:
         if space is None:
             raise NotReady("the models are still loading", retry_after_s=2)
         return space
+
+
+async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolled) -> State:
+    """Wires everything but the models, which load while `/health/live` answers already.
+
+    `encode` makes the JSON answer of an enrolment that idempotency keeps.
+    """
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    db = await Database.open(settings.sqlalchemy_url)
+    await db.migrate()
+    intake, admission = Intake(settings), Admission(settings.max_requests)
+    metrics.in_flight.set_function(lambda: admission.in_flight)
+    vault = crop_vault(settings.given_crop_key, settings.data_dir)
+    async with db.read() as uow:
+        if lost := await uow.crops.under_other_keys(vault.key_id):
+            log.warning("kept crops do not open with this key", crops=lost, key_id=vault.key_id)
+    registry = SpaceRegistry(db, bundle_store(settings))
+    filler = SpaceFiller(
+        db, registry, vault, busy=lambda: admission.in_flight > 0, poll_s=settings.log_poll_s
+    )
+    admin = SpaceAdmin(
+        db, registry, filler, settle_s=SETTLE_POLLS * settings.log_poll_s, bundle_key=settings.bundle_key
+    )
+    queue = JobQueue(db)
+    return State(
+        settings=settings,
+        db=db,
+        keys=KeyRing(db),
+        registry=registry,
+        filler=filler,
+        spaces=admin,
+        jobs=queue,
+        runner=_runner(settings, db, registry, admin, vault),
+        retrainer=_retrainer(settings, queue),
+        evaluator=_evaluator(settings, queue),
+        uploads=_uploads(settings, db, queue),
+        intake=intake,
+        enroller=Enroller(db, intake, registry, vault, settings, encode),
+        comparer=Comparer(db, intake, max_faces=settings.max_faces),
+        admission=admission,
+        limiter=RateLimiter(rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst),
+        metrics=metrics,
+    )
+
+
+def _places(settings: Settings) -> TrainingPlaces:
+    return TrainingPlaces(
+        python=settings.train_python,
+        datasets=settings.datasets,
+        uploads=settings.data_dir / "datasets",
+        facekit=settings.facekit,
+        trunk=settings.trunk,
+        keeps_crops=settings.keep_crops,
+    )
+
+
+def _retrainer(settings: Settings, queue: JobQueue) -> Retrainer:
+    return Retrainer(queue, _places(settings))
+
+
+def _evaluator(settings: Settings, queue: JobQueue) -> Evaluator:
+    return Evaluator(queue, _places(settings))
+
+
+def _uploads(settings: Settings, db: Database, queue: JobQueue) -> UploadedSets:
+    limits = ArchiveLimits(
+        bytes=settings.max_unpacked_bytes,
+        file_bytes=settings.max_body_bytes,
+        reserve_bytes=settings.disk_reserve_bytes,
+    )
+    return UploadedSets(db, queue, settings.data_dir / "datasets", limits)
+
+
+def _runner(
+    settings: Settings, db: Database, registry: SpaceRegistry, admin: SpaceAdmin, vault: CropVault
+) -> JobRunner:
+    """Knows every kind of job there is."""
+    retrain = RetrainKind(
+        _places(settings),
+        registry,
+        admin,
+        EnrolledCrops(db, vault),
+        registry_root=settings.bundle_registry,
+        rendered=settings.data_dir / "rendered",
+    )
+    options = RunnerOptions(lease_s=settings.job_lease_s)
+    kinds: list[JobKind] = [retrain, EvaluateKind(_places(settings), registry), BackfillKind(admin)]
+    return JobRunner(db, kinds, job_directory(settings.data_dir), options)

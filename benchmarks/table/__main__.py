@@ -27,7 +27,7 @@ from faces.bundle import Bundle, BundleError, read, verify
 from faces.calibration import UnsupportedFmr
 from faces.files import write_whole
 from faces.types import CONDITIONS
-from training.refusals import told
+from training.cli.errors import told
 from training.synthesis.assets import CHECKOUT
 
 SHARED = CHECKOUT.parent / "shared"

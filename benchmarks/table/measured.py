@@ -25,7 +25,7 @@ from benchmarks.table.probes import Probe
 from faces.bundle import Bundle
 from faces.metrics import Interval, clopper_pearson
 from faces.types import CONDITIONS, Condition
-from training.evaluation.hits import Hits, hit_rate, paired_difference
+from training.evaluation.rank1 import Hits, hit_rate, paired_difference
 
 TAR_FMR = 1e-3
 LEAST_SUBJECTS = 30

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.extra import read_extra
+from training.data.faces_extra import read_extra
 from training.data.lfw import Photo, Split, read_lfw
 
 LFW = "LFW test"

@@ -20,10 +20,10 @@ from faces.files import write_whole
 from faces.strict import Strict
 from faces.types import CONDITIONS, Condition, Spectrum
 from training.data.lfw import Photo
-from training.onnx_runner import BundleRunner
-from training.standin.conditions import PHOTO, Studio
-from training.standin.photos import find
-from training.workers import worker_pool
+from training.engine.worker_pool import worker_pool
+from training.networks.onnx_runner import BundleRunner
+from training.views.conditions import PHOTO, Studio
+from training.views.found_faces import find
 
 
 class ProbeFile(Strict):

@@ -1,0 +1,1 @@
+"""The HTTP edge: routers, wire types, dependencies, middleware and problem documents."""

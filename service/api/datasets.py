@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
 
+from service.api.deps import Admin, StateDep
 from service.api.problems import problem_docs
 from service.api.schemas import Wire
-from service.deps import Admin, StateDep
 from service.errors import (
     BodyTooLarge,
     DatasetNotFound,
@@ -24,7 +24,7 @@ from service.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from service.jobs.datasets import UploadedSet
+from service.retraining.datasets import UploadedSet
 
 UPLOAD_PATH = "/admin/datasets"
 ARCHIVE_TYPES = (

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from service.api.schemas import Wire
-from service.jobs.retrain import MAX_ITERATIONS, MAX_MINUTES, Activate, Preset, Retraining
+from service.retraining.request import MAX_ITERATIONS, MAX_MINUTES, Activate, Preset, Retraining
 from service.store.jobs import JobEvent, JobRecord, JobState
 
 

@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.staticfiles import StaticFiles
 
 from service.api import schemas
-from service.deps import StateDep, is_loopback
+from service.api.deps import StateDep, is_loopback
 from service.errors import NotReady, RetryLater
 from service.state import State
 from service.store.errors import StoreError

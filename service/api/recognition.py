@@ -8,10 +8,9 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from faces.types import Role, Spectrum
 from service.api import schemas
+from service.api.deps import ADMITTED, Operator, Prober, SpaceDep, StateDep
 from service.api.problems import problem_docs
 from service.api.uploads import IMAGE_TYPES, read_form, read_image
-from service.comparison import Options
-from service.deps import ADMITTED, Operator, Prober, SpaceDep, StateDep
 from service.errors import (
     BodyTooLarge,
     Draining,
@@ -30,7 +29,8 @@ from service.errors import (
     UnsupportedFmrPoint,
     UnsupportedMediaType,
 )
-from service.intake import StageTimes
+from service.matching.comparison import Options
+from service.matching.pipeline import StageTimes
 
 ANY_IMAGE = (
     *(MalformedRequest, Unauthorized, Forbidden, ImageTooLarge, BodyTooLarge),

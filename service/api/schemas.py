@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from faces.types import Face, Spectrum
-from service.comparison import Candidate, Identified, Verified
-from service.enrolment import Receipt
-from service.enrolment_writer import Enrolled
+from service.enrolment.enroller import Receipt
+from service.enrolment.transaction import Enrolled
 from service.inference.engine import Description
 from service.inference.quality import Quality
+from service.matching.comparison import Candidate, Identified, Verified
 from service.store.records import SampleRecord, SubjectRecord
 
 SCORE_DIGITS = 6

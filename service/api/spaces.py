@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter
 from pydantic import Field
 
+from service.api.deps import Admin, StateDep
 from service.api.problems import problem_docs
 from service.api.schemas import Wire
-from service.deps import Admin, StateDep
 from service.errors import (
     Draining,
     Forbidden,
@@ -21,8 +21,8 @@ from service.errors import (
     SpaceNotReady,
     Unauthorized,
 )
-from service.jobs.backfill import KIND as BACKFILL
-from service.space_admin import SpaceView
+from service.spaces.admin import SpaceView
+from service.spaces.backfill_job import KIND as BACKFILL
 
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining)
 ONE = (*COMMON, SpaceNotFound, SpaceNotReady)

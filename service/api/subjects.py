@@ -12,11 +12,11 @@ from fastapi.responses import JSONResponse
 
 from faces.types import Spectrum
 from service.api import schemas
+from service.api.deps import ADMITTED, Operator, SpaceDep, StateDep
 from service.api.problems import problem_docs
 from service.api.recognition import ANY_IMAGE
 from service.api.uploads import Upload, checked_metadata, parse_metadata, read_form
-from service.deps import ADMITTED, Operator, SpaceDep, StateDep
-from service.enrolment_writer import Enrolment
+from service.enrolment.transaction import Enrolment
 from service.errors import (
     Draining,
     DuplicateFace,

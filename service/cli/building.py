@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faces.bundle import BundleError
+from service.bundles.catalogue import CATALOGUE
+from service.bundles.download import ProvisionError, model_cache, pull
+from service.bundles.reference import assemble
 from service.cli.output import Failure, say
 from service.errors import TrainingUnavailable
-from service.jobs.retrain import missing_modules
-from service.models.catalogue import CATALOGUE
-from service.models.provision import ProvisionError, model_cache, pull
-from service.models.reference import assemble
+from service.retraining.request import missing_modules
 from service.settings import Settings, cache_root
 
 # Name -> the module that builds it.

@@ -41,7 +41,7 @@ def _read(directory: Path) -> Bundle:
 @app.command()
 def inspect(directories: Directories, as_json: Json = False) -> None:
     """Print what the manifests say; no file besides them is read."""
-    from service.bundles import digest_of
+    from service.bundles.registry import digest_of
 
     for directory in directories:
         bundle = _read(directory)
@@ -98,7 +98,7 @@ def sign(
     key: Annotated[Path, typer.Option("--key", help="Ed25519 private key (PEM, not encrypted).")],
 ) -> None:
     """Verify the digests, then sign the manifest: writes manifest.sig beside it."""
-    from service import signing
+    from service.bundles import signing
 
     bundle = _read(directory)
     try:
@@ -112,7 +112,7 @@ def sign(
 
 
 def _verified(bundle: Bundle, key: Path | None, provider: str) -> Replay | None:
-    from service import signing
+    from service.bundles import signing
     from service.inference.engine import Engine, EngineOptions
     from service.inference.parity import ParityError, replay
     from service.inference.session import ProviderError

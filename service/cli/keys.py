@@ -15,7 +15,7 @@ from service.cli.options import DatabaseUrl, DataDir, Json
 from service.cli.output import GOOD, UNSURE, Failure, emit, emit_text, say, show
 
 if TYPE_CHECKING:
-    from service.keys import CreatedKey
+    from service.access.keys import CreatedKey
     from service.settings import Settings
     from service.store.database import Database
     from service.store.records import StoredKey
@@ -38,7 +38,7 @@ def create(
     settings = settings_from(data_dir=data, database_url=database_url)
 
     async def work(db: Database) -> CreatedKey:
-        from service import keys
+        from service.access import keys
 
         return await keys.create(db, role=keys.Role(role), label=label)
 
@@ -56,7 +56,7 @@ def ensure(
     settings = settings_from(data_dir=data, database_url=database_url)
 
     async def work(db: Database) -> CreatedKey | None:
-        from service import keys
+        from service.access import keys
 
         if any(key.role == role and key.revoked_at is None for key in await keys.list_all(db)):
             return None
@@ -72,7 +72,7 @@ def ensure(
 @app.command("list")
 def list_(data: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
     """List every key, revoked ones too; never its secret."""
-    from service import keys
+    from service.access import keys
 
     found = _with_database(settings_from(data_dir=data, database_url=database_url), keys.list_all)
     if as_json:
@@ -97,7 +97,7 @@ def revoke(
     database_url: DatabaseUrl = None,
 ) -> None:
     """Revoke a key; services stop taking it within five seconds."""
-    from service import keys
+    from service.access import keys
 
     async def work(db: Database) -> bool:
         return await keys.revoke(db, key_id)

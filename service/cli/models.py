@@ -9,11 +9,11 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from faces.bundle import BundleError
+from service.bundles.catalogue import CATALOGUE, ModelFile, find
+from service.bundles.download import ProvisionError, model_cache, pull, verify
+from service.bundles.reference import assemble, recipe
 from service.cli.building import RECIPES, build, places
 from service.cli.output import Failure, emit, emit_text, say, show, stderr
-from service.models.catalogue import CATALOGUE, ModelFile, find
-from service.models.provision import ProvisionError, model_cache, pull, verify
-from service.models.reference import assemble, recipe
 
 app = typer.Typer(no_args_is_help=True, help="Model files by pin: list, pull, verify, info.")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]

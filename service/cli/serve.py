@@ -51,6 +51,6 @@ def serve(
         log_level=log_level,
     )
     # Only here: the inference and index libraries take a second to import.
-    from service.serving import run
+    from service.server import run
 
     raise typer.Exit(run(settings))

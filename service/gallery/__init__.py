@@ -1,0 +1,1 @@
+"""Vector indexes of one embedding space, behind one protocol."""

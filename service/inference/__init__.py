@@ -1,0 +1,1 @@
+"""ONNX Runtime sessions, batching, and the networks of one bundle."""

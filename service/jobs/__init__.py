@@ -1,1 +1,1 @@
-"""Jobs: what takes longer than a request. Leased, resumed after a kill, cancellable, told as events."""
+"""The job engine: a leased, durable queue, its runner, and child processes."""

@@ -1,0 +1,1 @@
+"""The database: tables, repositories and migrations. All SQL stands here."""

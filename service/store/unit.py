@@ -9,8 +9,8 @@ from service.store.backfills import Backfills
 from service.store.crops import Crops
 from service.store.gallery_log import GalleryLog
 from service.store.jobs import Jobs
-from service.store.people import Samples, Subjects
 from service.store.spaces import Spaces
+from service.store.subjects import Samples, Subjects
 from service.store.templates import Templates
 
 

@@ -19,7 +19,7 @@ from benchmarks.table.report import percent
 from faces.metrics import Interval
 from faces.types import Spectrum
 from training.evaluation.figures import per_subject_hits
-from training.evaluation.hits import hit_rate
+from training.evaluation.rank1 import hit_rate
 from training.evaluation.scores import Comparison, Side
 from training.evaluation.verification import PairScores
 

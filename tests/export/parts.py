@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from faces.types import Pixels, Spectrum
-from training.backbones.encoder import BackboneConfig, save_encoder
-from training.backbones.layers import norms, route
-from training.data.feed import network_input
+from training.data.pair_loader import network_input
 from training.data.prepared import PreparedSet, Refused, Row, SetInfo, SetWriter
+from training.networks.encoder import BackboneConfig, save_encoder
+from training.networks.layers import norms, route
 
 MOBILE = BackboneConfig(side_px=32, dimension=32, width=0.125)
 # A third of its layers: exported three times as fast.

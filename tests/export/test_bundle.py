@@ -29,8 +29,8 @@ from service.inference.parity import ParityError, replay
 from tests.conftest import REPO
 from tests.export.parts import MOBILE, SHALLOW, checkpoint, prepared
 from tests.service.inference.faces import OPTIONS
-from training.backbones.encoder import load_network
-from training.data.feed import network_input
+from training.data.pair_loader import network_input
+from training.networks.encoder import load_network
 
 SUBJECTS = 80
 ABOUT = 'summary = "A tiny network of a test."\nlicence = "Apache-2.0"\nlimits = "Knows blocks only."\n'

@@ -18,7 +18,7 @@ from faces.types import Image, Role, Spectrum
 from tests.service.inference.faces import load, pixels
 from tests.training.detector.parts import TINY
 from training.detector.network import OUTPUTS, DetectorNet, NetworkConfig
-from training.onnx_runner import BundleRunner, session
+from training.networks.onnx_runner import BundleRunner, session
 
 
 @pytest.fixture(scope="module")

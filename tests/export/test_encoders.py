@@ -21,9 +21,9 @@ from faces.preprocess import unit_rows
 from faces.types import Role, Spectrum
 from tests.conftest import REPO
 from tests.export.parts import SHALLOW, crop, tiny_net
-from training.backbones.mirrored import Mirrored
-from training.data.feed import network_input
-from training.onnx_runner import BatchRunner
+from training.data.pair_loader import network_input
+from training.networks.mirrored import Mirrored
+from training.networks.onnx_runner import BatchRunner
 
 Tensors = NDArray[np.float32]
 
@@ -66,7 +66,7 @@ def test_the_file_says_what_torch_says_at_every_batch(
 
 def test_the_file_holds_no_path_of_the_machine_and_no_trace_of_torch(whole: Path) -> None:
     data = whole.read_bytes()
-    for part in (str(REPO).encode(), b".py", b"stack_trace", b"training.backbones"):
+    for part in (str(REPO).encode(), b".py", b"stack_trace", b"training.networks"):
         assert part not in data
     model = onnx.load(whole)
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)

@@ -15,11 +15,11 @@ from export.reference_hsst import main
 from faces.bundle import read, verify
 from faces.types import CONDITIONS, Spectrum
 from tests.export.parts import SIDE_PX, crop
-from training.backbones.onnx_import import import_bundle
-from training.data.feed import network_input
+from training.data.pair_loader import network_input
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
-from training.onnx_runner import BatchRunner
-from training.tasks.base import unit
+from training.methods.base import unit
+from training.networks.onnx_import import import_bundle
+from training.networks.onnx_runner import BatchRunner
 
 TRAIN, HELD_OUT = 8, 26
 FEW = (

@@ -13,7 +13,7 @@ import pytest
 from faces.bundle import MANIFEST_NAME, BundleError, file_ref, parse_manifest, read, verify, write_manifest
 from faces.calibration import UnsupportedFmr
 from faces.types import Condition, Spectrum
-from service.models.reference import RECIPE
+from service.bundles.reference import RECIPE
 
 Change = Callable[[dict[str, Any]], None]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from service.access.limits import Admission, RateLimiter
 from service.errors import Overloaded, RateLimited
-from service.limits import Admission, RateLimiter
 
 
 def test_admission_refuses_the_one_too_many_and_recovers() -> None:

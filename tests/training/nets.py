@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from faces.types import Spectrum
-from training.backbones.layers import ConvNorm, SpectralBatchNorm
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
-from training.tasks.base import PairBatch
+from training.methods.base import PairBatch
+from training.networks.layers import ConvNorm, SpectralBatchNorm
 
 DIMENSION = 16
 SIDE_PX = 16

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from faces.types import Spectrum
-from training.backbones.encoder import BackboneConfig
-from training.backbones.ir import PLANS, IrNet
-from training.backbones.layers import SpectralBatchNorm, norms, route, set_bn_mode
-from training.backbones.mobilefacenet import MobileFaceNet
+from training.networks.encoder import BackboneConfig
+from training.networks.ir import PLANS, IrNet
+from training.networks.layers import SpectralBatchNorm, norms, route, set_bn_mode
+from training.networks.mobilefacenet import MobileFaceNet
 
 
 @pytest.mark.parametrize(("side", "kernel"), [(112, 7), (144, 9), (48, 3)])

@@ -8,14 +8,14 @@ from torch import nn
 
 from faces.types import Spectrum
 from tests.training.nets import DIMENSION, pair_batch, tiny_net
-from training.losses import LossConfig
-from training.tasks.base import PairBatch, PairTask, unit
-from training.tasks.contrast import Contrast, ContrastConfig
-from training.tasks.distil import Distil, Distilled, TaughtBatch
-from training.tasks.invariant import Invariant, InvariantConfig, SharedEncoder, wasserstein
-from training.tasks.nuclear import nuclear_norm
-from training.tasks.plain import Plain, PlainConfig
-from training.tasks.sst import Sst, SstConfig
+from training.methods.base import PairBatch, PairTask, unit
+from training.methods.contrast import Contrast, ContrastConfig
+from training.methods.distillation import Distil, Distilled, TaughtBatch
+from training.methods.invariant import Invariant, InvariantConfig, SharedEncoder, wasserstein
+from training.methods.losses import LossConfig
+from training.methods.nuclear_norm import nuclear_norm
+from training.methods.plain import Plain, PlainConfig
+from training.methods.sst import Sst, SstConfig
 
 CLASSES = 4
 SOFT = LossConfig(scale=10, margin=0.1)

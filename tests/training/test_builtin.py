@@ -15,22 +15,22 @@ from typer.testing import CliRunner
 from faces.bundle import Normalisation
 from faces.types import Spectrum
 from training.__main__ import app
-from training.backbones.encoder import BackboneConfig, load_network
-from training.backbones.imported import ImportedNet
-from training.backbones.ir import IrNet
-from training.backbones.onnx_import import import_bundle
-from training.builtin import labels
-from training.builtin.labels import LabelStore, at_cells, seen_columns, taps_of
-from training.builtin.lesson import Harder, Lesson, plain_rows
-from training.builtin.light import toned
-from training.builtin.recipe import DistilRecipe, ViewsConfig
-from training.builtin.sources import Terms, extra_shots
-from training.builtin.task import MapDistil
-from training.builtin.views import Views, moved
-from training.data.extra import read_extra
+from training.data.faces_extra import read_extra
+from training.data.photo_sources import Terms, extra_shots
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter, Shards, read_prepared
 from training.data.records import DataSetError
-from training.train.recipe import read_recipe
+from training.distil import labels
+from training.distil.batches import Harder, Lesson, plain_rows
+from training.distil.clean_views import Views, moved
+from training.distil.labels import LabelStore, at_cells, seen_columns, taps_of
+from training.distil.recipe import DistilRecipe, ViewsConfig
+from training.distil.relighting import toned
+from training.distil.task import MapDistil
+from training.finetune.recipe import read_recipe
+from training.networks.encoder import BackboneConfig, load_network
+from training.networks.imported import ImportedNet
+from training.networks.ir import IrNet
+from training.networks.onnx_import import import_bundle
 
 SIDE_PX, PHOTOS = 112, 6
 
@@ -131,7 +131,7 @@ def test_a_teacher_without_such_a_map_is_refused(bundle_dir: Path) -> None:
 def test_the_student_learns_templates_and_maps(
     store: LabelStore, views: Views, prepared: PreparedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.builtin.lesson.PART_VIEWS", 16)
+    monkeypatch.setattr("training.distil.batches.PART_VIEWS", 16)
     torch.manual_seed(0)
     torch.set_num_threads(1)
     config = ViewsConfig(count=16, batch=8, clean=0.5)
@@ -193,8 +193,8 @@ def test_labelled_and_closed_photos_are_left_out(tmp_path: Path) -> None:
 def test_the_command_goes_on_where_it_stopped(
     prepared: PreparedSet, bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("labels", "lesson"):
-        monkeypatch.setattr(f"training.builtin.{module}.PART_VIEWS", 16)
+    for module in ("labels", "batches"):
+        monkeypatch.setattr(f"training.distil.{module}.PART_VIEWS", 16)
     # Narrower networks crash torch 2.13 in this memory layout: channels of 8, 28 and 48.
     short = ["views.count=16", "views.batch=4", "backbone.width=0.5", "loop.bf16=false", "loop.warmup=1"]
     call = ["builtin", "distil", str(prepared.root), str(tmp_path), "--bundle", str(bundle_dir)]

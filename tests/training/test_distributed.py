@@ -15,8 +15,8 @@ import sys, torch
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tests.training.nets import DIMENSION, pair_batch, tiny_net
-from training.tasks.base import PairBatch
-from training.tasks.hsst import Hsst, HsstConfig
+from training.methods.base import PairBatch
+from training.methods.hsst import Hsst, HsstConfig
 rank, world, address, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 if world > 1:
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{address}", rank=rank, world_size=world)

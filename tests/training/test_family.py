@@ -14,14 +14,14 @@ from typer.testing import CliRunner
 from faces.align import ALIGNMENTS
 from faces.types import Box, Face, Image, Spectrum
 from training.data.prepared import PreparedSet, read_prepared
-from training.rendered import pictures
-from training.rendered.draw import draw_view
-from training.rendered.family import render_family
-from training.rendered.family import rendered_family as family_command
-from training.rendered.model import FaceModel, Part, load_model
-from training.rendered.pictures import Views, five_of
-from training.rendered.render import landmarks, render
-from training.rendered.samples import population
+from training.synthesis.rendered import pictures
+from training.synthesis.rendered.draw import draw_view
+from training.synthesis.rendered.family import render_family
+from training.synthesis.rendered.family import rendered_family as family_command
+from training.synthesis.rendered.model import FaceModel, Part, load_model
+from training.synthesis.rendered.pictures import Views, five_of
+from training.synthesis.rendered.render import landmarks, render
+from training.synthesis.rendered.samples import population
 
 VIEWS = Views(vis=1, nir=1, nir_masked=1)
 SIZE = 64

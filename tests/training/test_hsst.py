@@ -10,12 +10,12 @@ import torch
 
 from faces.types import Spectrum
 from tests.training.nets import DIMENSION, pair_batch, tiny_net
-from training.backbones.layers import norms
-from training.losses import LossConfig
-from training.prototypes import PrototypeQueues, QueueError
-from training.tasks.base import PairBatch, unit
-from training.tasks.build import TaskConfig
-from training.tasks.hsst import Hsst, HsstConfig
+from training.methods.base import PairBatch, unit
+from training.methods.build import TaskConfig
+from training.methods.hsst import Hsst, HsstConfig
+from training.methods.losses import LossConfig
+from training.methods.prototypes import PrototypeQueues, QueueError
+from training.networks.layers import norms
 
 BATCH, QUEUE = 4, 12
 

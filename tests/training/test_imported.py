@@ -16,20 +16,20 @@ from onnx import TensorProto, helper, numpy_helper
 from faces.bundle import EncoderSpec, FileRef, Normalisation
 from faces.types import Pixels, Spectrum
 from tests.training.nets import DIMENSION, pair_batch, tiny_net
-from training.backbones.encoder import BackboneConfig, TorchEncoder, load_network, save_encoder
-from training.backbones.graph import GraphError
-from training.backbones.imported import ImportedNet, fit_norms, resized
-from training.backbones.layers import norms
-from training.backbones.onnx_graph import read_graph
-from training.backbones.onnx_import import import_bundle, import_onnx
-from training.backbones.operators import layer_of
-from training.backbones.weights import load_weights
-from training.data.feed import network_input
+from training.data.pair_loader import network_input
 from training.data.records import DataSetError
-from training.loop import LAST, LoopConfig, Training
-from training.tasks.base import unit
-from training.tasks.plain import Plain, PlainConfig
-from training.teacher import Teacher
+from training.engine.loop import LAST, LoopConfig, Training
+from training.methods.base import unit
+from training.methods.plain import Plain, PlainConfig
+from training.networks.encoder import BackboneConfig, TorchEncoder, load_network, save_encoder
+from training.networks.graph import GraphError
+from training.networks.imported import ImportedNet, fit_norms, resized
+from training.networks.layers import norms
+from training.networks.onnx_graph import read_graph
+from training.networks.onnx_import import import_bundle, import_onnx
+from training.networks.operators import layer_of
+from training.networks.teacher import Teacher
+from training.networks.weights import load_weights
 
 Weights = dict[str, Any]
 CHANNELS = 4

@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from tests.training.nets import DIMENSION, pair_batch, tiny_net
-from training.loop import LAST, LOG, Diverged, LoopConfig, Training
-from training.tasks.base import PairBatch
-from training.tasks.hsst import Hsst, HsstConfig
+from training.engine.loop import LAST, LOG, Diverged, LoopConfig, Training
+from training.methods.base import PairBatch
+from training.methods.hsst import Hsst, HsstConfig
 
 
 def batches(start: int) -> Iterator[PairBatch]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from training.losses import LossConfig, cosines, per_sample
+from training.methods.losses import LossConfig, cosines, per_sample
 
 TARGET = torch.tensor([0, 2])
 COSINE = torch.tensor([[0.6, 0.1, -0.3], [0.2, 0.5, 0.4]])

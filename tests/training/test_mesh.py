@@ -20,7 +20,7 @@ from faces.image import DecodeLimits, decode
 from faces.types import Face, Image, Spectrum
 from tests.conftest import sample_bytes
 from tests.training.portrait import ellipsoid_mesh
-from training.onnx_runner import BundleRunner
+from training.networks.onnx_runner import BundleRunner
 from training.synthesis import assets
 from training.synthesis.assets import CANONICAL_FACE, MESH_NETWORK, Pin, SynthesisError, find_file
 from training.synthesis.mesh import FaceMesh, MeshFitter, MeshTopology, load_topology

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from tests.training.nets import prepared_set
-from training.data.feed import PairFeed, ahead
+from training.data.pair_loader import PairFeed, ahead
 from training.data.pairs import PairSampler
 from training.data.records import DataSetError
-from training.prototypes import QueueError
+from training.methods.prototypes import QueueError
 
 
 def test_kept_subjects_are_never_drawn_and_no_picture_meets_itself(tmp_path: Path) -> None:

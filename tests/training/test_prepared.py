@@ -13,7 +13,6 @@ import pytest
 from faces.bundle import read
 from faces.types import Spectrum
 from tests.conftest import sample_bytes
-from training.backbones.encoder import BackboneConfig, load_checkpoint_encoder
 from training.data.lfw import Photo
 from training.data.prepared import (
     ROWS_FILE,
@@ -28,10 +27,11 @@ from training.data.prepared import (
     shard_name,
 )
 from training.data.records import DataSetError, Fold, Sample
-from training.onnx_runner import BundleRunner
-from training.standin.photos import find, prepare_photos
-from training.standin.trunk import TrunkConfig, lesson, train_trunk
-from training.teacher import Teacher, cached_templates
+from training.networks.encoder import BackboneConfig, load_checkpoint_encoder
+from training.networks.onnx_runner import BundleRunner
+from training.networks.teacher import Teacher, cached_templates
+from training.research.standin.trunk import TrunkConfig, lesson, train_trunk
+from training.views.found_faces import find, prepare_photos
 
 INFO = SetInfo(name="small", alignment="arcface-112", side_px=16, made_by="a test")
 

@@ -16,18 +16,18 @@ from typer.testing import CliRunner
 from faces.align import ALIGNMENTS
 from faces.types import Spectrum
 from training.__main__ import app
-from training.backbones.encoder import load_network, save_encoder
-from training.backbones.imported import ImportedNet
 from training.data.prepared import Row, SetInfo, SetWriter, Split
 from training.data.records import DataSetError
-from training.loop import LAST, LOG
-from training.losses import LossConfig
+from training.engine.loop import LAST, LOG
+from training.finetune.recipe import RecipeError, read_recipe
+from training.methods.losses import LossConfig
+from training.networks.encoder import load_network, save_encoder
+from training.networks.imported import ImportedNet
 from training.pretrain.feed import LabelledBatch, PhotoFeed, made_ahead
 from training.pretrain.photos import NONE, Photos, check_alignment, read_photos
 from training.pretrain.recipe import FeedConfig, PretrainRecipe
 from training.pretrain.run import ENCODER, Place, PretrainRun
 from training.pretrain.task import Classify
-from training.train.recipe import RecipeError, read_recipe
 
 SIDE_PX = 112
 RECIPE = """

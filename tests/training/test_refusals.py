@@ -10,9 +10,9 @@ from typer.testing import CliRunner, Result
 
 from export.reference_hsst import main
 from training.__main__ import app
+from training.cli.errors import told
 from training.data.records import DataSetError
-from training.loop import Diverged
-from training.refusals import told
+from training.engine.loop import Diverged
 
 reference_hsst = typer.Typer()
 reference_hsst.command()(main)

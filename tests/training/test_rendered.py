@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import SAMPLES
-from training.rendered import __main__ as command
+from training.synthesis.rendered import __main__ as command
 
 CLOSE = 2.0
 

@@ -15,13 +15,13 @@ from typer.testing import CliRunner, Result
 from faces.types import Pixels, Spectrum
 from tests.training.data.trees import casia_tree
 from training.__main__ import app
-from training.backbones.encoder import BackboneConfig, save_encoder
 from training.data.casia import load_casia
 from training.data.loaded import NO_PLACE, Place, places_of
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
 from training.data.records import Fold, Sample
-from training.reproduce.published import TABLE1, TABLE2, On
-from training.train.recipe import load_recipe
+from training.finetune.recipe import load_recipe
+from training.networks.encoder import BackboneConfig, save_encoder
+from training.research.reproduce.published import TABLE1, TABLE2, On
 
 SIDE_PX = 32
 BACKBONE = BackboneConfig(side_px=SIDE_PX, dimension=16, width=0.125)

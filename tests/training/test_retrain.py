@@ -20,16 +20,16 @@ from faces.metrics import supports_fmr
 from faces.types import Condition, Spectrum
 from tests.conftest import REPO
 from tests.training.retrain_sets import request_for, write_request, write_set
-from training.backbones.encoder import BackboneConfig, load_network, save_encoder
 from training.data.prepared import PreparedSet
-from training.evaluation.hits import Hits
-from training.retrain.calibration_set import calibration_set
-from training.retrain.comparison import verdict
-from training.retrain.journal import ORPHANED, CannotDo, journal
-from training.retrain.learning import learn, recipe_of
-from training.retrain.request import Request
-from training.retrain.sets import needed_subjects, sets_of, supported_fmr
-from training.tasks.invariant import SharedEncoder
+from training.evaluation.rank1 import Hits
+from training.jobs.calibration_set import calibration_set
+from training.jobs.comparison import verdict
+from training.jobs.job_directory import ORPHANED, CannotDo, journal
+from training.jobs.learning import learn, recipe_of
+from training.jobs.request import Request
+from training.jobs.sets import needed_subjects, sets_of, supported_fmr
+from training.methods.invariant import SharedEncoder
+from training.networks.encoder import BackboneConfig, load_network, save_encoder
 
 SUBJECTS = np.arange(100)
 PROBES = np.full(100, 2)
@@ -185,7 +185,7 @@ def test_whoever_nobody_looks_after_ends(tmp_path: Path) -> None:
 OUTLIVES = """
 import sys, time
 from pathlib import Path
-from training.retrain.journal import journal
+from training.jobs.job_directory import journal
 with journal(Path(sys.argv[1]), orphan_s=0.4):
     pass
 time.sleep(2)

@@ -10,10 +10,10 @@ import pytest
 
 from tests.training.portrait import ellipsoid_mesh
 from training.data.records import DataSetError
-from training.synthesis import scenes
+from training.research import scenes
+from training.research.scenes import bootstrap_mean, check_scenes, likeness, robust_gain, ssim
 from training.synthesis.nir import TrainNir
 from training.synthesis.relit import RelitNir
-from training.synthesis.scenes import bootstrap_mean, check_scenes, likeness, robust_gain, ssim
 
 
 def picture(

@@ -12,10 +12,10 @@ from faces.bundle import read
 from faces.types import Spectrum
 from training.__main__ import app
 from training.data.records import DataSetError
-from training.onnx_runner import BundleRunner
-from training.rendered.sample_set import sample_sets
-from training.smoke import BATCH, run_smoke
-from training.standin.run import RunConfig
+from training.networks.onnx_runner import BundleRunner
+from training.research.smoke import BATCH, run_smoke
+from training.research.standin.run import RunConfig
+from training.synthesis.rendered.sample_set import sample_sets
 
 
 def test_the_committed_samples_are_enough_to_go_the_whole_way(bundle_dir: Path, tmp_path: Path) -> None:

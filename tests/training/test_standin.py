@@ -14,20 +14,20 @@ from typer.testing import CliRunner
 
 from faces.types import Spectrum
 from training.__main__ import app
-from training.backbones.encoder import BackboneConfig, load_checkpoint_encoder, save_encoder
 from training.data.lfw import Identity, Photo, Split, split_of
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
 from training.data.records import DataSetError
-from training.standin.arms import Arm, arms
-from training.standin.build import Plan, build, plan_jobs
-from training.standin.grid import best_rates, choose, results
-from training.standin.run import RunConfig, Trial, run_arm
-from training.standin.table import lines, markdown, rivals
-from training.tasks.build import TaskConfig, build_task
-from training.tasks.contrast import ContrastConfig
-from training.tasks.hsst import HsstConfig
-from training.tasks.invariant import InvariantConfig
-from training.tasks.plain import PlainConfig
+from training.methods.build import TaskConfig, build_task
+from training.methods.contrast import ContrastConfig
+from training.methods.hsst import HsstConfig
+from training.methods.invariant import InvariantConfig
+from training.methods.plain import PlainConfig
+from training.networks.encoder import BackboneConfig, load_checkpoint_encoder, save_encoder
+from training.research.standin.arms import Arm, arms
+from training.research.standin.build import Plan, build, plan_jobs
+from training.research.standin.grid import best_rates, choose, results
+from training.research.standin.run import RunConfig, Trial, run_arm
+from training.research.standin.table import lines, markdown, rivals
 
 SIDE_PX = 32
 BACKBONE = BackboneConfig(side_px=SIDE_PX, dimension=32, width=0.125)

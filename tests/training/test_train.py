@@ -18,16 +18,16 @@ from typer.testing import CliRunner
 from faces.types import Spectrum
 from tests.training.nets import prepared_set
 from training.__main__ import app
-from training.backbones.encoder import BackboneConfig, load_checkpoint_encoder, load_network, save_encoder
-from training.compiling import compile_task
+from training.data.assign_splits import held_out, placed_fold
 from training.data.prepared import PreparedSet, SetWriter
 from training.data.records import DataSetError, Fold, Sample
-from training.tasks.hsst import HsstConfig
-from training.train.fine_tuning import FineTuning
-from training.train.placing import held_out, placed_fold
-from training.train.processes import DeviceError, chosen_device
-from training.train.recipe import RecipeError, differences, load_recipe, recipe_names, shortened
-from training.train.run import Place, train_recipe
+from training.engine.compile import compile_task
+from training.engine.devices import DeviceError, chosen_device
+from training.finetune.fine_tuning import FineTuning
+from training.finetune.recipe import RecipeError, differences, load_recipe, recipe_names, shortened
+from training.finetune.run import Place, train_recipe
+from training.methods.hsst import HsstConfig
+from training.networks.encoder import BackboneConfig, load_checkpoint_encoder, load_network, save_encoder
 
 BACKBONE = BackboneConfig(side_px=32, dimension=16, width=0.125)
 SMALL = (
@@ -188,7 +188,7 @@ def test_a_compiled_run_learns_the_same(
 ) -> None:
     # Traced as ever, but run by torch itself: C++ for two networks of this size takes 90 s.
     traced = partial(compile_task, backend="aot_eager")
-    monkeypatch.setattr("training.train.fine_tuning.compile_task", traced)
+    monkeypatch.setattr("training.finetune.fine_tuning.compile_task", traced)
     own = [word for word in SMALL if "method" not in word and "iterations" not in word]
     own += ["task.method.queue=8"] if name == "hsst-softmax" else ["task.method.shared=12"]
     recipe = load_recipe(name, [*own, "loop.iterations=2", "validation.every=1", "validation.held_out=2"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.conftest import REPO
 from tests.training.processes import running
-from training.workers import worker_pool
+from training.engine.worker_pool import worker_pool
 
 _BEGUN: list[str] = []
 KILLED_IN_WORK = """

@@ -11,7 +11,7 @@ import numpy as np
 from faces.types import Spectrum
 from training.data.prepared import PreparedSet, Split
 from training.data.records import DataSetError
-from training.prototypes import QueueError, valid_queue_size
+from training.methods.prototypes import QueueError, valid_queue_size
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from faces.align import ALIGNMENTS
 from faces.bundle import read as read_bundle
 from faces.files import write_whole
 from faces.strict import Strict
-from training.data.journal import (
+from training.data.loaded import Finding, Place, Reader, Source, places_of
+from training.data.parts import (
     NOTES_FILE,
     SPLITS,
     close_journal,
@@ -23,7 +24,6 @@ from training.data.journal import (
     part_path,
     read_part,
 )
-from training.data.loaded import Finding, Place, Reader, Source, places_of
 from training.data.prepare_work import Crop, Task, WorkOptions, refused
 from training.data.prepare_workers import finished_parts
 from training.data.prepared import SET_FILE, PreparedSet, SetInfo, SetWriter, read_prepared

@@ -8,11 +8,11 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from faces.align import ALIGNMENTS
-from training.data.journal import write_part
 from training.data.loaded import Reader
+from training.data.parts import write_part
 from training.data.prepare_work import Task, WorkOptions, Workshop
 from training.data.records import DataSetError
-from training.workers import worker_pool
+from training.engine.worker_pool import worker_pool
 
 TasksOf = Callable[[int], Sequence[Task]]
 

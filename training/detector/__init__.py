@@ -1,1 +1,1 @@
-"""The face detector that this project trains itself: pictures, scenes, network, training, evaluation."""
+"""The face detector that this project trains: pictures, scenes, network, training, evaluation."""

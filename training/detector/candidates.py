@@ -11,7 +11,7 @@ from faces.bundle import Bundle, BundleError, DetectedMask, DetectorSpec, MaskSp
 from faces.strict import Strict
 from faces.types import Face, Image
 from training.data.records import DataSetError
-from training.onnx_runner import BundleRunner, DetectorRunner
+from training.networks.onnx_runner import BundleRunner, DetectorRunner
 
 # For curves, every detection that might be one.
 LOWEST = 0.05

@@ -16,13 +16,13 @@ import numpy as np
 
 from faces.image import DecodeLimits, decode
 from faces.types import CONDITIONS, Condition, Image, Spectrum
-from training.builtin.sources import Shot, Terms, extra_shots, lfw_shots
 from training.data.lfw import Photo
+from training.data.photo_sources import Shot, Terms, extra_shots, lfw_shots
 from training.detector.labels import Labeller
 from training.detector.pictures import Kind, Known, Picture
-from training.onnx_runner import BundleRunner
-from training.standin.conditions import PHOTO, Studio
-from training.standin.photos import find
+from training.networks.onnx_runner import BundleRunner
+from training.views.conditions import PHOTO, Studio
+from training.views.found_faces import find
 
 LIMITS = DecodeLimits(max_bytes=1 << 26, max_pixels=1 << 26)
 LARGEST_PX = 480

@@ -7,7 +7,7 @@ from pathlib import Path
 from faces.bundle import Bundle, read
 from faces.types import Face, Image
 from training.detector.pictures import Known
-from training.onnx_runner import BundleRunner
+from training.networks.onnx_runner import BundleRunner
 
 # Between these the reference detector is not sure: such places teach nothing.
 SURE, DOUBTFUL = 0.6, 0.3

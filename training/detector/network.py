@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from faces.detect import CELL_VALUES, STRIDES
 from faces.strict import Strict
-from training.backbones.layers import initialise
+from training.networks.layers import initialise
 
 # A cell starts out sure that it is no face (arXiv 1708.02002, section 4.1).
 PRIOR = 0.01

@@ -11,7 +11,7 @@ from training.detector.camera import CameraConfig
 from training.detector.network import NetworkConfig
 from training.detector.scenes import ScenesConfig
 from training.detector.task import LossConfig
-from training.loop import LoopConfig
+from training.engine.loop import LoopConfig
 
 
 class DetectorRecipe(Strict):

@@ -13,8 +13,7 @@ import torch
 from pydantic import ValidationError
 
 from faces.files import write_whole
-from training.compiling import compile_networks
-from training.data.feed import ahead
+from training.data.pair_loader import ahead
 from training.data.records import DataSetError
 from training.detector.camera import photographed
 from training.detector.choice import HardPlace
@@ -24,7 +23,8 @@ from training.detector.recipe import DetectorRecipe
 from training.detector.scenes import Composer, Scene
 from training.detector.targets import DetectorBatch, batch_of, cell_centres
 from training.detector.task import DetectorTask
-from training.loop import OnStep, Training
+from training.engine.compile import compile_networks
+from training.engine.loop import OnStep, Training
 
 CHECKPOINT = "detector.pt"
 AHEAD = 4

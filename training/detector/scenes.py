@@ -17,9 +17,9 @@ from pydantic import Field
 from faces.strict import Strict
 from faces.types import Pixels
 from training.detector.choice import Choice, HardPlace
+from training.detector.clutter import scribble
 from training.detector.pictures import Kind, Known, Pictures
 from training.detector.placing import aim, beside, cover, in_sight, moved, occlude, stretch, warp
-from training.detector.scribble import scribble
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Floats = NDArray[np.float64]

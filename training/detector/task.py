@@ -13,7 +13,7 @@ from torch.nn import functional
 from faces.strict import Strict
 from training.detector.network import DetectorNet
 from training.detector.targets import DetectorBatch, cell_centres
-from training.tasks.base import Outcome, Task, follow
+from training.methods.base import Outcome, Task, follow
 
 Weight = Annotated[float, Field(ge=0)]
 EPS = 1e-6

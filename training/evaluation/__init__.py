@@ -1,1 +1,1 @@
-"""How well an encoder recognises: scores, rates with intervals, matrices of conditions, reports."""
+"""Recognition rates with intervals, by condition, and their reports."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from training.data.prepared import PreparedSet, Split
-from training.encoders import CropEncoder
 from training.evaluation.embedding import embed
-from training.evaluation.hits import Hits, per_subject_hits
 from training.evaluation.pools import Bench, split_pool
+from training.evaluation.rank1 import Hits, per_subject_hits
+from training.networks.encoders import CropEncoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import numpy as np
 from faces.types import Spectrum
 from training.data.prepared import PreparedSet, Refused
 from training.data.records import DataSetError
-from training.encoders import CropEncoder
 from training.evaluation.scores import Ids, Side, Vectors
+from training.networks.encoders import CropEncoder
 
 CROPS_AT_ONCE = 128
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.prepared import PreparedSet, Row, Split
-from training.encoders import CropEncoder
 from training.evaluation.conditions import (
     Asked,
     ConditionFigures,
@@ -22,6 +21,7 @@ from training.evaluation.masks import MaskMatrix, nist_matrix
 from training.evaluation.openset import OpenSetFigures, open_set_figures
 from training.evaluation.plots import Curve, cmc_curve, det
 from training.evaluation.pools import Bench, split_pool
+from training.networks.encoders import CropEncoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from faces.metrics import ERRORS_NEEDED, Interval, supports_fmr
-from training.evaluation.hits import Hits, hit_rate, paired_difference, per_subject_hits
+from training.evaluation.rank1 import Hits, hit_rate, paired_difference, per_subject_hits
 from training.evaluation.resampling import BOOTSTRAPS
 from training.evaluation.scores import Comparison
 from training.evaluation.verification import PairScores, ThresholdRule, Verification

@@ -10,11 +10,11 @@ import numpy as np
 from faces.types import Condition
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError, Fold
-from training.encoders import CropEncoder
 from training.evaluation.conditions import Asked, ConditionFigures, by_condition, mask_matrix
 from training.evaluation.embedding import embed
 from training.evaluation.figures import Figures
 from training.evaluation.pools import Bench, fold_pool
+from training.networks.encoders import CropEncoder
 
 
 @dataclass(frozen=True, slots=True)

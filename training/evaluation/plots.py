@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from training.evaluation.hits import cmc
+from training.evaluation.rank1 import cmc
 from training.evaluation.resampling import Floats
 from training.evaluation.scores import Comparison
 from training.evaluation.verification import failed_mates

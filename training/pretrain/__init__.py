@@ -1,1 +1,1 @@
-"""`python -m training pretrain`: a classifier of VIS subjects, as the start of everything else."""
+"""Pre-training: a classifier of visible-light subjects that fine-tuning starts from."""

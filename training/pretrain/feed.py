@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.feed import augment, network_input
+from training.data.pair_loader import augment, network_input
 from training.data.records import DataSetError
-from training.distributed import rank, world_size
+from training.engine.distributed import rank, world_size
 from training.pretrain.photos import NONE, Ids, Photos
 from training.pretrain.recipe import FeedConfig
 from training.pretrain.templates import Templates

@@ -13,7 +13,7 @@ from faces.align import ALIGNMENTS
 from faces.types import Spectrum
 from training.data.prepared import ROWS_FILE, Row, SetInfo, Shards, read_info, stream_rows
 from training.data.records import DataSetError
-from training.train.record import digest_of
+from training.engine.run_record import digest_of
 
 Ids = NDArray[np.int64]
 NONE = -1

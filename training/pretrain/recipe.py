@@ -1,4 +1,4 @@
-"""What decides a pre-training run but its data, as strict TOML (see `training.train.recipe`)."""
+"""What decides a pre-training run but its data, as strict TOML (see `training.finetune.recipe`)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from faces.strict import Strict
-from training.backbones.encoder import BackboneConfig
-from training.loop import LoopConfig
-from training.losses import LossConfig
+from training.engine.loop import LoopConfig
+from training.methods.losses import LossConfig
+from training.networks.encoder import BackboneConfig
 
 Sampling = Literal["photos", "subjects"]
 Share = Annotated[float, Field(ge=0, le=1)]

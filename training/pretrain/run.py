@@ -9,20 +9,20 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.backbones.encoder import save_encoder
-from training.backbones.weights import load_weights
 from training.data.records import DataSetError
-from training.distributed import rank, world_size
-from training.loop import LAST, OnStep, Training
+from training.engine.devices import together
+from training.engine.distributed import rank, world_size
+from training.engine.loop import LAST, OnStep, Training
+from training.engine.run_log import Learned, RecordKeeper, new_record
+from training.engine.run_record import RunRecord
+from training.networks.encoder import save_encoder
+from training.networks.initial_weights import begin_with
+from training.networks.weights import load_weights
 from training.pretrain.feed import PhotoFeed, made_ahead
 from training.pretrain.photos import Photos, check_alignment
 from training.pretrain.recipe import PretrainRecipe
 from training.pretrain.task import Classify
 from training.pretrain.templates import Templates, make_templates
-from training.train.keeper import Learned, RecordKeeper, new_record
-from training.train.processes import together
-from training.train.record import RunRecord
-from training.train.starting import begin_with
 
 ENCODER = "encoder.pt"
 TEMPLATES = "teacher"

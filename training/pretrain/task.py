@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from faces.types import Spectrum
-from training.losses import LossConfig, per_sample
+from training.methods.base import Outcome, Task, unit
+from training.methods.distillation import away
+from training.methods.losses import LossConfig, per_sample
+from training.methods.plain import Head
 from training.pretrain.feed import LabelledBatch
-from training.tasks.base import Outcome, Task, unit
-from training.tasks.distil import away
-from training.tasks.plain import Head
 
 
 class Classify(Task[LabelledBatch]):

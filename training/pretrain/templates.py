@@ -11,8 +11,8 @@ from faces.bundle import BundleError, read
 from faces.files import write_array, write_whole
 from faces.strict import Strict
 from training.data.records import DataSetError
+from training.networks.teacher import Teacher, Vectors, embed_all
 from training.pretrain.photos import NONE, Ids, Photos
-from training.teacher import Teacher, Vectors, embed_all
 
 PART_ROWS = 4096
 FACTS = "teacher.json"

@@ -1,1 +1,1 @@
-"""Masks and near-infrared light put onto visible-light photos. Everything made here is synthetic."""
+"""Synthetic masks and near-infrared light on visible-light photos, and rendered faces."""

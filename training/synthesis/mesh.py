@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.types import Face, Image, Pixels
-from training.onnx_runner import session
+from training.networks.onnx_runner import session
 from training.synthesis.assets import MeshAssets, SynthesisError, find_assets
 
 __all__ = ["FaceMesh", "MeshAssets", "MeshFitter", "MeshTopology", "SynthesisError", "find_assets"]

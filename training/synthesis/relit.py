@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 
 from faces.types import Pixels
-from training.rendered.raster import rasterise
 from training.synthesis import sensor
 from training.synthesis.regions import Floats, Regions, find_regions, glint, wide_blur
+from training.synthesis.rendered.raster import rasterise
 from training.synthesis.simple import to_linear
 
 if TYPE_CHECKING:

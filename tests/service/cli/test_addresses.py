@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import REPO, SAMPLES, StartService, free_port
 from tests.service.cli.command import fails, succeeds
-from tests.service.models.origin import Origin, serving
+from tests.service.bundles.origin import Origin, serving
 
 PHOTO = SAMPLES / "s01" / "vis_1.jpg"
 ASKING = [

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from faces.bundle import BundleError, Manifest, read, verify
-from service.bundles import BundleStore, digest_of
+from service.bundles.registry import BundleStore, digest_of
+from service.bundles.signing import SigningKeyError, check
 from service.cli.main import main
-from service.signing import SigningKeyError, check
 from tests.service.cli.command import Said
 from tests.service.cli.command import succeeds as in_a_process
 from tests.service.spaces.support import variant

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from faces.bundle import read, verify
-from service.models.catalogue import CATALOGUE
+from service.bundles.catalogue import CATALOGUE
 from tests.conftest import REPO
 from tests.service.cli.command import fails, succeeds
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from faces.job_files import Result
-from training.retrain.journal import CannotDo, journal
+from training.jobs.job_directory import CannotDo, journal
 
 
 def main(directory: Path) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from service.jobs.archive import ArchiveError, ArchiveLimits, DiskFull, Unpacked
-from service.jobs.unpack import unpack
+from service.retraining.archive import ArchiveError, ArchiveLimits, DiskFull, Unpacked
+from service.retraining.unpack import unpack
 
 LIMITS = ArchiveLimits(files=10, file_bytes=4000, bytes=20_000, reserve_bytes=0)
 PICTURES = {"a/vis/1.png": b"one" * 500, "a/nir/1.png": b"two", "b/vis/1.png": b""}

@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from service.errors import StorageFull
-from service.jobs.archive import ArchiveLimits
-from service.jobs.datasets import UploadedSets
 from service.jobs.queue import JobQueue
-from service.jobs.retrain import KIND
+from service.retraining.archive import ArchiveLimits
+from service.retraining.datasets import UploadedSets
+from service.retraining.request import KIND
 from service.store.database import Database
 from tests.conftest import ANSWER_S, Service
 from tests.service.api.test_errors import problem

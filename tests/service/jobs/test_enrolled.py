@@ -10,13 +10,13 @@ import pytest
 from faces.enrolled import read_enrolled
 from faces.types import AlignedCrop, Pixels, Spectrum
 from service.crops import CropVault
-from service.jobs.enrolled import EnrolledCrops
+from service.retraining.enrolled_crops import EnrolledCrops
 from service.store.database import Database
 from service.store.records import NewSample
 from tests.service.store.support import new_sample
 from training.data.pairs import paired_subjects
 from training.data.records import DataSetError
-from training.retrain.enrolled_set import enrolled_set
+from training.jobs.enrolled_set import enrolled_set
 
 ALIGNMENT = "arcface-112"
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import httpx
 
-from service.s3_auth import BODY_DIGEST, NO_BODY, S3Credentials, sign
+from service.bundles.s3 import BODY_DIGEST, NO_BODY, S3Credentials, sign
 
 TOKEN = "open-sesame"  # noqa: S105
 CREDENTIALS = S3Credentials(access_key="AKIATEST", secret_key="secret", session_token="session")  # noqa: S106

@@ -14,12 +14,12 @@ import pytest
 from faces.align import ALIGNMENTS
 from faces.bundle import read
 from faces.types import AlignedCrop, Box, Face, Image, Spectrum
-from service.backfill import BackfillReport, Throttle, backfill, embed
 from service.crops import CropVault, every_crop
 from service.gallery.faiss import FaissGallery
 from service.inference.engine import Engine
-from service.space import EmbeddingSpace
-from service.space_check import NotFit, check
+from service.spaces.backfill import BackfillReport, Throttle, backfill, embed
+from service.spaces.readiness import NotFit, check
+from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from tests.service.inference.faces import OPTIONS, pixels, samples
 from tests.service.spaces.support import variant

@@ -11,13 +11,13 @@ import pytest
 
 from faces.bundle import read
 from faces.types import AlignedCrop
-from service import spaces
-from service.bundles import BundleStore
+from service.bundles.registry import BundleStore
 from service.crops import every_crop
 from service.inference.engine import Engine
-from service.space_admin import SpaceAdmin
-from service.space_filler import SpaceFiller
-from service.spaces import SpaceRegistry
+from service.spaces import registry as spaces
+from service.spaces.admin import SpaceAdmin
+from service.spaces.backfill_worker import SpaceFiller
+from service.spaces.registry import SpaceRegistry
 from service.store.database import Database
 from tests.service.inference.faces import OPTIONS, samples
 from tests.service.spaces.support import SHIFT, variant

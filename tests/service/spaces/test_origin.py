@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from faces.bundle import BundleError, read, verify
-from service.bundle_origin import BESIDE, BundleOrigin, OriginError
-from service.bundles import FETCHED, BundleStore, digest_of
-from service.s3_auth import S3Credentials, sign
-from service.signing import SIGNATURE_NAME
+from service.bundles.origin import BESIDE, BundleOrigin, OriginError
+from service.bundles.registry import FETCHED, BundleStore, digest_of
+from service.bundles.s3 import S3Credentials, sign
+from service.bundles.signing import SIGNATURE_NAME
 from tests.conftest import StartService, sample_bytes
 from tests.service.api.test_errors import enroll, identify
 from tests.service.spaces.object_store import CREDENTIALS, TOKEN, Store, serving

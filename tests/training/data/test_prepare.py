@@ -22,13 +22,13 @@ from tests.training.data.trees import touch
 from tests.training.processes import running
 from training.data import prepare as module
 from training.data.generic import load_generic
-from training.data.journal import KEY_FILE, PARTS, only_one
+from training.data.masking import MaskOptions, plain
 from training.data.ms1m import load_ms1m
+from training.data.parts import KEY_FILE, PARTS, only_one
 from training.data.prepare import PrepareOptions, prepare_set
 from training.data.prepare_work import Crop, Task, WorkOptions, Workshop, rng_of
 from training.data.prepared import REFUSED_FILE, read_prepared
 from training.data.records import DataSetError
-from training.data.wearing import MaskOptions, plain
 
 CHILD = """
 import sys

@@ -13,15 +13,15 @@ from typer.testing import CliRunner
 from faces.types import Spectrum
 from tests.training.data.pictures import aligned_tree, encoded, pairs_tree
 from tests.training.data.trees import touch, write_list
+from training.cli.prepare import prepare
 from training.data.casia import load_casia
 from training.data.fold_rows import resolve
 from training.data.generic import load_generic
+from training.data.masking import MaskOptions
 from training.data.prepare import PrepareOptions, prepare_set
-from training.data.prepare_command import prepare
 from training.data.prepare_work import WorkOptions
 from training.data.prepared import read_prepared
 from training.data.records import DataSetError
-from training.data.wearing import MaskOptions
 
 app = typer.Typer()
 app.command()(prepare)

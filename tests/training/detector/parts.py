@@ -11,7 +11,7 @@ from faces.types import Pixels
 from training.detector.network import NetworkConfig
 from training.detector.pictures import Known, Picture, Pictures, write_part
 from training.detector.recipe import DetectorRecipe
-from training.loop import LoopConfig
+from training.engine.loop import LoopConfig
 
 # Of a face's five landmarks, blue-green-red: eyes, nose, mouth corners.
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from training.builtin.sources import Shot
 from training.data.lfw import Photo
+from training.data.photo_sources import Shot
 from training.detector.collect import PHOTOS_EACH, few_each
 
 

@@ -11,9 +11,9 @@ from tests.training.detector.parts import COLOURS, dotted, empty, stored
 from training.data.records import DataSetError
 from training.detector.camera import CameraConfig, photographed
 from training.detector.choice import Choice, HardPlace
+from training.detector.clutter import scribble
 from training.detector.pictures import SOURCES_IN_PART, Pictures, make_parts
 from training.detector.scenes import Composer, ScenesConfig
-from training.detector.scribble import scribble
 
 PLAIN = ScenesConfig(kinds={"photo": 0.5, "drawn": 0.5}, occluded=0.0, padded=0.0, clear=0.0)
 

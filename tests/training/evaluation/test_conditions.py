@@ -13,13 +13,13 @@ from faces.types import Condition, Spectrum
 from tests.training.evaluation.faces_set import MASKS, BlockEncoder, lost, make_set
 from training.data.prepared import PreparedSet, Row
 from training.data.records import DataSetError, Fold, Sample
-from training.encoders import CropEncoder
 from training.evaluation.conditions import Asked, by_condition, mask_matrix, rates_at, shared_thresholds
 from training.evaluation.embedding import embed
 from training.evaluation.folds import evaluate_folds
-from training.evaluation.hits import per_subject_hits
 from training.evaluation.masks import MaskMatrix, cell_name, nist_matrix
 from training.evaluation.pools import Bench, split_pool
+from training.evaluation.rank1 import per_subject_hits
+from training.networks.encoders import CropEncoder
 
 QUICK = Asked(bootstraps=20, fmr_points=(0.3,))
 MASKED, PLAIN = Condition(Spectrum.NIR, True), Condition(Spectrum.NIR, False)

@@ -7,7 +7,7 @@ import pytest
 
 from faces.metrics import rank_k, tar_at_fmr
 from training.evaluation.figures import figures
-from training.evaluation.hits import NEVER, cmc, paired_difference, per_subject_hits, ranks, summed
+from training.evaluation.rank1 import NEVER, cmc, paired_difference, per_subject_hits, ranks, summed
 from training.evaluation.scores import Comparison, Ids, Side, Vectors
 
 

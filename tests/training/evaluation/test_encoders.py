@@ -11,12 +11,12 @@ import torch
 
 from faces.bundle import Normalisation, file_ref, parse_manifest, write_manifest
 from faces.types import Pixels, Spectrum
-from service.models.reference import RECIPE
+from service.bundles.reference import RECIPE
 from tests.training.evaluation.faces_set import SIDE_PX, BlockEncoder, centring, crop, write_network
-from training.backbones.encoder import BackboneConfig, save_encoder
 from training.data.records import DataSetError
-from training.encoders import load_encoder
-from training.encoders_onnx import BundleEncoder, OnnxEncoder, OnnxInput
+from training.networks.encoder import BackboneConfig, save_encoder
+from training.networks.encoders import load_encoder
+from training.networks.onnx_encoders import BundleEncoder, OnnxEncoder, OnnxInput
 
 RAW = OnnxInput(side_px=SIDE_PX, normalisation=Normalisation(order="bgr", mean=(0, 0, 0), std=(1, 1, 1)))
 

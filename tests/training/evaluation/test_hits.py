@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from faces import metrics
 from tests.training.evaluation.sides import noisy, side
-from training.evaluation.hits import (
+from training.evaluation.rank1 import (
     NEVER,
     Hits,
     Seeds,

@@ -17,7 +17,7 @@ from faces.metrics import Interval
 from faces.types import Spectrum
 from tests.training.evaluation.faces_set import BlockEncoder, centring, lost, make_set, write_network
 from tests.training.evaluation.sides import noisy, side
-from training.evaluation.command import evaluate
+from training.cli.evaluate import evaluate
 from training.evaluation.conditions import Asked
 from training.evaluation.evaluate import evaluate_split
 from training.evaluation.folds import Spread

@@ -1,1 +1,1 @@
-"""Masks in three dimensions: painted in the plane, laid over a fitted face mesh, lit like the face."""
+"""Masks in three dimensions: painted flat, laid over a fitted face mesh, lit like the face."""

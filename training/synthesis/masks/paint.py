@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from faces.types import Pixels, Spectrum
 from training.synthesis.masks.designs import MaskDesign
+from training.synthesis.masks.mask_relief import Pattern, sew
 from training.synthesis.masks.outline import RADIUS_CM, Corners, corners, outline, top_edge
-from training.synthesis.masks.sewing import Pattern, sew
 from training.synthesis.masks.spline import ThinPlate
 from training.synthesis.masks.templates import Template
 

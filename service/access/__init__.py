@@ -1,0 +1,1 @@
+"""API keys, and the limits that keep a busy service answering."""

@@ -1,0 +1,1 @@
+"""Model bundles: the registry directory, remote origins, signatures, and the pinned reference files."""

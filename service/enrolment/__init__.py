@@ -1,0 +1,1 @@
+"""Enrolment: samples of a subject become templates in one transaction."""

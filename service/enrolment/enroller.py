@@ -1,0 +1,226 @@
+"""Use case: samples of a subject become templates, in one transaction, before the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from faces.types import Face, Image, Role
+from service.crops import CropVault, every_crop
+from service.enrolment.transaction import Accepted, Enrolled, Enrolment, EnrolmentWriter
+from service.errors import (
+    DuplicateFace,
+    IdempotencyConflict,
+    LowQuality,
+    MultipleFaces,
+    NoFace,
+    NotReady,
+    RetryLater,
+    SampleNotFound,
+    ServiceError,
+    SubjectNotFound,
+)
+from service.inference.quality import Quality
+from service.matching.pipeline import Intake
+from service.settings import Settings
+from service.spaces.registry import EmbeddingSpace, SpaceRegistry
+from service.store.database import Database
+from service.store.errors import IdempotencyTaken, StoreError
+from service.store.records import Erased
+from service.store.subjects import new_sample_id
+
+SECOND_FACE_SHARE = 0.5
+MIDDLE = 0.2
+DUPLICATE_HITS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What was erased, and the audit entry that says so."""
+
+    erased: Erased
+    audit_id: int
+
+
+class Enroller:
+    """Enrols samples and erases them. `encode` makes the JSON answer that idempotency keeps."""
+
+    def __init__(
+        self,
+        db: Database,
+        intake: Intake,
+        registry: SpaceRegistry,
+        vault: CropVault,
+        settings: Settings,
+        encode: Callable[[Enrolled], dict[str, Any]],
+    ) -> None:
+        self._db, self._intake, self._registry, self._settings = db, intake, registry, settings
+        self._writer = EnrolmentWriter(db, registry, vault if settings.keep_crops else None, encode)
+
+    async def enrol(self, space: EmbeddingSpace, request: Enrolment) -> dict[str, Any]:
+        """Commit, make searchable in this process, then answer.
+
+        Raises the ServiceError of the refusal; then nothing was stored.
+        """
+        if (before := await self._stored_answer(request)) is not None:
+            return before
+        outcomes = await asyncio.gather(
+            *(self._examine(space, request, i, data) for i, data in enumerate(request.images))
+        )
+        accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
+        rejected = tuple(outcome for outcome in outcomes if isinstance(outcome, ServiceError))
+        if not accepted:
+            raise _refusal(rejected)
+        if not request.allow_duplicate:
+            await self._refuse_duplicate(space, request.subject_id, accepted)
+        try:
+            answer = await self._writer.write(space, request, accepted, rejected)
+        except IdempotencyTaken:
+            # The same request won the race in another task or process: its answer is the answer.
+            if (before := await self._stored_answer(request)) is None:
+                raise
+            return before
+        await self._show(space)
+        return answer
+
+    async def erase_subject(self, space: EmbeddingSpace, subject_id: str, actor: str) -> Receipt:
+        """Erase a subject everywhere. Raises SubjectNotFound."""
+        async with self._db.write() as uow:
+            erased = await uow.subjects.delete(subject_id)
+            if erased is None:
+                raise SubjectNotFound(f"no subject {subject_id} is enrolled")
+            audit_id = await uow.audit.add(actor, "subject.erase", subject_id, _counts(erased))
+            await uow.commit()
+        await self._show(space)
+        return Receipt(erased, audit_id)
+
+    async def erase_sample(
+        self, space: EmbeddingSpace, subject_id: str, sample_id: str, actor: str
+    ) -> Receipt:
+        """Erase one sample of a subject. Raises SubjectNotFound, SampleNotFound."""
+        async with self._db.write() as uow:
+            if await uow.subjects.get(subject_id) is None:
+                raise SubjectNotFound(f"no subject {subject_id} is enrolled")
+            erased = await uow.samples.delete(subject_id, sample_id)
+            if erased is None:
+                raise SampleNotFound(f"subject {subject_id} has no sample {sample_id}")
+            detail = {"sample_id": sample_id} | _counts(erased)
+            audit_id = await uow.audit.add(actor, "sample.erase", subject_id, detail)
+            await uow.commit()
+        await self._show(space)
+        return Receipt(erased, audit_id)
+
+    async def _stored_answer(self, request: Enrolment) -> dict[str, Any] | None:
+        if request.idempotency_key is None:
+            return None
+        async with self._db.read() as uow:
+            stored = await uow.idempotency.get(request.actor, request.idempotency_key)
+        if stored is None:
+            return None
+        if stored.request_digest != request.digest():
+            raise IdempotencyConflict("this Idempotency-Key belongs to a different enrolment")
+        return stored.body
+
+    async def _examine(
+        self, space: EmbeddingSpace, request: Enrolment, index: int, data: bytes
+    ) -> Accepted | ServiceError:
+        """One image: accepted, or why not. Overload is not the image's fault and is raised."""
+        try:
+            image = await self._intake.decode(data, request.spectrum)
+            face = _subject_face(image, await self._intake.detect(space, image))
+            described = await self._intake.describe(space, image, face, Role.REFERENCE)
+            self._refuse_poor(described.quality)
+        except RetryLater:
+            raise
+        except ServiceError as error:
+            error.index = index
+            return error
+        digest, crops = hashlib.sha256(data).hexdigest(), await asyncio.to_thread(every_crop, image, face)
+        return Accepted(new_sample_id(), digest, (image.width, image.height), described, crops)
+
+    def _refuse_poor(self, quality: Quality) -> None:
+        limits = self._settings
+        if quality.inter_eye_px < limits.min_inter_eye_px:
+            raise LowQuality(
+                f"the eyes are {quality.inter_eye_px:.0f} px apart, at least"
+                f" {limits.min_inter_eye_px:.0f} are needed",
+                reasons=["face_too_small"],
+            )
+        if quality.score < limits.min_enrol_quality:
+            raise LowQuality(
+                f"the quality is {quality.score}, at least {limits.min_enrol_quality} is needed",
+                reasons=list(quality.reasons),
+            )
+
+    async def _refuse_duplicate(
+        self, space: EmbeddingSpace, subject_id: str, accepted: Sequence[Accepted]
+    ) -> None:
+        calibration = space.calibration
+        queries = np.stack([one.description.embedding.vector for one in accepted])
+        found = await asyncio.to_thread(space.gallery.search, queries, DUPLICATE_HITS)
+        async with self._db.read() as uow:
+            owners = await uow.templates.owners(list({hit.template_id for hits in found for hit in hits}))
+        for one, hits in zip(accepted, found, strict=True):
+            limit = calibration.at(one.description.condition, calibration.duplicate_fmr).threshold
+            for hit in hits:
+                owner = owners.get(hit.template_id)
+                if owner and owner.subject_id != subject_id and hit.score >= limit:
+                    raise DuplicateFace(
+                        f"the face matches subject {owner.subject_id}; enrol it there, or send"
+                        " allow_duplicate=true",
+                        subject_id=owner.subject_id,
+                    )
+
+    async def _show(self, space: EmbeddingSpace) -> None:
+        """Bring this process's gallery up to the commit just made; both, where a swap came between."""
+        try:
+            for one in {space, self._registry.active or space}:
+                await one.follow(self._db)
+        except StoreError as error:
+            # The commit stands and the background feed will show it; the client must not be told
+            # that it can be searched already.
+            raise NotReady("stored, but the gallery has not caught up yet") from error
+
+
+def _subject_face(image: Image, faces: Sequence[Face]) -> Face:
+    """The largest face, where it is clear that it is meant. Raises NoFace, MultipleFaces.
+
+    A second face of at least half its area makes that unclear, unless the largest alone stands in
+    the middle: portraits are framed, and bystanders behind them are often as large.
+    """
+    if not faces:
+        raise NoFace("no face was found in the image")
+    largest = faces[0]
+    rivals = [face for face in faces[1:] if face.box.area >= SECOND_FACE_SHARE * largest.box.area]
+    if not rivals:
+        return largest
+    if _central(image, largest) and not any(_central(image, face) for face in rivals):
+        return largest
+    raise MultipleFaces("a second face is at least half as large as the largest")
+
+
+def _central(image: Image, face: Face) -> bool:
+    """Whether a face's middle lies within `MIDDLE` of the picture's, as a share of each side."""
+    box = face.box
+    across = abs(box.x + box.width / 2 - image.width / 2) / image.width
+    down = abs(box.y + box.height / 2 - image.height / 2) / image.height
+    return max(across, down) <= MIDDLE
+
+
+def _refusal(rejected: Sequence[ServiceError]) -> ServiceError:
+    """What to answer where no image was enrolled: the shared reason, or 422 with all of them."""
+    first = rejected[0]
+    reasons = [{"index": r.index, "code": r.code, "detail": r.detail} for r in rejected]
+    if len({error.code for error in rejected}) > 1:
+        first = next((error for error in rejected if error.status == 422), first)
+    first.extra = first.extra | {"rejected": reasons}
+    return first
+
+
+def _counts(erased: Erased) -> dict[str, Any]:
+    return {"samples": erased.samples, "templates": erased.templates, "crops": erased.crops}

@@ -1,0 +1,208 @@
+"""What an enrolment becomes: samples, crops and a template in every writable space, in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from faces.types import AlignedCrop, Face, Role, Spectrum
+from service.crops import CropVault
+from service.errors import NotReady, RetryLater, ServiceError
+from service.inference.engine import Description
+from service.inference.quality import Quality
+from service.matching.pipeline import refusals
+from service.spaces.registry import EmbeddingSpace, SpaceRegistry
+from service.store.database import Database
+from service.store.errors import StoreError
+from service.store.records import NewSample, SealedCrop
+
+COMMIT_ATTEMPTS = 5
+# Of each space: a unit vector for each accepted image, or None where its networks fail.
+Vectors = dict[str, list[NDArray[np.float32]] | None]
+
+log = structlog.get_logger("halflight.enrolment")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolment:
+    """What a client asks for. `actor` is the key it used, for the audit log."""
+
+    subject_id: str
+    images: tuple[bytes, ...]
+    metadata: dict[str, Any] | None
+    spectrum: Spectrum
+    allow_duplicate: bool
+    actor: str
+    idempotency_key: str | None = None
+
+    def digest(self) -> str:
+        """Two requests with one idempotency key must agree in this."""
+        parts = [hashlib.sha256(data).hexdigest() for data in self.images]
+        what = [self.subject_id, parts, self.metadata, self.spectrum.value, self.allow_duplicate]
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accepted:
+    """One image that becomes a sample; `crops`: its face on every template of `faces.align`."""
+
+    sample_id: str
+    digest: str
+    size: tuple[int, int]
+    description: Description
+    crops: tuple[AlignedCrop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledSample:
+    sample_id: str
+    template_id: int
+    face: Face
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """What was enrolled and what was refused, each refusal with the index of its image."""
+
+    subject_id: str
+    space_id: str
+    samples: tuple[EnrolledSample, ...]
+    rejected: tuple[ServiceError, ...]
+
+
+class EnrolmentWriter:
+    """`vault`: None where crops are not kept. `encode` makes the JSON answer that idempotency keeps."""
+
+    def __init__(
+        self,
+        db: Database,
+        registry: SpaceRegistry,
+        vault: CropVault | None,
+        encode: Callable[[Enrolled], dict[str, Any]],
+    ) -> None:
+        self._db, self._registry, self._vault, self._encode = db, registry, vault, encode
+
+    async def write(
+        self,
+        space: EmbeddingSpace,
+        request: Enrolment,
+        accepted: Sequence[Accepted],
+        rejected: tuple[ServiceError, ...],
+    ) -> dict[str, Any]:
+        """One transaction for samples, crops and a template in every writable space.
+
+        Which spaces those are is read inside it: where one is unknown here, nothing is stored, the
+        space is loaded, and the transaction begins again. Raises IdempotencyTaken, NotReady, StoreError.
+        """
+        vectors: Vectors = {space.space_id: [one.description.embedding.vector for one in accepted]}
+        await self._embed_for([s.space_id for s in self._registry.loaded], accepted, vectors)
+        sealed: list[list[SealedCrop]] = [[] for _ in accepted]
+        if (vault := self._vault) is not None:
+            sealed = await asyncio.to_thread(
+                lambda: [vault.seal(one.sample_id, one.crops) for one in accepted]
+            )
+        pairs = tuple(zip(accepted, sealed, strict=True))
+        for _ in range(COMMIT_ATTEMPTS):
+            done = await self._try_commit(space, request, pairs, vectors, rejected)
+            if isinstance(done, dict):
+                return done
+            await self._embed_for(done, accepted, vectors)
+        raise NotReady("the embedding spaces change just now; nothing was stored")
+
+    async def _embed_for(
+        self, space_ids: Sequence[str], accepted: Sequence[Accepted], vectors: Vectors
+    ) -> None:
+        """Add the templates for these spaces; None for one whose networks fail: it is filled later.
+
+        Raises Overloaded, Draining, StoreError.
+        """
+        for space_id in space_ids:
+            if space_id in vectors:
+                continue
+            try:
+                with refusals():
+                    other = await self._registry.load(space_id)
+                    vectors[space_id] = [await _embed(other, one) for one in accepted]
+            except (RetryLater, StoreError):
+                raise
+            except Exception as error:  # noqa: BLE001 - a new model must not keep anybody from enrolling
+                log.error("a space cannot be written", space_id=space_id, kind=type(error).__name__)
+                vectors[space_id] = None
+
+    async def _try_commit(
+        self,
+        space: EmbeddingSpace,
+        request: Enrolment,
+        accepted: Sequence[tuple[Accepted, Sequence[SealedCrop]]],
+        vectors: Vectors,
+        rejected: tuple[ServiceError, ...],
+    ) -> dict[str, Any] | list[str]:
+        """The answer, or the writable spaces that `vectors` lacks; then nothing was stored."""
+        async with self._db.write() as uow:
+            await uow.subjects.ensure(request.subject_id, request.metadata)
+            await uow.spaces.hold()
+            writable = {record.space_id: record.state for record in await uow.spaces.writable()}
+            if unknown := [space_id for space_id in writable if space_id not in vectors]:
+                return unknown
+            active = next((space_id for space_id, state in writable.items() if state == "active"), None)
+            if active is None or vectors[active] is None:
+                raise NotReady("the active space cannot be written here; nothing was stored")
+            # The space of this request may have been retired since it began.
+            answered = space.space_id if space.space_id in writable else active
+            samples = []
+            for i, (one, sealed) in enumerate(accepted):
+                await uow.samples.add(_new_sample(request, one), one.sample_id)
+                await uow.crops.add(one.sample_id, sealed)
+                template_ids = {
+                    space_id: await uow.templates.add(space_id, one.sample_id, made[i])
+                    for space_id in writable
+                    if (made := vectors[space_id]) is not None
+                }
+                described = one.description
+                samples.append(
+                    EnrolledSample(one.sample_id, template_ids[answered], described.face, described.quality)
+                )
+            answer = self._encode(Enrolled(request.subject_id, answered, tuple(samples), rejected))
+            detail = {"samples": len(samples), "rejected": len(rejected)}
+            await uow.audit.add(request.actor, "subject.enrol", request.subject_id, detail)
+            if request.idempotency_key is not None:
+                await uow.idempotency.put(
+                    request.actor,
+                    request.idempotency_key,
+                    request_digest=request.digest(),
+                    subject_id=request.subject_id,
+                    status=201,
+                    body=answer,
+                )
+            await uow.commit()
+        return answer
+
+
+async def _embed(space: EmbeddingSpace, one: Accepted) -> NDArray[np.float32]:
+    wanted = space.manifest.encoder.alignment
+    crop = next(crop for crop in one.crops if crop.alignment_id == wanted)
+    return (await space.engine.encoder.embed(crop, Role.REFERENCE)).vector
+
+
+def _new_sample(request: Enrolment, one: Accepted) -> NewSample:
+    described = one.description
+    return NewSample(
+        subject_id=request.subject_id,
+        digest=one.digest,
+        spectrum=described.crop.spectrum,
+        masked=described.mask.masked,
+        mask_probability=described.mask.probability,
+        quality_score=described.quality.score,
+        inter_eye_px=described.quality.inter_eye_px,
+        source_width=one.size[0],
+        source_height=one.size[1],
+    )

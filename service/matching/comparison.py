@@ -1,0 +1,215 @@
+"""Use cases: identify a probe against the gallery (1:N), verify it against one subject (1:1)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from faces.calibration import UnsupportedFmr
+from faces.types import CONDITIONS, Condition, Face, Image, Role, Spectrum
+from service.errors import InvalidParameter, NoFace, SubjectNotFound, UnsupportedFmrPoint
+from service.gallery.base import Hit
+from service.inference.engine import Description
+from service.matching.pipeline import Intake, StageTimes
+from service.spaces.registry import EmbeddingSpace
+from service.store.database import Database
+from service.store.records import Owner
+
+# Hits asked of the gallery for each candidate wanted: a subject often has several templates.
+OVER_FETCH = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How to decide: at a calibrated `fmr`, at a given `threshold`, or (neither) at the default."""
+
+    fmr: float | None = None
+    threshold: float | None = None
+    spectrum: Spectrum | None = None
+    every_face: bool = False
+    top_k: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Decider:
+    """The threshold of one comparison and the FMR it was calibrated for, if any."""
+
+    threshold: float
+    target_fmr: float | None
+
+    def accepts(self, score: float) -> bool:
+        return score >= self.threshold
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One subject of a candidate list; `margin` is score minus threshold."""
+
+    rank: int
+    subject_id: str
+    score: float
+    accepted: bool
+    margin: float
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Identified:
+    """One probe face with its candidates, best first."""
+
+    description: Description
+    decider: Decider
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def decision(self) -> Literal["match", "unknown"]:
+        return "match" if any(c.accepted for c in self.candidates) else "unknown"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verified:
+    """One 1:1 comparison. `reference` is None where a whole subject was the reference."""
+
+    score: float
+    decider: Decider
+    probe: Description
+    reference: Description | None
+
+    @property
+    def decision(self) -> Literal["match", "non-match"]:
+        return "match" if self.decider.accepts(self.score) else "non-match"
+
+
+def decider(space: EmbeddingSpace, options: Options, conditions: Sequence[Condition]) -> Decider:
+    """The threshold for these conditions; the strictest where there are several.
+
+    Raises UnsupportedFmrPoint naming the points there are.
+    """
+    if options.threshold is not None:
+        return Decider(options.threshold, None)
+    calibration = space.calibration
+    fmr = calibration.default_fmr if options.fmr is None else options.fmr
+    try:
+        limits = [calibration.at(condition, fmr).threshold for condition in conditions]
+    except UnsupportedFmr as error:
+        raise UnsupportedFmrPoint(str(error), supported=list(error.supported)) from error
+    return Decider(max(limits), fmr)
+
+
+class Comparer:
+    """Answers identify and verify; takes the space once for each request, so nothing can mix."""
+
+    def __init__(self, db: Database, intake: Intake, *, max_faces: int) -> None:
+        self._db, self._intake, self._max_faces = db, intake, max_faces
+
+    async def describe(
+        self, space: EmbeddingSpace, data: bytes, options: Options, role: Role, times: StageTimes
+    ) -> tuple[Description, ...]:
+        """The largest face of an image, or every one.
+
+        Raises NoFace, InvalidParameter for a crowd, and the intake's refusals.
+        """
+        with times.stage("decode"):
+            image = await self._intake.decode(data, options.spectrum)
+        with times.stage("detect"):
+            faces = await self._intake.detect(space, image)
+        if not faces:
+            raise NoFace("no face was found in the image")
+        if options.every_face and len(faces) > self._max_faces:
+            raise InvalidParameter(
+                f"the image shows {len(faces)} faces, `faces=all` describes {self._max_faces} at most:"
+                " cut it into parts"
+            )
+        chosen = faces if options.every_face else faces[:1]
+        with times.stage("embed"):
+            return await self._describe_all(space, image, chosen, role)
+
+    async def _describe_all(
+        self, space: EmbeddingSpace, image: Image, faces: Sequence[Face], role: Role
+    ) -> tuple[Description, ...]:
+        # In turn, not at once: one crowded picture must not fill the queue that others wait in.
+        return tuple([await self._intake.describe(space, image, face, role) for face in faces])
+
+    async def identify(
+        self, space: EmbeddingSpace, data: bytes, options: Options, times: StageTimes
+    ) -> tuple[Identified, ...]:
+        """Candidates for each probe face. An unknown face is an answer, not an error."""
+        _refuse_unsupported(space, options)
+        probes = await self.describe(space, data, options, Role.PROBE, times)
+        with times.stage("search"):
+            return tuple([await self._identify_one(space, probe, options) for probe in probes])
+
+    async def _identify_one(self, space: EmbeddingSpace, probe: Description, options: Options) -> Identified:
+        decide = decider(space, options, [probe.condition])
+        best = await self._best_subjects(space, probe, options.top_k)
+        candidates = tuple(
+            Candidate(
+                rank=rank,
+                subject_id=owner.subject_id,
+                score=hit.score,
+                accepted=decide.accepts(hit.score),
+                margin=hit.score - decide.threshold,
+                metadata=owner.metadata,
+            )
+            for rank, (owner, hit) in enumerate(best, start=1)
+        )
+        return Identified(probe, decide, candidates)
+
+    async def _best_subjects(
+        self, space: EmbeddingSpace, probe: Description, top_k: int
+    ) -> list[tuple[Owner, Hit]]:
+        """The `top_k` subjects with the highest scoring template each."""
+        query = probe.embedding.vector[None, :]
+        wanted = top_k * OVER_FETCH
+        while True:
+            (hits,) = await asyncio.to_thread(space.gallery.search, query, wanted)
+            async with self._db.read() as uow:
+                owners = await uow.templates.owners([hit.template_id for hit in hits])
+            best: dict[str, tuple[Owner, Hit]] = {}
+            for hit in hits:  # in falling order of score: the first hit of a subject is its best
+                owner = owners.get(hit.template_id)
+                if owner is not None:
+                    best.setdefault(owner.subject_id, (owner, hit))
+            if len(best) >= top_k or len(hits) < wanted:
+                return list(best.values())[:top_k]
+            wanted *= 4
+
+    async def verify_subject(
+        self,
+        space: EmbeddingSpace,
+        data: bytes,
+        subject_id: str,
+        options: Options,
+        times: StageTimes,
+    ) -> Verified:
+        """Probe against the best template of one subject. Raises SubjectNotFound."""
+        _refuse_unsupported(space, options)
+        async with self._db.read() as uow:
+            vectors = await uow.templates.vectors_of(space.space_id, subject_id)
+        if not len(vectors):
+            raise SubjectNotFound(f"no subject {subject_id} is enrolled")
+        (probe,) = await self.describe(space, data, options, Role.PROBE, times)
+        with times.stage("search"):
+            score = float(np.clip(np.max(vectors @ probe.embedding.vector), -1.0, 1.0))
+        return Verified(score, decider(space, options, [probe.condition]), probe, None)
+
+    async def verify_image(
+        self, space: EmbeddingSpace, data: bytes, other: bytes, options: Options, times: StageTimes
+    ) -> Verified:
+        """Probe against one reference image, nothing stored."""
+        _refuse_unsupported(space, options)
+        as_reference = Options(spectrum=None)
+        (probe,) = await self.describe(space, data, options, Role.PROBE, times)
+        (reference,) = await self.describe(space, other, as_reference, Role.REFERENCE, times)
+        score = probe.embedding.score(reference.embedding)
+        decide = decider(space, options, [probe.condition, reference.condition])
+        return Verified(score, decide, probe, reference)
+
+
+def _refuse_unsupported(space: EmbeddingSpace, options: Options) -> None:
+    """Refuse an uncalibrated FMR before any work is done for it."""
+    decider(space, options, CONDITIONS)

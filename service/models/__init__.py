@@ -1,1 +1,0 @@
-"""Model files by pin: where they come from, under which licence, and the bundle they make."""

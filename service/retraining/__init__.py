@@ -1,0 +1,1 @@
+"""Retraining and evaluation jobs, uploaded data sets, and enrolled crops as training data."""

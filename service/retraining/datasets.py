@@ -1,0 +1,220 @@
+"""Data sets that were uploaded: unpacked below the data directory, by the digest of their archive.
+
+    datasets/upload-DIGEST/set/         the pictures, as `root/<subject>/{vis,nir}/*` or with a manifest.csv
+    datasets/upload-DIGEST/facts.json   what it is; written before the directory gets its name
+    datasets/.NAME/                     one that is arriving, or going
+
+Faces lie there as they were sent, for the service's own account alone, until somebody erases them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import shutil
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from faces.job_files import write_json
+from service.errors import (
+    DatasetNotFound,
+    InvalidArchive,
+    InvalidParameter,
+    JobRunning,
+    Overloaded,
+    StorageFull,
+)
+from service.jobs.queue import JobQueue
+from service.retraining.archive import BLOCK_BYTES, FULL, ArchiveError, ArchiveLimits, check_room
+from service.retraining.unpack import unpack
+from service.store.database import Database
+from service.store.jobs import FINAL
+
+DATASET_ID = re.compile(r"upload-[0-9a-f]{32}")
+SET, FACTS, ARCHIVE = "set", "facts.json", "archive"
+PICTURES = (".bmp", ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
+BESIDE = (".csv", ".pos")
+MANIFEST, SPECTRA = "manifest.csv", ("vis", "nir")
+MAX_TOP_FOLDERS = 3
+UPLOADS_AT_ONCE = 2
+# An upload that nobody has written to for so long was left behind by a kill.
+ABANDONED_S = 6 * 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadedSet:
+    """`digest`: SHA-256 of the archive. `ignored`: entries that are neither pictures nor lists."""
+
+    dataset_id: str
+    digest: str
+    files: int
+    bytes: int
+    ignored: int
+    created_at: str
+
+
+class UploadedSets:
+    """All access to the directory of uploaded sets."""
+
+    def __init__(self, db: Database, queue: JobQueue, root: Path, limits: ArchiveLimits) -> None:
+        self._db, self._queue, self._root, self._limits = db, queue, root, limits
+        self._arriving = 0
+
+    async def add(self, chunks: AsyncIterator[bytes], declared_bytes: int, *, actor: str) -> UploadedSet:
+        """Take an archive in. The same one again is the same set.
+
+        Raises InvalidArchive, StorageFull, Overloaded, StoreError; nothing is left of it then.
+        """
+        if self._arriving >= UPLOADS_AT_ONCE:
+            raise Overloaded("other archives are arriving; try again", retry_after_s=10)
+        self._arriving += 1
+        place = self._root / f".{uuid.uuid4().hex}"
+        try:
+            digest = await self._receive(chunks, declared_bytes, place)
+            made = await asyncio.to_thread(self._keep, place, digest)
+            async with self._db.write() as uow:
+                detail = {"dataset_id": made.dataset_id, "digest": digest, "files": made.files}
+                await uow.audit.add(actor, "dataset.upload", None, detail)
+                await uow.commit()
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise StorageFull("the disk of the service holds no more") from error
+        except ArchiveError as error:
+            raise InvalidArchive(str(error)) from error
+        finally:
+            self._arriving -= 1
+            await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+        return made
+
+    async def all(self) -> list[UploadedSet]:
+        """Oldest first."""
+        return await asyncio.to_thread(self._all)
+
+    async def erase(self, dataset_id: str, *, actor: str) -> UploadedSet:
+        """Raises DatasetNotFound, JobRunning where an unfinished job learns from it, StoreError."""
+        found = await asyncio.to_thread(self._facts, dataset_id)
+        if found is None:
+            raise DatasetNotFound("there is no such uploaded data set")
+        for job in await self._queue.page(None, 1000):
+            if job.state not in FINAL and job.request.get("dataset") == dataset_id:
+                raise JobRunning("a job that is not finished learns from this data set")
+        async with self._db.write() as uow:
+            await uow.audit.add(actor, "dataset.erase", None, {"dataset_id": dataset_id})
+            await uow.commit()
+        going = self._root / f".{uuid.uuid4().hex}"
+        with suppress(FileNotFoundError):
+            await asyncio.to_thread((self._root / dataset_id).rename, going)
+        await asyncio.to_thread(shutil.rmtree, going, ignore_errors=True)
+        return found
+
+    def sweep(self) -> None:
+        """Remove what a kill left behind of an upload."""
+        for place in self._root.glob(".*"):
+            with suppress(OSError):
+                if time.time() - place.stat().st_mtime > ABANDONED_S:
+                    shutil.rmtree(place, ignore_errors=True)
+
+    async def _receive(self, chunks: AsyncIterator[bytes], declared_bytes: int, place: Path) -> str:
+        """The archive on the disk, flushed block by block; its SHA-256."""
+        await asyncio.to_thread(place.mkdir, parents=True, mode=0o700)
+        await asyncio.to_thread(check_room, place, declared_bytes, self._limits)
+        digest, waiting, seen = hashlib.sha256(), bytearray(), 0
+        with await asyncio.to_thread((place / ARCHIVE).open, "xb") as out:
+
+            def write() -> None:
+                check_room(place, len(waiting), self._limits)
+                digest.update(waiting)
+                out.write(waiting)
+                waiting.clear()
+
+            async for chunk in chunks:
+                seen += len(chunk)
+                waiting += chunk
+                if len(waiting) >= BLOCK_BYTES:
+                    await asyncio.to_thread(write)
+            await asyncio.to_thread(write)
+        if not seen:
+            raise ArchiveError("the body is empty: send a zip or tar archive")
+        return digest.hexdigest()
+
+    def _keep(self, place: Path, digest: str) -> UploadedSet:
+        """Unpack what arrived and give it its name."""
+        name = f"upload-{digest[:32]}"
+        if (known := self._facts(name)) is not None:
+            return known
+        (place / SET).mkdir(mode=0o700)
+        out = unpack(place / ARCHIVE, place / SET, self._limits, wanted=_wanted)
+        root_of(place / SET)
+        (place / ARCHIVE).unlink()
+        made = UploadedSet(
+            dataset_id=name,
+            digest=digest,
+            files=out.files,
+            bytes=out.bytes,
+            ignored=out.ignored,
+            created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
+        write_json(place / FACTS, asdict(made))
+        try:
+            place.rename(self._root / name)
+        except OSError:
+            # Somebody sent the same archive and was faster.
+            known = self._facts(name)
+            if known is None:
+                raise
+            return known
+        return made
+
+    def _all(self) -> list[UploadedSet]:
+        found = [self._facts(place.name) for place in self._root.glob("upload-*")]
+        return sorted((one for one in found if one is not None), key=lambda one: one.created_at)
+
+    def _facts(self, dataset_id: str) -> UploadedSet | None:
+        if not DATASET_ID.fullmatch(dataset_id):
+            return None
+        try:
+            return UploadedSet(**json.loads((self._root / dataset_id / FACTS).read_bytes()))
+        except FileNotFoundError:
+            return None
+
+
+def uploaded_root(root: Path, dataset_id: str) -> Path:
+    """Where the pictures of an uploaded set begin. Raises InvalidParameter."""
+    place = root / dataset_id / SET
+    if not place.is_dir():
+        raise InvalidParameter("`dataset`: there is no such uploaded data set in this data directory")
+    try:
+        return root_of(place)
+    except ArchiveError as error:
+        raise InvalidParameter(f"`dataset`: {error}") from error
+
+
+def root_of(place: Path) -> Path:
+    """The folder with manifest.csv or the subjects' folders; the archive may have wrapped it in others.
+
+    Raises ArchiveError where it has neither.
+    """
+    for _ in range(MAX_TOP_FOLDERS + 1):
+        if (place / MANIFEST).is_file() or any((place / s).is_dir() for s in _subject_folders(place)):
+            return place
+        inner = [entry for entry in place.iterdir() if entry.is_dir()]
+        if len(inner) != 1:
+            break
+        place = inner[0]
+    raise ArchiveError("it holds neither manifest.csv nor a folder for each subject with vis and nir in it")
+
+
+def _subject_folders(place: Path) -> list[str]:
+    return [f"{entry.name}/{s}" for entry in place.iterdir() if entry.is_dir() for s in SPECTRA]
+
+
+def _wanted(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in PICTURES + BESIDE

@@ -1,0 +1,169 @@
+"""Zip, and tar as it is or under gzip, bzip2 or xz: unpacked within limits (see `archive`)."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from service.retraining.archive import (
+    FULL,
+    NOT_WHOLE,
+    ArchiveError,
+    ArchiveLimits,
+    ArchiveWriter,
+    DiskFull,
+    Unpacked,
+    safe_path,
+)
+
+# Headers of a tar are read whole: none that is honest comes near.
+MAX_READ_BYTES = 8 << 20
+# An entry of a zip's directory, with a long name and every extra field that is in use.
+ZIP_ENTRY_BYTES = 2048
+ZIP_END, ZIP64_LOCATOR, ZIP64_END = b"PK\x05\x06", b"PK\x06\x07", b"PK\x06\x06"
+ZIP_END_BYTES, ZIP_COMMENT_BYTES, ZIP64_LOCATOR_BYTES = 22, 65535, 20
+ENCRYPTED = 0x1
+BROKEN = (
+    EOFError,
+    ValueError,
+    zlib.error,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    struct.error,
+)
+
+
+def unpack(archive: Path, target: Path, limits: ArchiveLimits, *, wanted: Callable[[str], bool]) -> Unpacked:
+    """Write the files whose name is `wanted` below `target`, which must be empty. Blocks.
+
+    Raises ArchiveError, DiskFull, OSError. What was written by then is the caller's to remove.
+    """
+    with archive.open("rb") as stream:
+        magic = stream.read(8)
+        stream.seek(0)
+        writer = ArchiveWriter(target, limits, wanted)
+        try:
+            if magic.startswith((b"PK\x03\x04", ZIP_END)):
+                _unzip(stream, writer, limits)
+            else:
+                with _plain(stream, magic) as plain:
+                    _untar(plain, writer)
+        except ArchiveError:
+            raise
+        except BROKEN as error:
+            raise ArchiveError(NOT_WHOLE) from error
+        except OSError as error:
+            # The unpackers raise it without a number where the data make no sense.
+            if error.errno is None:
+                raise ArchiveError(NOT_WHOLE) from error
+            if error.errno in FULL:
+                raise DiskFull(*error.args) from error
+            raise
+        except (RuntimeError, NotImplementedError) as error:
+            raise ArchiveError(
+                "the archive is encrypted, or packed in a way that is not read here"
+            ) from error
+    return Unpacked(writer.files, writer.bytes, writer.ignored)
+
+
+def _unzip(stream: IO[bytes], writer: ArchiveWriter, limits: ArchiveLimits) -> None:
+    if _directory_bytes(stream) > 2 * limits.files * ZIP_ENTRY_BYTES:
+        raise ArchiveError(f"the archive holds more than {limits.files} files")
+    with zipfile.ZipFile(stream) as packed:
+        for entry in packed.infolist():
+            kind = stat.S_IFMT(entry.external_attr >> 16)
+            if entry.is_dir():
+                safe_path(entry.filename)
+                continue
+            if kind not in (0, stat.S_IFREG):
+                raise ArchiveError("the archive holds a link or a device: only plain files are taken")
+            if entry.flag_bits & ENCRYPTED:
+                raise ArchiveError("the archive is encrypted")
+            if (path := writer.takes(entry.filename, entry.file_size)) is not None:
+                with packed.open(entry) as source:
+                    writer.write(path, source, entry.file_size)
+
+
+def _directory_bytes(stream: IO[bytes]) -> int:
+    """How large the archive's directory is, which zipfile reads into memory whole. Raises ArchiveError."""
+    size = stream.seek(0, io.SEEK_END)
+    start = max(0, size - ZIP_END_BYTES - ZIP_COMMENT_BYTES - ZIP64_LOCATOR_BYTES)
+    stream.seek(start)
+    tail = stream.read()
+    stream.seek(0)
+    end = tail.rfind(ZIP_END)
+    if end < 0:
+        raise ArchiveError(NOT_WHOLE)
+    (claimed,) = struct.unpack_from("<I", tail, end + 12)
+    locator = end - ZIP64_LOCATOR_BYTES
+    if locator < 0 or not tail.startswith(ZIP64_LOCATOR, locator):
+        return int(claimed)
+    (offset,) = struct.unpack_from("<Q", tail, locator + 8)
+    stream.seek(min(offset, size))
+    record = stream.read(56)
+    stream.seek(0)
+    if not record.startswith(ZIP64_END):
+        raise ArchiveError(NOT_WHOLE)
+    return int(struct.unpack_from("<Q", record, 40)[0])
+
+
+def _plain(stream: IO[bytes], magic: bytes) -> gzip.GzipFile | IO[bytes]:
+    """The tar's own bytes, unpacked as they are read."""
+    if magic.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=stream)
+    if magic.startswith(b"BZh"):
+        return bz2.BZ2File(stream)
+    if magic.startswith(b"\xfd7zXZ\x00"):
+        return lzma.LZMAFile(stream)
+    return stream
+
+
+class _Guarded(io.RawIOBase):
+    """A stream from which nobody reads much at once: a header's claim is no reason to."""
+
+    def __init__(self, stream: gzip.GzipFile | IO[bytes]) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def read(self, size: int = -1, /) -> bytes:
+        if not 0 <= size <= MAX_READ_BYTES:
+            raise ArchiveError("the archive has a header that is too large")
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+def _untar(stream: gzip.GzipFile | IO[bytes], writer: ArchiveWriter) -> None:
+    try:
+        packed = tarfile.TarFile(fileobj=_Guarded(stream))
+    except tarfile.ReadError as error:
+        raise ArchiveError("neither a zip nor a tar archive") from error
+    with packed:
+        while (entry := packed.next()) is not None:
+            # The list of what was read would grow with the archive.
+            packed.members.clear()  # type: ignore[attr-defined]
+            if entry.isdir():
+                safe_path(entry.name)
+                continue
+            if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.issparse():
+                raise ArchiveError("the archive holds a link or a device: only plain files are taken")
+            if (path := writer.takes(entry.name, entry.size)) is not None:
+                source = packed.extractfile(entry)
+                assert source is not None  # noqa: S101 - a plain file has content
+                with source:
+                    writer.write(path, source, entry.size)

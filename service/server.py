@@ -1,0 +1,135 @@
+"""Run the service until it is told to stop: what `halflight serve` does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+
+from faces.bundle import BundleError, read
+from service.access.keys import KeyRing
+from service.api.deps import is_loopback
+from service.app import create_app
+from service.bundles.origin import OriginError
+from service.bundles.registry import bundle_store
+from service.crops import CropKeyError
+from service.crops import vault as crop_vault
+from service.settings import Settings
+from service.state import State
+from service.store.database import Database
+from service.store.errors import StoreError
+from service.telemetry import configure_logs
+
+REFUSED, LOAD_FAILED = 2, 3
+
+
+class _Server(uvicorn.Server):
+    """Tells the state that it drains as soon as a signal asks it to stop."""
+
+    state: State | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn has it
+        if self.state is not None:
+            self.state.draining = True
+        # Not uvicorn's own handler: it raises the signal again after the drain, and a supervisor
+        # would read a clean stop as a crash.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
+def say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+async def _has_keys(settings: Settings) -> bool:
+    db = await Database.open(settings.sqlalchemy_url)
+    try:
+        await db.migrate()
+        return await KeyRing(db).any_active()
+    finally:
+        await db.close()
+
+
+def refusal(settings: Settings) -> str | None:
+    """Why the service will not start with these settings, and what to do; None where it will."""
+    try:
+        read(settings.bundle_dir)
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        crop_vault(settings.given_crop_key, settings.data_dir)
+        bundle_store(settings)
+        if not is_loopback(settings.host) and not asyncio.run(_has_keys(settings)):
+            return (
+                f"refusing to listen on {settings.host} without keys: anyone on the network could"
+                " enrol and identify.\nCreate one with `halflight keys create --role admin --data"
+                f" {shlex.quote(str(settings.data_dir))}`, or listen on 127.0.0.1."
+            )
+    except BundleError as error:
+        return f"{error}\nProvision the models with `halflight models pull`."
+    except CropKeyError as error:
+        return f"{error}: set HALFLIGHT_CROP_KEY, or look at crop.key in the data directory"
+    except OriginError as error:
+        return f"{error}: look at HALFLIGHT_BUNDLE_URL"
+    except StoreError as error:
+        return f"the database cannot be opened: {error}"
+    except OSError as error:
+        return f"{settings.data_dir}: {error.strerror}"
+    return None
+
+
+def run(settings: Settings) -> int:
+    """Serve; returns the exit code. One line on stdout says when requests are answered."""
+    configure_logs(settings.log_level)
+    if (why := refusal(settings)) is not None:
+        say(why)
+        return REFUSED
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as error:
+            say(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
+            return REFUSED
+        return _serve(settings, listener)
+
+
+def _serve(settings: Settings, listener: socket.socket) -> int:
+    port = listener.getsockname()[1]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+
+    def loaded(state: State) -> None:
+        server.state = state
+        space = state.registry.active
+        if space is None:
+            say(f"cannot start: {state.failure}")
+            server.should_exit = True
+            return
+        sys.stdout.write(
+            f"halflight ready on http://{host}:{port}"
+            f" (space {space.space_id}, {space.engine.provider}, {space.gallery.size} templates,"
+            f" pid {os.getpid()})\n"
+        )
+        sys.stdout.flush()
+
+    app = create_app(settings, when_loaded=loaded)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=round(settings.drain_s),
+        )
+    )
+    if is_loopback(settings.host):
+        say("loopback: while no key exists, access is open to this machine")
+    server.run(sockets=[listener])
+    failed = server.state is not None and server.state.failure is not None
+    return LOAD_FAILED if failed or not server.started else 0

@@ -1,0 +1,1 @@
+"""Embedding spaces: loading, readiness, backfill, activation and retirement."""

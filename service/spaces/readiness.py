@@ -1,0 +1,77 @@
+"""May a space go live? Nothing missing, the gallery whole, and samples find themselves in it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+
+from service.crops import CropUnreadable, CropVault
+from service.inference.encoder import EncoderFault
+from service.spaces.backfill import embed
+from service.spaces.space import EmbeddingSpace
+from service.store.database import Database
+from service.store.records import StoredCrop, StoredTemplate
+
+DRAWN = 32
+# The same crop through the same network: batching and threads move the last bits only.
+SAME = 0.999
+TIE = 1e-4
+COUNTS = 40
+COUNT_WAIT_S = 0.05
+
+
+class NotFit(RuntimeError):
+    """The space may not go live. The text says why."""
+
+
+async def check(db: Database, space: EmbeddingSpace, vault: CropVault) -> int:
+    """Raises NotFit, StoreError; else how many samples were identified by themselves."""
+    async with db.read() as uow:
+        missing = await uow.templates.missing(space.space_id)
+    if missing:
+        raise NotFit(f"{missing} samples have no template in the space")
+    await _whole(db, space)
+    async with db.read() as uow:
+        drawn = await uow.templates.draw(space.space_id, DRAWN)
+        kept = await uow.crops.of([one.sample_id for one in drawn], space.manifest.encoder.alignment)
+    for one in drawn:
+        if await _finds_itself(space, vault, one, kept.get(one.sample_id)):
+            continue
+        async with db.read() as uow:
+            gone = one.template_id not in await uow.templates.owners([one.template_id])
+        if not gone:
+            raise NotFit("a sample does not find its own template: the networks or the gallery differ")
+    return len(drawn)
+
+
+async def _whole(db: Database, space: EmbeddingSpace) -> None:
+    """The gallery holds as many templates as the database, at one moment of the log."""
+    size, count = 0, -1
+    for _ in range(COUNTS):
+        await space.follow(db)
+        async with db.read() as uow:
+            count, head = await uow.templates.count(space.space_id), await uow.log.head(space.space_id)
+        size = space.gallery.size
+        if size == count and space.applied_seq == head:
+            return
+        await asyncio.sleep(COUNT_WAIT_S)
+    raise NotFit(f"the gallery holds {size} templates, the database {count}")
+
+
+async def _finds_itself(
+    space: EmbeddingSpace, vault: CropVault, one: StoredTemplate, crop: StoredCrop | None
+) -> bool:
+    """The crop again through the networks, or the template itself where no crop can be read."""
+    query = one.vector
+    if crop is not None:
+        try:
+            query = await embed(space, await asyncio.to_thread(vault.open, crop))
+        except CropUnreadable:
+            pass
+        except EncoderFault:
+            return False
+    own = float(np.dot(query, one.vector))
+    (hits,) = await asyncio.to_thread(space.gallery.search, query[None, :], 1)
+    # Two samples of one picture are equally near.
+    return bool(hits) and own >= SAME and hits[0].score <= own + TIE

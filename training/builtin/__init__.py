@@ -1,1 +1,0 @@
-"""The embedder that is built in: faces, a teacher's labels of them, and patient distillation."""

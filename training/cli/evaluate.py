@@ -1,0 +1,96 @@
+"""`python -m training evaluate`: an encoder on a prepared set."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from training.cli.errors import told
+from training.data.prepared import PreparedSet, Split, read_prepared
+from training.evaluation.conditions import Asked
+from training.evaluation.evaluate import Curves, Evaluation, evaluate_split
+from training.evaluation.pools import split_pool
+from training.evaluation.report import REPORT_HTML, write_report
+from training.evaluation.resampling import BOOTSTRAPS
+from training.evaluation.tables import evaluation_tables
+from training.evaluation.verification import ThresholdRule
+from training.networks.encoders import load_encoder
+
+
+class SplitName(StrEnum):
+    """The splits of a prepared set."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+    NONE = "none"
+
+
+class RuleName(StrEnum):
+    """How a threshold is set."""
+
+    AT_MOST = "at_most"
+    NEAREST = "nearest"
+
+
+_SPLITS: dict[SplitName, Split] = {
+    SplitName.TRAIN: "train",
+    SplitName.VALIDATION: "validation",
+    SplitName.TEST: "test",
+    SplitName.NONE: "none",
+}
+_RULES: dict[RuleName, ThresholdRule] = {RuleName.AT_MOST: "at_most", RuleName.NEAREST: "nearest"}
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="a bundle's directory, an .onnx file or a .pt checkpoint")],
+    prepared_set: Annotated[Path, typer.Argument(help="a set made by `python -m training prepare`")],
+    out: Annotated[Path | None, typer.Option(help="where the report goes; without it, only tables")] = None,
+    split: Annotated[SplitName, typer.Option(help="whose gallery and probes")] = SplitName.TEST,
+    fmr: Annotated[list[float] | None, typer.Option(help="FMR points; repeat for more")] = None,
+    bootstraps: Annotated[int, typer.Option(min=2, help="draws of subjects for the intervals")] = BOOTSTRAPS,
+    seed: Annotated[int, typer.Option(help="of the draws")] = 0,
+    rule: Annotated[
+        RuleName, typer.Option(help="threshold: at most the FMR, or nearest to it")
+    ] = RuleName.AT_MOST,
+    threads: Annotated[int, typer.Option(min=1, help="for an ONNX network")] = 1,
+) -> None:
+    """Find a set's probes in its gallery: rank-1, VR at FAR, masks, open set, with intervals."""
+    asked = Asked(bootstraps=bootstraps, seed=seed, rule=_RULES[rule])
+    if fmr:
+        asked = Asked(fmr_points=tuple(fmr), bootstraps=bootstraps, seed=seed, rule=_RULES[rule])
+    console = Console()
+    with told(ValueError):
+        evaluation, curves = _run(model, read_prepared(prepared_set), split, asked, threads, console)
+    for part in evaluation.synthetic:
+        console.print(f"SYNTHETIC: {part}", style="yellow", markup=False)
+    for table in evaluation_tables(evaluation):
+        console.print(table)
+    if out is not None:
+        command = f"python -m training evaluate {model.name} {prepared_set.name} --split {split.value}"
+        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        write_report(out, evaluation, curves, command=command, date=date)
+        console.print(f"report: {out / REPORT_HTML}", markup=False)
+
+
+def _run(
+    model: Path, prepared: PreparedSet, split: SplitName, asked: Asked, threads: int, console: Console
+) -> tuple[Evaluation, Curves]:
+    encoder = load_encoder(model, threads=threads)
+    total = len(split_pool(prepared, _SPLITS[split]).rows)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("embedding", total=total)
+
+        def advance(count: int) -> None:
+            progress.advance(bar, count)
+            if progress.tasks[bar].completed >= total:
+                progress.update(bar, description="comparing")
+
+        return evaluate_split(encoder, prepared, _SPLITS[split], asked=asked, on_done=advance)

@@ -1,0 +1,149 @@
+"""`python -m training reproduce table1|table2|fig4`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from faces.files import write_whole
+from training.cli.errors import say, told
+from training.cli.progress import bar_columns
+from training.data.pairs import paired_subjects
+from training.data.records import DataSetError
+from training.engine.devices import chosen_device
+from training.evaluation.resampling import BOOTSTRAPS
+from training.finetune.recipe import load_recipe
+from training.research.reproduce.datasets import real_grounds, standin_ground
+from training.research.reproduce.figure import queue_png
+from training.research.reproduce.published import On, Plan, Table, plan_of
+from training.research.reproduce.run import Ground, Result, Settings, run_arm
+from training.research.reproduce.tables import SYNTHETIC, lines_of, write_table
+
+UNREAD = "the paper's Fig. 4 could not be read; that it shows this, and what it shows, is not known here"
+
+
+def reproduce(
+    table: Annotated[str, typer.Argument(help="table1, table2 or fig4")],
+    out: Annotated[Path, typer.Argument(help="folder of the arms and tables; finished arms are left alone")],
+    casia: Annotated[Path | None, typer.Option(help="CASIA NIR-VIS 2.0, prepared with --masks nir")] = None,
+    oulu: Annotated[Path | None, typer.Option(help="Oulu-CASIA, prepared alike")] = None,
+    buaa: Annotated[Path | None, typer.Option(help="BUAA-VisNir, prepared alike")] = None,
+    start: Annotated[Path | None, typer.Option(help="checkpoint of the pre-trained backbone")] = None,
+    casia_root: Annotated[Path | None, typer.Option(help="the data set's folder, for its folds")] = None,
+    fold: Annotated[list[int] | None, typer.Option(min=1, help="folds; the paper's is 1")] = None,
+    standin: Annotated[Path | None, typer.Option(help="instead: the stand-in's set (SYNTHETIC)")] = None,
+    trunk: Annotated[Path | None, typer.Option(help="the stand-in's checkpoint to begin with")] = None,
+    arm: Annotated[list[str] | None, typer.Option(help="only these arms")] = None,
+    iterations: Annotated[
+        int | None, typer.Option(min=1, help="shorter than the paper's; it is said")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="subjects of a step; the paper's are 64")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over every recipe")] = None,
+    seed: Annotated[int, typer.Option(help="of the training")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda or cuda:N")] = "cpu",
+    bootstraps: Annotated[int, typer.Option(min=2, help="draws of subjects")] = BOOTSTRAPS,
+) -> None:
+    """Train and try every arm of a table of Du et al. 2021, and print ours beside the paper's figures."""
+    errors = Console(stderr=True)
+    with told():
+        grounds, begin = _chosen(
+            casia, {On.OULU: oulu, On.BUAA: buaa}, start, casia_root, fold, standin, trunk
+        )
+        settings = Settings(
+            start=begin,
+            device=chosen_device(device),
+            iterations=iterations,
+            batch=batch,
+            changes=tuple(set_ or ()),
+            seed=seed,
+            bootstraps=bootstraps,
+        )
+        plan = _plan(table, grounds, batch, arm)
+        results = _run(plan, grounds, settings, out, errors)
+        lines = lines_of(plan, results, _notes(plan, grounds))
+        names = list(write_table(out, plan, results, lines))
+        if plan.table == "fig4":
+            names.append(_figure(plan, results, out))
+    mark = f"{SYNTHETIC}: " if grounds[0].synthetic else ""
+    lines.append(f"{mark}written: {', '.join(names)}")
+    say(Console(), "\n".join(lines))
+
+
+def _chosen(
+    casia: Path | None,
+    others: dict[On, Path | None],
+    start: Path | None,
+    root: Path | None,
+    folds: list[int] | None,
+    standin: Path | None,
+    trunk: Path | None,
+) -> tuple[tuple[Ground, ...], Path]:
+    """What is trained on, and the checkpoint to begin with. Raises DataSetError."""
+    given = {on: path for on, path in others.items() if path is not None}
+    if standin is not None:
+        if casia or given or start or root or folds:
+            raise DataSetError("--standin goes with --trunk alone: real data and it never share a table")
+        if trunk is None:
+            raise DataSetError("--standin needs --trunk, the checkpoint to begin with")
+        return (standin_ground(standin),), trunk
+    if casia is None:
+        raise DataSetError("give --casia SET --start CHECKPOINT, or --standin SET --trunk FILE")
+    if start is None or trunk is not None:
+        raise DataSetError("--casia needs --start, the pre-trained backbone to begin with, and no --trunk")
+    return real_grounds(casia, given, root=root, folds=folds or ()), start
+
+
+def _plan(table: str, grounds: Sequence[Ground], batch: int | None, arms: Sequence[str] | None) -> Plan:
+    known: dict[str, Table] = {name: name for name in get_args(Table)}
+    if table not in known:
+        raise DataSetError(f"{table!r} is none of {', '.join(known)}")
+    subjects = min(len(paired_subjects(ground.prepared, "train")) for ground in grounds)
+    plan = plan_of(known[table], batch=batch or load_recipe("hsst-softmax").batch, subjects=subjects)
+    if not plan.arms:
+        raise DataSetError(f"{subjects} training subjects do not fill one batch: choose a smaller --batch")
+    if not arms:
+        return plan
+    names = [one.name for one in plan.arms]
+    unknown = set(arms) - set(names)
+    if unknown:
+        raise DataSetError(f"no arm {min(unknown)!r}; there are: {'; '.join(names)}")
+    return Plan(plan.table, plan.title, tuple(one for one in plan.arms if one.name in arms))
+
+
+def _run(
+    plan: Plan, grounds: Sequence[Ground], settings: Settings, out: Path, console: Console
+) -> list[Result]:
+    results = []
+    jobs = [(one, ground) for one in plan.arms for ground in grounds]
+    with Progress(*bar_columns(), console=console) as progress:
+        length = settings.iterations or load_recipe("hsst-softmax").loop.iterations
+        bar = progress.add_task("iterations", total=len(jobs) * length, loss="")
+        for number, (one, ground) in enumerate(jobs):
+            progress.update(bar, description=f"{one.name}, {ground.name}", completed=number * length)
+
+            def step(done: int, loss: float, before: int = number * length) -> None:
+                progress.update(bar, completed=before + done, loss=f"loss {loss:.3f}")
+
+            results.append(run_arm(one, ground, settings, out, on_step=step))
+        progress.update(bar, completed=len(jobs) * length)
+    return results
+
+
+def _notes(plan: Plan, grounds: Sequence[Ground]) -> list[str]:
+    notes = [UNREAD] if plan.table == "fig4" else []
+    notes += [f"trained and tried on {ground.name}" for ground in grounds]
+    sets = [ground.prepared for ground in grounds] + list(grounds[0].others.values())
+    notes += [f"{one.info.name}: {one.info.synthetic}" for one in sets if one.info.synthetic]
+    return list(dict.fromkeys(notes))
+
+
+def _figure(plan: Plan, results: Sequence[Result], out: Path) -> str:
+    mark = f"{SYNTHETIC}-" if results[0].synthetic else ""
+    title = ("SYNTHETIC: " if results[0].synthetic else "") + plan.title
+    write_whole(out / f"{mark}{plan.table}.png", queue_png(results, title=title))
+    return f"{mark}{plan.table}.png"

@@ -1,0 +1,1 @@
+"""Distillation of the built-in embedder from a teacher's templates and feature maps."""

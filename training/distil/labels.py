@@ -1,0 +1,220 @@
+"""What the teacher makes of every view: its template, and its maps on the way there.
+
+Maps tell the student where something is, not only what it comes to: 14,000 numbers of each view and
+not 256. They are stored as bytes, in units of each channel's spread.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+from torch import Tensor, nn
+from torch.nn import functional
+
+from faces.bundle import read
+from faces.files import write_array, write_whole
+from faces.strict import Strict
+from training.data.pair_loader import network_input
+from training.data.records import DataSetError
+from training.distil.clean_views import Views
+from training.engine.compile import compile_networks
+from training.methods.base import unit
+from training.networks.imported import ImportedNet
+from training.networks.onnx_import import import_bundle
+
+PART_VIEWS, SCALE_VIEWS = 4096, 1024
+BATCH = 64
+# A byte is a sixteenth of a channel's standard deviation: the range is eight of them either way.
+STEPS = 16.0
+FACTS, SCALE = "labels.json", "scale.npz"
+
+
+class LabelFacts(Strict):
+    """Whose labels of what a folder holds. `maps`: sides of the student's maps that have a target."""
+
+    teacher: str
+    photos: int
+    seed: int
+    maps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tap:
+    """One of the teacher's maps: `name` in its graph, and the student's map [side, side] that learns it."""
+
+    name: str
+    side: int
+
+
+def taps_of(net: ImportedNet, sides: tuple[int, ...], *, image_px: int = 112) -> tuple[Tap, ...]:
+    """For each of the student's map sizes the teacher's last sum of about that size.
+
+    Raises DataSetError where it has none.
+    """
+    sums: dict[int, str] = {}
+    with torch.no_grad():
+        names = frozenset(node.output for node in net.config.graph.nodes if node.op == "Add")
+        held = net.values(net.prepare(torch.zeros(1, 3, image_px, image_px)), names)
+    for name in (node.output for node in net.config.graph.nodes if node.output in names):
+        if held[name].ndim == 4:
+            sums[held[name].shape[2]] = name
+    found = []
+    for side in sides:
+        near = [name for size, name in sums.items() if side <= size < 2 * side]
+        if not near:
+            raise DataSetError(f"the teacher has no map that a map of {side} px could learn from")
+        found.append(Tap(near[0], side))
+    return tuple(found)
+
+
+def at_cells(maps: Tensor, side: int, *, image_px: int, columns: tuple[int, int] | None) -> Tensor:
+    """[b, c, h, w] over these columns of an image -> [b, c, side, side] over all of it: read at the
+    middle of each cell. Cells that the teacher does not see are zero."""
+    first, last = columns or (0, image_px)
+    middle = (torch.arange(side) + 0.5) * (image_px / side)
+    across = (middle - first) / (last - first) * 2 - 1
+    down = middle / image_px * 2 - 1
+    grid = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1)[None]
+    read = functional.grid_sample(
+        maps.float(), grid.expand(len(maps), -1, -1, -1), padding_mode="border", align_corners=False
+    )
+    return read * seen_columns(side, image_px=image_px, columns=columns)
+
+
+def seen_columns(side: int, *, image_px: int, columns: tuple[int, int] | None) -> Tensor:
+    """1 for columns of cells whose middle the teacher sees, else 0: [side]."""
+    first, last = columns or (0, image_px)
+    middle = (torch.arange(side) + 0.5) * (image_px / side)
+    return ((middle >= first) & (middle <= last)).float()
+
+
+class _Labeller(nn.Module):
+    """Images [b, 3, s, s] -> template [b, T] and maps at the student's cells."""
+
+    def __init__(self, net: ImportedNet, taps: tuple[Tap, ...]) -> None:
+        super().__init__()
+        self.net, self.taps = net.eval(), taps
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        held = self.net.values(self.net.prepare(x), frozenset(tap.name for tap in self.taps))
+        columns = self.net.config.columns
+        maps = [at_cells(held[t.name], t.side, image_px=x.shape[3], columns=columns) for t in self.taps]
+        return held[self.net.config.graph.output].flatten(1), maps
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Labels:
+    """`templates` float32 [n, T], unit rows; `maps` int8 [n, c, side, side] for each side; mapped files."""
+
+    templates: NDArray[np.float32]
+    maps: tuple[NDArray[np.int8], ...]
+
+
+class LabelStore:
+    """Labels of views 0 to `count`, part by part in a folder; parts that are there are left alone."""
+
+    def __init__(self, folder: Path, views: Views, teacher: Path, *, sides: tuple[int, ...]) -> None:
+        """Raises DataSetError where the folder holds labels of other views, or the teacher cannot be read."""
+        self.folder, self.views, self.teacher, self.sides = folder, views, teacher, sides
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def make(self, count: int, *, bf16: bool = False, compiled: bool = False) -> None:
+        """Label views until there are at least `count`, whole parts at a time."""
+        missing = [n for n in range(-(-count // PART_VIEWS)) if not self._complete(n)]
+        labeller = self._labeller(compiled=compiled) if missing else None
+        self._claim()
+        if labeller is None:
+            return
+        scale = self._scale(labeller, bf16=bf16)
+        for number in track(missing, "the teacher's labels"):
+            self._part(number, labeller, scale, bf16=bf16)
+
+    def read(self) -> list[Labels]:
+        """Parts that are complete, from the first on."""
+        found, number = [], 0
+        while self._complete(number):
+            template, *maps = (np.load(path, mmap_mode="r") for path in self._paths(number))
+            found.append(Labels(template, tuple(maps)))
+            number += 1
+        if not found:
+            raise DataSetError(f"{self.folder.name} holds no labels yet")
+        return found
+
+    def _labeller(self, *, compiled: bool) -> nn.Module:
+        net, _ = import_bundle(self.teacher)
+        labeller: nn.Module = _Labeller(net, taps_of(net, self.sides))
+        labeller = labeller.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compiled:
+            compile_networks(labeller)
+        return labeller
+
+    def _paths(self, number: int) -> list[Path]:
+        names = [f"templates-{number:05d}.npy", *(f"maps{s}-{number:05d}.npy" for s in self.sides)]
+        return [self.folder / name for name in names]
+
+    def _complete(self, number: int) -> bool:
+        return all(path.is_file() for path in self._paths(number))
+
+    def _claim(self) -> None:
+        space = read(self.teacher).manifest.space_id
+        facts = LabelFacts(teacher=space, photos=len(self.views.plain), seed=self.views.seed, maps=self.sides)
+        path, text = self.folder / FACTS, facts.model_dump_json().encode()
+        if path.is_file() and path.read_bytes() != text:
+            raise DataSetError(f"{self.folder.name} holds labels of other views: choose another folder")
+        write_whole(path, text)
+
+    def _answers(
+        self, labeller: nn.Module, first: int, count: int, *, bf16: bool
+    ) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        for start in range(first, first + count, BATCH):
+            rows = [self.views.view(i) for i in range(start, min(start + BATCH, first + count))]
+            images = network_input(np.stack(rows), rows[0].shape[0])
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                template, maps = labeller(images)
+            yield unit(template), [m.float() for m in maps]
+
+    def _scale(self, labeller: nn.Module, *, bf16: bool) -> list[tuple[Tensor, Tensor]]:
+        """Mean and spread of each map's channels [1, c, 1, 1], from the first photos."""
+        path = self.folder / SCALE
+        if not path.is_file():
+            count = min(SCALE_VIEWS, len(self.views.plain))
+            _fit_scale(path, [m for _, m in self._answers(labeller, 0, count, bf16=bf16)])
+        stored = np.load(path)
+        return [
+            (torch.from_numpy(stored[f"mean{i}"]), torch.from_numpy(stored[f"spread{i}"]))
+            for i in range(len(self.sides))
+        ]
+
+    def _part(
+        self, number: int, labeller: nn.Module, scale: list[tuple[Tensor, Tensor]], *, bf16: bool
+    ) -> None:
+        templates: list[NDArray[np.float32]] = []
+        maps: list[list[NDArray[np.int8]]] = [[] for _ in self.sides]
+        for template, each in self._answers(labeller, number * PART_VIEWS, PART_VIEWS, bf16=bf16):
+            templates.append(template.numpy())
+            for kept, values, (mean, spread) in zip(maps, each, scale, strict=True):
+                steps = ((values - mean) / spread * STEPS).round().clamp(-127, 127)
+                kept.append(steps.to(torch.int8).numpy())
+        paths = self._paths(number)
+        write_array(paths[0], np.concatenate(templates))
+        for path, stored in zip(paths[1:], maps, strict=True):
+            write_array(path, np.concatenate(stored))
+
+
+def _fit_scale(path: Path, answers: list[list[Tensor]]) -> None:
+    stored: dict[str, NDArray[np.float32]] = {}
+    for i, each in enumerate(zip(*answers, strict=True)):
+        values = torch.cat(each)
+        seen = values[..., values.abs().sum(dim=(0, 1, 2)) > 0]
+        stored[f"mean{i}"] = seen.mean(dim=(0, 2, 3), keepdim=True).numpy()
+        stored[f"spread{i}"] = seen.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-4).numpy()
+    buffer = io.BytesIO()
+    np.savez(buffer, **stored)  # type: ignore[arg-type]
+    write_whole(path, buffer.getvalue())

@@ -1,0 +1,90 @@
+"""Distil the built-in embedder: labels first, then the student, both going on where they stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from faces.bundle import read
+from training.data.pair_loader import ahead
+from training.data.prepared import PreparedSet, Shards
+from training.data.records import DataSetError
+from training.distil.batches import Harder, Lesson, plain_rows
+from training.distil.clean_views import Views
+from training.distil.labels import LabelStore
+from training.distil.recipe import DistilRecipe
+from training.distil.task import MapDistil
+from training.engine.compile import compile_networks
+from training.engine.loop import OnStep, Training
+from training.networks.encoder import load_start, save_encoder
+from training.networks.ir import IrNet
+
+ENCODER, LABELS = "encoder.pt", "labels"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """`teacher`: a bundle's folder. `start`: a checkpoint to begin with, which brings its own backbone; None
+    is random weights. `compiled`: compile the networks, which needs a C++ compiler."""
+
+    out: Path
+    teacher: Path
+    start: Path | None = None
+    compiled: bool = False
+    device: str = "cpu"
+
+
+def distil(
+    recipe: DistilRecipe,
+    prepared: PreparedSet,
+    place: Place,
+    *,
+    on_step: OnStep | None = None,
+) -> Path:
+    """The student's checkpoint, written at every save too. Raises DataSetError, Diverged."""
+    torch.manual_seed(recipe.seed)
+    backbone = recipe.backbone
+    net = backbone.build()
+    if place.start is not None:
+        net, backbone = load_start(place.start)
+        recipe = recipe.model_copy(update={"backbone": backbone})
+    if not isinstance(net, IrNet):
+        raise DataSetError(f"maps are distilled into a residual network, not {backbone.kind}")
+    lesson, columns = _lesson(recipe, prepared, place)
+    first = lesson.batch(0)
+    task = MapDistil(
+        net.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
+        stages=recipe.stages,
+        teacher=first.teacher.shape[1],
+        channels=tuple(one.shape[1] for one in first.maps),
+        columns=columns,
+        pairwise=recipe.pairwise,
+        maps=recipe.maps,
+    )
+    if place.compiled:
+        compile_networks(task.staged)
+    training = Training(task, recipe.loop, out=place.out, device=place.device)
+    training.resume()
+    path = place.out / ENCODER
+
+    training.run(
+        ahead(lesson.batches(training.iteration), depth=6),
+        on_step=on_step,
+        on_save=lambda _: save_encoder(path, net, backbone),
+    )
+    return path
+
+
+def _lesson(
+    recipe: DistilRecipe, prepared: PreparedSet, place: Place
+) -> tuple[Lesson, tuple[int, int] | None]:
+    """With the columns of a crop that the teacher sees."""
+    plain = plain_rows(prepared)
+    views = Views(Shards(prepared.root, len(prepared.rows)), plain, recipe.seed)
+    store = LabelStore(place.out / LABELS, views, place.teacher, sides=recipe.sides)
+    store.make(recipe.views.count, bf16=recipe.loop.bf16, compiled=place.compiled)
+    columns = read(place.teacher).manifest.encoder.columns
+    lesson = Lesson(views, Harder.of(prepared, plain), store.read(), recipe.views, seed=recipe.seed)
+    return lesson, columns

@@ -1,0 +1,92 @@
+"""Where a run takes place: one process or those of torchrun, on the CPU or on one GPU each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from training.engine.distributed import rank, running, world_size
+from training.methods.base import PairBatch
+
+
+class DeviceError(ValueError):
+    """A device that was asked for and is not there."""
+
+
+def chosen_device(name: str) -> torch.device:
+    """`cpu`, `cuda` (with torchrun: one GPU for each process) or `cuda:N`. Never another than asked for."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"{name!r} is no device: cpu, cuda or cuda:N") from error
+    if device.type == "cpu":
+        return device
+    if device.type != "cuda" or not torch.cuda.is_available():
+        raise DeviceError(f"{name}: there is no such device here; cpu always works")
+    local, several = int(os.environ.get("LOCAL_RANK", "0")), _asked_processes() > 1
+    if several and device.index is not None:
+        raise DeviceError(f"{name} would serve every process: say cuda, and each takes its own")
+    index = local if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise DeviceError(f"cuda:{index} is not there: there are {torch.cuda.device_count()} GPUs")
+    return torch.device("cuda", index)
+
+
+@contextmanager
+def processes(name: str) -> Iterator[torch.device]:
+    """The device of this process; within it, torchrun's processes know each other. Raises DeviceError."""
+    device = chosen_device(name)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if _asked_processes() == 1:
+        yield device
+        return
+    if device.type == "cuda":
+        dist.init_process_group("nccl", device_id=device)
+    else:
+        dist.init_process_group("gloo")
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def _asked_processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def together() -> None:
+    """Wait for the other processes."""
+    if running():
+        dist.barrier()
+
+
+def own_share(batches: Iterable[PairBatch]) -> Iterator[PairBatch]:
+    """This process's part of each batch, in order of rank.
+
+    Every process reads the whole batch, so that what is learned does not depend on their number.
+    """
+    world, mine = world_size(), rank()
+    for batch in batches:
+        size = len(batch.identity) // world
+        part = slice(mine * size, (mine + 1) * size)
+        teacher = None if batch.teacher is None else batch.teacher[part]
+        yield PairBatch(batch.iteration, batch.nir[part], batch.vis[part], batch.identity[part], teacher)
+
+
+class OnDevice(nn.Module):
+    """A network wherever it is, for callers on the CPU: [b, 3, s, s] -> [b, d]."""
+
+    def __init__(self, net: nn.Module, device: torch.device) -> None:
+        super().__init__()
+        self.net, self.device = net, device
+        self.train(net.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.net(x.to(self.device))
+        return y.cpu()

@@ -1,0 +1,82 @@
+"""Who keeps a run's record: begun, brought up to date at every checkpoint, and finished."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.data.prepared import SetInfo
+from training.engine.distributed import rank, world_size
+from training.engine.run_record import RunRecord, commit, device_name, read_record
+from training.networks.initial_weights import start_digest
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a run learns from: the set's facts, and a digest of what was taken of it."""
+
+    info: SetInfo
+    digest: str
+
+
+def new_record(
+    recipe: Mapping[str, Any], learned: Learned, *, start: Path | None, device: torch.device
+) -> RunRecord:
+    """Of a run that is about to begin here. Raises DataSetError where there is no such start."""
+    return RunRecord(
+        recipe=dict(recipe),
+        set_name=learned.info.name,
+        set_digest=learned.digest,
+        set_made_by=learned.info.made_by,
+        synthetic=learned.info.synthetic,
+        start=None if start is None else start_digest(start),
+        commit=commit(),
+        torch=torch.__version__,
+        device=device_name(device),
+        processes=world_size(),
+    )
+
+
+class RecordKeeper:
+    """A run's record, with the time of its earlier parts; process 0 alone writes."""
+
+    def __init__(self, record: RunRecord, out: Path, *, images_seen: Callable[[int], int]) -> None:
+        """`images_seen`: after how many iterations. Raises DataSetError where `out` holds another run."""
+        self._out, self._images_seen = out, images_seen
+        self.before = read_record(out)
+        if self.before is not None:
+            record.check_same(self.before)
+            record = record.model_copy(update={"seconds": self.before.seconds, "loss": self.before.loss})
+        self.record = record
+        self._earlier = record.seconds
+
+    def begin(self) -> None:
+        """Write it down; its time runs from here on."""
+        self._started = time.perf_counter()
+        self._write()
+
+    def keep(self, iteration: int) -> None:
+        """At a checkpoint."""
+        seconds = self._earlier + time.perf_counter() - self._started
+        self._update(
+            iterations=iteration, images_seen=self._images_seen(iteration), seconds=round(seconds, 1)
+        )
+
+    def finish(self, loss: float) -> RunRecord:
+        """`loss` is not a number where nothing was left to do: then that of before stays."""
+        known = {"loss": loss} if loss == loss else {}
+        self._update(**known, finished=True)
+        return self.record
+
+    def _update(self, **facts: float) -> None:
+        self.record = self.record.model_copy(update=facts)
+        self._write()
+
+    def _write(self) -> None:
+        if not rank():
+            self.record.write(self._out)

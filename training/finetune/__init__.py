@@ -1,0 +1,1 @@
+"""Fine-tuning: one recipe, one prepared set, one network."""

@@ -1,0 +1,110 @@
+"""Sampler, method and loop of one recipe on one prepared set, put together: the same for every trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from training.data.pair_loader import PairFeed, ahead
+from training.data.pairs import PairSampler
+from training.data.prepared import PreparedSet
+from training.engine.compile import compile_task
+from training.engine.devices import OnDevice, own_share
+from training.engine.distributed import world_size
+from training.engine.loop import OnSave, OnStep, Training
+from training.finetune.recipe import Recipe, RecipeError
+from training.methods.build import build_task
+from training.methods.class_means import kept_class_means
+from training.methods.invariant import SharedEncoder
+from training.networks.encoder import TorchEncoder, save_encoder
+
+CPU = torch.device("cpu")
+
+# Iterations done, and the loss of the last one.
+# Whoever is learned from -> the teacher's templates [rows of the set, T].
+Templates = Callable[[PairSampler], NDArray[np.float32]]
+
+
+class FineTuning:
+    """A network that learns from a set's train split as the recipe says, or goes on with what is in `out`.
+
+    `net` has the recipe's backbone. `templates`: asked where the recipe distils. `means`: a file that keeps
+    the class means of the network to begin with, from run to run; None makes them where they are wanted.
+    `compiled`: see `compile_task`.
+    Raises DataSetError, QueueError, and RecipeError where the recipe's parts do not fit one another.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        net: nn.Module,
+        prepared: PreparedSet,
+        *,
+        out: Path,
+        device: torch.device = CPU,
+        templates: Templates | None = None,
+        means: Path | None = None,
+        feed: type[PairFeed] = PairFeed,
+        compiled: bool = False,
+    ) -> None:
+        self.recipe = recipe
+        sampler = PairSampler(
+            prepared,
+            split="train",
+            batch=recipe.batch,
+            queue=recipe.task.queue,
+            p_mask=recipe.p_mask,
+            seed=recipe.seed,
+        )
+        taught = templates(sampler) if recipe.task.distil and templates is not None else None
+        self._feed = feed(prepared, sampler, side_px=recipe.backbone.side_px, teacher=taught)
+        # Convolutions are faster so, on CPUs and GPUs of today.
+        net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        start = None
+        if recipe.task.wants_means:
+            encoder = TorchEncoder(OnDevice(net, device), recipe.backbone, name="start")
+            start = kept_class_means(encoder, prepared, sampler, means)
+        try:
+            self.task = build_task(
+                recipe.task,
+                net,
+                dimension=recipe.backbone.dimension,
+                classes=len(sampler.subjects),
+                batch=recipe.batch,
+                seed=recipe.seed,
+                means=start,
+                teacher=0 if taught is None else taught.shape[1],
+            )
+        except ValueError as error:
+            raise RecipeError(f"this recipe does not fit: {error}") from error
+        if compiled:
+            compile_task(self.task)
+        self.training = Training(self.task, recipe.loop, out=out, device=str(device))
+        self.training.resume()
+        shared = len(self.encoder.shared) if isinstance(self.encoder, SharedEncoder) else None
+        self.backbone = recipe.backbone.model_copy(update={"shared": shared})
+
+    @property
+    def encoder(self) -> nn.Module:
+        """What is used at test time."""
+        return self.task.encoder
+
+    def run(self, on_step: OnStep | None = None, on_save: OnSave | None = None) -> float:
+        """To the end, or this process's share of it; the mean loss of the last tenth. Raises Diverged."""
+        training = self.training
+        several = world_size() > 1
+        whole = DistributedDataParallel(self.task, broadcast_buffers=False) if several else None
+        left = self.recipe.loop.iterations - training.iteration
+        batches = own_share(islice(self._feed.batches(training.iteration), left))
+        return training.run(ahead(batches), step=whole, on_step=on_step, on_save=on_save)
+
+    def save(self, path: Path) -> None:
+        """The encoder alone, with the backbone that it has now."""
+        save_encoder(path, self.encoder, self.backbone)

@@ -1,0 +1,139 @@
+"""One recipe on one prepared set: from a start checkpoint to an encoder, resumable at every checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from training.data.assign_splits import held_out
+from training.data.pairs import PairSampler
+from training.data.prepared import PreparedSet
+from training.data.records import DataSetError
+from training.engine.devices import together
+from training.engine.distributed import rank, world_size
+from training.engine.loop import OnStep
+from training.engine.run_log import Learned, RecordKeeper, new_record
+from training.engine.run_record import RunRecord, rows_digest
+from training.finetune.fine_tuning import FineTuning
+from training.finetune.recipe import Recipe
+from training.finetune.validation import Validator
+from training.networks.initial_weights import begin_with
+from training.networks.teacher import Teacher, by_row, cached_templates
+
+ENCODER = "encoder.pt"
+TEMPLATES = "teacher.npy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a run happens: `start`, a checkpoint or a bundle's folder, None is random weights; `teacher` is a
+    bundle, for distillation. `compiled`: compile the networks, which needs a C++ compiler."""
+
+    out: Path
+    start: Path | None = None
+    teacher: Path | None = None
+    compiled: bool = False
+    device: torch.device
+
+
+def train_recipe(
+    recipe: Recipe, prepared: PreparedSet, place: Place, *, on_step: OnStep | None = None
+) -> RunRecord:
+    """Train on the set's train split, or go on with what is in `place.out`; a finished run is left alone.
+
+    Writes `encoder.pt` and `last.pt` at every checkpoint, `log.jsonl`, `run.json`, and with validation
+    `validation.jsonl` and `best.pt`. Raises DataSetError, RecipeError, QueueError
+    and Diverged.
+    """
+    if recipe.batch % world_size():
+        raise DataSetError(f"a batch of {recipe.batch} cannot be shared by {world_size()} processes")
+    if recipe.validation.held_out:
+        prepared = held_out(prepared, recipe.validation.held_out, seed=recipe.seed)
+    # Everything that is drawn from here on is the same in every process.
+    torch.manual_seed(recipe.seed)
+    net, recipe = _network(recipe, place)
+    learned = Learned(prepared.info, rows_digest(prepared))
+    record = new_record(recipe.facts(), learned, start=place.start, device=place.device)
+    keeper = RecordKeeper(record, place.out, images_seen=recipe.images_seen)
+    before = keeper.before
+    if before is not None and before.finished and (place.out / ENCODER).is_file():
+        return before
+    place.out.mkdir(parents=True, exist_ok=True)
+    together()
+    return _Run(recipe, prepared, place, net, keeper).go(on_step)
+
+
+class _Run:
+    """A run with its record: what is written down, and when somebody looks at validation subjects."""
+
+    def __init__(
+        self, recipe: Recipe, prepared: PreparedSet, place: Place, net: nn.Module, keeper: RecordKeeper
+    ) -> None:
+        self.recipe, self.place, self.keeper = recipe, place, keeper
+        self.tuning = FineTuning(
+            recipe,
+            net,
+            prepared,
+            out=place.out,
+            device=place.device,
+            templates=lambda sampler: teacher_templates(prepared, sampler, place),
+            compiled=place.compiled,
+        )
+        self.validator: Validator | None = None
+        if recipe.validation.every and not rank():
+            iteration = self.tuning.training.iteration
+            self.validator = Validator(prepared, self.tuning.backbone, place.out, iteration=iteration)
+        together()
+
+    def go(self, on_step: OnStep | None) -> RunRecord:
+        last = self.recipe.loop.iterations
+
+        def step(iteration: int, loss: float) -> None:
+            look = iteration % max(self.recipe.validation.every, 1) == 0 or iteration == last
+            if self.validator is not None and look:
+                self.validator.look(self.tuning.encoder, self.place.device, iteration)
+            if on_step is not None:
+                on_step(iteration, loss)
+
+        self.keeper.begin()
+        loss = self.tuning.run(step, self._keep)
+        record = self.keeper.finish(loss)
+        together()
+        return record
+
+    def _keep(self, iteration: int) -> None:
+        self.tuning.save(self.place.out / ENCODER)
+        self.keeper.keep(iteration)
+
+
+def _network(recipe: Recipe, place: Place) -> tuple[nn.Module, Recipe]:
+    """The network to begin with, and the recipe with the backbone that it has."""
+    if place.start is None:
+        return recipe.backbone.build(), recipe
+    net, backbone = begin_with(place.start, dimension=recipe.backbone.dimension)
+    return net, recipe.model_copy(update={"backbone": backbone})
+
+
+def teacher_templates(prepared: PreparedSet, sampler: PairSampler, place: Place) -> NDArray[np.float32]:
+    """The teacher's templates [rows, T] of the unmasked VIS photos that are learned from, zero elsewhere.
+
+    Raises DataSetError where no teacher is given, or the set is aligned to another template than its.
+    """
+    if place.teacher is None:
+        raise DataSetError("this recipe distils: give the teacher's bundle with --teacher")
+    wanted = Teacher(place.teacher).spec.alignment
+    if wanted != prepared.info.alignment:
+        raise DataSetError(
+            f"{prepared.info.name} is aligned to {prepared.info.alignment}, the teacher wants {wanted}"
+        )
+    rows = np.array([i for subject in sampler.subjects for i in subject.vis], np.int64)
+    cache = place.out / TEMPLATES
+    if not rank():
+        cached_templates(prepared, rows, place.teacher, cache)
+    together()
+    return by_row(prepared, rows, cached_templates(prepared, rows, place.teacher, cache))

@@ -1,0 +1,1 @@
+"""The worker side of a retraining or evaluation that the service starts."""

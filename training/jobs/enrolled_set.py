@@ -1,0 +1,68 @@
+"""The service's own crops as a prepared set: what near-infrared probes it lacks is made from VIS crops.
+
+Photos enrolled as NIR are the labelled probes. A subject with two VIS photos and no NIR one is learned
+from as well: pseudo-NIR, unmasked and with a drawn mask, of one photo against the other as it is.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from faces.align import ALIGNMENTS
+from faces.enrolled import EnrolledRow, read_enrolled
+from faces.types import Condition, Pixels, Spectrum
+from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter, read_prepared
+from training.data.records import DataSetError
+from training.views.derived import derived
+
+
+def enrolled_set(crops: Path, out: Path) -> PreparedSet:
+    """Written once; read where it is there. All of it is the train split. Raises DataSetError."""
+    try:
+        return read_prepared(out)
+    except DataSetError:
+        pass
+    try:
+        alignment, rows = read_enrolled(crops)
+        info = SetInfo(
+            name="enrolled",
+            alignment=alignment,
+            side_px=ALIGNMENTS[alignment].side_px,
+            made_by="POST /admin/retrain",
+            synthetic="NIR of subjects without a NIR photo is made from VIS crops, their masks are drawn",
+        )
+        real: set[int] = set()
+        waiting: list[tuple[EnrolledRow, Pixels]] = []
+        writer = SetWriter(out, info)
+        for row, crop in rows:
+            writer.add(_row(row), crop)
+            if row.spectrum is Spectrum.NIR:
+                real.add(row.subject)
+            elif not row.masked:
+                waiting.append((row, crop))
+        for row, crop in waiting:
+            if row.subject not in real:
+                for masked in (False, True):
+                    writer.add(*_near_infrared(row, crop, alignment, masked=masked))
+        return writer.close()
+    except ValueError as error:
+        raise DataSetError(str(error)) from error
+
+
+def _row(row: EnrolledRow) -> Row:
+    return Row(
+        source=f"sample-{row.sample}",
+        subject=f"subject-{row.subject}",
+        spectrum=row.spectrum,
+        masked=row.masked,
+        split="train",
+    )
+
+
+def _near_infrared(row: EnrolledRow, crop: Pixels, alignment: str, *, masked: bool) -> tuple[Row, Pixels]:
+    points = ALIGNMENTS[alignment].points
+    rng = np.random.default_rng(zlib.crc32(f"{row.sample} {masked}".encode()))
+    return derived(_row(row), crop, Condition(Spectrum.NIR, masked), points, rng)

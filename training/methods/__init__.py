@@ -1,0 +1,1 @@
+"""HSST, its baselines and controls: one method, one file."""

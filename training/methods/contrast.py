@@ -1,0 +1,36 @@
+"""The in-batch control: contrast within the batch, with neither moving average nor queue.
+
+It tied HSST in a pilot (HSST.md, section 4), so no comparison is complete without it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from faces.strict import Strict
+from training.methods.base import Outcome, PairBatch, PairTask
+from training.methods.losses import LossConfig
+from training.methods.plain import in_batch
+from training.networks.layers import BnMode
+
+
+class ContrastConfig(Strict):
+    kind: Literal["contrast"] = "contrast"
+    loss: LossConfig = LossConfig()
+    bn_mode: BnMode = "separate"
+
+
+class Contrast(PairTask):
+    """Both directions of one batch, gradient on both sides."""
+
+    def __init__(self, encoder: nn.Module, config: ContrastConfig) -> None:
+        super().__init__(encoder, bn_mode=config.bn_mode)
+        self.config = config
+
+    def forward(self, batch: PairBatch) -> Outcome:
+        rows = self.both(self.encoder, batch)
+        losses = [in_batch(rows, s, batch.identity, self.config.loss).mean() for s in rows]
+        return Outcome(torch.stack(losses).mean(), rows)

@@ -1,0 +1,82 @@
+"""Plain fine-tuning: both spectra classified over all training subjects (the paper's baseline).
+
+`plain` starts the head at random, as the paper does; `plain+` starts it at the class means and lets it
+learn ten times faster, so that the baseline is not weak for a reason of its own. Triplet needs no head.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from faces.strict import Strict
+from faces.types import Spectrum
+from training.methods.base import Outcome, PairBatch, PairTask, unit
+from training.methods.losses import LossConfig, cosines, per_sample
+from training.networks.layers import BnMode
+
+
+class PlainConfig(Strict):
+    """`head_lr`: the head's learning rate over the network's (1 in `plain`, 10 in `plain+`)."""
+
+    kind: Literal["plain"] = "plain"
+    loss: LossConfig = LossConfig()
+    class_means: bool = False
+    head_lr: Annotated[float, Field(gt=0)] = 1.0
+    bn_mode: BnMode = "separate"
+
+
+class Head(nn.Module):
+    """Unit class weights [classes, dimension]; unit rows [b, d] -> cosines [b, classes]."""
+
+    def __init__(self, classes: int, dimension: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(classes, dimension) / dimension**0.5)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return cosines(rows, unit(self.weight))
+
+
+class Plain(PairTask):
+    """Classification of every photo of the batch, or triplets within it."""
+
+    def __init__(self, encoder: nn.Module, config: PlainConfig, *, dimension: int, classes: int) -> None:
+        super().__init__(encoder, bn_mode=config.bn_mode)
+        self.config = config
+        self.head = None if config.loss.name == "triplet" else Head(classes, dimension)
+
+    def start_at(self, means: Tensor) -> None:
+        """Class means [classes, dimension] as the head's first weights."""
+        if self.head is not None:
+            with torch.no_grad():
+                self.head.weight.copy_(unit(means))
+
+    def forward(self, batch: PairBatch) -> Outcome:
+        rows = self.both(self.encoder, batch)
+        losses = [self._one(rows, spectrum, batch.identity).mean() for spectrum in rows]
+        return Outcome(torch.stack(losses).mean(), rows)
+
+    def _one(self, rows: dict[Spectrum, Tensor], spectrum: Spectrum, identity: Tensor) -> Tensor:
+        if self.head is not None:
+            cosine = self.head(rows[spectrum])
+            return per_sample(cosine, identity, torch.ones_like(cosine, dtype=torch.bool), self.config.loss)
+        return in_batch(rows, spectrum, identity, self.config.loss)
+
+    def groups(self, lr: float) -> list[dict[str, Any]]:
+        heads = [] if self.head is None else list(self.head.parameters())
+        own = {id(p) for p in heads}
+        rest = [p for p in self.parameters() if p.requires_grad and id(p) not in own]
+        extra = [{"params": heads, "lr": lr * self.config.head_lr}] if heads else []
+        return [{"params": rest, "lr": lr}, *extra]
+
+
+def in_batch(rows: dict[Spectrum, Tensor], spectrum: Spectrum, identity: Tensor, loss: LossConfig) -> Tensor:
+    """Each row of a spectrum among the batch's rows of the other, its own subject's as positive: [B]."""
+    other = rows[Spectrum.VIS if spectrum is Spectrum.NIR else Spectrum.NIR]
+    target = torch.arange(len(identity), device=identity.device)
+    allowed = identity[None, :] != identity[:, None]
+    allowed = allowed.scatter(1, target[:, None], True)
+    return per_sample(cosines(rows[spectrum], other), target, allowed, loss)

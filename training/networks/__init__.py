@@ -1,0 +1,1 @@
+"""Backbones, encoders, ONNX import and frozen teachers."""

@@ -1,0 +1,198 @@
+"""A network read from an ONNX embedder, trainable: any graph of the operators of `operators.py`.
+
+The reference embedder has its batch normalisation folded into the convolutions, as most published
+files have. There is then nothing that the normalisation modes (`separate`, `dsbn`, ...) could act upon;
+`norms` puts a normalisation layer after every convolution, which `fit_norms` starts where it changes
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from faces.bundle import Normalisation
+from faces.strict import Strict
+from training.networks.graph import Graph
+from training.networks.layers import SpectralBatchNorm
+from training.networks.operators import layer_of
+
+# Undoes (pixel - 127.5) / 127.5, what every network of this project takes.
+HALF_RANGE = 127.5
+BITS_11 = 2048.0
+
+
+def resized(pixels: Tensor, height: int, width: int) -> Tensor:
+    """[b, c, h, w] of 0 to 255 -> [b, c, height, width] as OpenCV's INTER_LINEAR makes it of bytes, to the
+    bit: whole grey levels, weights of 11 bits, floors in between. A plain bilinear resize rounds many ties
+    the other way, and moves templates of photos by up to 0.007."""
+    pixels = pixels.round()
+    rows, columns = _taps(pixels.shape[2], height), _taps(pixels.shape[3], width)
+    # Weights are scaled so that no value leaves the range of float16, for exports.
+    first, second, weight = (tap.to(pixels.device) for tap in columns)
+    across = (pixels[..., first] * ((BITS_11 - weight) / 16) + pixels[..., second] * (weight / 16)).floor()
+    first, second, weight = (tap.to(pixels.device)[:, None] for tap in rows)
+    upper = across[:, :, first[:, 0]] * ((BITS_11 - weight) / 65536)
+    lower = across[:, :, second[:, 0]] * (weight / 65536)
+    return ((upper.floor() + lower.floor() + 2.0) / 4).floor()
+
+
+def _taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each target pixel: the source pixel before, the one behind, and the latter's weight of 2048."""
+    at = (torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5
+    at = at.float()
+    before = at.floor()
+    weight = ((at - before) * BITS_11).round()
+    first = before.long()
+    return first.clamp(0, source - 1), (first + 1).clamp(0, source - 1), weight
+
+
+class ImportedConfig(Strict):
+    """What the file says and what its manifest says of its input; see `faces.bundle.EncoderSpec`.
+
+    `width`: the dimension of the file's own output.
+    """
+
+    graph: Graph
+    columns: tuple[int, int] | None
+    input_px: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
+    normalisation: Normalisation
+    width: Annotated[int, Field(ge=8)]
+    norms: bool = False
+
+
+class ImportedNet(nn.Module):
+    """[b, 3, side, side], values in [-1, 1], blue-green-red -> [b, dimension], not of unit norm.
+
+    Cuts, resizes and normalises inside, so that it takes what the other backbones take. A `dimension`
+    above the file's own adds a matrix with orthonormal columns: cosines stay what they were.
+    Raises GraphError for an operator that is not known, ValueError for a smaller dimension.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: ImportedConfig, *, dimension: int) -> None:
+        super().__init__()
+        if dimension < config.width:
+            raise ValueError(
+                f"the imported network's dimension is {config.width}: at least that, not {dimension}"
+            )
+        self.config, self.dimension = config, dimension
+        nodes = config.graph.nodes
+        self.layers = nn.ModuleDict({node.key: layer_of(node) for node in nodes})
+        self.norms = nn.ModuleDict(
+            {
+                node.key: SpectralBatchNorm(node.shapes["weight"][0])
+                for node in nodes
+                if config.norms and node.op == "Conv"
+            }
+        )
+        self.register_buffer("mean", torch.tensor(config.normalisation.mean)[:, None, None], persistent=False)
+        scale = 1.0 / torch.tensor(config.normalisation.std)[:, None, None]
+        self.register_buffer("scale", scale, persistent=False)
+        self.head: nn.Module = nn.Identity()
+        if dimension > config.width:
+            self.head = nn.Linear(config.width, dimension, bias=False)
+            # The same columns at every start: templates of two starts can be compared.
+            chance = torch.Generator().manual_seed(0)
+            nn.init.orthogonal_(self.head.weight, generator=chance)
+        self._last_use = {name: i for i, node in enumerate(nodes) for name in node.inputs}
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """[b, 3, side, side] in [-1, 1] -> what the file's network takes, as `faces.preprocess` makes it."""
+        pixels = x.float() * HALF_RANGE + HALF_RANGE
+        if self.config.columns is not None:
+            pixels = pixels[:, :, :, self.config.columns[0] : self.config.columns[1]]
+        if tuple(pixels.shape[2:]) != self.config.input_px:
+            pixels = resized(pixels, *self.config.input_px)
+        if self.config.normalisation.order == "rgb":
+            pixels = pixels.flip(1)
+        return (pixels - self.mean) * self.scale
+
+    def trunk(self, x: Tensor) -> Tensor:
+        """The file's network, on what it takes itself -> [b, width]."""
+        return self.values(x)[self.config.graph.output].flatten(1)
+
+    def values(self, x: Tensor, keep: frozenset[str] = frozenset()) -> dict[str, Tensor]:
+        """As `trunk`: the graph's output and what is to be kept in between, by the file's names."""
+        held = {self.config.graph.input: x}
+        for i, (node, layer) in enumerate(zip(self.config.graph.nodes, self.layers.values(), strict=True)):
+            y = layer(*(held[name] for name in node.inputs))
+            if node.key in self.norms:
+                y = self.norms[node.key](y)
+            held[node.output] = y
+            for name in node.inputs:
+                if self._last_use[name] == i and name not in keep:
+                    held.pop(name, None)
+        return held
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.head(self.trunk(self.prepare(x)))
+        return y
+
+    def homeward(self) -> Tensor:
+        """[width, dimension]: from this network's output back to the file's own, at the start."""
+        if isinstance(self.head, nn.Linear):
+            return self.head.weight.detach().T.clone()
+        return torch.eye(self.dimension)
+
+    def take(self, weights: Mapping[str, Tensor]) -> None:
+        """The weights of `read_graph`; both spectra's statistics start from the file's one.
+
+        Raises RuntimeError where a name or a shape differs.
+        """
+        both = dict(weights)
+        for name, value in weights.items():
+            stem, dot, leaf = name.rpartition(".")
+            if leaf in ("vis_mean", "vis_var"):
+                both[stem + dot + leaf.replace("vis", "nir")] = value
+        own = self.state_dict()
+        kept = {name: own[name] for name in own if not name.startswith("layers.")}
+        self.load_state_dict({**kept, **both})
+
+
+@torch.no_grad()
+def fit_norms(net: ImportedNet, batches: Iterable[Tensor]) -> None:
+    """Set the added normalisation to the statistics of these images [b, 3, side, side] and its affine part
+    to their inverse: the network computes what it did before, by running as by batch statistics.
+
+    A layer that merely starts at mean 0 and variance 1 would not: in training it would normalise.
+    """
+    sums: dict[str, Tensor] = {}
+    squares: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
+
+    def watch(key: str, x: Tensor) -> None:
+        x = x.double()
+        sums[key] = sums.get(key, 0) + x.sum(dim=(0, 2, 3))
+        squares[key] = squares.get(key, 0) + x.square().sum(dim=(0, 2, 3))
+        counts[key] = counts.get(key, 0) + x.shape[0] * x.shape[2] * x.shape[3]
+
+    hooks = [
+        norm.register_forward_pre_hook(lambda _, given, key=key: watch(key, given[0]))
+        for key, norm in net.norms.items()
+    ]
+    was = net.training
+    net.eval()
+    try:
+        for images in batches:
+            net(images)
+    finally:
+        net.train(was)
+        for hook in hooks:
+            hook.remove()
+    for key, total in sums.items():
+        norm = net.norms[key]
+        assert isinstance(norm, SpectralBatchNorm)  # noqa: S101 - what __init__ put there
+        mean = total / counts[key]
+        variance = (squares[key] / counts[key] - mean.square()).clamp_min(0.0)
+        for name, value in (("mean", mean), ("var", variance)):
+            getattr(norm, f"vis_{name}").copy_(value)
+            getattr(norm, f"nir_{name}").copy_(value)
+        norm.weight.copy_((variance + norm.eps).sqrt())
+        norm.bias.copy_(mean)

@@ -1,0 +1,116 @@
+"""Bundles and ONNX files as encoders of aligned crops."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from faces.align import ALIGNMENTS
+from faces.bundle import BundleError, EncoderSpec, Normalisation, file_ref, read, verify
+from faces.preprocess import encoder_input, unit_rows
+from faces.types import AlignedCrop, Pixels, Spectrum
+from training.data.records import DataSetError
+from training.networks.encoders import Vectors
+from training.networks.onnx_runner import BatchRunner
+
+CROPS_AT_ONCE = 64
+# What most published face networks take.
+ARCFACE_INPUT = Normalisation(order="rgb", mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
+
+
+def _embed(net: BatchRunner, spec: EncoderSpec, crops: Pixels, spectrum: Spectrum) -> Vectors:
+    if not len(crops):
+        return np.empty((0, spec.dimension), np.float32)
+    (left, _), (right, _) = ALIGNMENTS[spec.alignment].points[:2]
+    done = []
+    for start in range(0, len(crops), CROPS_AT_ONCE):
+        aligned = (
+            AlignedCrop(pixels[:], spec.alignment, right - left, spectrum)
+            for pixels in crops[start : start + CROPS_AT_ONCE]
+        )
+        rows = net.run(np.stack([encoder_input(crop, spec) for crop in aligned]))
+        done.append(unit_rows(rows.reshape(len(rows), -1)))
+    return np.concatenate(done)
+
+
+class BundleEncoder:
+    """A bundle's embedding network, as the service runs it.
+
+    Where the bundle has a network for each role, NIR crops pass through the probes' and VIS crops
+    through the references': such a pair comes from statistics kept for each spectrum (`dsbn`).
+    """
+
+    def __init__(self, root: Path, *, threads: int = 1) -> None:
+        """Raises DataSetError where the bundle is not whole."""
+        try:
+            bundle = read(root)
+            verify(bundle)
+        except BundleError as error:
+            raise DataSetError(f"{root.name}: {error}") from error
+        manifest = bundle.manifest
+        self.name = f"bundle {manifest.name} {manifest.version} ({manifest.space_id})"
+        self.spec = manifest.encoder
+        self.alignment = self.spec.alignment
+        nir = BatchRunner(bundle.path(self.spec.probe), threads=threads)
+        same = self.spec.probe.sha256 == self.spec.reference.sha256
+        vis = nir if same else BatchRunner(bundle.path(self.spec.reference), threads=threads)
+        self._nets = {Spectrum.NIR: nir, Spectrum.VIS: vis}
+
+    def embed(self, crops: Pixels, spectrum: Spectrum) -> Vectors:
+        """uint8 [n, side, side, 3] -> unit float32 [n, dimension]."""
+        return _embed(self._nets[spectrum], self.spec, crops, spectrum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxInput:
+    """What an ONNX file does not say about its input.
+
+    `side_px`: only where the file leaves the size open. `columns`: first and last + 1 of the crop's
+    columns, where the network sees a part of it.
+    """
+
+    alignment: str = "arcface-112"
+    side_px: int | None = None
+    columns: tuple[int, int] | None = None
+    normalisation: Normalisation = ARCFACE_INPUT
+
+
+class OnnxEncoder:
+    """Any ONNX embedding network: one image in, its first output is the embedding."""
+
+    def __init__(self, path: Path, options: OnnxInput | None = None, *, threads: int = 1) -> None:
+        """Raises DataSetError where the file is not such a network, or its size stays unknown."""
+        options = options or OnnxInput()
+        if options.alignment not in ALIGNMENTS:
+            raise DataSetError(f"no alignment {options.alignment!r}: choose from {', '.join(ALIGNMENTS)}")
+        try:
+            self._net = BatchRunner(path, threads=threads)
+        except ValueError as error:
+            raise DataSetError(str(error)) from error
+        # ONNX Runtime raises many kinds, and its texts name the machine's paths.
+        except Exception as error:
+            raise DataSetError(f"{path.name} cannot be used: {type(error).__name__}") from error
+        default_px = options.side_px or ALIGNMENTS[options.alignment].side_px
+        height, width = (side or default_px for side in self._net.input_px)
+        if options.side_px and (height, width) != (options.side_px, options.side_px):
+            raise DataSetError(f"{path.name} takes {height} x {width} px, not {options.side_px} squared")
+        output = self._net.run(np.zeros((1, 3, height, width), np.float32))
+        ref = file_ref(path)
+        self._spec = EncoderSpec(
+            probe=ref,
+            reference=ref,
+            alignment=options.alignment,
+            columns=options.columns,
+            input_px=(height, width),
+            normalisation=options.normalisation,
+            dimension=output.size,
+            metric="cosine",
+        )
+        self.name = f"{path.name} (SHA-256 {ref.sha256[:12]})"
+        self.alignment = options.alignment
+
+    def embed(self, crops: Pixels, spectrum: Spectrum) -> Vectors:
+        """uint8 [n, side, side, 3] -> unit float32 [n, dimension]."""
+        return _embed(self._net, self._spec, crops, spectrum)

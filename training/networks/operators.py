@@ -1,0 +1,222 @@
+"""The operators of ONNX that face embedders are made of, as layers of torch."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from functools import partial
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.networks.graph import GraphError, Node
+from training.networks.layers import SpectralBatchNorm
+
+ARITHMETIC: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "Add": operator.add,
+    "Sub": operator.sub,
+    "Mul": operator.mul,
+    "Div": operator.truediv,
+}
+
+
+class Function(nn.Module):
+    """A layer without weights."""
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, *given: Tensor) -> Tensor:
+        return self._function(*given)
+
+
+class WithConstant(nn.Module):
+    """x op value, or value op x. The value is what the file says and is not learned."""
+
+    value: Tensor
+
+    def __init__(self, op: str, shape: tuple[int, ...], *, first: bool) -> None:
+        super().__init__()
+        self._op, self._first = ARITHMETIC[op], first
+        self.register_buffer("value", torch.zeros(shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._op(self.value, x) if self._first else self._op(x, self.value)
+
+
+class PaddedConv(nn.Conv2d):
+    """A convolution with its own padding at each side: left, right, top, bottom."""
+
+    def __init__(self, *given: Any, sides: tuple[int, int, int, int], **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._sides = sides
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(functional.pad(input, self._sides))
+
+
+class SteppedDepthwise(nn.Conv2d):
+    """A depthwise convolution with a stride, on a CPU in float32 under autocast too: torch 2.13's backward
+    of it in bfloat16 takes 4.7 times as long there, and was half of the reference embedder's step."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.device.type != "cpu":
+            return super().forward(input)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(input.float())
+
+
+def layer_of(node: Node) -> nn.Module:
+    """Raises GraphError for an operator that is not known, or a setting of it that is not."""
+    make = OPERATORS.get(node.op)
+    if make is None:
+        raise unknown_operator(node.op, node.output)
+    return make(node)
+
+
+def unknown_operator(op: str, output: str) -> GraphError:
+    return GraphError(f"the operator {op} ({output}) is not known; there are: {', '.join(sorted(OPERATORS))}")
+
+
+def _refuse(node: Node, why: str) -> GraphError:
+    return GraphError(f"{node.op} {node.output}: {why}")
+
+
+def _pair(node: Node, name: str) -> tuple[int, int]:
+    values = node.numbers(name, (1, 1))
+    if len(values) != 2:
+        raise _refuse(node, "it is not of two dimensions")
+    return values[0], values[1]
+
+
+def _sides(node: Node) -> tuple[int, int, int, int]:
+    """Padding above, left, below, right."""
+    if node.settings.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise _refuse(node, f"padding by {node.settings['auto_pad']} is not known; export with numbers")
+    sides = node.numbers("pads", (0, 0, 0, 0))
+    if len(sides) != 4:
+        raise _refuse(node, "it is not of two dimensions")
+    return sides[0], sides[1], sides[2], sides[3]
+
+
+def _conv(node: Node) -> nn.Module:
+    if len(node.shapes["weight"]) != 4:
+        raise _refuse(node, "it is not of two dimensions")
+    outputs, inputs, high, wide = node.shapes["weight"]
+    groups = int(node.number("group", 1))
+    top, left, bottom, right = _sides(node)
+    even = (top, left) == (bottom, right)
+    stepped = inputs == 1 < groups and max(_pair(node, "strides")) > 1
+    plain = SteppedDepthwise if stepped else nn.Conv2d
+    make = plain if even else partial(PaddedConv, sides=(left, right, top, bottom))
+    return make(
+        inputs * groups,
+        outputs,
+        (high, wide),
+        stride=_pair(node, "strides"),
+        padding=(top, left) if even else 0,
+        dilation=_pair(node, "dilations"),
+        groups=groups,
+        bias="bias" in node.shapes,
+    )
+
+
+def _batch_norm(node: Node) -> nn.Module:
+    # ONNX weighs the old statistics, torch the new ones.
+    momentum = 1.0 - node.number("momentum", 0.9)
+    return SpectralBatchNorm(*node.shapes["weight"], momentum=momentum, eps=node.number("epsilon", 1e-5))
+
+
+def _gemm(node: Node) -> nn.Module:
+    if node.number("transA", 0) or node.number("alpha", 1.0) != 1 or node.number("beta", 1.0) != 1:
+        raise _refuse(node, "only x W + b is known")
+    outputs, inputs = node.shapes["weight"]
+    return nn.Linear(inputs, outputs, bias="bias" in node.shapes)
+
+
+def _arithmetic(node: Node) -> nn.Module:
+    if "value" in node.shapes:
+        return WithConstant(node.op, node.shapes["value"], first=bool(node.settings["value_first"]))
+    if len(node.inputs) == 1:
+        return Function(lambda x: ARITHMETIC[node.op](x, x))
+    return Function(ARITHMETIC[node.op])
+
+
+def _pool(node: Node) -> nn.Module:
+    top, left, bottom, right = _sides(node)
+    if (top, left) != (bottom, right) or _pair(node, "dilations") != (1, 1):
+        raise _refuse(node, "uneven padding or dilation is not known")
+    kernel, stride = _pair(node, "kernel_shape"), _pair(node, "strides")
+    ceil = bool(node.number("ceil_mode", 0))
+    if node.op == "MaxPool":
+        return nn.MaxPool2d(kernel, stride, (top, left), ceil_mode=ceil)
+    counted = bool(node.number("count_include_pad", 0))
+    return nn.AvgPool2d(kernel, stride, (top, left), ceil_mode=ceil, count_include_pad=counted)
+
+
+def _clip(node: Node) -> nn.Module:
+    low, high = node.number("min", float("-inf")), node.number("max", float("inf"))
+    return Function(partial(torch.clamp, min=low, max=high))
+
+
+def _mean(node: Node) -> nn.Module:
+    axes = node.numbers("axes", ())
+    if not axes:
+        raise _refuse(node, "a mean over everything mixes the batch")
+    return Function(partial(torch.mean, dim=axes, keepdim=bool(node.number("keepdims", 1))))
+
+
+def _reshape(node: Node) -> nn.Module:
+    """A leading 1 is the batch of a file that was exported for one image."""
+    first, *rest = node.numbers("shape", ())
+    if first not in (-1, 0, 1) or 0 in rest:
+        raise _refuse(node, "it takes the batch apart")
+    if first == -1 and -1 not in rest:
+        size = prod(rest)
+        return Function(lambda x: x.reshape(x.numel() // size, *rest))
+    return Function(lambda x: x.reshape(x.shape[0], *rest))
+
+
+def _flatten(node: Node) -> nn.Module:
+    if node.number("axis", 1) != 1:
+        raise _refuse(node, "it takes the batch apart")
+    return nn.Flatten()
+
+
+def _concat(node: Node) -> nn.Module:
+    axis = int(node.number("axis", 1))
+    return Function(lambda *parts: torch.cat(parts, dim=axis))
+
+
+def _hard_sigmoid(node: Node) -> nn.Module:
+    alpha, beta = node.number("alpha", 0.2), node.number("beta", 0.5)
+    return Function(lambda x: (alpha * x + beta).clamp(0.0, 1.0))
+
+
+OPERATORS: Mapping[str, Callable[[Node], nn.Module]] = {
+    "Conv": _conv,
+    "BatchNormalization": _batch_norm,
+    "Gemm": _gemm,
+    "PRelu": lambda node: nn.PReLU(*node.shapes["weight"]),
+    "Relu": lambda _: nn.ReLU(),
+    "LeakyRelu": lambda node: nn.LeakyReLU(node.number("alpha", 0.01)),
+    "Sigmoid": lambda _: nn.Sigmoid(),
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": lambda _: nn.Hardswish(),
+    "Clip": _clip,
+    **dict.fromkeys(ARITHMETIC, _arithmetic),
+    "Concat": _concat,
+    "AveragePool": _pool,
+    "MaxPool": _pool,
+    "GlobalAveragePool": lambda _: nn.AdaptiveAvgPool2d(1),
+    "ReduceMean": _mean,
+    "Flatten": _flatten,
+    "Reshape": _reshape,
+    "Identity": lambda _: nn.Identity(),
+    # What it does in training belongs to a recipe that the file does not hold.
+    "Dropout": lambda _: nn.Identity(),
+}

@@ -1,0 +1,62 @@
+"""A frozen teacher's templates, computed once: any ONNX embedder of a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import track
+
+from faces.files import write_array
+from faces.types import Pixels, Spectrum
+from training.data.prepared import PreparedSet
+from training.networks.encoders import Vectors as Vectors
+from training.networks.onnx_encoders import BundleEncoder
+
+BATCH = 16
+
+
+class Teacher(BundleEncoder):
+    """A bundle's embedder of references, on crops that are already aligned as it wants them."""
+
+    def embed(self, crops: Pixels, spectrum: Spectrum = Spectrum.VIS) -> Vectors:
+        """uint8 [n, side, side, 3] -> unit float32 [n, dimension]."""
+        return super().embed(crops, spectrum)
+
+
+def embed_all(teacher: Teacher, crops: Pixels, *, label: str, threads: int = 2) -> Vectors:
+    """All of many crops, with a progress bar."""
+    starts = range(0, len(crops), BATCH)
+    with ThreadPoolExecutor(threads) as pool:
+        work = pool.map(lambda start: teacher.embed(crops[start : start + BATCH]), starts)
+        return np.concatenate(list(track(work, label, total=len(starts))))
+
+
+def kept(cache: Path, count: int, make: Callable[[], Vectors]) -> Vectors:
+    """Templates [count, dimension]: what `cache` holds, where it holds as many; else made, and kept there."""
+    if cache.is_file():
+        stored: Vectors = np.load(cache)
+        if len(stored) == count:
+            return stored
+    rows = make()
+    write_array(cache, rows)
+    return rows
+
+
+def cached_templates(prepared: PreparedSet, indices: NDArray[np.int64], bundle: Path, cache: Path) -> Vectors:
+    """Templates of these rows [n, dimension], read from `cache` where it holds as many."""
+
+    def make() -> Vectors:
+        return embed_all(Teacher(bundle), prepared.crops(indices), label="teacher's templates")
+
+    return kept(cache, len(indices), make)
+
+
+def by_row(prepared: PreparedSet, indices: NDArray[np.int64], templates: Vectors) -> Vectors:
+    """Templates [n, dimension] of these rows at their rows' places: [rows, dimension], zero elsewhere."""
+    placed = np.zeros((len(prepared.rows), templates.shape[1]), np.float32)
+    placed[indices] = templates
+    return placed

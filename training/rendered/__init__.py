@@ -1,1 +1,0 @@
-"""Synthetic subjects rendered from the ICT FaceKit model in visible and near-infrared light."""

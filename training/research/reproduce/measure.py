@@ -1,0 +1,86 @@
+"""The paper's figures of one encoder: rank-1, and VR at FAR 1 % and .1 %, of near-infrared probes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from faces.metrics import Interval
+from faces.strict import Strict
+from faces.types import Condition, Spectrum
+from training.data.prepared import PreparedSet
+from training.evaluation.embedding import embed
+from training.evaluation.figures import unsupported
+from training.evaluation.pools import Bench, split_pool
+from training.evaluation.rank1 import hit_rate, per_subject_hits
+from training.evaluation.verification import PairScores
+from training.networks.encoders import CropEncoder
+from training.research.reproduce.published import VR_POINTS, On
+
+
+class Rate(Strict):
+    """In percent, with its 95 % subject-bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class VrAtFar(Strict):
+    """`doubt`: why so few subjects cannot support that FAR; the paper prints such figures all the same."""
+
+    far: float
+    vr: Rate
+    doubt: str | None = None
+
+
+class Cell(Strict):
+    """One condition of probes against the unmasked visible references."""
+
+    on: On
+    masked: bool
+    rank1: Rate
+    vr: tuple[VrAtFar, ...]
+    probes: Annotated[int, Field(gt=0)]
+    subjects: int
+    failed_probes: int
+
+
+def measure(encoder: CropEncoder, prepared: PreparedSet, on: On, *, bootstraps: int) -> tuple[Cell, ...]:
+    """Unmasked, then masked probes of the test split, as far as the set has them.
+
+    Raises DataSetError where the split lacks a side, or the alignment is not the encoder's.
+    """
+    pool = split_pool(prepared, "test")
+    bench = Bench(embed(encoder, prepared, pool.rows), pool)
+    cells = []
+    for masked in (False, True):
+        condition = Condition(Spectrum.NIR, masked)
+        if condition in bench.conditions:
+            cells.append(_cell(bench, condition, on, bootstraps))
+    return tuple(cells)
+
+
+def _cell(bench: Bench, condition: Condition, on: On, bootstraps: int) -> Cell:
+    comparison = bench.compare(condition)
+    probes, gallery = comparison.probes, comparison.gallery
+    subjects = len(np.intersect1d(probes.subjects, gallery.subjects))
+    points = PairScores(comparison).measure(VR_POINTS, bootstraps=bootstraps)
+    return Cell(
+        on=on,
+        masked=condition.masked,
+        rank1=_percent(hit_rate(per_subject_hits(comparison), bootstraps=bootstraps)),
+        vr=tuple(
+            VrAtFar(far=one.fmr, vr=_percent(one.tar), doubt=unsupported(subjects, one.fmr)) for one in points
+        ),
+        probes=probes.samples,
+        subjects=subjects,
+        failed_probes=len(probes.failed),
+    )
+
+
+def _percent(rate: Interval) -> Rate:
+    return Rate(**asdict(rate.in_percent()))

@@ -1,0 +1,174 @@
+"""A table's arms, one after the other: train, try, write down. What is finished is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from faces.files import write_whole
+from faces.strict import Strict
+from training.data.prepared import PreparedSet
+from training.data.records import DataSetError
+from training.engine.devices import OnDevice
+from training.engine.run_record import digest_of
+from training.evaluation.resampling import BOOTSTRAPS
+from training.finetune.recipe import Recipe, differences, load_recipe, shortened
+from training.finetune.run import ENCODER, Place, train_recipe
+from training.methods.invariant import InvariantConfig
+from training.networks.encoder import BackboneConfig, TorchEncoder, load_network
+from training.research.reproduce.measure import Cell, measure
+from training.research.reproduce.published import QUEUE, Arm, On
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What an arm is trained and tried on: one fold, and other data sets to be tried on.
+
+    `synthetic`: made by generators, so that nothing of it may stand beside the paper's figures.
+    """
+
+    name: str
+    prepared: PreparedSet
+    others: Mapping[On, PreparedSet]
+    synthetic: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What departs from the paper on purpose. `changes`: `key=value` over every recipe."""
+
+    start: Path
+    device: torch.device
+    iterations: int | None = None
+    batch: int | None = None
+    changes: tuple[str, ...] = ()
+    seed: int = 0
+    bootstraps: int = BOOTSTRAPS
+
+
+class Result(Strict):
+    """One arm on one fold. `departures`: what its recipe has other than the paper's."""
+
+    synthetic: bool
+    arm: str
+    fold: str
+    recipe: dict[str, Any]
+    departures: tuple[str, ...]
+    start: str
+    commit: str | None
+    device: str
+    seconds: float
+    images_seen: int
+    loss: float | None
+    cells: tuple[Cell, ...]
+
+
+def recipes_of(arm: Arm, settings: Settings, backbone: BackboneConfig) -> tuple[Recipe, Recipe]:
+    """What is run, and what the paper ran. Raises RecipeError."""
+    paper = load_recipe(arm.recipe, arm.changes)
+    batch = () if settings.batch is None else _batch(paper, settings.batch)
+    changes = (*batch, *arm.changes, *settings.changes, f"seed={settings.seed}")
+    ran = load_recipe(arm.recipe, changes).model_copy(update={"backbone": backbone})
+    if settings.iterations is not None:
+        ran = shortened(ran, settings.iterations)
+    return _fitted(ran), paper
+
+
+def _batch(paper: Recipe, batch: int) -> tuple[str, ...]:
+    """Queues keep their length in batches."""
+    columns = paper.task.queue * batch // paper.batch
+    return (f"batch={batch}", *([f"{QUEUE}={columns}"] if columns else []))
+
+
+def _fitted(recipe: Recipe) -> Recipe:
+    """IDR and W-CNN share three quarters of a feature that is too small for what they share in the paper."""
+    method, dimension = recipe.task.method, recipe.backbone.dimension
+    if not isinstance(method, InvariantConfig) or method.shared < dimension:
+        return recipe
+    smaller = method.model_copy(update={"shared": 3 * dimension // 4})
+    return recipe.model_copy(update={"task": recipe.task.model_copy(update={"method": smaller})})
+
+
+def slug(name: str) -> str:
+    """A folder's name of an arm's or a fold's."""
+    return "-".join("".join(c if c.isalnum() else " " for c in name.replace("+", " plus")).split()).lower()
+
+
+def run_arm(
+    arm: Arm,
+    ground: Ground,
+    settings: Settings,
+    out: Path,
+    *,
+    on_step: Callable[[int, float], None] | None = None,
+) -> Result:
+    """Train on the ground's train split and try the encoder as written on its test split and the others.
+
+    Raises DataSetError where `out` holds another run's result.
+    """
+    _, backbone = load_network(settings.start)
+    recipe, paper = recipes_of(arm, settings, backbone)
+    place = Place(out=out / slug(arm.name) / slug(ground.name), start=settings.start, device=settings.device)
+    found = read_result(place.out / RESULT)
+    if found is not None:
+        _check(found, recipe, ground, digest_of(settings.start))
+        return found
+    record = train_recipe(recipe, ground.prepared, place, on_step=on_step)
+    net, trained = load_network(place.out / ENCODER)
+    encoder = TorchEncoder(OnDevice(net.to(settings.device), settings.device), trained, name=arm.name)
+    cells = [
+        cell
+        for on, prepared in {On.OWN: ground.prepared, **ground.others}.items()
+        for cell in measure(encoder, prepared, on, bootstraps=settings.bootstraps)
+    ]
+    result = Result(
+        synthetic=ground.synthetic,
+        arm=arm.name,
+        fold=ground.name,
+        recipe=record.recipe,
+        departures=differences(recipe.facts(), paper.facts()),
+        start=record.start or "",
+        commit=record.commit,
+        device=record.device,
+        seconds=record.seconds,
+        images_seen=record.images_seen,
+        loss=record.loss,
+        cells=tuple(cells),
+    )
+    write_whole(place.out / RESULT, (result.model_dump_json(indent=1) + "\n").encode())
+    return result
+
+
+def read_result(path: Path) -> Result | None:
+    """None where the arm has none yet. Raises DataSetError where the file is none of ours."""
+    try:
+        return Result.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise DataSetError(f"{path.name} of {path.parent.name} is not one of this command") from error
+
+
+def _check(found: Result, recipe: Recipe, ground: Ground, start: str) -> None:
+    told = list(differences(found.recipe, recipe.facts()))
+    told += ["one of the two is synthetic"] if found.synthetic != ground.synthetic else []
+    told += ["from another checkpoint"] if found.start != start else []
+    if told:
+        raise DataSetError(f"{found.arm} was finished otherwise ({told[0]}): choose another folder")
+    missing = set(ground.others) - {cell.on for cell in found.cells}
+    if missing:
+        raise DataSetError(
+            f"{found.arm} was finished without --{min(missing)}: choose another folder, or leave it out"
+        )
+
+
+def departures(results: Sequence[Result]) -> tuple[str, ...]:
+    """Of all arms, each once."""
+    return tuple(dict.fromkeys(text for result in results for text in result.departures))

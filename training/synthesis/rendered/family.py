@@ -1,0 +1,226 @@
+"""The 3D-rendered family: a prepared set of rendered subjects in both spectra.
+
+No photo of a real face is in it, so it tests (or trains) independently of every transform of
+photos. Pictures are kept below the set, so an interrupted run goes on where it was.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Protocol
+
+import cv2
+import numpy as np
+import typer
+from rich import print as say
+from rich.progress import Progress
+
+from faces.align import ALIGNMENTS, AlignError, align, similarity
+from faces.bundle import BundleError
+from faces.bundle import read as read_bundle
+from faces.types import Box, Face, Image, Spectrum
+from training.data.prepared import PreparedSet, Refused, Row, SetInfo, SetWriter, Split
+from training.networks.onnx_runner import BundleRunner
+from training.synthesis.rendered.model import FaceKitError, FaceModel, load_model
+from training.synthesis.rendered.pictures import (
+    GENERATOR,
+    FiveLandmarks,
+    Job,
+    Picture,
+    Views,
+    plan,
+    read_facts,
+    rendered,
+)
+
+PICTURES = "pictures"
+# At 144 px the eyes are about 37 px apart: the 112 px crop is neither enlarged nor reduced.
+SIZE_PX = 144
+
+
+class Detector(Protocol):
+    """Finds faces, largest first: `training.networks.onnx_runner.BundleRunner` is one."""
+
+    def faces(self, image: Image) -> tuple[Face, ...]: ...
+
+
+def render_family(
+    out: Path,
+    model: FaceModel,
+    *,
+    subjects: int,
+    views: Views | None = None,
+    seed: int,
+    split: Split = "test",
+    size_px: int = SIZE_PX,
+    alignment: str = "arcface-112",
+    detector: Detector | None = None,
+    workers: int = 2,
+    show_progress: bool = True,
+) -> PreparedSet:
+    """Render, find, align and write a prepared set; VIS is its gallery, NIR its probes.
+
+    Subjects of another `seed` are other people. Without a detector the landmarks are the model's
+    own, projected. Every worker takes 3 s to start. Raises ValueError for a set without subjects,
+    KeyError for an unknown alignment.
+    """
+    if subjects < 1 or workers < 1:
+        raise ValueError("at least one subject and one worker are needed")
+    side = ALIGNMENTS[alignment].side_px
+    wanted = views or Views()
+    jobs = plan(out / PICTURES, model, subjects=subjects, views=wanted, seed=seed, size_px=size_px)
+    missing = [job for job in jobs if read_facts(job) is None]
+    with Progress(disable=not show_progress, transient=True) as progress:
+        task = progress.add_task("rendering subjects", total=len(jobs), completed=len(jobs) - len(missing))
+        for _ in rendered(missing, model, workers=workers):
+            progress.advance(task)
+        made_by = (
+            f"python -m training rendered-family --subjects {subjects} --seed {seed} --size {size_px} "
+            f"--vis {wanted.vis} --nir {wanted.nir} --nir-masked {wanted.nir_masked} --split {split}"
+        )
+        info = SetInfo(
+            name=f"rendered-{seed}",
+            alignment=alignment,
+            side_px=side,
+            made_by=made_by,
+            synthetic="3D-rendered faces of the ICT FaceKit model, no real person"
+            + ("" if detector else "; landmarks projected, not detected"),
+        )
+        writer = SetWriter(out, info)
+        task = progress.add_task("aligning", total=len(jobs))
+        for job in jobs:
+            for picture in read_facts(job) or ():
+                _enter(writer, out, job, picture, alignment=alignment, split=split, detector=detector)
+            progress.advance(task)
+    return writer.close()
+
+
+def tiny_family(
+    out: Path,
+    model: FaceModel,
+    *,
+    subjects: int = 16,
+    seed: int = 1,
+    split: Split = "train",
+    workers: int = 2,
+    show_progress: bool = True,
+) -> PreparedSet:
+    """A set for smoke runs: 96 px, two VIS, one NIR, two masked NIR views, no detector needed."""
+    return render_family(
+        out,
+        model,
+        subjects=subjects,
+        views=Views(vis=2, nir=1, nir_masked=2),
+        seed=seed,
+        split=split,
+        size_px=96,
+        workers=workers,
+        show_progress=show_progress,
+    )
+
+
+def _enter(
+    writer: SetWriter,
+    out: Path,
+    job: Job,
+    picture: Picture,
+    *,
+    alignment: str,
+    split: Split,
+    detector: Detector | None,
+) -> None:
+    """Add the picture's crop to the set, or say why there is none."""
+    path = job.folder / picture.name
+    source, subject = path.relative_to(out).as_posix(), job.folder.name
+    view = picture.view
+    role: Literal["gallery", "probe"] = "gallery" if view.spectrum is Spectrum.VIS else "probe"
+    decoded = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if decoded is None:
+        raise OSError(f"{source} cannot be read: delete its folder and run the command again")
+    image = Image(np.asarray(decoded, np.uint8), view.spectrum)
+    found = detector.faces(image) if detector is not None else (_exact_face(picture.landmarks),)
+
+    def refuse(code: Literal["no_face", "too_small"], detail: str) -> None:
+        writer.refuse(
+            Refused(
+                source=source,
+                subject=subject,
+                spectrum=view.spectrum,
+                code=code,
+                detail=detail,
+                split=split,
+                role=role,
+            )
+        )
+
+    if not found:
+        refuse("no_face", "the detector saw no face")
+        return
+    try:
+        crop = align(image, found[0], alignment)
+    except AlignError as error:
+        refuse("too_small", str(error))
+        return
+    matrix = similarity(found[0].landmarks, ALIGNMENTS[alignment])
+    moved = np.array(found[0].landmarks) @ matrix[:, :2].T + matrix[:, 2]
+    mask = view.mask
+    row = Row(
+        source=source,
+        subject=subject,
+        spectrum=view.spectrum,
+        masked=mask is not None,
+        split=split,
+        role=role,
+        mask=None if mask is None else f"{mask.shape}-{mask.coverage}-{mask.reflectance:.2f}",
+        generator=GENERATOR,
+        landmarks=tuple((round(float(x), 2), round(float(y), 2)) for x, y in moved),
+    )
+    writer.add(row, crop.pixels)
+
+
+def _exact_face(points: FiveLandmarks) -> Face:
+    at = np.array(points)
+    low, high = at.min(axis=0), at.max(axis=0)
+    pad = 0.6 * (high - low) + 1.0
+    x, y = low - pad
+    width, height = high - low + 2 * pad
+    return Face(Box(float(x), float(y), float(width), float(height)), points, 1.0)
+
+
+def rendered_family(
+    out: Annotated[Path, typer.Argument(help="Folder of the prepared set.")],
+    facekit: Annotated[Path, typer.Option(help="The ICT FaceKit folder.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle whose detector finds the faces; none: exact landmarks.")
+    ] = None,
+    subjects: Annotated[int, typer.Option(min=1)] = 200,
+    vis: Annotated[int, typer.Option(min=0, help="Visible views of each subject.")] = 2,
+    nir: Annotated[int, typer.Option(min=0, help="NIR views without a mask.")] = 2,
+    nir_masked: Annotated[int, typer.Option(min=0, help="NIR views with a mask.")] = 2,
+    seed: Annotated[int, typer.Option(help="Another seed is other people.")] = 1,
+    split: Annotated[str, typer.Option(help="train, validation, test or none.")] = "test",
+    size: Annotated[int, typer.Option(min=64, help="Side of a picture in pixels.")] = SIZE_PX,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 2,
+) -> None:
+    """Render subjects of the ICT FaceKit in both spectra into a prepared set."""
+    chosen: dict[str, Split] = {"train": "train", "validation": "validation", "test": "test", "none": "none"}
+    if split not in chosen:
+        raise typer.BadParameter(f"{split} is none of {', '.join(chosen)}", param_hint="--split")
+    try:
+        model = load_model(facekit)
+        detector = None if bundle is None else BundleRunner(read_bundle(bundle))
+        views = Views(vis=vis, nir=nir, nir_masked=nir_masked)
+    except (FaceKitError, BundleError, ValueError) as error:
+        raise typer.BadParameter(str(error)) from error
+    made = render_family(
+        out,
+        model,
+        subjects=subjects,
+        views=views,
+        seed=seed,
+        split=chosen[split],
+        size_px=size,
+        detector=detector,
+        workers=workers,
+    )
+    say(f"{len(made.rows)} crops of {subjects} rendered subjects, {len(made.refused)} refused")

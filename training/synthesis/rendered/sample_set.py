@@ -1,0 +1,73 @@
+"""The committed rendered samples as two prepared sets: for whoever has no face model at hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from faces.align import ALIGNMENTS, align
+from faces.image import DecodeLimits, decode
+from faces.types import Spectrum
+from training.data.prepared import PreparedSet, Role, Row, SetInfo, SetWriter, Split
+from training.data.records import DataSetError
+from training.synthesis.rendered.family import Detector
+from training.synthesis.rendered.pictures import GENERATOR
+from training.synthesis.rendered.samples import INDEX_FILE, KINDS, Kind
+
+SAMPLES = Path(__file__).parents[3] / "service" / "samples"
+ALIGNMENT = "arcface-112"
+LIMITS = DecodeLimits(max_bytes=1 << 20, max_pixels=1 << 20)
+
+
+def sample_sets(
+    out: Path, detector: Detector, *, train: int = 8, folder: Path = SAMPLES
+) -> tuple[PreparedSet, PreparedSet]:
+    """The first `train` subjects to learn from, and the others to find.
+
+    Raises DataSetError where the samples are not there, or a picture of them shows no face.
+    """
+    index = folder / INDEX_FILE
+    if not index.is_file():
+        raise DataSetError(f"no samples in {folder.name}: run this from a checkout of the project")
+    names = [str(subject["subject_id"]) for subject in json.loads(index.read_text())["subjects"]]
+    parts: tuple[tuple[Split, list[str]], ...] = (("train", names[:train]), ("test", names[train:]))
+    learn, find = (_part(out / split, folder, detector, split, chosen) for split, chosen in parts)
+    return learn, find
+
+
+def _part(out: Path, folder: Path, detector: Detector, split: Split, names: list[str]) -> PreparedSet:
+    info = SetInfo(
+        name=f"samples-{split}",
+        alignment=ALIGNMENT,
+        side_px=ALIGNMENTS[ALIGNMENT].side_px,
+        made_by="python -m training smoke",
+        synthetic="3D-rendered faces, no real person",
+    )
+    writer = SetWriter(out, info)
+    for name in names:
+        for kind in KINDS:
+            for path in sorted((folder / name).glob(f"{kind}_*.jpg")):
+                _enter(writer, path, detector, split, kind)
+    return writer.close()
+
+
+def _enter(writer: SetWriter, path: Path, detector: Detector, split: Split, kind: Kind) -> None:
+    spectrum = Spectrum.VIS if kind == "vis" else Spectrum.NIR
+    image = decode(path.read_bytes(), limits=LIMITS, spectrum=spectrum)
+    found = detector.faces(image)
+    if not found:
+        raise DataSetError(f"no face found in sample {path.parent.name}/{path.name}")
+    role: Role = "none" if split == "train" else "gallery" if kind == "vis" else "probe"
+    row = Row(
+        source=f"{path.parent.name}/{path.name}",
+        subject=path.parent.name,
+        spectrum=spectrum,
+        masked=kind != "vis",
+        split=split,
+        role=role,
+        mask="rendered" if kind != "vis" else None,
+        generator=GENERATOR,
+    )
+    writer.add(row, np.ascontiguousarray(align(image, found[0], ALIGNMENT).pixels))

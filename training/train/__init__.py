@@ -1,1 +1,0 @@
-"""`python -m training train`: one recipe, one prepared set, one network."""

@@ -1,0 +1,1 @@
+"""Views of a photo: masked, in pseudo-NIR, or both."""

@@ -1,0 +1,102 @@
+"""One photo in every condition: as it is, masked, as pseudo-NIR, masked in pseudo-NIR.
+
+Two families that share no generator, mask photo or cut: what is learned and calibrated with, and what is
+kept for tests (HSST.md, section 7). Scores made with either are synthetic and must say so.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from faces.types import CONDITIONS, Condition, Image, Spectrum
+from training.synthesis.assets import find_assets
+from training.synthesis.masks.designs import MaskDesign, draw_design
+from training.synthesis.masks.templates import load_templates
+from training.synthesis.masks.wear import MaskPainter
+from training.synthesis.mesh import FaceMesh, MeshFitter, load_topology
+from training.synthesis.nir import NirGenerator, TrainNir
+from training.synthesis.relit import RelitNir
+from training.synthesis.simple import to_linear, to_pixels
+from training.views.found_faces import FoundFace
+
+Family = Literal["training", "held-out"]
+PHOTO = Condition(Spectrum.VIS, masked=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """A photo in one condition. `mask`, `generator`: how it was made, None where it was not."""
+
+    image: Image
+    mask: str | None = None
+    generator: str | None = None
+
+
+class Studio:
+    """Makes views of one family. Not thread-safe; one for each process.
+
+    `models`: folder of the face mesh's files; `templates`: folder of mask photos, None for drawn masks
+    alone. Raises SynthesisError where a file is missing.
+    """
+
+    def __init__(self, family: Family, *, models: Path | None, templates: Path | None) -> None:
+        assets = find_assets(models)
+        topology = load_topology(assets.canonical)
+        self.family = family
+        self._templates = None if templates is None else load_templates(templates)
+        self._fitter = MeshFitter(assets.network)
+        self._painter = MaskPainter(topology, self._templates)
+        self._nir: NirGenerator = RelitNir(topology) if family == "held-out" else TrainNir()
+
+    def views(self, found: FoundFace, name: str, *, seed: int = 0) -> dict[Condition, View]:
+        """Every condition; the photo alone where no mesh fits its face. The same for the same name."""
+        made = {PHOTO: View(found.image)}
+        mesh = self.fit(found)
+        if mesh is not None:
+            for number, condition in enumerate(CONDITIONS):
+                if condition != PHOTO:
+                    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), number])
+                    made[condition] = self.view(found.image, mesh, condition, rng)
+        return made
+
+    def fit(self, found: FoundFace) -> FaceMesh | None:
+        """The face's mesh; None where none fits."""
+        return self._fitter.fit(found.image, found.face)
+
+    def design(self, spectrum: Spectrum, rng: np.random.Generator) -> MaskDesign:
+        """A mask of this family as that spectrum sees it."""
+        held_out, nir = self.family == "held-out", spectrum is Spectrum.NIR
+        return draw_design(rng, nir=nir, templates=self._templates, held_out=held_out)
+
+    def view(
+        self,
+        photo: Image,
+        mesh: FaceMesh,
+        condition: Condition,
+        rng: np.random.Generator,
+        *,
+        design: MaskDesign | None = None,
+    ) -> View:
+        """A visible photo with its face's mesh in one condition. `design`: the mask, else one is drawn."""
+        nir = condition.spectrum is Spectrum.NIR
+        light = self._nir.scene(photo.pixels, mesh, rng) if nir else to_linear(photo.pixels)
+        mask = None
+        if condition.masked:
+            design = design or self.design(condition.spectrum, rng)
+            worn = np.repeat(light[:, :, None], 3, axis=2) if nir else light
+            light = self._painter.wear(worn, mesh, design)
+            light = light[:, :, 0] if nir else light
+            mask = described(design)
+        image = Image(self._nir.develop(light, rng) if nir else to_pixels(light), condition.spectrum)
+        return View(image, mask, self._nir.name if nir else None)
+
+
+def described(design: MaskDesign) -> str:
+    """Template or cut, shape, nose coverage, reflectance of the blue (in NIR: of the only) channel."""
+    made = design.template or design.cut
+    return f"{made} {design.shape}/{design.coverage}/{design.reflectance[0]:.2f}"
