@@ -20,6 +20,9 @@ PLACE = re.compile(rf"(?<![\w./-])(?:{TOP})/[\w./-]*")
 ROOM = re.compile(r"^- (`.+?`):", re.M)
 CITED = re.compile(r"docs/hsst\.md, (?:section )?(\d+(?:\.\d+)?)")
 SECTION = re.compile(r"^###? (\d+(?:\.\d+)?)\.? ", re.M)
+NAME = re.compile(r"`([A-Z]\w*[a-z]\w*)(?:\.\w+)?`")
+DEFINED = re.compile(r"^(?:class )?([A-Z]\w+)\s*[(:=\[]", re.M)
+HEADERS = {"Host", "Origin"}
 ACTION = re.compile(r"uses: (\S+)(?: # (\S+))?$", re.M)
 
 
@@ -69,6 +72,18 @@ def test_the_architecture_page_lists_rooms_of_the_service_from_the_top_down() ->
     floor = {room: number for number, layer in enumerate(layers()) for room in layer}
     floors = [floor[name.removesuffix(".py")] for name in rooms_named("service")]
     assert floors == sorted(floors)
+
+
+def test_every_class_that_the_pages_name_is_defined() -> None:
+    packages = (REPO / name for name in ("faces", "service", "training", "export"))
+    defined = {
+        name
+        for package in packages
+        for path in package.rglob("*.py")
+        for name in DEFINED.findall(text_of(path))
+    }
+    for page in PAGES:
+        assert set(NAME.findall(text_of(page))) <= defined | HEADERS, page.name
 
 
 def test_every_name_that_the_page_on_hsst_places_is_defined_there() -> None:
