@@ -15,11 +15,11 @@ from rich.table import Table
 from faces.align import MIN_INTER_EYE_PX
 from faces.types import Spectrum
 from training.cli.errors import told
-from training.data.masking import Engine, Family, Masked, MaskOptions
-from training.data.prepare import Prepared, PrepareOptions, cores, prepare_set
-from training.data.prepare_work import WorkOptions
 from training.data.prepared import REFUSED_FILE
 from training.data.registry import LOADERS, LoadOptions, load_data_set
+from training.views.masking import Engine, Family, Masked, MaskOptions
+from training.views.prepare import Prepared, PrepareOptions, cores, prepare_set
+from training.views.prepare_work import WorkOptions
 
 BUNDLE = Path(".halflight/bundles/reference")
 FINDINGS_SHOWN = 20

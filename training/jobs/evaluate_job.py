@@ -16,8 +16,6 @@ from faces.strict import Strict
 from faces.types import Spectrum
 from training.data.generic import load_generic
 from training.data.loaded import LoadedSet, Place
-from training.data.prepare import PrepareOptions, prepare_set
-from training.data.prepare_work import WorkOptions
 from training.data.prepared import SET_FILE, PreparedSet, Split, read_prepared
 from training.data.records import DataSetError
 from training.evaluation.conditions import Asked
@@ -27,6 +25,8 @@ from training.evaluation.report import as_json, write_report
 from training.jobs.job_directory import ORPHAN_S, CannotDo, Journal
 from training.jobs.job_main import JobDirectory, Nice, OrphanSeconds, run_job
 from training.networks.encoders import load_encoder
+from training.views.prepare import PrepareOptions, prepare_set
+from training.views.prepare_work import WorkOptions
 
 REPORT = "report"
 CURVE_POINTS = 200

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from training.data.generic import MANIFEST, load_generic
 from training.data.loaded import LoadedSet, Place
-from training.data.masking import MaskOptions
-from training.data.prepare import PrepareOptions, prepare_set
-from training.data.prepare_work import WorkOptions
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
+from training.views.masking import MaskOptions
+from training.views.prepare import PrepareOptions, prepare_set
+from training.views.prepare_work import WorkOptions
 
 TRAIN = Place("train")
 OnPart = Callable[[int, int], None]

@@ -10,7 +10,7 @@ import pytest
 from faces.align import ALIGNMENTS, align, similarity
 from faces.types import Box, Face, Image, Spectrum
 from tests.training.data.pictures import noise
-from training.data.locate import NoFace, face_on_eyes, locate
+from training.views.locate import NoFace, face_on_eyes, locate
 
 
 def face_at(x: float, y: float, size: float) -> Face:

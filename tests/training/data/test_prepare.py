@@ -20,22 +20,22 @@ from tests.conftest import REPO
 from tests.training.data.pictures import aligned_tree, encoded, noise, pairs_tree
 from tests.training.data.trees import touch
 from tests.training.processes import running
-from training.data import prepare as module
 from training.data.generic import load_generic
-from training.data.masking import MaskOptions, plain
 from training.data.ms1m import load_ms1m
-from training.data.parts import KEY_FILE, PARTS, only_one
-from training.data.prepare import PrepareOptions, prepare_set
-from training.data.prepare_work import Crop, Task, WorkOptions, Workshop, rng_of
 from training.data.prepared import REFUSED_FILE, read_prepared
 from training.data.records import DataSetError
+from training.views import prepare as module
+from training.views.masking import MaskOptions, plain
+from training.views.parts import KEY_FILE, PARTS, only_one
+from training.views.prepare import PrepareOptions, prepare_set
+from training.views.prepare_work import Crop, Task, WorkOptions, Workshop, rng_of
 
 CHILD = """
 import sys
 from pathlib import Path
-from training.data import prepare
+from training.views import prepare
 from training.data.ms1m import load_ms1m
-from training.data.prepare_work import WorkOptions
+from training.views.prepare_work import WorkOptions
 prepare.PART_SAMPLES = 8
 root, out = Path(sys.argv[1]), Path(sys.argv[2])
 options = prepare.PrepareOptions(dataset="test", work=WorkOptions(), workers=int(sys.argv[3]))

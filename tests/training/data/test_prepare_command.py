@@ -17,11 +17,11 @@ from training.cli.prepare import prepare
 from training.data.casia import load_casia
 from training.data.fold_rows import resolve
 from training.data.generic import load_generic
-from training.data.masking import MaskOptions
-from training.data.prepare import PrepareOptions, prepare_set
-from training.data.prepare_work import WorkOptions
 from training.data.prepared import read_prepared
 from training.data.records import DataSetError
+from training.views.masking import MaskOptions
+from training.views.prepare import PrepareOptions, prepare_set
+from training.views.prepare_work import WorkOptions
 
 app = typer.Typer()
 app.command()(prepare)

@@ -15,7 +15,10 @@ from faces.bundle import read as read_bundle
 from faces.files import write_whole
 from faces.strict import Strict
 from training.data.loaded import Finding, Place, Reader, Source, places_of
-from training.data.parts import (
+from training.data.prepared import SET_FILE, PreparedSet, SetInfo, SetWriter, read_prepared
+from training.data.records import DataSetError, Fold, Sample
+from training.data.splits import write_split
+from training.views.parts import (
     NOTES_FILE,
     SPLITS,
     close_journal,
@@ -24,11 +27,8 @@ from training.data.parts import (
     part_path,
     read_part,
 )
-from training.data.prepare_work import Crop, Task, WorkOptions, refused
-from training.data.prepare_workers import finished_parts
-from training.data.prepared import SET_FILE, PreparedSet, SetInfo, SetWriter, read_prepared
-from training.data.records import DataSetError, Fold, Sample
-from training.data.splits import write_split
+from training.views.prepare_work import Crop, Task, WorkOptions, refused
+from training.views.prepare_workers import finished_parts
 
 # Small enough that a killed run loses seconds, large enough that a file of it is worth writing.
 PART_SAMPLES = 64

@@ -15,11 +15,11 @@ from faces.bundle import read as read_bundle
 from faces.image import DecodeLimits, ImageError, decode
 from faces.types import Face, Image, Pixels, Point
 from training.data.loaded import Choice, Place, Reader
-from training.data.locate import Detect, How, Located, NoFace, locate
-from training.data.masking import MaskOptions, Wardrobe, plain
 from training.data.prepared import Refused, Row
 from training.data.records import Sample
 from training.networks.onnx_runner import BundleRunner
+from training.views.locate import Detect, How, Located, NoFace, locate
+from training.views.masking import MaskOptions, Wardrobe, plain
 
 LIMITS = DecodeLimits(max_bytes=64 << 20, max_pixels=64_000_000)
 Code = Literal["missing", "undecodable", "no_face", "too_small"]

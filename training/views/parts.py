@@ -16,10 +16,10 @@ from pydantic import Field, TypeAdapter
 
 from faces.files import write_whole
 from faces.strict import Strict
-from training.data.locate import How
-from training.data.prepare_work import Crop, Made
 from training.data.prepared import REFUSED_FILE, ROWS_FILE, SET_FILE, Refused, Row
 from training.data.records import DataSetError
+from training.views.locate import How
+from training.views.prepare_work import Crop, Made
 
 KEY_FILE, NOTES_FILE, LOCK_FILE, PARTS, SPLITS = "prepare.json", "notes.json", ".lock", "parts", "splits"
 

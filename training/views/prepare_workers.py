@@ -9,10 +9,10 @@ from pathlib import Path
 
 from faces.align import ALIGNMENTS
 from training.data.loaded import Reader
-from training.data.parts import write_part
-from training.data.prepare_work import Task, WorkOptions, Workshop
 from training.data.records import DataSetError
 from training.engine.worker_pool import worker_pool
+from training.views.parts import write_part
+from training.views.prepare_work import Task, WorkOptions, Workshop
 
 TasksOf = Callable[[int], Sequence[Task]]
 
