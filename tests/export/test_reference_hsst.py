@@ -66,6 +66,7 @@ def words(blocks: PreparedSet, bundle_dir: Path, place: Path, iterations: int) -
     return asked + [word for text in FEW for word in ("--recipe", text)]
 
 
+@pytest.mark.slow
 def test_a_bundle_of_512_dimensions_is_trained_and_calibrated(
     blocks: PreparedSet, bundle_dir: Path, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.conftest import Service, StartService, sample_bytes
 from tests.service.api.test_errors import enroll, identify, problem
@@ -16,6 +17,7 @@ def best(client: httpx.Client, photo: bytes) -> str | None:
     return candidates[0]["subject_id"] if candidates else None
 
 
+@pytest.mark.slow
 def test_kill_straight_after_201_and_after_delete(start_service: StartService, tmp_path: Path) -> None:
     data = tmp_path / "killed"
     for round_ in range(3):
@@ -38,6 +40,7 @@ def test_kill_straight_after_201_and_after_delete(start_service: StartService, t
         problem(client.get("/subjects/s2"), 404, "subject_not_found")
 
 
+@pytest.mark.slow
 def test_a_commit_that_fails_never_answers_201(start_service: StartService) -> None:
     service = start_service()
     with service.client() as client:
@@ -58,6 +61,7 @@ def test_a_commit_that_fails_never_answers_201(start_service: StartService) -> N
         assert best(client, sample_bytes("s02")) == "after"
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_database_converge(start_service: StartService, tmp_path: Path) -> None:
     data = tmp_path / "both"
     one = start_service(data=data, HALFLIGHT_LOG_POLL_S="0.05")
@@ -83,6 +87,7 @@ def test_sigterm_ends_cleanly(start_service: StartService) -> None:
     assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_another_bundle_on_a_filled_database_is_refused(
     start_service: StartService, service: Service
 ) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 CODE = """
@@ -37,6 +38,7 @@ torch.save(task.state_dict(), f"{out}/{world}-{rank}.pt")
 """
 
 
+@pytest.mark.slow
 def test_two_processes_and_one_agree(tmp_path: Path) -> None:
     """One batch split over two: same queues and weights (normalisation, which is per process, is frozen)."""
     with socket.socket() as probe:

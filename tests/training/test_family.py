@@ -202,6 +202,7 @@ def test_views_are_counted() -> None:
         Views(vis=0, nir=0, nir_masked=0)
 
 
+@pytest.mark.slow
 def test_two_processes_draw_what_one_draws(model: FaceModel, tmp_path: Path) -> None:
     drawn = []
     for workers in (1, 2):

@@ -327,6 +327,7 @@ def test_a_checkpoint_is_started_from(with_masks: Path, tmp_path: Path) -> None:
         assert torch.equal(again.training.task.encoder.state_dict()[name], value)
 
 
+@pytest.mark.slow
 def test_the_command_under_torchrun_learns_one_network(with_masks: Path, tmp_path: Path) -> None:
     """Two processes share each batch; both end with the weights that were written."""
     (tmp_path / "tiny.toml").write_text(RECIPE)

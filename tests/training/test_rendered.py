@@ -15,6 +15,7 @@ from training.synthesis.rendered import __main__ as command
 CLOSE = 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_the_script_makes_the_committed_samples(shared: Path, tmp_path: Path) -> None:
     kit = str(shared / "data" / "ict_facekit")

@@ -150,6 +150,7 @@ def test_one_seed_gives_one_result(prepared: PreparedSet, trunk: Path, tmp_path:
     assert once["found"] == again["found"]
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_where_it_was_and_prints_the_table(
     prepared: PreparedSet, trunk: Path, tmp_path: Path
 ) -> None:
@@ -285,6 +286,7 @@ def test_jobs_keep_the_first_photo_for_the_gallery() -> None:
         assert roles == (["none"] * 3 if split_of(name) is Split.TRAIN else ["gallery", "probe", "probe"])
 
 
+@pytest.mark.slow
 @pytest.mark.realdata
 def test_a_small_set_from_real_photos(shared: Path, bundle_dir: Path, tmp_path: Path) -> None:
     """Two subjects of each split: generators and masks of training and test differ, and so do photos."""

@@ -181,6 +181,7 @@ def test_a_run_in_two_halves_is_one_run(
 
 
 # The compiler's own modules use parts of torch that torch has deprecated.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("name", ["hsst-softmax", "wcnn"])
 def test_a_compiled_run_learns_the_same(
@@ -310,6 +311,7 @@ def test_a_bundles_templates_are_distilled_and_kept(
         train_recipe(recipe, elsewhere, replace(place, out=tmp_path / "other"))
 
 
+@pytest.mark.slow
 def test_torchruns_two_processes_learn_what_one_learns(
     prepared: PreparedSet, start: Path, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 
 EXAMPLES = 20
 # Made-up bytes are never a face, so `positive_data_acceptance` cannot hold; forms may carry fields
@@ -22,6 +23,7 @@ CHECKS = (
 )
 
 
+@pytest.mark.slow
 def test_every_answer_is_one_that_the_document_promises(service_url: str, tmp_path: Path) -> None:
     # As a process: its pytest plugin cannot load a schema late under this pytest.
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{service_url}/openapi.json"]

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 
@@ -108,6 +109,7 @@ def test_503_not_ready_while_the_models_load(start_service: StartService) -> Non
         assert identify(client, sample_bytes("s01")).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_request_in_work_is_answered_before_the_service_ends(start_service: StartService) -> None:
     service = start_service()
     with service.client() as client:

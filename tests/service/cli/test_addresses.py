@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPO, SAMPLES, StartService, free_port
-from tests.service.cli.command import fails, succeeds
 from tests.service.bundles.origin import Origin, serving
+from tests.service.cli.command import fails, succeeds
 
 PHOTO = SAMPLES / "s01" / "vis_1.jpg"
 ASKING = [
@@ -42,6 +42,7 @@ def test_another_server_at_the_address_is_told_apart() -> None:
         fails(1, "subjects", "list", "--url", url, told=told)
 
 
+@pytest.mark.slow
 def test_a_key_that_is_missing_or_wrong_is_told_with_the_way_to_one(
     start_service: StartService, tmp_path: Path
 ) -> None:
@@ -62,6 +63,7 @@ def test_the_version_is_the_packages() -> None:
     assert f'version = "{version("halflight")}"' in (REPO / "pyproject.toml").read_text()
 
 
+@pytest.mark.slow
 def test_every_command_has_help_and_an_unknown_one_is_wrong_use() -> None:
     whole = succeeds("--help").out
     commands = ["serve", "demo", "enroll", "identify", "verify", "subjects", "keys", "models"]

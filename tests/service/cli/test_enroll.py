@@ -32,6 +32,7 @@ def test_a_photo_is_enrolled_and_shown_with_its_sample(tmp_path: Path, env: dict
     assert row[3] == found["samples"][0]["sample_id"]
 
 
+@pytest.mark.slow
 def test_several_photos_and_metadata_go_into_one_subject(tmp_path: Path, env: dict[str, str]) -> None:
     photos = [photo(tmp_path, f"{i}.jpg", sample_bytes("s10", f"vis_{i}.jpg")) for i in (1, 2)]
     metadata = {"name": "Bea", "überall": [1, None]}
@@ -114,6 +115,7 @@ def test_wrong_use_ends_with_2_and_says_what_is_wrong(
     assert told in " ".join(said.err.replace("│", " ").split())
 
 
+@pytest.mark.slow
 def test_a_folder_is_enrolled_reported_and_safe_to_send_again(tmp_path: Path, env: dict[str, str]) -> None:
     root = tmp_path / "people"
     for subject in ("s13", "s14"):

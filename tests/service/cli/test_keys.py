@@ -40,6 +40,7 @@ def test_a_secret_is_shown_once_and_stands_nowhere_afterwards(tmp_path: Path) ->
     assert secret.encode() not in stored
 
 
+@pytest.mark.slow
 def test_a_key_is_revoked_once_and_stays_in_the_list(tmp_path: Path) -> None:
     succeeds("keys", "create", "--role", "admin", "--data", tmp_path)
     succeeds("keys", "create", "--role", "probe", "--data", tmp_path)

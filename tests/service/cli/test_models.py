@@ -39,6 +39,7 @@ def test_the_list_has_every_file_with_licence_and_state(env: dict[str, str], tmp
     assert not (tmp_path / "cache").exists(), "looking changes nothing"
 
 
+@pytest.mark.slow
 def test_pull_fills_the_cache_and_makes_the_bundle(env: dict[str, str], tmp_path: Path) -> None:
     said = succeeds("models", "pull", env=env)
     for model in CATALOGUE:
@@ -58,6 +59,7 @@ def test_pull_of_one_name_fetches_that_one_only(env: dict[str, str], tmp_path: P
     assert states(env) == ["ok", "missing", "missing"]
 
 
+@pytest.mark.slow
 def test_verify_tells_a_damaged_file_and_pull_mends_it(env: dict[str, str], tmp_path: Path) -> None:
     succeeds("models", "pull", env=env)
     file = cached(tmp_path) / YUNET.file_name
@@ -70,6 +72,7 @@ def test_verify_tells_a_damaged_file_and_pull_mends_it(env: dict[str, str], tmp_
     assert states(env) == ["ok"] * len(CATALOGUE)
 
 
+@pytest.mark.slow
 def test_pull_where_nothing_can_be_had_says_what_was_tried(tmp_path: Path, bundle_dir: Path) -> None:
     # The packages alone, somewhere else: no models stand beside this checkout.
     elsewhere = tmp_path / "home" / "checkout"
@@ -85,6 +88,7 @@ def test_pull_where_nothing_can_be_had_says_what_was_tried(tmp_path: Path, bundl
     assert [path.name for path in cached(tmp_path).iterdir()] == [YUNET.file_name]
 
 
+@pytest.mark.slow
 def test_info_tells_everything_of_one_file(env: dict[str, str]) -> None:
     for name in (YUNET.name, YUNET.file_name):
         told = dict(

@@ -108,6 +108,7 @@ def test_wrong_use_ends_with_2_and_says_what_is_wrong(arguments: list[str], told
     fails(2, *arguments, told=[told])
 
 
+@pytest.mark.slow
 def test_a_subject_is_listed_shown_changed_and_erased(env: dict[str, str], tmp_path: Path) -> None:
     photos = [photo(tmp_path, f"{i}.jpg", sample_bytes("s08", f"vis_{i}.jpg")) for i in (1, 2)]
     succeeds("enroll", SUBJECT, *photos, "--allow-duplicate", env=env)

@@ -40,6 +40,7 @@ async def registry(db: Database, tmp_path: Path, bundle_dir: Path) -> AsyncItera
     await opened.close()
 
 
+@pytest.mark.slow
 async def test_a_newer_bundle_of_the_space_does_not_end_its_filling(
     db: Database,
     registry: SpaceRegistry,

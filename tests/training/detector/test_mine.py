@@ -31,6 +31,7 @@ def eager(path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_only_places_beside_faces_are_hard(tmp_path: Path) -> None:
     worn = dotted(masked=True).model_copy(update={"source": "worn", "kind": "worn"})
     pictures = stored(tmp_path / "pictures", dotted(), dotted(masked=True, sure=False), empty(), worn)
