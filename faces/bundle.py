@@ -54,7 +54,7 @@ class Normalisation(Strict):
 class DetectorSpec(Strict):
     """A single-shot face detector. Input float32 [batch, 3, height, width], both sides dynamic.
 
-    The image is scaled so that its longer side is `max_side_px` at most, padded at the right and
+    The image is scaled so that its longer side is at most the last of `canvas_px`, padded at the right and
     the bottom to a square of the smallest of `canvas_px` that holds it. `decoder`: what its outputs
     mean, see `faces.detect.decode_yunet` and `decode_centres`.
     """
@@ -71,10 +71,6 @@ class DetectorSpec(Strict):
         if not self.canvas_px or list(self.canvas_px) != sorted(set(self.canvas_px)):
             raise ValueError("canvas_px must be ascending sizes")
         return self
-
-    @property
-    def max_side_px(self) -> int:
-        return self.canvas_px[-1]
 
 
 class EncoderSpec(Strict):

@@ -14,7 +14,7 @@ from typing import Any
 
 PROC = Path("/proc")
 # Fields of /proc/PID/stat behind the command's name: proc_pid_stat(5) counts them from 3.
-STATE, GROUP, STARTED = 0, 2, 19
+STATE, STARTED = 0, 19
 POLL_S = 0.05
 REAP_S, REAP_POLL_S = 1.0, 0.005
 

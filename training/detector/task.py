@@ -7,7 +7,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from faces.strict import Strict
@@ -100,8 +100,3 @@ def quality_focal(logits: Tensor, quality: Tensor, focus: float) -> Tensor:
     """|quality - sigmoid|^focus x cross entropy with the quality as target (arXiv 2006.04388, eq. 6)."""
     entropy = functional.binary_cross_entropy_with_logits(logits, quality, reduction="none")
     return (quality - logits.sigmoid()).abs() ** focus * entropy
-
-
-def averaged_net(task: DetectorTask) -> nn.Module:
-    """The network to be used, in evaluation mode."""
-    return task.averaged.eval()

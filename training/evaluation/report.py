@@ -16,7 +16,7 @@ from faces.files import write_whole
 from faces.metrics import Interval
 from faces.types import Condition
 from training.evaluation.evaluate import Curves, Evaluation
-from training.evaluation.folds import FoldTable, Spread
+from training.evaluation.folds import Spread
 from training.evaluation.masks import MaskMatrix
 from training.evaluation.plots import cmc_png, det_png
 
@@ -84,13 +84,6 @@ def render(evaluation: Evaluation, *, det: bytes, cmc: bytes, command: str, date
             date=date,
         )
     )
-
-
-def write_fold_report(out: Path, table: FoldTable, *, set_name: str, command: str, date: str) -> None:
-    """Write `report.json` of folds: each fold, and mean and standard deviation (ddof 0)."""
-    out.mkdir(parents=True, exist_ok=True)
-    facts = {"command": command, "date": date, "set_name": set_name, **as_json(table)}
-    write_whole(out / REPORT_JSON, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
 
 
 def _environment() -> Environment:

@@ -9,7 +9,6 @@ from rich.table import Table
 from training.evaluation.conditions import ConditionFigures
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.figures import Figures
-from training.evaluation.folds import FoldSummary
 from training.evaluation.report import percent, rate_name
 
 
@@ -38,24 +37,6 @@ def evaluation_tables(evaluation: Evaluation) -> tuple[Table, ...]:
             made.add_row(*row)
         tables.append(made)
     return tuple(tables)
-
-
-def fold_table(title: str, summaries: Sequence[FoldSummary]) -> Table:
-    """Mean ± standard deviation (ddof 0) over folds."""
-    points = sorted({fmr for one in summaries for fmr in one.tar}, reverse=True)
-    made = Table(title=title)
-    for name in ("probes", "gallery", "rank-1 %", *(f"VR at FMR {rate_name(p)}" for p in points), "folds"):
-        made.add_column(name)
-    for one in summaries:
-        rates = [percent(one.tar[p]) if p in one.tar else "not supported" for p in points]
-        made.add_row(
-            str(one.condition),
-            _state(one.gallery_masked),
-            percent(one.rank1),
-            *rates,
-            str(one.rank1.folds),
-        )
-    return made
 
 
 def _conditions(title: str, cells: Sequence[ConditionFigures], points: Sequence[float]) -> Table:

@@ -22,7 +22,6 @@ Floats = NDArray[np.float32]
 # The six anchors in the 112 px ArcFace frame; the second one moves with the nose coverage.
 ANCHORS_112 = ((17.0, 68.0), (56.0, 62.0), (95.0, 68.0), (24.0, 101.0), (56.0, 122.0), (88.0, 101.0))
 TOP_112 = {"low": 75.0, "medium": 67.0, "high": 59.0}
-STEP_PX = 4
 
 
 def wear_flat(

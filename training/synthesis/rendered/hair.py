@@ -14,14 +14,6 @@ from training.synthesis.rendered.spec import Hair, HairStyle
 from training.synthesis.rendered.tables import noise_table, remap
 
 CROWN = np.array([0.0, 14.0, -2.5], np.float32)
-EDGE_CM = {
-    HairStyle.BALD: 0.3,
-    HairStyle.BUZZ: 0.5,
-    HairStyle.SHORT: 0.7,
-    HairStyle.FRINGE: 0.6,
-    HairStyle.AFRO: 0.5,
-    HairStyle.LONG: 0.6,
-}
 FULLNESS = {
     HairStyle.BALD: 0.0,
     HairStyle.BUZZ: 0.12,

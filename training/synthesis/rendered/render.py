@@ -21,7 +21,6 @@ SUPERSAMPLE = 2
 PIVOT = np.array([0.0, 0.5, 0.0], np.float32)
 AIM = np.array([0.0, 2.2, 0.0], np.float32)
 EYES = ((21451, 22221, 1.0), (23021, 23791, -1.0))
-EYE_CENTRE = (3.18, 3.61, 8.0)
 MASK_BIAS = 0.006
 
 
