@@ -34,7 +34,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
             state.draining = True
             await background.stop(tasks)
             await state.registry.close()
-            state.intake.close()
+            state.pipeline.close()
             await state.db.close()
 
     app = FastAPI(

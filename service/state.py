@@ -22,7 +22,7 @@ from service.jobs.child import job_directory
 from service.jobs.queue import JobQueue
 from service.jobs.runner import JobRunner, RunnerOptions
 from service.matching.comparison import Comparer
-from service.matching.pipeline import Intake
+from service.matching.pipeline import FacePipeline
 from service.retraining.archive import ArchiveLimits
 from service.retraining.datasets import UploadedSets
 from service.retraining.enrolled_crops import EnrolledCrops
@@ -58,7 +58,7 @@ class State:
     retrainer: Retrainer
     evaluator: Evaluator
     uploads: UploadedSets
-    intake: Intake
+    pipeline: FacePipeline
     enroller: Enroller
     comparer: Comparer
     admission: Admission
@@ -86,7 +86,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     db = await Database.open(settings.sqlalchemy_url)
     await db.migrate()
-    intake, admission = Intake(settings), Admission(settings.max_requests)
+    pipeline, admission = FacePipeline(settings), Admission(settings.max_requests)
     metrics.in_flight.set_function(lambda: admission.in_flight)
     vault = crop_vault(settings.given_crop_key, settings.data_dir)
     async with db.read() as uow:
@@ -112,9 +112,9 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         retrainer=_retrainer(settings, queue),
         evaluator=_evaluator(settings, queue),
         uploads=_uploads(settings, db, queue),
-        intake=intake,
-        enroller=Enroller(db, intake, registry, vault, settings, encode),
-        comparer=Comparer(db, intake, max_faces=settings.max_faces),
+        pipeline=pipeline,
+        enroller=Enroller(db, pipeline, registry, vault, settings, encode),
+        comparer=Comparer(db, pipeline, max_faces=settings.max_faces),
         admission=admission,
         limiter=RateLimiter(rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst),
         metrics=metrics,

@@ -207,8 +207,7 @@ async def detect(
 ) -> schemas.DetectOut:
     """Every face, largest first; none is an empty list."""
     data = await read_image(request, state.settings)
-    image = await state.intake.decode(data, spectrum_of(spectrum))
-    found = await state.intake.detect(space, image)
+    image, found = await state.pipeline.detect(space, data, spectrum_of(spectrum))
     return schemas.DetectOut(
         results=[schemas.FaceOut.of(face) for face in found],
         spectrum=image.spectrum,

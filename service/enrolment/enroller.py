@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from faces.types import Face, Image, Role
+from faces.types import Role
 from service.crops import CropVault, every_crop
 from service.enrolment.transaction import Accepted, Enrolled, Enrolment, EnrolmentWriter
 from service.errors import (
     DuplicateFace,
     IdempotencyConflict,
     LowQuality,
-    MultipleFaces,
-    NoFace,
     NotReady,
     RetryLater,
     SampleNotFound,
@@ -26,7 +24,8 @@ from service.errors import (
     SubjectNotFound,
 )
 from service.inference.quality import Quality
-from service.matching.pipeline import Intake
+from service.matching.choice import subject_face
+from service.matching.pipeline import FacePipeline
 from service.settings import Settings
 from service.spaces.registry import EmbeddingSpace, SpaceRegistry
 from service.store.database import Database
@@ -34,8 +33,6 @@ from service.store.errors import IdempotencyTaken, StoreError
 from service.store.records import Erased
 from service.store.subjects import new_sample_id
 
-SECOND_FACE_SHARE = 0.5
-MIDDLE = 0.2
 DUPLICATE_HITS = 20
 
 
@@ -53,13 +50,13 @@ class Enroller:
     def __init__(
         self,
         db: Database,
-        intake: Intake,
+        pipeline: FacePipeline,
         registry: SpaceRegistry,
         vault: CropVault,
         settings: Settings,
         encode: Callable[[Enrolled], dict[str, Any]],
     ) -> None:
-        self._db, self._intake, self._registry, self._settings = db, intake, registry, settings
+        self._db, self._pipeline, self._registry, self._settings = db, pipeline, registry, settings
         self._writer = EnrolmentWriter(db, registry, vault if settings.keep_crops else None, encode)
 
     async def enrol(self, space: EmbeddingSpace, request: Enrolment) -> dict[str, Any]:
@@ -131,16 +128,18 @@ class Enroller:
     ) -> Accepted | ServiceError:
         """One image: accepted, or why not. Overload is not the image's fault and is raised."""
         try:
-            image = await self._intake.decode(data, request.spectrum)
-            face = _subject_face(image, await self._intake.detect(space, image))
-            described = await self._intake.describe(space, image, face, Role.REFERENCE)
+            found = await self._pipeline.describe(
+                space, data, spectrum=request.spectrum, choose=subject_face, role=Role.REFERENCE
+            )
+            (described,) = found.faces
             self._refuse_poor(described.quality)
         except RetryLater:
             raise
         except ServiceError as error:
             error.index = index
             return error
-        digest, crops = hashlib.sha256(data).hexdigest(), await asyncio.to_thread(every_crop, image, face)
+        image, digest = found.image, hashlib.sha256(data).hexdigest()
+        crops = await asyncio.to_thread(every_crop, image, described.face)
         return Accepted(new_sample_id(), digest, (image.width, image.height), described, crops)
 
     def _refuse_poor(self, quality: Quality) -> None:
@@ -185,31 +184,6 @@ class Enroller:
             # The commit stands and the background feed will show it; the client must not be told
             # that it can be searched already.
             raise NotReady("stored, but the gallery has not caught up yet") from error
-
-
-def _subject_face(image: Image, faces: Sequence[Face]) -> Face:
-    """The largest face, where it is clear that it is meant. Raises NoFace, MultipleFaces.
-
-    A second face of at least half its area makes that unclear, unless the largest alone stands in
-    the middle: portraits are framed, and bystanders behind them are often as large.
-    """
-    if not faces:
-        raise NoFace("no face was found in the image")
-    largest = faces[0]
-    rivals = [face for face in faces[1:] if face.box.area >= SECOND_FACE_SHARE * largest.box.area]
-    if not rivals:
-        return largest
-    if _central(image, largest) and not any(_central(image, face) for face in rivals):
-        return largest
-    raise MultipleFaces("a second face is at least half as large as the largest")
-
-
-def _central(image: Image, face: Face) -> bool:
-    """Whether a face's middle lies within `MIDDLE` of the picture's, as a share of each side."""
-    box = face.box
-    across = abs(box.x + box.width / 2 - image.width / 2) / image.width
-    down = abs(box.y + box.height / 2 - image.height / 2) / image.height
-    return max(across, down) <= MIDDLE
 
 
 def _refusal(rejected: Sequence[ServiceError]) -> ServiceError:

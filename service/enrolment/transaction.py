@@ -18,7 +18,7 @@ from service.crops import CropVault
 from service.errors import NotReady, RetryLater, ServiceError
 from service.inference.engine import Description
 from service.inference.quality import Quality
-from service.matching.pipeline import refusals
+from service.matching.pipeline import inference_errors
 from service.spaces.registry import EmbeddingSpace, SpaceRegistry
 from service.store.database import Database
 from service.store.errors import StoreError
@@ -129,7 +129,7 @@ class EnrolmentWriter:
             if space_id in vectors:
                 continue
             try:
-                with refusals():
+                with inference_errors():
                     other = await self._registry.load(space_id)
                     vectors[space_id] = [await _embed(other, one) for one in accepted]
             except (RetryLater, StoreError):

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import numpy as np
 
 from faces.calibration import UnsupportedFmr
-from faces.types import CONDITIONS, Condition, Face, Image, Role, Spectrum
-from service.errors import InvalidParameter, NoFace, SubjectNotFound, UnsupportedFmrPoint
+from faces.types import CONDITIONS, Condition, Role, Spectrum
+from service.errors import SubjectNotFound, UnsupportedFmrPoint
 from service.gallery.base import Hit
 from service.inference.engine import Description
-from service.matching.pipeline import Intake, StageTimes
+from service.matching.choice import every_face, largest_face
+from service.matching.pipeline import FacePipeline, StageTimes
 from service.spaces.registry import EmbeddingSpace
 from service.store.database import Database
 from service.store.records import Owner
@@ -103,36 +104,25 @@ def decider(space: EmbeddingSpace, options: Options, conditions: Sequence[Condit
 class Comparer:
     """Answers identify and verify; takes the space once for each request, so nothing can mix."""
 
-    def __init__(self, db: Database, intake: Intake, *, max_faces: int) -> None:
-        self._db, self._intake, self._max_faces = db, intake, max_faces
+    def __init__(self, db: Database, pipeline: FacePipeline, *, max_faces: int) -> None:
+        self._db, self._pipeline, self._every_face = db, pipeline, every_face(max_faces)
 
     async def describe(
         self, space: EmbeddingSpace, data: bytes, options: Options, role: Role, times: StageTimes
     ) -> tuple[Description, ...]:
         """The largest face of an image, or every one.
 
-        Raises NoFace, InvalidParameter for a crowd, and the intake's refusals.
+        Raises NoFace, InvalidParameter for too many faces, and what the pipeline raises.
         """
-        with times.stage("decode"):
-            image = await self._intake.decode(data, options.spectrum)
-        with times.stage("detect"):
-            faces = await self._intake.detect(space, image)
-        if not faces:
-            raise NoFace("no face was found in the image")
-        if options.every_face and len(faces) > self._max_faces:
-            raise InvalidParameter(
-                f"the image shows {len(faces)} faces, `faces=all` describes {self._max_faces} at most:"
-                " cut it into parts"
-            )
-        chosen = faces if options.every_face else faces[:1]
-        with times.stage("embed"):
-            return await self._describe_all(space, image, chosen, role)
-
-    async def _describe_all(
-        self, space: EmbeddingSpace, image: Image, faces: Sequence[Face], role: Role
-    ) -> tuple[Description, ...]:
-        # In turn, not at once: one crowded picture must not fill the queue that others wait in.
-        return tuple([await self._intake.describe(space, image, face, role) for face in faces])
+        described = await self._pipeline.describe(
+            space,
+            data,
+            spectrum=options.spectrum,
+            choose=self._every_face if options.every_face else largest_face,
+            role=role,
+            times=times,
+        )
+        return described.faces
 
     async def identify(
         self, space: EmbeddingSpace, data: bytes, options: Options, times: StageTimes

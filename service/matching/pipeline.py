@@ -1,4 +1,4 @@
-"""From bytes to described faces: the way every request with an image begins."""
+"""The pipeline of every image: decode -> detect -> choose -> align -> describe."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from faces import image as images
 from faces.align import AlignError
@@ -22,14 +23,15 @@ from service.errors import (
 )
 from service.inference.batcher import BatcherClosed, QueueFull
 from service.inference.engine import Description
+from service.matching.choice import Choice
 from service.settings import Settings
 from service.spaces.registry import EmbeddingSpace
 
-DECODERS = 2
+DECODE_THREADS = 2
 
 
 class StageTimes:
-    """Milliseconds spent in each stage of one request; stages of several faces add up."""
+    """Milliseconds spent in each stage of one request; the stages of several faces add up."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
@@ -48,14 +50,22 @@ class StageTimes:
         return {name: round(value, 2) for name, value in (self._ms | {"total": total}).items()}
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DescribedImage:
+    """A decoded image and the descriptions of its chosen faces, at least one."""
+
+    image: Image
+    faces: tuple[Description, ...]
+
+
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Turn what the inference layer raises into what a client is told."""
+def inference_errors() -> Iterator[None]:
+    """Raises the ServiceError for what the inference layer raises."""
     try:
         yield
     except ExceptionGroup as group:
-        # Tasks of one face run side by side and fail for one reason: the first is the answer.
-        with refusals():
+        # The tasks of one face run side by side and fail for one reason: the first is the answer.
+        with inference_errors():
             raise group.exceptions[0] from group
     except QueueFull as error:
         raise Overloaded("the inference queue is full; try again") from error
@@ -67,44 +77,78 @@ def refusals() -> Iterator[None]:
         ) from error
 
 
-class Intake:
-    """Decodes within the configured limits, on threads of its own."""
+class FacePipeline:
+    """The only way from image bytes to faces. It decodes within the configured limits, on own threads."""
 
     def __init__(self, settings: Settings) -> None:
         self._limits = images.DecodeLimits(
             max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
         )
-        self._pool = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
 
-    async def decode(self, data: bytes, spectrum: Spectrum | None) -> Image:
-        """Raises ImageTooLarge, UnsupportedMediaType, UndecodableImage (service.errors)."""
+    async def detect(
+        self,
+        space: EmbeddingSpace,
+        data: bytes,
+        spectrum: Spectrum | None,
+        times: StageTimes | None = None,
+    ) -> tuple[Image, tuple[Face, ...]]:
+        """The decoded image and every face in it, largest first; there may be none.
+
+        `spectrum`: None to recognise it from the pixels. Raises ImageTooLarge, UnsupportedMediaType,
+        UndecodableImage, Overloaded, Draining.
+        """
+        times = times or StageTimes()
+        with times.stage("decode"):
+            image = await self._decode(data, spectrum)
+        with times.stage("detect"), inference_errors():
+            return image, await space.engine.detector.detect(image)
+
+    async def describe(
+        self,
+        space: EmbeddingSpace,
+        data: bytes,
+        *,
+        spectrum: Spectrum | None,
+        choose: Choice,
+        role: Role,
+        times: StageTimes | None = None,
+    ) -> DescribedImage:
+        """Describes the faces that `choose` picks: crop, embedding, mask state, quality.
+
+        Raises what `detect` and `choose` raise, and LowQuality if a face cannot be aligned.
+        """
+        times = times or StageTimes()
+        image, faces = await self.detect(space, data, spectrum, times)
+        chosen = choose(image, faces)
+        with times.stage("embed"):
+            # One after the other: a crowded image must not fill the queue that others wait in.
+            described = [await self._describe_one(space, image, face, role) for face in chosen]
+        return DescribedImage(image, tuple(described))
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True)
+
+    async def _decode(self, data: bytes, spectrum: Spectrum | None) -> Image:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(
                 self._pool, lambda: images.decode(data, limits=self._limits, spectrum=spectrum)
             )
         except images.ImageError as error:
-            raise _told(error) from error
+            raise _decoding_error(error) from error
 
-    async def detect(self, space: EmbeddingSpace, image: Image) -> tuple[Face, ...]:
-        """Every face, largest first. Raises Overloaded, Draining."""
-        with refusals():
-            return await space.engine.detector.detect(image)
-
-    async def describe(self, space: EmbeddingSpace, image: Image, face: Face, role: Role) -> Description:
-        """Raises LowQuality where the face cannot be aligned, Overloaded, Draining."""
-        with refusals():
+    @staticmethod
+    async def _describe_one(space: EmbeddingSpace, image: Image, face: Face, role: Role) -> Description:
+        with inference_errors():
             return await space.engine.describe(image, face, role)
 
-    def close(self) -> None:
-        self._pool.shutdown(wait=True)
 
-
-def _told(error: images.ImageError) -> ServiceError:
-    for kind, told in (
+def _decoding_error(error: images.ImageError) -> ServiceError:
+    for kind, answer in (
         (images.ImageTooLarge, ImageTooLarge),
         (images.UnsupportedMediaType, UnsupportedMediaType),
     ):
         if isinstance(error, kind):
-            return told(str(error))
+            return answer(str(error))
     return UndecodableImage(str(error))
