@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from export.graph import ExportError
 from export.parity import Parity
 from faces.bundle import Manifest
-from faces.strict import Strict, said
+from faces.strict import Strict, strip_prefix
 
 CARD_NAME = "MODEL_CARD.md"
 TEMPLATE = "MODEL_CARD.md.j2"
@@ -80,7 +80,9 @@ def read_about(path: Path) -> About:
         raise ExportError(f"{path.name}: {error.strerror}") from error
     except ValidationError as error:
         first = error.errors()[0]
-        raise ExportError(f"{path.name}: {'.'.join(map(str, first['loc']))}: {said(first['msg'])}") from error
+        raise ExportError(
+            f"{path.name}: {'.'.join(map(str, first['loc']))}: {strip_prefix(first['msg'])}"
+        ) from error
     except ValueError as error:
         raise ExportError(f"{path.name}: {error}") from error
 

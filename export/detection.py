@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from export.graph import ExportError
 from faces.bundle import Bundle, read, verify, write_manifest
-from faces.strict import said
+from faces.strict import strip_prefix
 from training.detector.candidates import DetectorFacts
 
 
@@ -26,7 +26,7 @@ def with_detector(base: Bundle, facts: Path, place: Path, *, licence: str) -> Bu
         raise ExportError(f"{facts.name}: {error.strerror}") from error
     except ValidationError as error:
         raise ExportError(
-            f"{facts.name} does not describe a detector: {said(error.errors()[0]['msg'])}"
+            f"{facts.name} does not describe a detector: {strip_prefix(error.errors()[0]['msg'])}"
         ) from error
     network = facts.parent / found.detector.file.path
     if not network.is_file():

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from faces.calibration import Calibration
 from faces.files import write_whole
 from faces.strict import Strict as Strict
-from faces.strict import said
+from faces.strict import strip_prefix
 
 MANIFEST_NAME = "manifest.json"
 READ_BLOCK_BYTES = 1 << 20
@@ -198,7 +198,7 @@ def parse_manifest(text: str | bytes) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "manifest"
-        raise BundleError(f"manifest: {where}: {said(first['msg'])}") from error
+        raise BundleError(f"manifest: {where}: {strip_prefix(first['msg'])}") from error
 
 
 def read(root: Path) -> Bundle:

@@ -1,4 +1,4 @@
-"""What every document of ours is checked by: the one base of strict, frozen pydantic models."""
+"""Defines the base class of every pydantic model of the project: strict and frozen."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Strict(BaseModel):
-    """An unknown key, or a number that is none, is an error."""
+    """Refuses unknown keys, NaN and infinities; instances are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def said(message: str) -> str:
-    """The message of one of our own checks, without what pydantic puts before it."""
+def strip_prefix(message: str) -> str:
+    """Removes the prefix that pydantic puts before the message of a validator of ours."""
     return message.removeprefix("Value error, ")

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from faces.strict import said
+from faces.strict import strip_prefix
 from service.errors import (
     InvalidParameter,
     MalformedRequest,
@@ -80,7 +80,7 @@ def install(app: FastAPI) -> None:
         if first["type"] == "json_invalid":
             return await refused(request, MalformedRequest("the body is no JSON"))
         where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return await refused(request, InvalidParameter(f"`{where}`: {said(first['msg'])}"))
+        return await refused(request, InvalidParameter(f"`{where}`: {strip_prefix(first['msg'])}"))
 
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from faces.strict import said
+from faces.strict import strip_prefix
 from service.cli.output import Failure
 from service.settings import Settings
 
@@ -28,7 +28,7 @@ def settings_from(**given: Any) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         # Only the message: the value may be a database URL with its password.
-        lines = [_told(fault["loc"], said(fault["msg"])) for fault in error.errors()]
+        lines = [_told(fault["loc"], strip_prefix(fault["msg"])) for fault in error.errors()]
     except SettingsError as error:
         lines = [str(error)]
     raise Failure("the settings are wrong", detail="\n".join(lines), exit_code=2)

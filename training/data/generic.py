@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from faces.strict import said
+from faces.strict import strip_prefix
 from faces.types import Spectrum
 from training.data.eyes import read_eyes
 from training.data.lists import Finder, entry_path, in_order, is_image
@@ -154,7 +154,7 @@ def _read_manifest(root: Path) -> list[tuple[Entry, str]]:
             entries.append((Entry.model_validate(words), where))
         except ValidationError as error:
             first = error.errors()[0]
-            raise DataSetError(f"{where}: {first['loc'][0]}: {said(first['msg'])}") from error
+            raise DataSetError(f"{where}: {first['loc'][0]}: {strip_prefix(first['msg'])}") from error
     if not entries:
         raise DataSetError(f"{MANIFEST} names no picture")
     return entries

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from faces.files import write_array, write_whole
-from faces.strict import Strict, said
+from faces.strict import Strict, strip_prefix
 from faces.types import Condition, Pixels, Spectrum
 from training.data.records import DataSetError
 
@@ -242,7 +242,7 @@ def read_info(root: Path) -> SetInfo:
             f"{root.name}: no {SET_FILE}, so no finished prepared set: run `python -m training prepare`"
         ) from error
     except ValidationError as error:
-        raise DataSetError(f"{root.name}/{SET_FILE}: {said(error.errors()[0]['msg'])}") from error
+        raise DataSetError(f"{root.name}/{SET_FILE}: {strip_prefix(error.errors()[0]['msg'])}") from error
 
 
 def stream_rows(root: Path) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
-from faces.strict import Strict, said
+from faces.strict import Strict, strip_prefix
 from training.engine.loop import LoopConfig
 from training.methods.build import TaskConfig
 from training.networks.encoder import BackboneConfig
@@ -182,6 +182,6 @@ def _told(error: ValidationError, layers: Sequence[_Layer]) -> str:
         if place[:2] == ["task", "method"] and len(place) > 2:
             del place[2]
         where = next((layer.name for layer in layers if layer.holds(place)), layers[-1].name)
-        what = "unknown key" if wrong["type"] == "extra_forbidden" else said(wrong["msg"])
+        what = "unknown key" if wrong["type"] == "extra_forbidden" else strip_prefix(wrong["msg"])
         lines.append(f"{where}, {'.'.join(map(str, place))}: {what}")
     return "; ".join(lines)
