@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from faces.types import Spectrum
+from training.data.batches import PairBatch
 from training.data.pair_loader import PairFeed
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
-from training.methods.base import PairBatch
 from training.methods.hsst import Hsst, HsstConfig
 from training.networks.mobilefacenet import MobileFaceNet
 

@@ -17,7 +17,7 @@ from faces.types import CONDITIONS, Spectrum
 from tests.export.parts import SIDE_PX, crop
 from training.data.pair_loader import network_input
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
-from training.methods.base import unit
+from training.networks.layers import unit_rows
 from training.networks.onnx_import import import_bundle
 from training.networks.onnx_runner import BatchRunner
 
@@ -82,7 +82,7 @@ def test_a_bundle_of_512_dimensions_is_trained_and_calibrated(
     images = network_input(crops, spec.input_px[0])
     learned = BatchRunner(made.path(spec.probe)).run(images.numpy())
     net, _ = import_bundle(bundle_dir, dimension=512)
-    before = unit(net.eval()(images)).detach().numpy()
+    before = unit_rows(net.eval()(images)).detach().numpy()
     cosines = (learned / np.linalg.norm(learned, axis=1, keepdims=True) * before).sum(axis=1)
     assert cosines.min() > 0.9, "it begins with the reference embedder"
     assert cosines.max() < 0.999999, "and has learned"

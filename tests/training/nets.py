@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from faces.types import Spectrum
+from training.data.batches import PairBatch
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
-from training.methods.base import PairBatch
 from training.networks.layers import ConvNorm, SpectralBatchNorm
 
 DIMENSION = 16

@@ -8,14 +8,16 @@ from torch import nn
 
 from faces.types import Spectrum
 from tests.training.nets import DIMENSION, pair_batch, tiny_net
-from training.methods.base import PairBatch, PairTask, unit
+from training.data.batches import PairBatch
 from training.methods.contrast import Contrast, ContrastConfig
 from training.methods.distillation import Distil, Distilled, TaughtBatch
 from training.methods.invariant import Invariant, InvariantConfig, SharedEncoder, wasserstein
 from training.methods.losses import LossConfig
 from training.methods.nuclear_norm import nuclear_norm
+from training.methods.pair_task import PairTask
 from training.methods.plain import Plain, PlainConfig
 from training.methods.sst import Sst, SstConfig
+from training.networks.layers import unit_rows
 
 CLASSES = 4
 SOFT = LossConfig(scale=10, margin=0.1)
@@ -65,7 +67,7 @@ def test_plain_plus_starts_at_the_class_means_and_learns_its_head_faster() -> No
     means = torch.randn(CLASSES, DIMENSION)
     task.start_at(means)
     assert task.head is not None
-    assert torch.allclose(task.head.weight, unit(means))
+    assert torch.allclose(task.head.weight, unit_rows(means))
     body, head = task.groups(0.01)
     assert head["lr"] == pytest.approx(10 * body["lr"])
     assert head["params"] == [task.head.weight]

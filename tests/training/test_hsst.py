@@ -10,12 +10,12 @@ import torch
 
 from faces.types import Spectrum
 from tests.training.nets import DIMENSION, pair_batch, tiny_net
-from training.methods.base import PairBatch, unit
+from training.data.batches import PairBatch
 from training.methods.build import TaskConfig
 from training.methods.hsst import Hsst, HsstConfig
 from training.methods.losses import LossConfig
 from training.methods.prototypes import PrototypeQueues, QueueError
-from training.networks.layers import norms
+from training.networks.layers import norms, unit_rows
 
 BATCH, QUEUE = 4, 12
 
@@ -62,7 +62,7 @@ def test_first_step_knows_only_its_own_batch() -> None:
     """Unfilled columns are no negatives: the first loss is that of the batch alone, by hand."""
     task, batch = hsst(), pair_batch(0, ids(0))
     with torch.no_grad():
-        p = {s: unit(copy.deepcopy(task.encoder)(getattr(batch, s.value))) for s in Spectrum}
+        p = {s: unit_rows(copy.deepcopy(task.encoder)(getattr(batch, s.value))) for s in Spectrum}
         g = p  # the gallery-net starts as a copy
         expected = [
             torch.nn.functional.cross_entropy(30 * p[a] @ g[b].T, torch.arange(BATCH))
@@ -110,7 +110,7 @@ def test_the_two_queues_differ_and_hold_what_the_gallery_net_made_before_the_ave
     before = copy.deepcopy(task.gallery)
     learn(task, [batch])
     for spectrum in Spectrum:
-        made = unit(before(getattr(batch, spectrum.value)))
+        made = unit_rows(before(getattr(batch, spectrum.value)))
         assert torch.allclose(task.queues.rows(spectrum)[:BATCH], made, atol=1e-6)
     assert not torch.allclose(task.queues.rows(Spectrum.VIS), task.queues.rows(Spectrum.NIR))
     assert task.queues.ids.tolist() == [0, 1, 2, 3] + [-1] * 8

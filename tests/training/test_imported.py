@@ -19,12 +19,11 @@ from tests.training.nets import DIMENSION, pair_batch, tiny_net
 from training.data.pair_loader import network_input
 from training.data.records import DataSetError
 from training.engine.loop import LAST, LoopConfig, Training
-from training.methods.base import unit
 from training.methods.plain import Plain, PlainConfig
 from training.networks.encoder import BackboneConfig, TorchEncoder, load_network, save_encoder
 from training.networks.graph import GraphError
 from training.networks.imported import ImportedNet, fit_norms, resized
-from training.networks.layers import norms
+from training.networks.layers import norms, unit_rows
 from training.networks.onnx_graph import read_graph
 from training.networks.onnx_import import import_bundle, import_onnx
 from training.networks.operators import layer_of
@@ -337,10 +336,10 @@ def test_the_reference_embedder_learns_and_starts_where_the_teacher_is(
     net, config = import_bundle(bundle_dir, dimension=512)
     images = network_input(crops_of(4), config.side_px)
     with torch.no_grad():
-        rows, taught = unit(net.eval()(images)), unit(reference[0].eval()(images))
+        rows, taught = unit_rows(net.eval()(images)), unit_rows(reference[0].eval()(images))
     assert rows.shape == (4, 512)
     assert torch.allclose(rows @ rows.T, taught @ taught.T, atol=1e-5)
-    loss = unit(net.train()(images)).matmul(torch.ones(512)).sum()
+    loss = unit_rows(net.train()(images)).matmul(torch.ones(512)).sum()
     torch.autograd.backward(loss)
     learned = [name for name, p in net.named_parameters() if p.grad is not None and bool(p.grad.any())]
     assert len(learned) == len(list(net.parameters()))

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from tests.training.nets import DIMENSION, pair_batch, tiny_net
+from training.data.batches import PairBatch
 from training.engine.loop import LAST, LOG, Diverged, LoopConfig, Training
-from training.methods.base import PairBatch
 from training.methods.hsst import Hsst, HsstConfig
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from faces.bundle import Normalisation
 from faces.preprocess import to_network
 from faces.types import Pixels
+from training.data.batches import PairBatch
 from training.data.pairs import PairRequest, PairSampler
 from training.data.prepared import PreparedSet
-from training.methods.base import PairBatch
 
 # Every network of this project takes (pixel - 127.5) / 127.5; its manifest says so.
 NORMALISATION = Normalisation(order="bgr", mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))

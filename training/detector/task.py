@@ -13,7 +13,8 @@ from torch.nn import functional
 from faces.strict import Strict
 from training.detector.network import DetectorNet
 from training.detector.targets import DetectorBatch, cell_centres
-from training.methods.base import Outcome, Task, follow
+from training.engine.ema import ema_update
+from training.engine.task import Outcome, Task
 
 Weight = Annotated[float, Field(ge=0)]
 EPS = 1e-6
@@ -80,7 +81,7 @@ class DetectorTask(Task[DetectorBatch]):
     @torch.no_grad()
     def after_step(self, batch: DetectorBatch, outcome: Outcome) -> None:  # noqa: ARG002 - the loop's form
         done = batch.iteration + 1
-        follow(self.averaged, self.encoder, min(self.config.ema, done / (done + WARM)))
+        ema_update(self.averaged, self.encoder, min(self.config.ema, done / (done + WARM)))
         for old, new in zip(self.averaged.buffers(), self.encoder.buffers(), strict=True):
             old.copy_(new)
 

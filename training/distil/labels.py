@@ -25,8 +25,8 @@ from training.data.pair_loader import network_input
 from training.data.records import DataSetError
 from training.distil.clean_views import Views
 from training.engine.compile import compile_networks
-from training.methods.base import unit
 from training.networks.imported import ImportedNet
+from training.networks.layers import unit_rows
 from training.networks.onnx_import import import_bundle
 
 PART_VIEWS, SCALE_VIEWS = 4096, 1024
@@ -178,7 +178,7 @@ class LabelStore:
             images = network_input(np.stack(rows), rows[0].shape[0])
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 template, maps = labeller(images)
-            yield unit(template), [m.float() for m in maps]
+            yield unit_rows(template), [m.float() for m in maps]
 
     def _scale(self, labeller: nn.Module, *, bf16: bool) -> list[tuple[Tensor, Tensor]]:
         """Mean and spread of each map's channels [1, c, 1, 1], from the first photos."""

@@ -9,10 +9,11 @@ from torch.nn import functional
 from faces.types import Spectrum
 from training.distil.batches import MapBatch, map_values
 from training.distil.labels import seen_columns
-from training.methods.base import Outcome, Task, unit
+from training.engine.task import Outcome, Task
 from training.methods.distillation import away
 from training.methods.losses import cosines
 from training.networks.ir import IrNet
+from training.networks.layers import unit_rows
 
 
 class Staged(nn.Module):
@@ -67,7 +68,7 @@ class MapDistil(Task[MapBatch]):
 
     def forward(self, batch: MapBatch) -> Outcome:
         made, maps = self.staged(batch.images)
-        rows = unit(made)
+        rows = unit_rows(made)
         far = away(self.bridge, rows, batch.teacher)
         pairs = (cosines(rows, rows) - cosines(batch.teacher, batch.teacher)).square().mean()
         errors = [

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.methods.base import Task
+from training.engine.task import Task
 from training.methods.invariant import SharedEncoder
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from training.data.batches import PairBatch
 from training.engine.distributed import rank, running, world_size
-from training.methods.base import PairBatch
 
 
 class DeviceError(ValueError):

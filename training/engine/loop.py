@@ -14,7 +14,7 @@ from pydantic import Field
 from faces.files import write_whole
 from faces.strict import Strict
 from training.engine.distributed import rank
-from training.methods.base import BatchT, Task
+from training.engine.task import BatchT, Task
 
 LAST = "last.pt"
 LOG = "log.jsonl"

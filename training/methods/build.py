@@ -8,11 +8,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from faces.strict import Strict
-from training.methods.base import PairTask
 from training.methods.contrast import Contrast, ContrastConfig
 from training.methods.distillation import Distilled
 from training.methods.hsst import Hsst, HsstConfig
 from training.methods.invariant import Invariant, InvariantConfig
+from training.methods.pair_task import PairTask
 from training.methods.plain import Plain, PlainConfig
 from training.methods.sst import Sst, SstConfig
 

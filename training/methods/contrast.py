@@ -11,8 +11,10 @@ import torch
 from torch import nn
 
 from faces.strict import Strict
-from training.methods.base import Outcome, PairBatch, PairTask
+from training.data.batches import PairBatch
+from training.engine.task import Outcome
 from training.methods.losses import LossConfig
+from training.methods.pair_task import PairTask
 from training.methods.plain import in_batch
 from training.networks.layers import BnMode
 
@@ -31,6 +33,6 @@ class Contrast(PairTask):
         self.config = config
 
     def forward(self, batch: PairBatch) -> Outcome:
-        rows = self.both(self.encoder, batch)
+        rows = self.embed_pair(self.encoder, batch)
         losses = [in_batch(rows, s, batch.identity, self.config.loss).mean() for s in rows]
         return Outcome(torch.stack(losses).mean(), rows)

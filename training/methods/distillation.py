@@ -13,9 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from faces.types import Spectrum
-from training.methods.base import Outcome, PairBatch, PairTask, Task, unit
+from training.data.batches import PairBatch
+from training.engine.task import Outcome, Task
 from training.methods.losses import cosines
+from training.methods.pair_task import PairTask
 from training.networks.imported import ImportedNet
+from training.networks.layers import unit_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ def away(bridge: nn.Module, rows: Tensor, teacher: Tensor | None) -> Tensor:
     """
     if teacher is None:
         raise ValueError("distillation needs the teacher's templates in every batch")
-    return (1.0 - (unit(bridge(rows)) * teacher).sum(dim=1)).mean()
+    return (1.0 - (unit_rows(bridge(rows)) * teacher).sum(dim=1)).mean()
 
 
 class Distil(Task[TaughtBatch]):
@@ -53,7 +56,7 @@ class Distil(Task[TaughtBatch]):
         self.bridge = nn.Linear(dimension, teacher, bias=False)
 
     def forward(self, batch: TaughtBatch) -> Outcome:
-        rows = unit(self.encoder(batch.images))
+        rows = unit_rows(self.encoder(batch.images))
         far = away(self.bridge, rows, batch.teacher)
         pairs = (cosines(rows, rows) - cosines(batch.teacher, batch.teacher)).square().mean()
         parts = {"away": far.detach(), "pairs": pairs.detach()}

@@ -15,9 +15,12 @@ from torch import Tensor, nn
 
 from faces.strict import Strict
 from faces.types import Spectrum
+from training.data.batches import PairBatch
 from training.engine.distributed import gather_rows, rank
-from training.methods.base import Outcome, PairBatch, PairTask, coin, follow
+from training.engine.ema import ema_update
+from training.engine.task import Outcome, step_generator
 from training.methods.losses import LossConfig, cosines, per_sample
+from training.methods.pair_task import PairTask
 from training.methods.prototypes import PrototypeQueues, QueueError
 from training.networks.layers import BnMode
 
@@ -62,8 +65,8 @@ class Hsst(PairTask):
         self._refuse_kept(identity)
         # Before p, whose activations stay: the memory that g lets go is used again.
         with torch.no_grad():
-            prototype = {s: gather_rows(rows) for s, rows in self.both(self.gallery, batch).items()}
-        probe = self.both(self.encoder, batch)
+            prototype = {s: gather_rows(rows) for s, rows in self.embed_pair(self.gallery, batch).items()}
+        probe = self.embed_pair(self.encoder, batch)
         nv = self._direction(probe[Spectrum.NIR], Spectrum.VIS, prototype[Spectrum.VIS], identity)
         vn = self._direction(probe[Spectrum.VIS], Spectrum.NIR, prototype[Spectrum.NIR], identity)
         loss = self._mean(nv, vn, batch.iteration)
@@ -95,8 +98,8 @@ class Hsst(PairTask):
             case "vn":
                 return vn.mean()
             case "random_batch" | "random_pair" as how:
-                chance = coin(self.seed, iteration)
-                heads = torch.rand(1 if how == "random_batch" else len(nv), generator=chance) < 0.5
+                generator = step_generator(self.seed, iteration)
+                heads = torch.rand(1 if how == "random_batch" else len(nv), generator=generator) < 0.5
                 return torch.where(heads.to(nv.device), nv, vn).mean()
 
     def _refuse_kept(self, identity: Tensor) -> None:
@@ -113,5 +116,5 @@ class Hsst(PairTask):
     @torch.no_grad()
     def after_step(self, batch: PairBatch, outcome: Outcome) -> None:
         """g = ema g + (1 - ema) p for parameters; the batch's prototypes, made before that, move in."""
-        follow(self.gallery, self.encoder, self.config.ema)
+        ema_update(self.gallery, self.encoder, self.config.ema)
         self.queues.enqueue(dict(outcome.carry), gather_rows(batch.identity))

@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from faces.strict import Strict
 from faces.types import Spectrum
-from training.methods.base import Outcome, PairBatch, PairTask, unit
+from training.data.batches import PairBatch
+from training.engine.task import Outcome
 from training.methods.losses import LossConfig, per_sample
 from training.methods.nuclear_norm import nuclear_norm
+from training.methods.pair_task import PairTask
 from training.methods.plain import Head
-from training.networks.layers import BnMode, route
+from training.networks.layers import BnMode, route, unit_rows
 
 
 class InvariantConfig(Strict):
@@ -82,15 +84,15 @@ class Invariant(PairTask):
         with torch.no_grad():
             whole = torch.cat([self._seen.shared, self.private[Spectrum.VIS.value]])
             for head in self._classifiers.values():
-                head.weight.copy_(unit(means @ whole.T))
+                head.weight.copy_(unit_rows(means @ whole.T))
 
     def forward(self, batch: PairBatch) -> Outcome:
         shared, losses = {}, []
         for spectrum, images in ((Spectrum.NIR, batch.nir), (Spectrum.VIS, batch.vis)):
             with route(self.encoder, spectrum):
-                feature = unit(self._seen.backbone(images))
+                feature = unit_rows(self._seen.backbone(images))
             shared[spectrum] = feature @ self._seen.shared.T
-            rows = unit(torch.cat([shared[spectrum], feature @ self.private[spectrum.value].T], dim=1))
+            rows = unit_rows(torch.cat([shared[spectrum], feature @ self.private[spectrum.value].T], dim=1))
             head = self._classifiers[spectrum.value if self.config.kind == "wcnn" else Spectrum.VIS.value]
             cosine = head(rows)
             allowed = torch.ones_like(cosine, dtype=torch.bool)
@@ -102,8 +104,8 @@ class Invariant(PairTask):
             parts["low_rank"] = self._nuclear_norm()
             loss = loss + self.config.wasserstein * parts["wasserstein"]
             loss = loss + self.config.low_rank * parts["low_rank"]
-        unit_rows = {s: unit(rows) for s, rows in shared.items()}
-        return Outcome(loss, unit_rows, {name: value.detach() for name, value in parts.items()})
+        embeddings = {s: unit_rows(rows) for s, rows in shared.items()}
+        return Outcome(loss, embeddings, {name: value.detach() for name, value in parts.items()})
 
     def _orthogonality(self) -> Tensor:
         """Squared Frobenius norm of P W^T of both spectra."""

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from faces.strict import Strict
 from faces.types import Spectrum
-from training.methods.base import Outcome, PairBatch, PairTask, unit
+from training.data.batches import PairBatch
+from training.engine.task import Outcome
 from training.methods.losses import LossConfig, cosines, per_sample
-from training.networks.layers import BnMode
+from training.methods.pair_task import PairTask
+from training.networks.layers import BnMode, unit_rows
 
 
 class PlainConfig(Strict):
@@ -37,7 +39,7 @@ class Head(nn.Module):
         self.weight = nn.Parameter(torch.randn(classes, dimension) / dimension**0.5)
 
     def forward(self, rows: Tensor) -> Tensor:
-        return cosines(rows, unit(self.weight))
+        return cosines(rows, unit_rows(self.weight))
 
 
 class Plain(PairTask):
@@ -52,10 +54,10 @@ class Plain(PairTask):
         """Class means [classes, dimension] as the head's first weights."""
         if self.head is not None:
             with torch.no_grad():
-                self.head.weight.copy_(unit(means))
+                self.head.weight.copy_(unit_rows(means))
 
     def forward(self, batch: PairBatch) -> Outcome:
-        rows = self.both(self.encoder, batch)
+        rows = self.embed_pair(self.encoder, batch)
         losses = [self._one(rows, spectrum, batch.identity).mean() for spectrum in rows]
         return Outcome(torch.stack(losses).mean(), rows)
 

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from faces.strict import Strict
 from faces.types import Spectrum
+from training.data.batches import PairBatch
 from training.engine.distributed import gather_rows, rank
-from training.methods.base import Outcome, PairBatch, PairTask, coin, follow
+from training.engine.ema import ema_update
+from training.engine.task import Outcome, step_generator
 from training.methods.losses import LossConfig, cosines, per_sample
+from training.methods.pair_task import PairTask
 from training.methods.prototypes import PrototypeQueues
 from training.networks.layers import BnMode
 
@@ -32,7 +35,7 @@ class SstConfig(Strict):
 
 
 class Sst(PairTask):
-    """p of one photo among g of others, both ways; then one spectrum's g, drawn by chance, is kept."""
+    """p of one photo among g of others, both ways; then one spectrum's g, drawn by generator, is kept."""
 
     def __init__(
         self, encoder: nn.Module, config: SstConfig, *, dimension: int, batch: int, seed: int
@@ -46,8 +49,8 @@ class Sst(PairTask):
         identity = gather_rows(batch.identity)
         # Before p, whose activations stay: the memory that g lets go is used again.
         with torch.no_grad():
-            prototype = {s: gather_rows(rows) for s, rows in self.both(self.gallery, batch).items()}
-        probe = self.both(self.encoder, batch)
+            prototype = {s: gather_rows(rows) for s, rows in self.embed_pair(self.gallery, batch).items()}
+        probe = self.embed_pair(self.encoder, batch)
         nv = self._among(probe[Spectrum.NIR], prototype[Spectrum.VIS], identity)
         vn = self._among(probe[Spectrum.VIS], prototype[Spectrum.NIR], identity)
         return Outcome((nv + vn) / 2, probe, {}, prototype)
@@ -60,7 +63,7 @@ class Sst(PairTask):
 
     @torch.no_grad()
     def after_step(self, batch: PairBatch, outcome: Outcome) -> None:
-        follow(self.gallery, self.encoder, self.config.ema)
-        chance = coin(self.seed, batch.iteration)
-        kept = Spectrum.NIR if torch.rand((), generator=chance) < 0.5 else Spectrum.VIS
+        ema_update(self.gallery, self.encoder, self.config.ema)
+        generator = step_generator(self.seed, batch.iteration)
+        kept = Spectrum.NIR if torch.rand((), generator=generator) < 0.5 else Spectrum.VIS
         self.queues.enqueue({MIXED: outcome.carry[kept]}, gather_rows(batch.identity))

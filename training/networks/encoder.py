@@ -17,12 +17,11 @@ from faces.strict import Strict
 from faces.types import Pixels, Spectrum
 from training.data.pair_loader import network_input
 from training.data.records import DataSetError
-from training.methods.base import unit
 from training.methods.invariant import SharedEncoder
 from training.networks.encoders import Vectors
 from training.networks.imported import ImportedConfig, ImportedNet
 from training.networks.ir import PLANS, IrNet
-from training.networks.layers import norms, route, set_bn_mode
+from training.networks.layers import norms, route, set_bn_mode, unit_rows
 from training.networks.mobilefacenet import MobileFaceNet
 
 ROWS_AT_ONCE = 128
@@ -86,7 +85,7 @@ class TorchEncoder:
         with torch.no_grad(), route(self._net, spectrum):
             for start in range(0, len(crops), ROWS_AT_ONCE):
                 images = network_input(crops[start : start + ROWS_AT_ONCE], self._config.side_px)
-                done.append(unit(self._net(images)).numpy())
+                done.append(unit_rows(self._net(images)).numpy())
         self._net.train(was)
         return np.concatenate(done).astype(np.float32)
 

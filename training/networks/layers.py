@@ -108,3 +108,8 @@ def initialise(net: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+
+
+def unit_rows(rows: Tensor) -> Tensor:
+    """Scales rows [b, d] to unit norm, in float32 whatever the network computes in."""
+    return nn.functional.normalize(rows.float(), dim=1)

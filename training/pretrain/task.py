@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from faces.types import Spectrum
-from training.methods.base import Outcome, Task, unit
+from training.engine.task import Outcome, Task
 from training.methods.distillation import away
 from training.methods.losses import LossConfig, per_sample
 from training.methods.plain import Head
+from training.networks.layers import unit_rows
 from training.pretrain.feed import LabelledBatch
 
 
@@ -42,7 +43,7 @@ class Classify(Task[LabelledBatch]):
         self.bridge = nn.Linear(dimension, teacher, bias=False) if distil else None
 
     def forward(self, batch: LabelledBatch) -> Outcome:
-        rows = unit(self.encoder(batch.images))
+        rows = unit_rows(self.encoder(batch.images))
         cosine = self.head(rows)
         everyone = torch.ones((), dtype=torch.bool, device=rows.device).expand_as(cosine)
         loss = per_sample(cosine, batch.label, everyone, self.loss).mean()
