@@ -33,7 +33,8 @@ from faces.types import Face, Image, Point
 from training.cli.masks import BUNDLE, SUFFIXES, TEMPLATES
 from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import find_assets
-from training.synthesis.masks.designs import MaskDesign, draw_design
+from training.synthesis.masks.designs import MaskDesign
+from training.synthesis.masks.draw_design import draw_design
 from training.synthesis.masks.landmarks import wear_flat
 from training.synthesis.masks.raster import blend
 from training.synthesis.masks.templates import TemplateSet, load_templates

@@ -15,7 +15,8 @@ from tests.conftest import SAMPLES
 from tests.training.portrait import EYES, MOUTH, ellipsoid_mesh, portrait
 from training.cli.masks import MasksReport, make_masks
 from training.synthesis.assets import SynthesisError
-from training.synthesis.masks.designs import NIST_REFLECTANCES, MaskDesign, draw_design, nist_matrix
+from training.synthesis.masks.designs import NIST_REFLECTANCES, MaskDesign, nist_matrix
+from training.synthesis.masks.draw_design import draw_design
 from training.synthesis.masks.landmarks import wear_flat
 from training.synthesis.masks.paint import paint
 from training.synthesis.masks.raster import FAR, fill, normals

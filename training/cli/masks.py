@@ -20,7 +20,8 @@ from faces.types import Image, Pixels, Spectrum
 from training.cli.errors import told
 from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import CHECKOUT, find_assets
-from training.synthesis.masks.designs import MaskDesign, draw_design, nist_matrix
+from training.synthesis.masks.designs import MaskDesign, nist_matrix
+from training.synthesis.masks.draw_design import draw_design
 from training.synthesis.masks.sheet import contact_sheet
 from training.synthesis.masks.templates import TemplateSet, load_templates
 from training.synthesis.masks.wear import MaskPainter

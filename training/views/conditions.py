@@ -15,7 +15,8 @@ import numpy as np
 
 from faces.types import CONDITIONS, Condition, Image, Spectrum
 from training.synthesis.assets import find_assets
-from training.synthesis.masks.designs import MaskDesign, draw_design
+from training.synthesis.masks.designs import MaskDesign
+from training.synthesis.masks.draw_design import draw_design
 from training.synthesis.masks.templates import load_templates
 from training.synthesis.masks.wear import MaskPainter
 from training.synthesis.mesh import FaceMesh, MeshFitter, load_topology

@@ -15,7 +15,8 @@ from training.data.loaded import Place
 from training.data.records import DataSetError
 from training.synthesis import simple
 from training.synthesis.assets import SynthesisError, find_assets
-from training.synthesis.masks.designs import MaskDesign, draw_design
+from training.synthesis.masks.designs import MaskDesign
+from training.synthesis.masks.draw_design import draw_design
 from training.synthesis.masks.templates import load_templates
 from training.synthesis.masks.wear import MaskPainter
 from training.synthesis.mesh import MeshFitter, load_topology

@@ -1,20 +1,15 @@
-"""What a mask is, before any face wears it, and the draws of training and test masks."""
+"""Defines a mask by its parameters, and which masks are kept for tests."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-import numpy as np
+from typing import Literal
 
 from faces.types import Spectrum
 
-if TYPE_CHECKING:
-    from training.synthesis.masks.templates import TemplateSet
-
 Shape = Literal["wide", "round"]
 Coverage = Literal["low", "medium", "high"]
-# pleated, plain and cup are worn in training; seam and fold are kept for tests.
+# Training uses pleated, plain and cup; seam and fold are kept for tests.
 Cut = Literal["pleated", "plain", "cup", "seam", "fold"]
 Reflectance = tuple[float, float, float]
 
@@ -23,8 +18,6 @@ COVERAGES: tuple[Coverage, ...] = ("low", "medium", "high")
 TRAINING_CUTS: dict[Shape, tuple[Cut, ...]] = {"wide": ("pleated", "plain"), "round": ("cup", "plain")}
 HELD_OUT_CUTS: dict[Shape, tuple[Cut, ...]] = {"wide": ("seam", "fold"), "round": ("seam", "fold")}
 NIST_REFLECTANCES = (0.15, 0.35, 0.75, 0.92)
-# A photo of a mask has more to teach than a drawn one, but there are few of them.
-TEMPLATE_SHARE = 0.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,73 +65,6 @@ class MaskDesign:
 def is_held_out_template(name: str) -> bool:
     """`KN95*` and `surgical_green*` are kept for tests."""
     return name.startswith(("KN95", "surgical_green"))
-
-
-def nir_level(rng: np.random.Generator) -> float:
-    """Reflectance at 850 nm: dyes fade, polypropylene is bright. 75 % U(.6, .95), 25 % U(.1, .35)."""
-    low, high = (0.6, 0.95) if rng.random() < 0.75 else (0.1, 0.35)
-    return float(rng.uniform(low, high))
-
-
-def _vis_colour(rng: np.random.Generator) -> Reflectance:
-    """White, black, the blues of surgical masks, or any cloth."""
-    kind = rng.random()
-    if kind < 0.25:
-        level = float(rng.uniform(0.65, 0.92))
-        return (level, level, level)
-    if kind < 0.4:
-        level = float(rng.uniform(0.02, 0.08))
-        return (level, level, level)
-    if kind < 0.6:
-        red = float(rng.uniform(0.25, 0.5))
-        return (min(0.9, red + float(rng.uniform(0.2, 0.4))), red + float(rng.uniform(0.05, 0.2)), red)
-    blue, green, red = (float(v) for v in rng.uniform(0.03, 0.85, 3))
-    return (blue, green, red)
-
-
-def draw_design(
-    rng: np.random.Generator, *, nir: bool, templates: TemplateSet | None, held_out: bool
-) -> MaskDesign:
-    """A random mask, parametric or of a template's photo.
-
-    `held_out` draws only the templates and cuts that training never wears, and training never
-    draws those: the two families are disjoint.
-    """
-    shape = SHAPES[int(rng.integers(len(SHAPES)))]
-    coverage = COVERAGES[int(rng.choice(3, p=(0.2, 0.4, 0.4)))]
-    cuts = (HELD_OUT_CUTS if held_out else TRAINING_CUTS)[shape]
-    cut = cuts[int(rng.integers(len(cuts)))]
-    names = () if templates is None else templates.frontal(held_out=held_out)
-    template = None
-    if names and rng.random() < TEMPLATE_SHARE:
-        template = names[int(rng.integers(len(names)))]
-        shape = "round" if template.startswith("N95") else "wide"
-        cut = "plain"
-    if nir:
-        level = nir_level(rng)
-        reflectance: Reflectance = (level, level, level)
-    elif template is not None:
-        gain = float(rng.uniform(0.75, 1.0))
-        reflectance = (gain, gain, gain)
-    else:
-        reflectance = _vis_colour(rng)
-    band = float(rng.uniform(0.6, 0.9))
-    white = rng.random() < 0.7
-    return MaskDesign(
-        shape=shape,
-        coverage=coverage,
-        reflectance=reflectance,
-        spectrum=Spectrum.NIR if nir else Spectrum.VIS,
-        cut=cut,
-        template=template,
-        pleats=int(rng.integers(2, 5)) if cut == "pleated" else 0,
-        drop_cm=float(rng.uniform(0.6, 1.8)),
-        lift_cm=float(rng.uniform(-0.4, 0.4)),
-        wire=bool(rng.random() < 0.7),
-        loops=(band, band, band) if white else reflectance,
-        relief=float(rng.uniform(0.6, 1.4)),
-        seed=int(rng.integers(2**31)),
-    )
 
 
 def nist_matrix() -> tuple[MaskDesign, ...]:
