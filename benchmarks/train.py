@@ -25,7 +25,7 @@ import torch
 
 from faces.types import Spectrum
 from training.data.batches import PairBatch
-from training.data.pair_loader import PairFeed
+from training.data.pair_loader import PairLoader
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
 from training.methods.hsst import Hsst, HsstConfig
@@ -91,8 +91,8 @@ def main() -> int:
         sampler = PairSampler(
             crops(Path(scratch)), split="train", batch=args.batch, queue=128, p_mask=1.0, seed=0
         )
-        feed = PairFeed(sampler.prepared, sampler, side_px=args.side)
-        batches = list(islice(feed.batches(), args.rounds + 1))
+        loader = PairLoader(sampler.prepared, sampler, side_px=args.side)
+        batches = list(islice(loader.batches(), args.rounds + 1))
         waiting = iter(batches)
 
         def step() -> None:
@@ -103,7 +103,7 @@ def main() -> int:
             optimiser.step()
             task.after_step(batch, outcome)
 
-        source = iter(feed.batches())
+        source = iter(loader.batches())
         images = 2 * args.batch
         bare = images / best_s(lambda: bare_step(net, gallery, batches[0]), args.rounds)
         hsst = images / best_s(step, args.rounds)

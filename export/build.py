@@ -22,7 +22,7 @@ from export.variants import LEAST_COSINE, Variant
 from faces.bundle import Bundle, EncoderSpec, Manifest, ParitySpec, file_ref, read, verify, write_manifest
 from faces.files import write_array
 from faces.types import Pixels, Role
-from training.data.pair_loader import NORMALISATION
+from training.data.network_input import NORMALISATION
 from training.data.prepared import PreparedSet, Split
 from training.networks.encoder import BackboneConfig, load_network
 from training.networks.mirrored import Mirrored

@@ -19,7 +19,7 @@ from faces.bundle import DetectedMask, DetectorSpec, file_ref
 from faces.detect import STRIDES
 from faces.files import write_whole
 from training.cli.errors import told
-from training.data.pair_loader import NORMALISATION
+from training.data.network_input import NORMALISATION
 from training.detector.candidates import DetectorFacts
 from training.detector.network import OUTPUTS, DetectorNet, Exported, parameters_of
 from training.detector.run import load_detector

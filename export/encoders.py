@@ -17,7 +17,7 @@ from export.parity import Parity, compare, ms_per_crop, torch_vectors
 from export.variants import LEAST_COSINE, Variant, eight_bit, half
 from faces.preprocess import unit_rows
 from faces.types import Pixels, Role
-from training.data.pair_loader import network_input
+from training.data.network_input import network_input
 from training.networks.onnx_runner import BatchRunner
 
 Say = Callable[[str], None]

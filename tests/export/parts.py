@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from faces.types import Pixels, Spectrum
-from training.data.pair_loader import network_input
+from training.data.network_input import network_input
 from training.data.prepared import PreparedSet, Refused, Row, SetInfo, SetWriter
 from training.networks.encoder import BackboneConfig, save_encoder
 from training.networks.layers import norms, route

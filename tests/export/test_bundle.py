@@ -29,7 +29,7 @@ from service.inference.parity import ParityError, replay
 from tests.conftest import REPO
 from tests.export.parts import MOBILE, SHALLOW, checkpoint, prepared
 from tests.service.inference.faces import OPTIONS
-from training.data.pair_loader import network_input
+from training.data.network_input import network_input
 from training.networks.encoder import load_network
 
 SUBJECTS = 80

@@ -21,7 +21,7 @@ from faces.preprocess import unit_rows
 from faces.types import Role, Spectrum
 from tests.conftest import REPO
 from tests.export.parts import SHALLOW, crop, tiny_net
-from training.data.pair_loader import network_input
+from training.data.network_input import network_input
 from training.networks.mirrored import Mirrored
 from training.networks.onnx_runner import BatchRunner
 

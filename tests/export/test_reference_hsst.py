@@ -15,7 +15,7 @@ from export.reference_hsst import main
 from faces.bundle import read, verify
 from faces.types import CONDITIONS, Spectrum
 from tests.export.parts import SIDE_PX, crop
-from training.data.pair_loader import network_input
+from training.data.network_input import network_input
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
 from training.networks.layers import unit_rows
 from training.networks.onnx_import import import_bundle

@@ -20,7 +20,7 @@ from training.data.photo_sources import Terms, extra_shots
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter, Shards, read_prepared
 from training.data.records import DataSetError
 from training.distil import labels
-from training.distil.batches import Harder, Lesson, plain_rows
+from training.distil.batches import DistilBatches, Harder, plain_rows
 from training.distil.clean_views import Views, moved
 from training.distil.labels import LabelStore, at_cells, seen_columns, taps_of
 from training.distil.recipe import DistilRecipe, ViewsConfig
@@ -135,11 +135,11 @@ def test_the_student_learns_templates_and_maps(
     torch.manual_seed(0)
     torch.set_num_threads(1)
     config = ViewsConfig(count=16, batch=8, clean=0.5)
-    lesson = Lesson(views, Harder.of(prepared, plain_rows(prepared)), store.read(), config, seed=0)
-    batch = lesson.batch(0)
+    batches = DistilBatches(views, Harder.of(prepared, plain_rows(prepared)), store.read(), config, seed=0)
+    batch = batches.batch(0)
     assert len(batch.images) == len(batch.teacher) == 8
     assert [len(one) for one in batch.maps] == [4, 4]
-    assert torch.equal(batch.images, lesson.batch(0).images)
+    assert torch.equal(batch.images, batches.batch(0).images)
     net = BackboneConfig(kind="ir-small", width=0.25).build()
     assert isinstance(net, IrNet)
     task = MapDistil(

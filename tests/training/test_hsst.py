@@ -11,10 +11,11 @@ import torch
 from faces.types import Spectrum
 from tests.training.nets import DIMENSION, pair_batch, tiny_net
 from training.data.batches import PairBatch
+from training.data.pairs import QueueError
 from training.methods.build import TaskConfig
 from training.methods.hsst import Hsst, HsstConfig
 from training.methods.losses import LossConfig
-from training.methods.prototypes import PrototypeQueues, QueueError
+from training.methods.prototypes import PrototypeQueues
 from training.networks.layers import norms, unit_rows
 
 BATCH, QUEUE = 4, 12

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from faces.bundle import EncoderSpec, FileRef, Normalisation
 from faces.types import Pixels, Spectrum
 from tests.training.nets import DIMENSION, pair_batch, tiny_net
-from training.data.pair_loader import network_input
+from training.data.network_input import network_input
 from training.data.records import DataSetError
 from training.engine.loop import LAST, LoopConfig, Training
 from training.methods.plain import Plain, PlainConfig

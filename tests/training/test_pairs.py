@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from tests.training.nets import prepared_set
-from training.data.pair_loader import PairFeed, ahead
-from training.data.pairs import PairSampler
+from training.data.pair_loader import PairLoader
+from training.data.pairs import PairSampler, QueueError
 from training.data.records import DataSetError
-from training.methods.prototypes import QueueError
+from training.engine.prefetch import prefetch
 
 
 def test_kept_subjects_are_never_drawn_and_no_picture_meets_itself(tmp_path: Path) -> None:
@@ -54,9 +54,9 @@ def test_the_feed_is_a_function_of_seed_and_iteration(tmp_path: Path) -> None:
     prepared = prepared_set(tmp_path, subjects=8)
     sampler = PairSampler(prepared, split="train", batch=4, queue=8, p_mask=1.0, seed=2)
     teacher = np.random.default_rng(0).standard_normal((len(prepared.rows), 5)).astype(np.float32)
-    feed = PairFeed(prepared, sampler, side_px=16, teacher=teacher)
-    whole = list(islice(ahead(feed.batches()), 4))
-    again = next(iter(feed.batches(3)))
+    loader = PairLoader(prepared, sampler, side_px=16, teacher=teacher)
+    whole = list(islice(prefetch(loader.batches()), 4))
+    again = next(iter(loader.batches(3)))
     assert torch.equal(whole[3].nir, again.nir)
     assert torch.equal(whole[3].vis, again.vis)
     assert again.iteration == 3
@@ -70,7 +70,7 @@ def test_an_error_in_the_thread_reaches_the_reader() -> None:
         yield 1
         raise DataSetError("a shard is gone")
 
-    items = ahead(broken())
+    items = prefetch(broken())
     assert next(items) == 1
     with pytest.raises(DataSetError, match="shard"):
         next(items)
@@ -89,7 +89,7 @@ def test_whoever_stops_early_leaves_no_thread_behind() -> None:
         yield from range(3)
         raise ValueError("nobody reads this any more")
 
-    for items in (ahead(endless(), depth=2), ahead(broken(), depth=1)):
+    for items in (prefetch(endless(), depth=2), prefetch(broken(), depth=1)):
         before = threading.active_count()
         assert next(iter(items)) == 0
         assert threading.active_count() == before + 1

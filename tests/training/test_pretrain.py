@@ -19,11 +19,12 @@ from training.__main__ import app
 from training.data.prepared import Row, SetInfo, SetWriter, Split
 from training.data.records import DataSetError
 from training.engine.loop import LAST, LOG
+from training.engine.prefetch import prefetch_map
 from training.finetune.recipe import RecipeError, read_recipe
 from training.methods.losses import LossConfig
 from training.networks.encoder import load_network, save_encoder
 from training.networks.imported import ImportedNet
-from training.pretrain.feed import LabelledBatch, PhotoFeed, made_ahead
+from training.pretrain.photo_loader import LabelledBatch, PhotoLoader
 from training.pretrain.photos import NONE, Photos, check_alignment, read_photos
 from training.pretrain.recipe import FeedConfig, PretrainRecipe
 from training.pretrain.run import ENCODER, Place, PretrainRun
@@ -104,8 +105,8 @@ def recipe(tmp_path: Path, *overrides: str) -> PretrainRecipe:
     return read_recipe(PretrainRecipe, str(path), overrides)
 
 
-def feed(photos: Photos, **options: object) -> PhotoFeed:
-    return PhotoFeed(photos, FeedConfig.model_validate({"batch": 8, **options}), side_px=SIDE_PX, seed=0)
+def feed(photos: Photos, **options: object) -> PhotoLoader:
+    return PhotoLoader(photos, FeedConfig.model_validate({"batch": 8, **options}), side_px=SIDE_PX, seed=0)
 
 
 def place(out: Path, **options: object) -> Place:
@@ -173,12 +174,12 @@ def test_every_photo_comes_once_a_round_and_every_subject_in_the_other_mode(with
 
 def test_batches_come_in_order_whatever_the_threads_do(with_masks: Path) -> None:
     made = feed(read_photos(with_masks))
-    several = list(made_ahead(made.batch, range(2, 12), workers=3))
+    several = list(prefetch_map(made.batch, range(2, 12), workers=3))
     assert [b.iteration for b in several] == list(range(2, 12))
     for batch in several:
         assert torch.equal(batch.images, made.batch(batch.iteration).images)
     with pytest.raises(IndexError):
-        list(made_ahead([0, 1].__getitem__, range(3), workers=2))
+        list(prefetch_map([0, 1].__getitem__, range(3), workers=2))
 
 
 def test_the_loss_falls_and_the_encoder_tells_subjects_apart(with_masks: Path, tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from rich.console import Console
 from rich.text import Text
 
 from faces.bundle import BundleError
+from training.data.pairs import QueueError
 from training.data.records import DataSetError
 from training.engine.compile import CompilerError
 from training.engine.devices import DeviceError
 from training.engine.distributed import rank
 from training.engine.loop import Diverged
 from training.finetune.recipe import RecipeError
-from training.methods.prototypes import QueueError
 from training.synthesis.assets import SynthesisError
 from training.synthesis.rendered.model import FaceKitError
 

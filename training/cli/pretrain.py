@@ -12,7 +12,7 @@ from training.cli.errors import say, told
 from training.cli.progress import loss_bar
 from training.engine.devices import processes
 from training.finetune.recipe import read_recipe
-from training.pretrain.feed import PhotoFeed
+from training.pretrain.photo_loader import PhotoLoader
 from training.pretrain.photos import NONE, read_photos
 from training.pretrain.recipe import PretrainRecipe
 from training.pretrain.run import ENCODER, Place, PretrainRun
@@ -41,7 +41,7 @@ def pretrain(
         with processes(device) as where:
             place = Place(out=out, start=start, teacher=teacher, device=where, workers=workers)
             run = PretrainRun(chosen, photos, place)
-            say(errors, _about(run.feed))
+            say(errors, _about(run.loader))
             total = run.recipe.loop.iterations
             done = run.training.iteration
             with loss_bar(errors, "pre-training", total=total, completed=done) as step:
@@ -54,13 +54,13 @@ def pretrain(
             )
 
 
-def _about(feed: PhotoFeed) -> str:
+def _about(loader: PhotoLoader) -> str:
     """What is learned from, and where masks come from."""
-    photos = feed.photos
+    photos = loader.photos
     worn = int((photos.worn != NONE).sum())
     said = {
         "none": "no photo is masked",
         "rows": f"{worn} photos have a masked version",
         "drawn": "the set has no masked rows: masks are drawn over the landmarks",
     }
-    return f"{len(photos)} photos of {len(photos.subjects)} subjects; {said[feed.masks]}"
+    return f"{len(photos)} photos of {len(photos.subjects)} subjects; {said[loader.masks]}"

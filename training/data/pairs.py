@@ -11,7 +11,15 @@ import numpy as np
 from faces.types import Spectrum
 from training.data.prepared import PreparedSet, Split
 from training.data.records import DataSetError
-from training.methods.prototypes import QueueError, valid_queue_size
+
+
+class QueueError(ValueError):
+    """The queue's size does not fit the batch or the number of subjects; the text names one that does."""
+
+
+def valid_queue_size(subjects: int, batch: int) -> int:
+    """The largest multiple of the batch that so many subjects can fill without repeating; may be 0."""
+    return subjects // batch * batch
 
 
 @dataclass(frozen=True, slots=True)

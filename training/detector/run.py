@@ -13,7 +13,6 @@ import torch
 from pydantic import ValidationError
 
 from faces.files import write_whole
-from training.data.pair_loader import ahead
 from training.data.records import DataSetError
 from training.detector.camera import photographed
 from training.detector.choice import HardPlace
@@ -25,6 +24,7 @@ from training.detector.targets import DetectorBatch, batch_of, cell_centres
 from training.detector.task import DetectorTask
 from training.engine.compile import compile_networks
 from training.engine.loop import OnStep, Training
+from training.engine.prefetch import prefetch
 
 CHECKPOINT = "detector.pt"
 AHEAD = 4
@@ -67,7 +67,7 @@ def train_detector(
     path = place.out / CHECKPOINT
 
     training.run(
-        ahead(batches(recipe, pictures, training.iteration, hard=place.hard), depth=AHEAD),
+        prefetch(batches(recipe, pictures, training.iteration, hard=place.hard), depth=AHEAD),
         on_step=on_step,
         on_save=lambda _: save_detector(path, task, recipe.network),
     )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from faces.types import Spectrum
-from training.data.pair_loader import network_input
+from training.data.network_input import network_input
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 from training.distil.clean_views import Views, moved
@@ -62,7 +62,7 @@ class Harder:
         return cls(rows, photos)
 
 
-class Lesson:
+class DistilBatches:
     """Endless batches; each depends on seed and iteration alone."""
 
     def __init__(

@@ -21,7 +21,7 @@ from torch.nn import functional
 from faces.bundle import read
 from faces.files import write_array, write_whole
 from faces.strict import Strict
-from training.data.pair_loader import network_input
+from training.data.network_input import network_input
 from training.data.records import DataSetError
 from training.distil.clean_views import Views
 from training.engine.compile import compile_networks

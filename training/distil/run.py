@@ -8,16 +8,16 @@ from pathlib import Path
 import torch
 
 from faces.bundle import read
-from training.data.pair_loader import ahead
 from training.data.prepared import PreparedSet, Shards
 from training.data.records import DataSetError
-from training.distil.batches import Harder, Lesson, plain_rows
+from training.distil.batches import DistilBatches, Harder, plain_rows
 from training.distil.clean_views import Views
 from training.distil.labels import LabelStore
 from training.distil.recipe import DistilRecipe
 from training.distil.task import MapDistil
 from training.engine.compile import compile_networks
 from training.engine.loop import OnStep, Training
+from training.engine.prefetch import prefetch
 from training.networks.encoder import load_start, save_encoder
 from training.networks.ir import IrNet
 
@@ -52,8 +52,8 @@ def distil(
         recipe = recipe.model_copy(update={"backbone": backbone})
     if not isinstance(net, IrNet):
         raise DataSetError(f"maps are distilled into a residual network, not {backbone.kind}")
-    lesson, columns = _lesson(recipe, prepared, place)
-    first = lesson.batch(0)
+    batches, columns = _batches(recipe, prepared, place)
+    first = batches.batch(0)
     task = MapDistil(
         net.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
         stages=recipe.stages,
@@ -70,21 +70,21 @@ def distil(
     path = place.out / ENCODER
 
     training.run(
-        ahead(lesson.batches(training.iteration), depth=6),
+        prefetch(batches.batches(training.iteration), depth=6),
         on_step=on_step,
         on_save=lambda _: save_encoder(path, net, backbone),
     )
     return path
 
 
-def _lesson(
+def _batches(
     recipe: DistilRecipe, prepared: PreparedSet, place: Place
-) -> tuple[Lesson, tuple[int, int] | None]:
-    """With the columns of a crop that the teacher sees."""
+) -> tuple[DistilBatches, tuple[int, int] | None]:
+    """The batches, and the columns of a crop that the teacher sees."""
     plain = plain_rows(prepared)
     views = Views(Shards(prepared.root, len(prepared.rows)), plain, recipe.seed)
     store = LabelStore(place.out / LABELS, views, place.teacher, sides=recipe.sides)
     store.make(recipe.views.count, bf16=recipe.loop.bf16, compiled=place.compiled)
     columns = read(place.teacher).manifest.encoder.columns
-    lesson = Lesson(views, Harder.of(prepared, plain), store.read(), recipe.views, seed=recipe.seed)
-    return lesson, columns
+    batches = DistilBatches(views, Harder.of(prepared, plain), store.read(), recipe.views, seed=recipe.seed)
+    return batches, columns

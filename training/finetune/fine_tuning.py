@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.data.pair_loader import PairFeed, ahead
+from training.data.pair_loader import PairLoader
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet
 from training.engine.compile import compile_task
 from training.engine.devices import OnDevice, own_share
 from training.engine.distributed import world_size
 from training.engine.loop import OnSave, OnStep, Training
+from training.engine.prefetch import prefetch
 from training.finetune.recipe import Recipe, RecipeError
 from training.methods.build import build_task
 from training.methods.class_means import kept_class_means
@@ -51,7 +52,7 @@ class FineTuning:
         device: torch.device = CPU,
         templates: Templates | None = None,
         means: Path | None = None,
-        feed: type[PairFeed] = PairFeed,
+        loader: type[PairLoader] = PairLoader,
         compiled: bool = False,
     ) -> None:
         self.recipe = recipe
@@ -64,7 +65,7 @@ class FineTuning:
             seed=recipe.seed,
         )
         taught = templates(sampler) if recipe.task.distil and templates is not None else None
-        self._feed = feed(prepared, sampler, side_px=recipe.backbone.side_px, teacher=taught)
+        self._loader = loader(prepared, sampler, side_px=recipe.backbone.side_px, teacher=taught)
         # Convolutions are faster so, on CPUs and GPUs of today.
         net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         start = None
@@ -102,8 +103,8 @@ class FineTuning:
         several = world_size() > 1
         whole = DistributedDataParallel(self.task, broadcast_buffers=False) if several else None
         left = self.recipe.loop.iterations - training.iteration
-        batches = own_share(islice(self._feed.batches(training.iteration), left))
-        return training.run(ahead(batches), step=whole, on_step=on_step, on_save=on_save)
+        batches = own_share(islice(self._loader.batches(training.iteration), left))
+        return training.run(prefetch(batches), step=whole, on_step=on_step, on_save=on_save)
 
     def save(self, path: Path) -> None:
         """The encoder alone, with the backbone that it has now."""

@@ -12,7 +12,7 @@ import torch
 
 from faces.bundle import BundleError
 from faces.files import write_whole
-from training.data.pairs import paired_subjects
+from training.data.pairs import QueueError, paired_subjects
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 from training.engine.loop import Diverged
@@ -23,7 +23,6 @@ from training.jobs.job_directory import CannotDo
 from training.jobs.request import Request
 from training.methods.hsst import HsstConfig
 from training.methods.invariant import SharedEncoder
-from training.methods.prototypes import QueueError
 from training.networks.encoder import load_network
 
 PRODUCT = "hsst-product"

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from faces.strict import Strict
 from faces.types import Spectrum
 from training.data.batches import PairBatch
+from training.data.pairs import QueueError
 from training.engine.distributed import gather_rows, rank
 from training.engine.ema import ema_update
 from training.engine.task import Outcome, step_generator
 from training.methods.losses import LossConfig, cosines, per_sample
 from training.methods.pair_task import PairTask
-from training.methods.prototypes import PrototypeQueues, QueueError
+from training.methods.prototypes import PrototypeQueues
 from training.networks.layers import BnMode
 
 Direction = Literal["both", "random_batch", "random_pair", "nv", "vn"]

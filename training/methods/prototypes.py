@@ -8,17 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from faces.types import Spectrum
+from training.data.pairs import QueueError
 
 EMPTY = -1
-
-
-class QueueError(ValueError):
-    """The queue's size does not fit the batch or the number of subjects; the text names one that does."""
-
-
-def valid_queue_size(subjects: int, batch: int) -> int:
-    """The largest multiple of the batch that so many subjects can fill without repeating; may be 0."""
-    return subjects // batch * batch
 
 
 class PrototypeQueues(nn.Module):

@@ -15,7 +15,7 @@ from torch import nn
 from faces.files import write_whole
 from faces.strict import Strict
 from faces.types import Pixels, Spectrum
-from training.data.pair_loader import network_input
+from training.data.network_input import network_input
 from training.data.records import DataSetError
 from training.methods.invariant import SharedEncoder
 from training.networks.encoders import Vectors

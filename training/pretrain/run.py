@@ -13,12 +13,13 @@ from training.data.records import DataSetError
 from training.engine.devices import together
 from training.engine.distributed import rank, world_size
 from training.engine.loop import LAST, OnStep, Training
+from training.engine.prefetch import prefetch_map
 from training.engine.run_log import Learned, RecordKeeper, new_record
 from training.engine.run_record import RunRecord
 from training.networks.encoder import save_encoder
 from training.networks.initial_weights import begin_with
 from training.networks.weights import load_weights
-from training.pretrain.feed import PhotoFeed, made_ahead
+from training.pretrain.photo_loader import PhotoLoader
 from training.pretrain.photos import Photos, check_alignment
 from training.pretrain.recipe import PretrainRecipe
 from training.pretrain.task import Classify
@@ -60,7 +61,7 @@ class PretrainRun:
         place.out.mkdir(parents=True, exist_ok=True)
         templates = _templates(photos, place) if recipe.distil else None
         side = recipe.backbone.side_px
-        self.feed = PhotoFeed(photos, recipe.feed, side_px=side, seed=recipe.seed, teacher=templates)
+        self.loader = PhotoLoader(photos, recipe.feed, side_px=side, seed=recipe.seed, teacher=templates)
         task = Classify(
             net,
             recipe.loss,
@@ -80,7 +81,7 @@ class PretrainRun:
         self.keeper.begin()
         ddp = DistributedDataParallel(training.task) if world_size() > 1 else None
         left = range(training.iteration, self.recipe.loop.iterations)
-        batches = made_ahead(self.feed.batch, left, workers=self.place.workers)
+        batches = prefetch_map(self.loader.batch, left, workers=self.place.workers)
         loss = training.run(batches, step=ddp, on_step=on_step, on_save=self._keep)
         record = self.keeper.finish(loss)
         together()

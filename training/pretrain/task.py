@@ -13,7 +13,7 @@ from training.methods.distillation import away
 from training.methods.losses import LossConfig, per_sample
 from training.methods.plain import Head
 from training.networks.layers import unit_rows
-from training.pretrain.feed import LabelledBatch
+from training.pretrain.photo_loader import LabelledBatch
 
 
 class Classify(Task[LabelledBatch]):

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from faces.files import write_whole
 from faces.strict import Strict
 from faces.types import Spectrum
-from training.data.pair_loader import PairFeed, in_grey
+from training.data.augment import in_grey
+from training.data.pair_loader import PairLoader
 from training.data.pairs import PairRequest
 from training.data.prepared import PreparedSet, Split
 from training.engine.loop import LoopConfig
@@ -50,7 +51,7 @@ class Trial:
     split: Split
 
 
-class GreyFeed(PairFeed):
+class GreyPairLoader(PairLoader):
     """The NIR photo's place is taken by the VIS photo of the same source, in grey."""
 
     def requests(self, start: int) -> Iterator[tuple[PairRequest, ...]]:
@@ -154,6 +155,6 @@ def _tuning(
         out=out,
         templates=None if teacher is None else lambda _: teacher,
         means=means,
-        feed=GreyFeed if arm.grey else PairFeed,
+        loader=GreyPairLoader if arm.grey else PairLoader,
         compiled=config.compiled,
     )

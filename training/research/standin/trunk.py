@@ -19,10 +19,12 @@ from pydantic import Field
 
 from faces.strict import Strict
 from faces.types import Pixels
-from training.data.pair_loader import ahead, augment, network_input
+from training.data.augment import augment
+from training.data.network_input import network_input
 from training.data.prepared import PreparedSet
 from training.engine.compile import compile_networks
 from training.engine.loop import LoopConfig, Training
+from training.engine.prefetch import prefetch
 from training.methods.distillation import Distil, TaughtBatch
 from training.networks.encoder import BackboneConfig, save_encoder
 from training.networks.teacher import Teacher, Vectors, embed_all, kept
@@ -115,7 +117,7 @@ def train_trunk(
     )
     training = Training(task, loop, out=out)
     training.resume()
-    training.run(ahead(batches(taught, config, training.iteration)), on_step=on_step)
+    training.run(prefetch(batches(taught, config, training.iteration)), on_step=on_step)
     path = out / "trunk.pt"
     save_encoder(path, net, config.backbone)
     return path

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, TypeVar
@@ -14,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.pair_loader import augment, network_input
+from training.data.augment import augment
+from training.data.network_input import network_input
 from training.data.records import DataSetError
 from training.engine.distributed import rank, world_size
 from training.pretrain.photos import NONE, Ids, Photos
@@ -57,7 +55,7 @@ def masks_of(photos: Photos, p_mask: float) -> Masks:
     return "drawn"
 
 
-class PhotoFeed:
+class PhotoLoader:
     """Endless batches; each depends on seed, iteration and process alone, so a resumed run needs no state.
 
     Which photos a step sees does not depend on the number of processes; how they are augmented does.
@@ -123,17 +121,3 @@ class PhotoFeed:
                 points = [(float(x), float(y)) for x, y in self.photos.landmarks[mine[i]]]
                 crops[i] = masked_vis(crops[i], points, rng)
         return crops
-
-
-def made_ahead(make: Callable[[int], T], iterations: range, *, workers: int) -> Iterator[T]:
-    """`make` of each iteration, in order, by threads that work while the last one is used."""
-    pool = ThreadPoolExecutor(workers)
-    try:
-        waiting = deque(pool.submit(make, i) for i in iterations[: workers + 2])
-        for i in iterations[workers + 2 :]:
-            yield waiting.popleft().result()
-            waiting.append(pool.submit(make, i))
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
