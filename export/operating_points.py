@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from faces import metrics
 from faces.calibration import ConditionPoints, OperatingPoint
 from faces.types import Condition
+from training.evaluation import metrics
+from training.evaluation.intervals import subject_bootstrap
 
 Floats = NDArray[np.float32]
 FMR_POINTS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -159,5 +160,5 @@ def _fmr_upper(compared: Compared, threshold: float) -> float:
         pairs = float(np.sum(drawn * (weights.sum() - drawn)))
         return false / pairs
 
-    interval = metrics.subject_bootstrap(rate, rows.shape[1], level=2 * UPPER_LEVEL - 1)
+    interval = subject_bootstrap(rate, rows.shape[1], level=2 * UPPER_LEVEL - 1)
     return float(f"{max(interval.high, least):.3g}")

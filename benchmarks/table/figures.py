@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.table.asking import Answer, Said
 from benchmarks.table.probes import Probe
-from faces.metrics import Interval
+from training.evaluation.intervals import Interval
 from training.evaluation.rank1 import Hits
 from training.evaluation.resampling import BOOTSTRAPS, Floats, Weights, percentiles, weights
 from training.evaluation.scores import count_of

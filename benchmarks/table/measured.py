@@ -23,8 +23,8 @@ from benchmarks.table.figures import (
 from benchmarks.table.photos import Subject
 from benchmarks.table.probes import Probe
 from faces.bundle import Bundle
-from faces.metrics import Interval, clopper_pearson
 from faces.types import CONDITIONS, Condition
+from training.evaluation.intervals import Interval, clopper_pearson
 from training.evaluation.rank1 import Hits, hit_rate, paired_difference
 
 TAR_FMR = 1e-3

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks.table.measured import LEAST_SUBJECTS, ConditionRow, MaskedPhotos, Measured, Rate, Threshold
-from faces.metrics import Interval
+from training.evaluation.intervals import Interval
 
 # Issue 4: points beside the reference bundle, or percent of all photos.
 GOALS = {

@@ -16,9 +16,9 @@ from benchmarks.table.figures import drawn_weights, fmr_at, rank1, scored, tar_a
 from benchmarks.table.measured import Rate, Threshold
 from benchmarks.table.probes import Probe, ProbeFile
 from benchmarks.table.report import percent
-from faces.metrics import Interval
 from faces.types import Spectrum
 from training.evaluation.figures import per_subject_hits
+from training.evaluation.intervals import Interval
 from training.evaluation.rank1 import hit_rate
 from training.evaluation.scores import Comparison, Side
 from training.evaluation.verification import PairScores

@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from faces.job_files import LOG, read_progress, read_result
-from faces.metrics import supports_fmr
 from faces.types import Condition, Spectrum
 from tests.conftest import REPO
 from tests.training.retrain_sets import request_for, write_request, write_set
 from training.data.prepared import PreparedSet
+from training.evaluation.metrics import supports_fmr
 from training.evaluation.rank1 import Hits
 from training.jobs.calibration_set import calibration_set
 from training.jobs.comparison import verdict

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.metrics import Interval
 from faces.types import Face
 from training.detector.scenes import Placed
+from training.evaluation.intervals import Interval
 from training.evaluation.resampling import percentiles, weights
 
 Floats = NDArray[np.float64]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from faces.metrics import ERRORS_NEEDED, Interval, supports_fmr
+from training.evaluation.intervals import Interval
+from training.evaluation.metrics import ERRORS_NEEDED, supports_fmr
 from training.evaluation.rank1 import Hits, hit_rate, paired_difference, per_subject_hits
 from training.evaluation.resampling import BOOTSTRAPS
 from training.evaluation.scores import Comparison

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from faces.metrics import ERRORS_NEEDED, Interval, open_set, threshold_at_fmr
+from training.evaluation.intervals import Interval
+from training.evaluation.metrics import ERRORS_NEEDED, open_set, threshold_at_fmr
 from training.evaluation.rank1 import Hits, hit_rate
 from training.evaluation.resampling import BOOTSTRAPS
 from training.evaluation.scores import Comparison, Ids, count_of

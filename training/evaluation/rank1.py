@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.metrics import Interval
+from training.evaluation.intervals import Interval
 from training.evaluation.resampling import BOOTSTRAPS, Floats, percentiles, weights
 from training.evaluation.scores import Comparison, Ids, count_of
 

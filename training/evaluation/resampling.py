@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.metrics import Interval
+from training.evaluation.intervals import Interval
 
 BOOTSTRAPS = 1000
 LEVEL = 0.95

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from faces.metrics import Interval
 from faces.types import Condition, Spectrum
 from training.data.prepared import PreparedSet
 from training.evaluation.closed_set import closed_set
+from training.evaluation.intervals import Interval
 from training.evaluation.rank1 import Hits, hit_rate, paired_difference
 from training.networks.encoders import CropEncoder
 

@@ -8,14 +8,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
-from faces import metrics
 from faces.types import Condition, Spectrum
 from tests.training.evaluation.faces_set import MASKS, BlockEncoder, lost, make_set
 from training.data.prepared import PreparedSet, Row
 from training.data.records import DataSetError, Fold, Sample
+from training.evaluation import metrics
 from training.evaluation.conditions import Asked, by_condition, mask_matrix, rates_at, shared_thresholds
 from training.evaluation.embedding import embed
 from training.evaluation.folds import evaluate_folds
+from training.evaluation.intervals import Interval
 from training.evaluation.masks import MaskMatrix, cell_name, nist_matrix
 from training.evaluation.pools import Bench, split_pool
 from training.evaluation.rank1 import per_subject_hits
@@ -167,7 +168,7 @@ def test_the_worst_mask_is_the_one_with_the_lowest_rank_1(tmp_path: Path) -> Non
     assert matrix.worst.figures.rank1.value == min(c.figures.rank1.value for c in matrix.cells)
     assert [r.name for r in matrix.worst.shared] == ["FMR 0.3"]
     small = replace(matrix.worst, figures=replace(matrix.worst.figures, subjects=29))
-    large = replace(small, figures=replace(small.figures, subjects=30, rank1=metrics.Interval(1.0, 1.0, 1.0)))
+    large = replace(small, figures=replace(small.figures, subjects=30, rank1=Interval(1.0, 1.0, 1.0)))
     assert MaskMatrix((small, large)).worst is large
     assert MaskMatrix((small,)).worst is small
     bare = bench_of(make_set(tmp_path / "bare", subjects=4, skip=lambda row: row.mask is not None))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from faces.metrics import rank_k, tar_at_fmr
 from training.evaluation.figures import figures
+from training.evaluation.metrics import rank_k, tar_at_fmr
 from training.evaluation.rank1 import NEVER, cmc, paired_difference, per_subject_hits, ranks, summed
 from training.evaluation.scores import Comparison, Ids, Side, Vectors
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faces import metrics
 from tests.training.evaluation.sides import noisy, side
-from training.evaluation import verification
+from training.evaluation import metrics, verification
 from training.evaluation.figures import figures
 from training.evaluation.resampling import weights
 from training.evaluation.scores import Comparison

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faces import metrics
 from tests.training.evaluation.sides import noisy, side
+from training.evaluation import metrics
+from training.evaluation.intervals import Interval, subject_bootstrap
 from training.evaluation.rank1 import (
     NEVER,
     Hits,
@@ -75,7 +76,7 @@ def test_the_interval_is_that_of_the_plain_subject_bootstrap() -> None:
     def rate(counts: np.ndarray) -> float:
         return float((counts @ found.hits) / (counts @ found.probes))
 
-    plain = metrics.subject_bootstrap(rate, len(found.subjects), repeats=4000, seed=9)
+    plain = subject_bootstrap(rate, len(found.subjects), repeats=4000, seed=9)
     assert ours.value == plain.value == found.rate
     assert ours.low == pytest.approx(plain.low, abs=0.01)
     assert ours.high == pytest.approx(plain.high, abs=0.01)
@@ -84,13 +85,13 @@ def test_the_interval_is_that_of_the_plain_subject_bootstrap() -> None:
 @pytest.mark.parametrize("seeds", ["fixed", "paired"])
 def test_a_system_differs_from_itself_by_exactly_nothing(seeds: Seeds) -> None:
     runs = [hits([1, 2, 3, 4]), hits([0, 2, 4, 4])]
-    assert paired_difference(runs, runs, seeds=seeds) == metrics.Interval(0.0, 0.0, 0.0)
+    assert paired_difference(runs, runs, seeds=seeds) == Interval(0.0, 0.0, 0.0)
 
 
 def test_a_strictly_better_system_excludes_zero() -> None:
     better, worse = hits([4, 3, 4, 2] * 10), hits([3, 2, 3, 1] * 10)
     gap = paired_difference(better, worse)
-    assert gap == metrics.Interval(25.0, 25.0, 25.0)
+    assert gap == Interval(25.0, 25.0, 25.0)
     back = paired_difference(worse, hits([4, 3, 4, 1] * 10))
     assert back.value == pytest.approx(-18.75)
     assert back.high < 0
@@ -111,7 +112,7 @@ def test_seeds_are_summed_and_may_be_resampled_too() -> None:
     assert summed([good, bad]).hits.tolist() == [5, 5, 5, 5]
     assert summed([good, bad]).probes.tolist() == [8, 8, 8, 8]
     fixed = paired_difference([good, bad], base)
-    assert fixed == metrics.Interval(12.5, 12.5, 12.5)
+    assert fixed == Interval(12.5, 12.5, 12.5)
     drawn = paired_difference([good, bad], base, seeds="independent")
     # Two runs drawn twice: both good, one of each, or both bad.
     assert (drawn.low, drawn.value, drawn.high) == (-25.0, 12.5, 50.0)

@@ -12,15 +12,15 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from faces import metrics
-from faces.metrics import Interval
 from faces.types import Spectrum
 from tests.training.evaluation.faces_set import BlockEncoder, centring, lost, make_set, write_network
 from tests.training.evaluation.sides import noisy, side
 from training.cli.evaluate import evaluate
+from training.evaluation import metrics
 from training.evaluation.conditions import Asked
 from training.evaluation.evaluate import evaluate_split
 from training.evaluation.folds import Spread
+from training.evaluation.intervals import Interval
 from training.evaluation.plots import cmc_curve, cmc_png, det, det_png
 from training.evaluation.report import percent, rate_name, write_report
 from training.evaluation.scores import Comparison

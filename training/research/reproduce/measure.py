@@ -8,12 +8,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from faces.metrics import Interval
 from faces.strict import Strict
 from faces.types import Condition, Spectrum
 from training.data.prepared import PreparedSet
 from training.evaluation.embedding import embed
 from training.evaluation.figures import unsupported
+from training.evaluation.intervals import Interval
 from training.evaluation.pools import Bench, split_pool
 from training.evaluation.rank1 import hit_rate, per_subject_hits
 from training.evaluation.verification import PairScores

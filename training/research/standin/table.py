@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from faces.metrics import Interval
+from training.evaluation.intervals import Interval
 from training.evaluation.rank1 import Hits, hit_rate, paired_difference, summed
 from training.research.standin.grid import PROBE_CONDITIONS
 

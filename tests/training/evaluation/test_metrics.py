@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from faces import metrics
+from training.evaluation import metrics
+from training.evaluation.intervals import clopper_pearson, subject_bootstrap
 
 SCORES = st.lists(st.integers(-20, 20).map(lambda v: v / 20), min_size=1, max_size=60).map(np.array)
 
@@ -104,7 +105,7 @@ def test_the_rule_of_30_needs_the_known_numbers_of_subjects() -> None:
 
 @pytest.mark.parametrize(("errors", "trials"), [(0, 30), (3, 30), (29, 30), (30, 30), (5, 2000)])
 def test_clopper_pearson_solves_the_binomial_tails(errors: int, trials: int) -> None:
-    interval = metrics.clopper_pearson(errors, trials)
+    interval = clopper_pearson(errors, trials)
 
     def at_most(p: float, count: int) -> float:
         return sum(math.comb(trials, i) * p**i * (1 - p) ** (trials - i) for i in range(count + 1))
@@ -127,7 +128,7 @@ def test_the_subject_bootstrap_repeats_and_covers_a_known_mean() -> None:
     def mean(weights: np.ndarray) -> float:
         return float(np.average(values, weights=weights))
 
-    one, two = metrics.subject_bootstrap(mean, 400), metrics.subject_bootstrap(mean, 400)
+    one, two = subject_bootstrap(mean, 400), subject_bootstrap(mean, 400)
     assert one == two
     assert one.value == pytest.approx(values.mean())
     assert one.high - one.low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)

@@ -1,4 +1,4 @@
-"""Rates of the field, on arrays of comparison scores (higher means more alike).
+"""Computes recognition rates from arrays of comparison scores (higher means more alike).
 
 Terms of ISO/IEC 2382-37 and 19795-1: FMR and FNMR for 1:1, FPIR and FNIR for open-set 1:N, rank-k
 for closed-set 1:N. A comparison is accepted where its score is at least the threshold.
@@ -7,7 +7,6 @@ for closed-set 1:N. A comparison is accepted where its score is at least the thr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,36 +15,26 @@ from numpy.typing import NDArray
 
 Scores = NDArray[np.floating]
 Labels = NDArray[np.integer]
-# Doddington's rule of 30: at least so many errors for a rate within about a third of its value.
+# Doddington's rule of 30: with this many errors a rate is within about a third of its value.
 ERRORS_NEEDED = 30
-BOOTSTRAPS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A rate with its confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def in_percent(self) -> Interval:
-        return Interval(100 * self.value, 100 * self.low, 100 * self.high)
 
 
 def fmr(non_mated: Scores, threshold: float) -> float:
-    """Share of non-mated comparisons that are accepted (ISO/IEC 19795-1). Raises ValueError."""
+    """Returns the share of non-mated comparisons that are accepted (ISO/IEC 19795-1).
+
+    Raises ValueError if a score is not finite or there is none.
+    """
     return float(np.mean(_checked(non_mated) >= threshold))
 
 
 def fnmr(mated: Scores, threshold: float, *, failed: int = 0) -> float:
-    """Share of mated comparisons that are rejected; `failed` probes (no face) count as rejected."""
+    """Returns the share of mated comparisons that are rejected, `failed` probes (no face) among them."""
     scores = _checked(mated)
     return float((np.count_nonzero(scores < threshold) + failed) / (len(scores) + failed))
 
 
 def threshold_at_fmr(non_mated: Scores, target: float) -> float:
-    """The smallest threshold whose FMR is at most `target`: just above the first score too many."""
+    """Returns the smallest threshold whose FMR is at most `target`: just above the first score too many."""
     scores = _checked(non_mated)
     if not 0 < target < 1:
         raise ValueError("an FMR lies between 0 and 1")
@@ -56,7 +45,7 @@ def threshold_at_fmr(non_mated: Scores, target: float) -> float:
 
 
 def tar_at_fmr(mated: Scores, non_mated: Scores, target: float, *, failed: int = 0) -> float:
-    """1 - FNMR at the threshold for this FMR (the papers' VR@FAR)."""
+    """Returns 1 - FNMR at the threshold for this FMR (the papers call it VR@FAR)."""
     return 1.0 - fnmr(mated, threshold_at_fmr(non_mated, target), failed=failed)
 
 
@@ -70,7 +59,7 @@ class DetCurve:
 
 
 def det_curve(mated: Scores, non_mated: Scores) -> DetCurve:
-    """Every distinct operating point, for a detection error trade-off plot."""
+    """Returns every distinct operating point, for a detection error trade-off plot."""
     good, bad = np.sort(_checked(mated)), np.sort(_checked(non_mated))
     thresholds = np.unique(np.concatenate([good, bad]))
     accepted = 1.0 - np.searchsorted(bad, thresholds, side="left") / len(bad)
@@ -86,10 +75,10 @@ def rank_k(
     k: int = 1,
     ties: Literal["miss", "expected"] = "miss",
 ) -> float:
-    """Share of probes [m] whose identity is among the k best gallery identities (scores [m, n]).
+    """Returns the share of probes [m] whose identity is among the k best gallery identities (scores [m, n]).
 
-    An identity scores as its best sample. A tie counts as a miss, or (`expected`) as the chance of
-    a random order. A probe without a mate in the gallery raises ValueError.
+    The score of an identity is that of its best sample. A tie counts as a miss, or with `expected` as
+    the chance of a random order. Raises ValueError if a probe has no mate in the gallery.
     """
     identities, column = np.unique(gallery_ids, return_inverse=True)
     best = np.full((len(scores), len(identities)), -np.inf)
@@ -123,7 +112,7 @@ def open_set(
     rank: int = 1,
     failed_mated: int = 0,
 ) -> OpenSet:
-    """Scores [m, n]; probes whose identity is not in the gallery are the non-mated searches.
+    """Returns the open-set rates of scores [m, n]. A probe without a mate is a non-mated search.
 
     FNIR counts a mate that is below the threshold or not among the `rank` best; failed probes
     count as missed. Raises ValueError unless there are searches of both kinds.
@@ -144,38 +133,8 @@ def open_set(
 
 
 def supports_fmr(subjects: int, target: float) -> bool:
-    """Whether so many subjects support a threshold at this FMR, by the rule of 30 on their pairs."""
+    """Tells whether this many subjects support a threshold at this FMR, by the rule of 30 on their pairs."""
     return subjects * (subjects - 1) / 2 * target >= ERRORS_NEEDED
-
-
-def clopper_pearson(errors: int, trials: int, *, level: float = 0.95) -> Interval:
-    """The exact interval of a rate from independent trials (Clopper and Pearson 1934)."""
-    if not 0 <= errors <= trials or trials < 1:
-        raise ValueError("errors lie between 0 and the number of trials")
-    tail = (1 - level) / 2
-    low = 0.0 if errors == 0 else _solve(lambda p: _beta_cdf(p, errors, trials - errors + 1), tail)
-    high = 1.0 if errors == trials else _solve(lambda p: _beta_cdf(p, errors + 1, trials - errors), 1 - tail)
-    return Interval(errors / trials, low, high)
-
-
-def subject_bootstrap(
-    statistic: Callable[[NDArray[np.int64]], float],
-    subjects: int,
-    *,
-    repeats: int = BOOTSTRAPS,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval:
-    """Percentile interval by resampling subjects, because comparisons share them.
-
-    `statistic` gets how often each subject was drawn, int64 [subjects].
-    """
-    rng = np.random.default_rng(seed)
-    drawn = [np.bincount(rng.integers(subjects, size=subjects), minlength=subjects) for _ in range(repeats)]
-    values = np.array([statistic(weights.astype(np.int64)) for weights in drawn])
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    point = statistic(np.ones(subjects, np.int64))
-    return Interval(float(point), float(low), float(high))
 
 
 def _checked(scores: Scores) -> Scores:
@@ -183,40 +142,3 @@ def _checked(scores: Scores) -> Scores:
     if not len(flat) or not np.isfinite(flat).all():
         raise ValueError("scores must be finite, and at least one")
     return flat
-
-
-def _solve(rising: Callable[[float], float], target: float) -> float:
-    low, high = 0.0, 1.0
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if rising(middle) < target else (low, middle)
-    return (low + high) / 2
-
-
-def _beta_cdf(x: float, a: float, b: float) -> float:
-    """Regularised incomplete beta function, by its continued fraction (Lentz's method)."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):
-        return 1.0 - _beta_cdf(1 - x, b, a)
-    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x)
-    front = math.exp(log_front + b * math.log1p(-x)) / a
-    tiny, c = 1e-300, 1.0
-    d = 1.0 / max(1 - (a + b) * x / (a + 1), tiny)
-    fraction = d
-    for m in range(1, 10_000):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        d = 1 / _away(1 + even * d, tiny)
-        c = _away(1 + even / c, tiny)
-        fraction *= c * d
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        d = 1 / _away(1 + odd * d, tiny)
-        c = _away(1 + odd / c, tiny)
-        fraction *= c * d
-        if abs(c * d - 1) < 1e-14:
-            break
-    return front * fraction
-
-
-def _away(value: float, tiny: float) -> float:
-    return value if abs(value) > tiny else tiny
