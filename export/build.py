@@ -24,7 +24,8 @@ from faces.files import write_array
 from faces.types import Pixels, Role
 from training.data.network_input import NORMALISATION
 from training.data.prepared import PreparedSet, Split
-from training.networks.encoder import BackboneConfig, load_network
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import load_network
 from training.networks.mirrored import Mirrored
 
 # Real crops that parity is also measured on, and crops that fix int8's ranges.

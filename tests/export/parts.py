@@ -11,7 +11,8 @@ from torch import nn
 from faces.types import Pixels, Spectrum
 from training.data.network_input import network_input
 from training.data.prepared import PreparedSet, Refused, Row, SetInfo, SetWriter
-from training.networks.encoder import BackboneConfig, save_encoder
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import save_encoder
 from training.networks.layers import norms, route
 
 MOBILE = BackboneConfig(side_px=32, dimension=32, width=0.125)

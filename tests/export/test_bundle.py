@@ -30,7 +30,7 @@ from tests.conftest import REPO
 from tests.export.parts import MOBILE, SHALLOW, checkpoint, prepared
 from tests.service.inference.faces import OPTIONS
 from training.data.network_input import network_input
-from training.networks.encoder import load_network
+from training.networks.checkpoint import load_network
 
 SUBJECTS = 80
 ABOUT = 'summary = "A tiny network of a test."\nlicence = "Apache-2.0"\nlimits = "Knows blocks only."\n'

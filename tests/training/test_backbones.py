@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from faces.types import Spectrum
-from training.networks.encoder import BackboneConfig
+from training.networks.backbone import BackboneConfig
 from training.networks.ir import PLANS, IrNet
 from training.networks.layers import SpectralBatchNorm, norms, route, set_bn_mode
 from training.networks.mobilefacenet import MobileFaceNet

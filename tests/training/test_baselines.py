@@ -11,13 +11,14 @@ from tests.training.nets import DIMENSION, pair_batch, tiny_net
 from training.data.batches import PairBatch
 from training.methods.contrast import Contrast, ContrastConfig
 from training.methods.distillation import Distil, Distilled, TaughtBatch
-from training.methods.invariant import Invariant, InvariantConfig, SharedEncoder, wasserstein
+from training.methods.invariant import Invariant, InvariantConfig, wasserstein
 from training.methods.losses import LossConfig
 from training.methods.nuclear_norm import nuclear_norm
 from training.methods.pair_task import PairTask
 from training.methods.plain import Plain, PlainConfig
 from training.methods.sst import Sst, SstConfig
 from training.networks.layers import unit_rows
+from training.networks.shared_encoder import SharedEncoder
 
 CLASSES = 4
 SOFT = LossConfig(scale=10, margin=0.1)

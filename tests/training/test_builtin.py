@@ -27,7 +27,8 @@ from training.distil.recipe import DistilRecipe, ViewsConfig
 from training.distil.relighting import toned
 from training.distil.task import MapDistil
 from training.finetune.recipe import read_recipe
-from training.networks.encoder import BackboneConfig, load_network
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import load_network
 from training.networks.imported import ImportedNet
 from training.networks.ir import IrNet
 from training.networks.onnx_import import import_bundle

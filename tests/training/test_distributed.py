@@ -16,7 +16,7 @@ import sys, torch
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tests.training.nets import DIMENSION, pair_batch, tiny_net
-from training.methods.base import PairBatch
+from training.data.batches import PairBatch
 from training.methods.hsst import Hsst, HsstConfig
 rank, world, address, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
 if world > 1:

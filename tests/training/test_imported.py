@@ -20,7 +20,8 @@ from training.data.network_input import network_input
 from training.data.records import DataSetError
 from training.engine.loop import LAST, LoopConfig, Training
 from training.methods.plain import Plain, PlainConfig
-from training.networks.encoder import BackboneConfig, TorchEncoder, load_network, save_encoder
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import load_network, save_encoder
 from training.networks.graph import GraphError
 from training.networks.imported import ImportedNet, fit_norms, resized
 from training.networks.layers import norms, unit_rows
@@ -28,6 +29,7 @@ from training.networks.onnx_graph import read_graph
 from training.networks.onnx_import import import_bundle, import_onnx
 from training.networks.operators import layer_of
 from training.networks.teacher import Teacher
+from training.networks.torch_encoder import TorchEncoder
 from training.networks.weights import load_weights
 
 Weights = dict[str, Any]

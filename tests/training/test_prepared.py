@@ -27,9 +27,10 @@ from training.data.prepared import (
     shard_name,
 )
 from training.data.records import DataSetError, Fold, Sample
-from training.networks.encoder import BackboneConfig, load_checkpoint_encoder
+from training.networks.backbone import BackboneConfig
 from training.networks.onnx_runner import BundleRunner
 from training.networks.teacher import Teacher, cached_templates
+from training.networks.torch_encoder import load_checkpoint_encoder
 from training.research.standin.trunk import TrunkConfig, lesson, train_trunk
 from training.views.found_faces import find, prepare_photos
 

@@ -22,7 +22,7 @@ from training.engine.loop import LAST, LOG
 from training.engine.prefetch import prefetch_map
 from training.finetune.recipe import RecipeError, read_recipe
 from training.methods.losses import LossConfig
-from training.networks.encoder import load_network, save_encoder
+from training.networks.checkpoint import load_network, save_encoder
 from training.networks.imported import ImportedNet
 from training.pretrain.photo_loader import LabelledBatch, PhotoLoader
 from training.pretrain.photos import NONE, Photos, check_alignment, read_photos

@@ -20,7 +20,8 @@ from training.data.loaded import NO_PLACE, Place, places_of
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
 from training.data.records import Fold, Sample
 from training.finetune.recipe import load_recipe
-from training.networks.encoder import BackboneConfig, save_encoder
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import save_encoder
 from training.research.reproduce.published import TABLE1, TABLE2, On
 
 SIDE_PX = 32

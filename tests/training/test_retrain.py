@@ -28,8 +28,9 @@ from training.jobs.job_directory import ORPHANED, CannotDo, journal
 from training.jobs.learning import learn, recipe_of
 from training.jobs.request import Request
 from training.jobs.sets import needed_subjects, sets_of, supported_fmr
-from training.methods.invariant import SharedEncoder
-from training.networks.encoder import BackboneConfig, load_network, save_encoder
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import load_network, save_encoder
+from training.networks.shared_encoder import SharedEncoder
 
 SUBJECTS = np.arange(100)
 PROBES = np.full(100, 2)

@@ -22,7 +22,9 @@ from training.methods.contrast import ContrastConfig
 from training.methods.hsst import HsstConfig
 from training.methods.invariant import InvariantConfig
 from training.methods.plain import PlainConfig
-from training.networks.encoder import BackboneConfig, load_checkpoint_encoder, save_encoder
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import save_encoder
+from training.networks.torch_encoder import load_checkpoint_encoder
 from training.research.standin.arms import Arm, arms
 from training.research.standin.build import Plan, build, plan_jobs
 from training.research.standin.grid import best_rates, choose, results

@@ -27,7 +27,9 @@ from training.finetune.fine_tuning import FineTuning
 from training.finetune.recipe import RecipeError, differences, load_recipe, recipe_names, shortened
 from training.finetune.run import Place, train_recipe
 from training.methods.hsst import HsstConfig
-from training.networks.encoder import BackboneConfig, load_checkpoint_encoder, load_network, save_encoder
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import load_network, save_encoder
+from training.networks.torch_encoder import load_checkpoint_encoder
 
 BACKBONE = BackboneConfig(side_px=32, dimension=16, width=0.125)
 SMALL = (

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from faces.bundle import Strict
 from training.engine.loop import LoopConfig
-from training.networks.encoder import BackboneConfig
+from training.networks.backbone import BackboneConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

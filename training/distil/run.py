@@ -18,7 +18,7 @@ from training.distil.task import MapDistil
 from training.engine.compile import compile_networks
 from training.engine.loop import OnStep, Training
 from training.engine.prefetch import prefetch
-from training.networks.encoder import load_start, save_encoder
+from training.networks.checkpoint import load_start, save_encoder
 from training.networks.ir import IrNet
 
 ENCODER, LABELS = "encoder.pt", "labels"

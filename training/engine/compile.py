@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from training.engine.task import Task
-from training.methods.invariant import SharedEncoder
+from training.networks.shared_encoder import SharedEncoder
 
 
 class CompilerError(ValueError):

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from training.data.batches import PairBatch
-from training.engine.distributed import rank, running, world_size
+from training.engine.distributed import running
 
 
 class DeviceError(ValueError):
@@ -64,19 +63,6 @@ def together() -> None:
     """Wait for the other processes."""
     if running():
         dist.barrier()
-
-
-def own_share(batches: Iterable[PairBatch]) -> Iterator[PairBatch]:
-    """This process's part of each batch, in order of rank.
-
-    Every process reads the whole batch, so that what is learned does not depend on their number.
-    """
-    world, mine = world_size(), rank()
-    for batch in batches:
-        size = len(batch.identity) // world
-        part = slice(mine * size, (mine + 1) * size)
-        teacher = None if batch.teacher is None else batch.teacher[part]
-        yield PairBatch(batch.iteration, batch.nir[part], batch.vis[part], batch.identity[part], teacher)
 
 
 class OnDevice(nn.Module):

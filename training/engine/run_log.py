@@ -13,7 +13,7 @@ import torch
 from training.data.prepared import SetInfo
 from training.engine.distributed import rank, world_size
 from training.engine.run_record import RunRecord, commit, device_name, read_record
-from training.networks.initial_weights import start_digest
+from training.networks.initial_weights import initial_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ def new_record(
         set_digest=learned.digest,
         set_made_by=learned.info.made_by,
         synthetic=learned.info.synthetic,
-        start=None if start is None else start_digest(start),
+        start=None if start is None else initial_digest(start),
         commit=commit(),
         torch=torch.__version__,
         device=device_name(device),
@@ -42,7 +42,7 @@ def new_record(
     )
 
 
-class RecordKeeper:
+class RunLog:
     """A run's record, with the time of its earlier parts; process 0 alone writes."""
 
     def __init__(self, record: RunRecord, out: Path, *, images_seen: Callable[[int], int]) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from faces.bundle import file_sha256
 from faces.files import write_whole
 from faces.strict import Strict
-from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 
 RUN = "run.json"
@@ -58,22 +55,6 @@ def read_record(out: Path) -> RunRecord | None:
         return None
     except ValueError as error:
         raise DataSetError(f"{RUN} there is not one of this command: choose another folder") from error
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file. Raises DataSetError where it is missing."""
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise DataSetError(f"{path.name}: no such file") from error
-
-
-def rows_digest(prepared: PreparedSet) -> str:
-    """SHA-256 of what the rows say, splits and roles included."""
-    digest = hashlib.sha256()
-    for row in prepared.rows:
-        digest.update(row.model_dump_json(exclude_defaults=True).encode())
-    return digest.hexdigest()
 
 
 def device_name(device: torch.device) -> str:

@@ -8,7 +8,7 @@ from training.data.prepared import PreparedSet, Split
 from training.evaluation.embedding import embed
 from training.evaluation.pools import Bench, split_pool
 from training.evaluation.rank1 import Hits, per_subject_hits
-from training.networks.encoders import CropEncoder
+from training.networks.crop_encoder import CropEncoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from faces.types import Spectrum
 from training.data.prepared import PreparedSet, Refused
 from training.data.records import DataSetError
 from training.evaluation.scores import Ids, Side, Vectors
-from training.networks.encoders import CropEncoder
+from training.networks.crop_encoder import CropEncoder
 
 CROPS_AT_ONCE = 128
 

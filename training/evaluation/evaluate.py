@@ -21,7 +21,7 @@ from training.evaluation.masks import MaskMatrix, nist_matrix
 from training.evaluation.openset import OpenSetFigures, open_set_figures
 from training.evaluation.plots import Curve, cmc_curve, det
 from training.evaluation.pools import Bench, split_pool
-from training.networks.encoders import CropEncoder
+from training.networks.crop_encoder import CropEncoder
 
 
 @dataclass(frozen=True, slots=True)

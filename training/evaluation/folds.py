@@ -14,7 +14,7 @@ from training.evaluation.conditions import Asked, ConditionFigures, by_condition
 from training.evaluation.embedding import embed
 from training.evaluation.figures import Figures
 from training.evaluation.pools import Bench, fold_pool
-from training.networks.encoders import CropEncoder
+from training.networks.crop_encoder import CropEncoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -12,25 +12,40 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from training.data.batches import PairBatch
 from training.data.pair_loader import PairLoader
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet
 from training.engine.compile import compile_task
-from training.engine.devices import OnDevice, own_share
-from training.engine.distributed import world_size
+from training.engine.devices import OnDevice
+from training.engine.distributed import rank, world_size
 from training.engine.loop import OnSave, OnStep, Training
 from training.engine.prefetch import prefetch
 from training.finetune.recipe import Recipe, RecipeError
 from training.methods.build import build_task
 from training.methods.class_means import kept_class_means
-from training.methods.invariant import SharedEncoder
-from training.networks.encoder import TorchEncoder, save_encoder
+from training.networks.checkpoint import save_encoder
+from training.networks.shared_encoder import SharedEncoder
+from training.networks.torch_encoder import TorchEncoder
 
 CPU = torch.device("cpu")
 
 # Iterations done, and the loss of the last one.
 # Whoever is learned from -> the teacher's templates [rows of the set, T].
 Templates = Callable[[PairSampler], NDArray[np.float32]]
+
+
+def own_share(batches: Iterable[PairBatch]) -> Iterator[PairBatch]:
+    """This process's part of each batch, in order of rank.
+
+    Every process reads the whole batch, so that what is learned does not depend on their number.
+    """
+    world, mine = world_size(), rank()
+    for batch in batches:
+        size = len(batch.identity) // world
+        part = slice(mine * size, (mine + 1) * size)
+        teacher = None if batch.teacher is None else batch.teacher[part]
+        yield PairBatch(batch.iteration, batch.nir[part], batch.vis[part], batch.identity[part], teacher)
 
 
 class FineTuning:

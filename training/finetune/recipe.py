@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 from faces.strict import Strict, strip_prefix
 from training.engine.loop import LoopConfig
 from training.methods.build import TaskConfig
-from training.networks.encoder import BackboneConfig
+from training.networks.backbone import BackboneConfig
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 EXTENDS, OVERRIDES = "extends", "--set"

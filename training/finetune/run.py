@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.data.assign_splits import held_out
+from training.data.digests import rows_digest
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 from training.engine.devices import together
 from training.engine.distributed import rank, world_size
 from training.engine.loop import OnStep
-from training.engine.run_log import Learned, RecordKeeper, new_record
-from training.engine.run_record import RunRecord, rows_digest
+from training.engine.run_log import Learned, RunLog, new_record
+from training.engine.run_record import RunRecord
 from training.finetune.fine_tuning import FineTuning
 from training.finetune.recipe import Recipe
 from training.finetune.validation import Validator
-from training.networks.initial_weights import begin_with
+from training.networks.initial_weights import load_initial
 from training.networks.teacher import Teacher, by_row, cached_templates
 
 ENCODER = "encoder.pt"
@@ -59,22 +60,22 @@ def train_recipe(
     net, recipe = _network(recipe, place)
     learned = Learned(prepared.info, rows_digest(prepared))
     record = new_record(recipe.facts(), learned, start=place.start, device=place.device)
-    keeper = RecordKeeper(record, place.out, images_seen=recipe.images_seen)
-    before = keeper.before
+    run_log = RunLog(record, place.out, images_seen=recipe.images_seen)
+    before = run_log.before
     if before is not None and before.finished and (place.out / ENCODER).is_file():
         return before
     place.out.mkdir(parents=True, exist_ok=True)
     together()
-    return _Run(recipe, prepared, place, net, keeper).go(on_step)
+    return _Run(recipe, prepared, place, net, run_log).go(on_step)
 
 
 class _Run:
     """A run with its record: what is written down, and when somebody looks at validation subjects."""
 
     def __init__(
-        self, recipe: Recipe, prepared: PreparedSet, place: Place, net: nn.Module, keeper: RecordKeeper
+        self, recipe: Recipe, prepared: PreparedSet, place: Place, net: nn.Module, run_log: RunLog
     ) -> None:
-        self.recipe, self.place, self.keeper = recipe, place, keeper
+        self.recipe, self.place, self.run_log = recipe, place, run_log
         self.tuning = FineTuning(
             recipe,
             net,
@@ -100,22 +101,22 @@ class _Run:
             if on_step is not None:
                 on_step(iteration, loss)
 
-        self.keeper.begin()
+        self.run_log.begin()
         loss = self.tuning.run(step, self._keep)
-        record = self.keeper.finish(loss)
+        record = self.run_log.finish(loss)
         together()
         return record
 
     def _keep(self, iteration: int) -> None:
         self.tuning.save(self.place.out / ENCODER)
-        self.keeper.keep(iteration)
+        self.run_log.keep(iteration)
 
 
 def _network(recipe: Recipe, place: Place) -> tuple[nn.Module, Recipe]:
     """The network to begin with, and the recipe with the backbone that it has."""
     if place.start is None:
         return recipe.backbone.build(), recipe
-    net, backbone = begin_with(place.start, dimension=recipe.backbone.dimension)
+    net, backbone = load_initial(place.start, dimension=recipe.backbone.dimension)
     return net, recipe.model_copy(update={"backbone": backbone})
 
 

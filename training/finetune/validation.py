@@ -13,7 +13,9 @@ from training.data.prepared import PreparedSet
 from training.engine.devices import OnDevice
 from training.evaluation.closed_set import closed_set
 from training.evaluation.pools import split_pool
-from training.networks.encoder import BackboneConfig, TorchEncoder, save_encoder
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import save_encoder
+from training.networks.torch_encoder import TorchEncoder
 
 VALIDATION, BEST = "validation.jsonl", "best.pt"
 

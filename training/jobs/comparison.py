@@ -11,7 +11,7 @@ from training.data.prepared import PreparedSet
 from training.evaluation.closed_set import closed_set
 from training.evaluation.intervals import Interval
 from training.evaluation.rank1 import Hits, hit_rate, paired_difference
-from training.networks.encoders import CropEncoder
+from training.networks.crop_encoder import CropEncoder
 
 # What the service is for; the next ones decide where a set has no such probes.
 HEADLINES = (

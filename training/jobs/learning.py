@@ -22,8 +22,8 @@ from training.finetune.run import ENCODER, Place, train_recipe
 from training.jobs.job_directory import CannotDo
 from training.jobs.request import Request
 from training.methods.hsst import HsstConfig
-from training.methods.invariant import SharedEncoder
-from training.networks.encoder import load_network
+from training.networks.checkpoint import load_network
+from training.networks.shared_encoder import SharedEncoder
 
 PRODUCT = "hsst-product"
 SMOKE_ITERATIONS, SMOKE_BATCH, SMOKE_LR = 60, 8, 1e-2

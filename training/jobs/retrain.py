@@ -15,8 +15,8 @@ from training.jobs.job_directory import CannotDo, Journal
 from training.jobs.learning import OnStep, learn
 from training.jobs.request import Request
 from training.jobs.sets import Sets, sets_of
-from training.networks.encoder import load_checkpoint_encoder
 from training.networks.encoders import load_encoder
+from training.networks.torch_encoder import load_checkpoint_encoder
 
 # Where each step begins, as a share of the whole.
 BEGINS = {"training": 0.2, "evaluating": 0.85, "exporting": 0.9}

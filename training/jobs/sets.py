@@ -19,7 +19,7 @@ from training.jobs.enrolled_set import enrolled_set
 from training.jobs.job_directory import CannotDo
 from training.jobs.photo_set import photo_set
 from training.jobs.request import Request
-from training.networks.encoder import load_network
+from training.networks.checkpoint import load_network
 from training.synthesis.assets import SynthesisError
 from training.synthesis.rendered.family import render_family
 from training.synthesis.rendered.model import FaceKitError, load_model

@@ -13,7 +13,7 @@ from faces.types import Spectrum
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
-from training.networks.encoders import CropEncoder
+from training.networks.crop_encoder import CropEncoder
 
 
 def class_means(encoder: CropEncoder, prepared: PreparedSet, sampler: PairSampler) -> torch.Tensor:

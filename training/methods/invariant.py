@@ -23,6 +23,7 @@ from training.methods.nuclear_norm import nuclear_norm
 from training.methods.pair_task import PairTask
 from training.methods.plain import Head
 from training.networks.layers import BnMode, route, unit_rows
+from training.networks.shared_encoder import SharedEncoder
 
 
 class InvariantConfig(Strict):
@@ -36,19 +37,6 @@ class InvariantConfig(Strict):
     low_rank: Annotated[float, Field(ge=0)] = 1e-3
     head_lr: Annotated[float, Field(gt=0)] = 10.0
     bn_mode: BnMode = "separate"
-
-
-class SharedEncoder(nn.Module):
-    """A backbone and W, whose rows start orthonormal: [b, 3, s, s] -> [b, shared]."""
-
-    def __init__(self, backbone: nn.Module, start: Tensor) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.shared = nn.Parameter(start.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        feature: Tensor = self.backbone(x)
-        return feature @ self.shared.T
 
 
 class Invariant(PairTask):

@@ -1,38 +1,11 @@
-"""Whatever turns aligned crops into unit vectors: a checkpoint, a bundle, an ONNX file."""
+"""Opens whatever turns aligned crops into unit vectors: a checkpoint, a bundle, an ONNX file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from faces.types import Pixels, Spectrum
 from training.data.records import DataSetError
-
-Vectors = NDArray[np.float32]
-
-
-class CropEncoder(Protocol):
-    """An embedding network with its preprocessing."""
-
-    @property
-    def name(self) -> str:
-        """For reports: what it is, without paths of the machine."""
-        ...
-
-    @property
-    def alignment(self) -> str:
-        """The template of `faces.align.ALIGNMENTS` that its crops are aligned to."""
-        ...
-
-    def embed(self, crops: Pixels, spectrum: Spectrum) -> Vectors:
-        """uint8 [n, side, side, 3] blue-green-red, all of one spectrum -> unit float32 [n, dimension].
-
-        The spectrum is known at test time; only an encoder with a statistic for each uses it.
-        """
-        ...
+from training.networks.crop_encoder import CropEncoder
 
 
 def load_encoder(path: Path, *, threads: int = 1) -> CropEncoder:
@@ -50,7 +23,7 @@ def load_encoder(path: Path, *, threads: int = 1) -> CropEncoder:
 
         return OnnxEncoder(path, threads=threads)
     if path.suffix == ".pt":
-        from training.networks.encoder import load_checkpoint_encoder
+        from training.networks.torch_encoder import load_checkpoint_encoder
 
         return load_checkpoint_encoder(path)
     raise DataSetError(f"{path.name}: no bundle's directory, and neither an .onnx nor a .pt file")

@@ -7,12 +7,13 @@ from pathlib import Path
 from torch import nn
 
 from faces.bundle import MANIFEST_NAME
-from training.engine.run_record import digest_of
-from training.networks.encoder import BackboneConfig, load_start
+from training.data.digests import file_digest
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import load_start
 from training.networks.onnx_import import import_bundle
 
 
-def begin_with(start: Path, *, dimension: int) -> tuple[nn.Module, BackboneConfig]:
+def load_initial(start: Path, *, dimension: int) -> tuple[nn.Module, BackboneConfig]:
     """The network of a checkpoint, or of a bundle's folder: then in at least `dimension` dimensions.
 
     Raises DataSetError.
@@ -22,7 +23,7 @@ def begin_with(start: Path, *, dimension: int) -> tuple[nn.Module, BackboneConfi
     return load_start(start)
 
 
-def start_digest(start: Path) -> str:
+def initial_digest(start: Path) -> str:
     """SHA-256 of the checkpoint, or of the bundle's manifest, which has those of its files. Raises
     DataSetError."""
-    return digest_of(start / MANIFEST_NAME if start.is_dir() else start)
+    return file_digest(start / MANIFEST_NAME if start.is_dir() else start)

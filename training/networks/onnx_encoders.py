@@ -12,7 +12,7 @@ from faces.bundle import BundleError, EncoderSpec, Normalisation, file_ref, read
 from faces.preprocess import encoder_input, unit_rows
 from faces.types import AlignedCrop, Pixels, Spectrum
 from training.data.records import DataSetError
-from training.networks.encoders import Vectors
+from training.networks.crop_encoder import Vectors
 from training.networks.onnx_runner import BatchRunner
 
 CROPS_AT_ONCE = 64

@@ -9,7 +9,7 @@ import torch
 from faces.align import ALIGNMENTS
 from faces.bundle import BundleError, EncoderSpec, read, verify
 from training.data.records import DataSetError
-from training.networks.encoder import BackboneConfig
+from training.networks.backbone import BackboneConfig
 from training.networks.graph import GraphError
 from training.networks.imported import ImportedConfig, ImportedNet
 from training.networks.onnx_graph import read_graph

@@ -13,7 +13,7 @@ from rich.progress import track
 from faces.files import write_array
 from faces.types import Pixels, Spectrum
 from training.data.prepared import PreparedSet
-from training.networks.encoders import Vectors as Vectors
+from training.networks.crop_encoder import Vectors as Vectors
 from training.networks.onnx_encoders import BundleEncoder
 
 BATCH = 16

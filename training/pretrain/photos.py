@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from faces.align import ALIGNMENTS
 from faces.types import Spectrum
+from training.data.digests import file_digest
 from training.data.prepared import ROWS_FILE, Row, SetInfo, Shards, read_info, stream_rows
 from training.data.records import DataSetError
-from training.engine.run_record import digest_of
 
 Ids = NDArray[np.int64]
 NONE = -1
@@ -99,7 +99,7 @@ def read_photos(root: Path, *, min_photos: int = 1) -> Photos:
         np.array(columns.plain, np.int64),
         np.array(columns.worn, np.int64),
         np.array(columns.landmarks, np.float32).reshape(-1, 5, 2),
-        digest_of(root / ROWS_FILE),
+        file_digest(root / ROWS_FILE),
     )
     enough = np.bincount(found.label, minlength=len(found.subjects)) >= min_photos
     kept = found.keep(enough[found.label])

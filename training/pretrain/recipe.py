@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from faces.strict import Strict
 from training.engine.loop import LoopConfig
 from training.methods.losses import LossConfig
-from training.networks.encoder import BackboneConfig
+from training.networks.backbone import BackboneConfig
 
 Sampling = Literal["photos", "subjects"]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -14,10 +14,10 @@ from training.engine.devices import together
 from training.engine.distributed import rank, world_size
 from training.engine.loop import LAST, OnStep, Training
 from training.engine.prefetch import prefetch_map
-from training.engine.run_log import Learned, RecordKeeper, new_record
+from training.engine.run_log import Learned, RunLog, new_record
 from training.engine.run_record import RunRecord
-from training.networks.encoder import save_encoder
-from training.networks.initial_weights import begin_with
+from training.networks.checkpoint import save_encoder
+from training.networks.initial_weights import load_initial
 from training.networks.weights import load_weights
 from training.pretrain.photo_loader import PhotoLoader
 from training.pretrain.photos import Photos, check_alignment
@@ -57,7 +57,7 @@ class PretrainRun:
         facts = recipe.model_dump(mode="json", exclude={"backbone": {"imported"}})
         learned = Learned(photos.info, photos.digest)
         record = new_record(facts, learned, start=place.start, device=place.device)
-        self.keeper = RecordKeeper(record, place.out, images_seen=lambda done: done * recipe.feed.batch)
+        self.run_log = RunLog(record, place.out, images_seen=lambda done: done * recipe.feed.batch)
         place.out.mkdir(parents=True, exist_ok=True)
         templates = _templates(photos, place) if recipe.distil else None
         side = recipe.backbone.side_px
@@ -78,18 +78,18 @@ class PretrainRun:
     def go(self, on_step: OnStep | None = None) -> RunRecord:
         """Train to the end. Raises Diverged."""
         training = self.training
-        self.keeper.begin()
+        self.run_log.begin()
         ddp = DistributedDataParallel(training.task) if world_size() > 1 else None
         left = range(training.iteration, self.recipe.loop.iterations)
         batches = prefetch_map(self.loader.batch, left, workers=self.place.workers)
         loss = training.run(batches, step=ddp, on_step=on_step, on_save=self._keep)
-        record = self.keeper.finish(loss)
+        record = self.run_log.finish(loss)
         together()
         return record
 
     def _keep(self, iteration: int) -> None:
         save_encoder(self.place.out / ENCODER, self.training.task.encoder, self.recipe.backbone)
-        self.keeper.keep(iteration)
+        self.run_log.keep(iteration)
 
 
 def start_network(recipe: PretrainRecipe, start: Path | None) -> tuple[nn.Module, PretrainRecipe]:
@@ -104,7 +104,7 @@ def start_network(recipe: PretrainRecipe, start: Path | None) -> tuple[nn.Module
         built = recipe.backbone.build()
         load_weights(built, start)
         return built, recipe
-    net, backbone = begin_with(start, dimension=recipe.backbone.dimension)
+    net, backbone = load_initial(start, dimension=recipe.backbone.dimension)
     return net, recipe.model_copy(update={"backbone": backbone})
 
 

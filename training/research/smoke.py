@@ -24,7 +24,8 @@ from training.methods.build import TaskConfig
 from training.methods.hsst import HsstConfig
 from training.methods.losses import LossConfig
 from training.methods.plain import PlainConfig
-from training.networks.encoder import BackboneConfig, save_encoder
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import save_encoder
 from training.networks.onnx_runner import BundleRunner
 from training.research.standin.arms import Arm
 from training.research.standin.run import RunConfig, Trial, run_arm

@@ -20,7 +20,7 @@ from training.evaluation.intervals import Interval
 from training.evaluation.masks import MaskMatrix, cell_name, nist_matrix
 from training.evaluation.pools import Bench, split_pool
 from training.evaluation.rank1 import per_subject_hits
-from training.networks.encoders import CropEncoder
+from training.networks.crop_encoder import CropEncoder
 
 QUICK = Asked(bootstraps=20, fmr_points=(0.3,))
 MASKED, PLAIN = Condition(Spectrum.NIR, True), Condition(Spectrum.NIR, False)

@@ -14,7 +14,8 @@ from faces.types import Pixels, Spectrum
 from service.bundles.reference import RECIPE
 from tests.training.evaluation.faces_set import SIDE_PX, BlockEncoder, centring, crop, write_network
 from training.data.records import DataSetError
-from training.networks.encoder import BackboneConfig, save_encoder
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import save_encoder
 from training.networks.encoders import load_encoder
 from training.networks.onnx_encoders import BundleEncoder, OnnxEncoder, OnnxInput
 

@@ -17,7 +17,7 @@ from training.evaluation.intervals import Interval
 from training.evaluation.pools import Bench, split_pool
 from training.evaluation.rank1 import hit_rate, per_subject_hits
 from training.evaluation.verification import PairScores
-from training.networks.encoders import CropEncoder
+from training.networks.crop_encoder import CropEncoder
 from training.research.reproduce.published import VR_POINTS, On
 
 

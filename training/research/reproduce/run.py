@@ -12,15 +12,17 @@ from pydantic import ValidationError
 
 from faces.files import write_whole
 from faces.strict import Strict
+from training.data.digests import file_digest
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 from training.engine.devices import OnDevice
-from training.engine.run_record import digest_of
 from training.evaluation.resampling import BOOTSTRAPS
 from training.finetune.recipe import Recipe, differences, load_recipe, shortened
 from training.finetune.run import ENCODER, Place, train_recipe
 from training.methods.invariant import InvariantConfig
-from training.networks.encoder import BackboneConfig, TorchEncoder, load_network
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import load_network
+from training.networks.torch_encoder import TorchEncoder
 from training.research.reproduce.measure import Cell, measure
 from training.research.reproduce.published import QUEUE, Arm, On
 
@@ -118,7 +120,7 @@ def run_arm(
     place = Place(out=out / slug(arm.name) / slug(ground.name), start=settings.start, device=settings.device)
     found = read_result(place.out / RESULT)
     if found is not None:
-        _check(found, recipe, ground, digest_of(settings.start))
+        _check(found, recipe, ground, file_digest(settings.start))
         return found
     record = train_recipe(recipe, ground.prepared, place, on_step=on_step)
     net, trained = load_network(place.out / ENCODER)

@@ -21,7 +21,7 @@ from faces.files import write_whole
 from training.data.prepared import PreparedSet, Split, read_prepared
 from training.engine.worker_pool import worker_pool
 from training.evaluation.closed_set import closed_set
-from training.networks.encoder import load_checkpoint_encoder
+from training.networks.torch_encoder import load_checkpoint_encoder
 from training.research.standin.arms import arms
 from training.research.standin.run import ENCODER, RESULT, RunConfig, Trial, described, run_arm
 

@@ -24,7 +24,9 @@ from training.engine.loop import LoopConfig
 from training.evaluation.closed_set import Found, closed_set
 from training.finetune.fine_tuning import FineTuning
 from training.finetune.recipe import Recipe
-from training.networks.encoder import BackboneConfig, TorchEncoder, load_network
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import load_network
+from training.networks.torch_encoder import TorchEncoder
 from training.research.standin.arms import Arm
 
 RESULT, ENCODER = "result.json", "encoder.pt"

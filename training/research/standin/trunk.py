@@ -26,7 +26,8 @@ from training.engine.compile import compile_networks
 from training.engine.loop import LoopConfig, Training
 from training.engine.prefetch import prefetch
 from training.methods.distillation import Distil, TaughtBatch
-from training.networks.encoder import BackboneConfig, save_encoder
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import save_encoder
 from training.networks.teacher import Teacher, Vectors, embed_all, kept
 
 AT_ONCE = 2000
