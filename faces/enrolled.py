@@ -15,8 +15,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, ValidationError
 
-from faces.files import write_array
-from faces.job_files import write_json
+from faces.files import write_array, write_json
 from faces.strict import Strict
 from faces.types import Pixels, Spectrum
 

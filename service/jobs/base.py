@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from faces.job_files import MESSAGE_CHARACTERS, STAGE_CHARACTERS
+from service.jobs.job_files import MESSAGE_CHARACTERS, STAGE_CHARACTERS
 from service.jobs.process import ProcessId
 from service.store.database import Database
 from service.store.jobs import JobRecord

@@ -1,7 +1,7 @@
 """Jobs that a process of its own works on: started, watched, taken over, ended.
 
 The process is in a session of its own and outlives the service; what it does is told through the
-files of `faces.job_files`. It ends by itself when nobody has looked after the job for `ORPHAN_S`.
+files of `service.jobs.job_files`. It ends by itself when nobody has looked after the job for `ORPHAN_S`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from faces import job_files
-from faces.job_files import Result
+from faces.files import write_json
+from service.jobs import job_files
 from service.jobs.base import JobCancelled, JobFailed, JobHandle, JobInterrupted
+from service.jobs.job_files import Result
 from service.jobs.process import spawn
 from service.settings import SECRETS
 
@@ -87,7 +88,7 @@ async def run_child(
 async def _start(handle: JobHandle, command: Sequence[str], request: Mapping[str, Any]) -> int:
     """Start the process; where its progress lines will begin."""
     directory = handle.directory
-    job_files.write_json(directory / job_files.REQUEST, dict(request))
+    write_json(directory / job_files.REQUEST, dict(request))
     (directory / job_files.HEARTBEAT).touch()
     _, offset = job_files.read_progress(directory, 0)
     env = {name: value for name, value in os.environ.items() if name not in PRIVATE}

@@ -18,8 +18,8 @@ from typing import Any
 
 import structlog
 
-from faces.job_files import HEARTBEAT, PRIVATE
 from service.jobs.base import JobCancelled, JobFailed, JobHandle, JobInterrupted, JobKind
+from service.jobs.job_files import HEARTBEAT, PRIVATE
 from service.jobs.process import ProcessId
 from service.store.database import Database
 from service.store.errors import StoreError

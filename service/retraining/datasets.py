@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from faces.job_files import write_json
+from faces.files import write_json
 from service.errors import (
     DatasetNotFound,
     InvalidArchive,

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from faces.bundle import Bundle
-from faces.job_files import PRIVATE, Result
 from service.errors import ServiceError
 from service.jobs.base import JobCancelled, JobFailed, JobHandle
 from service.jobs.child import run_child
+from service.jobs.job_files import PRIVATE, Result
 from service.retraining.enrolled_crops import EnrolledCrops
 from service.retraining.request import (
     ENROLLED,

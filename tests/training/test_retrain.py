@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from faces.job_files import LOG, read_progress, read_result
 from faces.types import Condition, Spectrum
+from service.jobs.job_files import LOG, read_progress, read_result
 from tests.conftest import REPO
 from tests.training.retrain_sets import request_for, write_request, write_set
 from training.data.prepared import PreparedSet

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from faces.bundle import BundleError, read
-from faces.job_files import PRIVATE, Result
 from faces.strict import Strict
 from faces.types import Spectrum
 from training.data.generic import load_generic
@@ -23,6 +22,7 @@ from training.evaluation.evaluate import Evaluation, evaluate_split
 from training.evaluation.plots import Curve
 from training.evaluation.report import as_json, write_report
 from training.jobs.job_directory import ORPHAN_S, CannotDo, Journal
+from training.jobs.job_files import PRIVATE, Result
 from training.jobs.job_main import JobDirectory, Nice, OrphanSeconds, run_job
 from training.networks.encoders import load_encoder
 from training.views.prepare import PrepareOptions, prepare_set

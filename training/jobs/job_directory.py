@@ -1,4 +1,4 @@
-"""The job's side of a job's directory: sole, watched, telling (see `faces.job_files`)."""
+"""The job's side of a job's directory: sole, watched, telling (see `training.jobs.job_files`)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from faces import job_files
-from faces.job_files import MESSAGE_CHARACTERS, Progress, Result
+from training.jobs import job_files
+from training.jobs.job_files import MESSAGE_CHARACTERS, Progress, Result
 
 WATCH_S = 2.0
 ORPHAN_S = 300.0
@@ -55,7 +55,7 @@ class Journal:
         self._untold = {}
 
     def end(self, result: Result) -> None:
-        job_files.write_json(self.directory / job_files.RESULT, result.model_dump(mode="json"))
+        job_files.write_result(self.directory, result)
 
 
 def _watch(directory: Path, orphan_s: float, done: threading.Event) -> None:
@@ -91,7 +91,7 @@ def journal(directory: Path, *, orphan_s: float = ORPHAN_S) -> Iterator[Journal 
 
 
 def _alone(directory: Path) -> Iterator[Journal | None]:
-    if job_files.read_result(directory) is not None:
+    if job_files.has_result(directory):
         yield None
         return
     mine = Journal(directory)

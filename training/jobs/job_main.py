@@ -12,8 +12,8 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import BaseModel
 
-from faces.job_files import Result
 from training.jobs.job_directory import CannotDo, Journal, journal
+from training.jobs.job_files import Result
 
 JobDirectory = Annotated[Path, typer.Argument(metavar="JOBDIR", help="with a request.json")]
 OrphanSeconds = Annotated[float, typer.Option(help="end when nobody looked after the job for so long")]

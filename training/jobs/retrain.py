@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from faces.bundle import BundleError, read, verify
-from faces.job_files import MESSAGE_CHARACTERS, PRIVATE, Result
 from training.jobs.calibration_set import calibration_set
 from training.jobs.comparison import Verdict, compare
 from training.jobs.job_directory import CannotDo, Journal
+from training.jobs.job_files import MESSAGE_CHARACTERS, PRIVATE, Result
 from training.jobs.learning import OnStep, learn
 from training.jobs.request import Request
 from training.jobs.sets import Sets, sets_of

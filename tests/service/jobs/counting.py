@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from faces.job_files import Result
 from training.jobs.job_directory import CannotDo, journal
+from training.jobs.job_files import Result
 
 
 def main(directory: Path) -> None:
