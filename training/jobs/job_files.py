@@ -47,7 +47,7 @@ class Result(Strict):
 def append_progress(directory: Path, progress: Progress) -> None:
     """Writes one line in one write, so that a reader never sees a part of it followed by another line.
 
-    Raises ValueError for a number that JSON does not have.
+    A metric that is NaN or infinite is written as null.
     """
     with (directory / PROGRESS).open("ab", buffering=0) as stream:
         stream.write(json.dumps(progress.model_dump(mode="json"), allow_nan=False).encode() + b"\n")
