@@ -39,6 +39,7 @@ from training.finetune.run import ENCODER, Place, train_recipe
 from training.research.standin.build import Plan
 from training.research.standin.build import build as build_standin
 from training.synthesis.assets import CHECKOUT
+from training.views.set_builder import ViewAssets
 
 NAME = "reference-hsst"
 BASE = CHECKOUT / ".halflight" / "bundles" / "reference"
@@ -51,17 +52,6 @@ ABOUT = About(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sources:
-    """What `--standin` makes sets from. `lfw`: the archive; `templates`: folder of mask photos; `models`:
-    folder of the face mesh's files; `subjects`: so many of each split, 0 for all."""
-
-    lfw: Path
-    templates: Path | None
-    models: Path | None
-    subjects: int = 0
-
-
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sets:
     """`learned`: its train split is learned from; `calibration`: whose validation split gives thresholds."""
@@ -70,27 +60,18 @@ class Sets:
     calibration: Sequence[PreparedSet]
 
 
-def standin_sets(sources: Sources, base: Path, work: Path) -> Sets:
-    """Both sets, made in `work` where they are not there yet. Raises what the builders raise."""
+def standin_sets(lfw: Path, assets: ViewAssets, work: Path, *, subjects: int) -> Sets:
+    """Reads both sets from `work`, or makes what is not finished there.
+
+    `lfw`: the archive; `subjects`: how many of each split, 0 for all. Raises what the builders raise.
+    """
     learned, calibration = work / "standin", work / "calibration"
     return Sets(
-        learned=_read(learned)
-        or build_standin(
-            sources.lfw,
-            base,
-            learned,
-            models=sources.models,
-            plan=Plan(subjects=sources.subjects),
-            templates=sources.templates,
-        ),
+        learned=_read(learned) or build_standin(lfw, learned, assets, plan=Plan(subjects=subjects)),
         calibration=[
             _read(calibration)
             or calibration_set.build(
-                sources.lfw,
-                calibration,
-                calibration_set.Tools(bundle=base, models=sources.models, templates=sources.templates),
-                splits=frozenset({Split.VALIDATION}),
-                subjects=sources.subjects,
+                lfw, calibration, assets, splits=frozenset({Split.VALIDATION}), subjects=subjects
             )
         ],
     )
@@ -167,9 +148,8 @@ def main(
         if standin == (learned is not None):
             raise DataSetError("say what to learn from: --set SET, or --standin for LFW in pseudo-NIR")
         if learned is None:
-            sets = standin_sets(
-                Sources(lfw=lfw, templates=templates, models=models, subjects=subjects), base, work
-            )
+            assets = ViewAssets(bundle=base, models=models, templates=templates)
+            sets = standin_sets(lfw, assets, work, subjects=subjects)
         else:
             mine = read_prepared(learned)
             given = [read_prepared(path) for path in calibration or ()]

@@ -21,7 +21,7 @@ from benchmarks.masked_photos import FIRST_HELD_OUT
 from benchmarks.table.asking import Round, ask
 from benchmarks.table.measured import Measurer
 from benchmarks.table.photos import group_subjects, lfw_subjects, masked_photos
-from benchmarks.table.probes import Tools, make
+from benchmarks.table.probes import make
 from benchmarks.table.report import as_json, markdown
 from faces.bundle import Bundle, BundleError, read, verify
 from faces.calibration import UnsupportedFmr
@@ -29,6 +29,7 @@ from faces.files import write_whole
 from faces.types import CONDITIONS
 from training.cli.errors import told
 from training.synthesis.assets import CHECKOUT
+from training.views.set_builder import ViewAssets
 
 SHARED = CHECKOUT.parent / "shared"
 REFERENCE = CHECKOUT / ".halflight" / "bundles" / "reference"
@@ -58,9 +59,9 @@ def table(
         people = lfw_subjects(lfw, probes=probes, limit=subjects)
         others = group_subjects(extra, probes=group_probes, limit=of_each)
         real = masked_photos(photos, first=FIRST_HELD_OUT, limit=masked)
-        tools = Tools(bundle=detector, models=models, templates=templates)
-        first = make(people, work / "probes", tools, workers=workers)
-        second = make(others, work / "probes", tools, workers=workers)
+        assets = ViewAssets(bundle=detector, models=models, templates=templates)
+        first = make(people, work / "probes", assets, workers=workers)
+        second = make(others, work / "probes", assets, workers=workers)
     measurer, measured = Measurer(people, others, [*first, *second]), []
     for bundle in opened:
         errors.print(f"{bundle.manifest.name} {bundle.manifest.version}", markup=False, highlight=False)

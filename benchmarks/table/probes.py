@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 
 from benchmarks.lfw import png
 from benchmarks.table.photos import Subject
@@ -20,10 +19,9 @@ from faces.files import write_whole
 from faces.strict import Strict
 from faces.types import CONDITIONS, Condition, Spectrum
 from training.data.lfw import Photo
-from training.engine.worker_pool import worker_pool
-from training.networks.onnx_runner import BundleRunner
-from training.views.conditions import PHOTO, Studio
-from training.views.found_faces import find
+from training.views.conditions import PHOTO
+from training.views.found_faces import find_face
+from training.views.set_builder import ViewAssets, ViewTools, run_jobs
 
 
 class ProbeFile(Strict):
@@ -49,16 +47,6 @@ class PhotoFacts(Strict):
     probes: tuple[ProbeFile, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """`bundle`: its detector finds the faces that masks are put on; `models`: folder of the face mesh's
-    files; `templates`: folder of mask photos, the held-out ones are worn."""
-
-    bundle: Path
-    models: Path | None
-    templates: Path
-
-
 @dataclass(frozen=True, slots=True)
 class Probe:
     """One probe of one subject, ready to be sent."""
@@ -73,73 +61,68 @@ class Probe:
         return f"{self.subject} {self.source} {self.made.condition}"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Parts:
-    runner: BundleRunner
-    studio: Studio
+@dataclass(frozen=True, slots=True)
+class ProbeJob:
+    """One photo; its probes and their facts are written to `out`."""
+
+    photo: Photo
     out: Path
 
+    @property
+    def facts(self) -> Path:
+        """The file that is written last."""
+        return self.out / f"{self._stem}.json"
 
-_PARTS: list[_Parts] = []
+    @property
+    def _stem(self) -> str:
+        """By name and content: another photo under the same name is another probe."""
+        return hashlib.sha256(self.photo.name.encode() + b"\0" + self.photo.data).hexdigest()[:20]
+
+    def run(self, tools: ViewTools) -> None:
+        """Writes a probe of each condition."""
+        found = find_face(self.photo, tools.detector)
+        views = {} if found is None else tools.maker("held-out").views(found, self.photo.name)
+        why = "no face found" if found is None else "no mesh fits the face"
+        made = []
+        for condition in CONDITIONS:
+            view = views.get(condition)
+            state = {"spectrum": condition.spectrum, "masked": condition.masked}
+            name = f"{self._stem}-{condition}.bin"
+            if condition == PHOTO:
+                # As it is: a bundle may find a face where this one's detector found none.
+                write_whole(self.out / name, self.photo.data)
+                made.append(ProbeFile(file=name, **state))
+            elif view is None:
+                made.append(ProbeFile(file=None, why=why, **state))
+            else:
+                write_whole(self.out / name, png(view.image.pixels))
+                made.append(ProbeFile(file=name, mask=view.mask, generator=view.generator, **state))
+        facts = PhotoFacts(source=self.photo.name, probes=tuple(made))
+        write_whole(self.facts, facts.model_dump_json().encode())
 
 
-def make(subjects: Sequence[Subject], out: Path, tools: Tools, *, workers: int = 2) -> list[Probe]:
-    """Probes of all subjects in all conditions, with a progress bar; what is in `out` is left alone.
+def make(subjects: Sequence[Subject], out: Path, assets: ViewAssets, *, workers: int = 2) -> list[Probe]:
+    """Makes the probes of all subjects in all conditions, with a progress bar; keeps what is in `out`.
 
-    Raises BundleError, SynthesisError, OSError.
+    Raises BundleError, SynthesisError or OSError.
     """
     out.mkdir(parents=True, exist_ok=True)
-    read(tools.bundle)
-    photos = [photo for one in subjects for photo in one.probes]
-    missing = [photo for photo in photos if not _facts(out, photo).is_file()]
+    read(assets.bundle)
+    jobs = {photo: ProbeJob(photo, out) for one in subjects for photo in one.probes}
+    missing = [job for job in jobs.values() if not job.facts.is_file()]
     if missing:
-        # Errors of a folder belong here, not into a worker that dies of them.
-        Studio("held-out", models=tools.models, templates=tools.templates)
-        with worker_pool(workers, _open, tools, out) as pool:
-            done = pool.map(_work, missing, chunksize=4)
-            for _ in track(done, "making probes", len(missing), console=Console(stderr=True)):
-                pass
+        for _ in run_jobs(
+            missing,
+            assets,
+            families=("held-out",),
+            workers=workers,
+            label="making probes",
+            console=Console(stderr=True),
+        ):
+            pass
     return [
         Probe(one.name, one.group, photo.name, made)
         for one in subjects
         for photo in one.probes
-        for made in PhotoFacts.model_validate_json(_facts(out, photo).read_bytes()).probes
+        for made in PhotoFacts.model_validate_json(jobs[photo].facts.read_bytes()).probes
     ]
-
-
-def _open(tools: Tools, out: Path) -> None:
-    """In each worker process, once."""
-    studio = Studio("held-out", models=tools.models, templates=tools.templates)
-    _PARTS.append(_Parts(BundleRunner(read(tools.bundle), threads=1), studio, out))
-
-
-def _stem(photo: Photo) -> str:
-    """By name and content: another photo under the same name is another probe."""
-    return hashlib.sha256(photo.name.encode() + b"\0" + photo.data).hexdigest()[:20]
-
-
-def _facts(out: Path, photo: Photo) -> Path:
-    return out / f"{_stem(photo)}.json"
-
-
-def _work(photo: Photo) -> None:
-    parts = _PARTS[0]
-    found = find(photo, parts.runner)
-    views = {} if found is None else parts.studio.views(found, photo.name)
-    why = "no face found" if found is None else "no mesh fits the face"
-    made = []
-    for condition in CONDITIONS:
-        view = views.get(condition)
-        state = {"spectrum": condition.spectrum, "masked": condition.masked}
-        name = f"{_stem(photo)}-{condition}.bin"
-        if condition == PHOTO:
-            # As it is: a bundle may find a face where this one's detector found none.
-            write_whole(parts.out / name, photo.data)
-            made.append(ProbeFile(file=name, **state))
-        elif view is None:
-            made.append(ProbeFile(file=None, why=why, **state))
-        else:
-            write_whole(parts.out / name, png(view.image.pixels))
-            made.append(ProbeFile(file=name, mask=view.mask, generator=view.generator, **state))
-    facts = PhotoFacts(source=photo.name, probes=tuple(made))
-    write_whole(_facts(parts.out, photo), facts.model_dump_json().encode())

@@ -8,11 +8,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from export.calibration_set import Tools, build, jobs_of, main
+from export.calibration_set import build, main, plan_jobs
 from export.prepared_sets import plan_of
 from faces.types import CONDITIONS
 from training.data.lfw import Identity, Photo, Split, split_of
 from training.data.prepared import PreparedSet
+from training.views.set_builder import ViewAssets
 
 
 def identity(name: str, photos: int) -> Identity:
@@ -20,7 +21,7 @@ def identity(name: str, photos: int) -> Identity:
 
 
 def test_the_first_photo_is_the_reference_and_a_single_one_the_probe_too() -> None:
-    jobs = jobs_of([identity("one", 1), identity("many", 9)], probes=2)
+    jobs = plan_jobs([identity("one", 1), identity("many", 9)], probes=2)
     assert [(j.subject, j.photo.name[-1], j.reference, j.probe) for j in jobs] == [
         ("one", "0", True, True),
         ("many", "0", True, False),
@@ -30,18 +31,19 @@ def test_the_first_photo_is_the_reference_and_a_single_one_the_probe_too() -> No
 
 
 def test_the_test_split_is_refused(tmp_path: Path) -> None:
-    tools = Tools(bundle=tmp_path, models=None, templates=None)
+    assets = ViewAssets(bundle=tmp_path)
     with pytest.raises(ValueError, match="never calibrated on the test split"):
-        build(tmp_path / "lfw.tar", tmp_path / "set", tools, splits=frozenset(Split))
+        build(tmp_path / "lfw.tar", tmp_path / "set", assets, splits=frozenset(Split))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, shared: Path, bundle_dir: Path) -> PreparedSet:
-    tools = Tools(bundle=bundle_dir, models=shared / "models", templates=shared / "data" / "mask_templates")
+    templates = shared / "data" / "mask_templates"
+    assets = ViewAssets(bundle=bundle_dir, models=shared / "models", templates=templates)
     return build(
         shared / "data" / "lfw.tar",
         tmp_path_factory.mktemp("calibration") / "set",
-        tools,
+        assets,
         splits=frozenset({Split.VALIDATION}),
         subjects=6,
         workers=1,

@@ -31,8 +31,9 @@ from training.networks.backbone import BackboneConfig
 from training.networks.onnx_runner import BundleRunner
 from training.networks.teacher import Teacher, cached_templates
 from training.networks.torch_encoder import load_checkpoint_encoder
+from training.research.standin.photos import align_photos
 from training.research.standin.trunk import TrunkConfig, lesson, train_trunk
-from training.views.found_faces import find, prepare_photos
+from training.views.found_faces import find_face
 
 INFO = SetInfo(name="small", alignment="arcface-112", side_px=16, made_by="a test")
 
@@ -118,7 +119,7 @@ def test_photos_of_a_tar_are_aligned_and_the_faceless_are_listed(bundle_dir: Pat
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
-    made = prepare_photos(tar, bundle_dir, tmp_path / "out", threads=1)
+    made = align_photos(tar, bundle_dir, tmp_path / "out", workers=1)
     assert [row.source for row in made.rows] == sorted(files)[:4]
     assert [(lost.source, lost.code) for lost in made.refused] == [("lfw/s03/blank.png", "no_face")]
     assert made.crop(0).shape == (112, 112, 3)
@@ -129,7 +130,7 @@ def test_the_teacher_gives_what_the_service_would(bundle_dir: Path, tmp_path: Pa
     writer = SetWriter(tmp_path / "set", INFO.model_copy(update={"side_px": 112}))
     expected = []
     for name in ("vis_1.jpg", "vis_2.jpg"):
-        found = find(Photo(name, sample_bytes("s01", name)), runner)
+        found = find_face(Photo(name, sample_bytes("s01", name)), runner)
         assert found is not None
         writer.add(Row(source=name, subject="s01", spectrum=Spectrum.VIS), found.crop.pixels)
         expected.append(runner.embed(found.image, found.face))
@@ -148,7 +149,7 @@ def test_a_trunk_is_distilled_and_goes_on_where_it_was(bundle_dir: Path, tmp_pat
     runner = BundleRunner(read(bundle_dir))
     writer = SetWriter(tmp_path / "set", INFO.model_copy(update={"side_px": 112}))
     for subject in ("s01", "s02", "s03"):
-        found = find(Photo(subject, sample_bytes(subject)), runner)
+        found = find_face(Photo(subject, sample_bytes(subject)), runner)
         assert found is not None
         row = Row(source=subject, subject=subject, spectrum=Spectrum.VIS, split="train")
         writer.add(row, found.crop.pixels)

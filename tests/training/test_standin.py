@@ -30,6 +30,7 @@ from training.research.standin.build import Plan, build, plan_jobs
 from training.research.standin.grid import best_rates, choose, results
 from training.research.standin.run import RunConfig, Trial, run_arm
 from training.research.standin.table import lines, markdown, rivals
+from training.views.set_builder import ViewAssets
 
 SIDE_PX = 32
 BACKBONE = BackboneConfig(side_px=SIDE_PX, dimension=32, width=0.125)
@@ -294,9 +295,8 @@ def test_a_small_set_from_real_photos(shared: Path, bundle_dir: Path, tmp_path: 
     """Two subjects of each split: generators and masks of training and test differ, and so do photos."""
     made = build(
         shared / "data" / "lfw.tar",
-        bundle_dir,
         tmp_path,
-        models=shared / "models",
+        ViewAssets(bundle=bundle_dir, models=shared / "models"),
         plan=Plan(subjects=2, train_photos=2, probes=1),
         workers=1,
     )

@@ -18,7 +18,7 @@ KILLED_IN_WORK = """
 import sys
 from pathlib import Path
 from tests.training.test_workers import begin, working
-from training.workers import worker_pool
+from training.engine.worker_pool import worker_pool
 
 if __name__ == "__main__":
     pool = worker_pool(1, begin, "given", 2)

@@ -17,7 +17,8 @@ from training.distil.recipe import DistilRecipe
 from training.distil.run import Place, distil
 from training.engine.compile import check_compiler
 from training.finetune.recipe import read_recipe
-from training.views.photos import Tools, Worn, build_photos
+from training.views.photos import MaskedCopies, build_photos
+from training.views.set_builder import ViewAssets
 
 BUNDLE, RECIPE = Path(".halflight/bundles/reference"), "builtin-distil"
 
@@ -41,8 +42,8 @@ def photos(
     if extra is not None:
         shots = chain(shots, extra_shots(extra, terms=terms))
     with told():
-        tools = Tools(bundle=bundle, models=models, templates=templates)
-        made = build_photos(shots, out, tools, worn=Worn(), workers=workers)
+        assets = ViewAssets(bundle=bundle, models=models, templates=templates)
+        made = build_photos(shots, out, assets, copies=MaskedCopies(), workers=workers)
     console.print(f"{len(made.rows)} crops, {len(made.refused)} photos refused")
 
 

@@ -31,7 +31,7 @@ from training.finetune.recipe import read_recipe
 from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import find_assets
 from training.synthesis.mesh import MeshFitter
-from training.views.conditions import Studio
+from training.views.conditions import ViewMaker
 
 # Of photos that are tried: larger ones are shrunk, as the largest canvas would do.
 LARGEST_PX = 2048
@@ -61,8 +61,8 @@ def pictures(
     console = Console(stderr=True)
     cv2.setNumThreads(1)
     with told():
-        studio = Studio("training", models=models, templates=templates)
-        room = Darkroom(Labeller(bundle), BundleRunner(read(bundle)), studio)
+        maker = ViewMaker("training", models=models, templates=templates)
+        room = Darkroom(Labeller(bundle), BundleRunner(read(bundle)), maker)
         archives = Archives(lfw=lfw, extra=extra, worn=worn, empty=empty, terms=terms, further=further)
         every = sources(archives, room)
         with Progress(console=console) as progress:
@@ -135,8 +135,8 @@ def trial(
     cv2.setNumThreads(1)
     split = Split.VALIDATION if validation else Split.TEST
     with told():
-        studio = Studio("training" if validation else "held-out", models=models, templates=templates)
-        darkroom = Darkroom(Labeller(bundle), BundleRunner(read(bundle)), studio)
+        maker = ViewMaker("training" if validation else "held-out", models=models, templates=templates)
+        darkroom = Darkroom(Labeller(bundle), BundleRunner(read(bundle)), maker)
         room = TrialRoom(darkroom, MeshFitter(find_assets(models).network))
         photos = trial_photos(lfw, split, count)
         with Progress(console=console) as progress:

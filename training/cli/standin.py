@@ -21,10 +21,11 @@ from training.research.standin.arms import arms
 from training.research.standin.build import Plan
 from training.research.standin.build import build as build_set
 from training.research.standin.grid import Grid, choose, results, run_grid, try_also
+from training.research.standin.photos import align_photos
 from training.research.standin.run import RunConfig
 from training.research.standin.table import as_json, lines, markdown, rivals, written
 from training.research.standin.trunk import TrunkConfig, lesson, train_trunk
-from training.views.found_faces import prepare_photos
+from training.views.set_builder import ViewAssets
 
 LFW = Path("../shared/data/lfw.tar")
 BUNDLE = Path(".halflight/bundles/reference")
@@ -38,7 +39,7 @@ Detector = Annotated[Path, typer.Option(help="the bundle whose detector is used"
 def photos(out: Path, lfw: Tar = LFW, bundle: Detector = BUNDLE) -> None:
     """Align every LFW photo: what a trunk is pre-trained on."""
     with told():
-        made = prepare_photos(lfw, bundle, out)
+        made = align_photos(lfw, bundle, out)
     Console().print(f"{len(made.rows)} crops, {len(made.refused)} photos without a face")
 
 
@@ -54,15 +55,8 @@ def build(
 ) -> None:
     """Make the set: references, pseudo-NIR probes, masks."""
     with told():
-        made = build_set(
-            lfw,
-            bundle,
-            out,
-            models=models,
-            templates=templates,
-            plan=Plan(subjects=subjects),
-            workers=workers,
-        )
+        assets = ViewAssets(bundle=bundle, models=models, templates=templates)
+        made = build_set(lfw, out, assets, plan=Plan(subjects=subjects), workers=workers)
     Console().print(f"{len(made.rows)} crops, {len(made.refused)} failed")
 
 

@@ -21,8 +21,8 @@ from training.data.photo_sources import Shot, Terms, extra_shots, lfw_shots
 from training.detector.labels import Labeller
 from training.detector.pictures import Kind, Known, Picture
 from training.networks.onnx_runner import BundleRunner
-from training.views.conditions import PHOTO, Studio
-from training.views.found_faces import find
+from training.views.conditions import PHOTO, ViewMaker
+from training.views.found_faces import find_face
 
 LIMITS = DecodeLimits(max_bytes=1 << 26, max_pixels=1 << 26)
 LARGEST_PX = 480
@@ -49,19 +49,19 @@ class Archives:
 class Darkroom:
     """Makes the pictures of one photo. Not thread-safe."""
 
-    def __init__(self, labeller: Labeller, runner: BundleRunner, studio: Studio) -> None:
-        self._labeller, self._runner, self._studio = labeller, runner, studio
+    def __init__(self, labeller: Labeller, runner: BundleRunner, maker: ViewMaker) -> None:
+        self._labeller, self._runner, self._maker = labeller, runner, maker
 
     def bare(self, photo: Photo, *, viewed: bool) -> list[Picture]:
         """A photo, and where `viewed` its largest face with a mask, in pseudo-NIR, and both."""
-        found = find(photo, self._runner)
+        found = find_face(photo, self._runner)
         if found is None:
             return []
         known = self._labeller.bare(found.image)
         made = [Picture(source=photo.name, kind="photo", pixels=found.image.pixels, faces=known)]
         if not viewed:
             return made
-        for condition, view in self._studio.views(found, photo.name).items():
+        for condition, view in self._maker.views(found, photo.name).items():
             if condition != PHOTO:
                 faces = _seen_as(known, condition, found.face.box.x)
                 pixels = view.image.pixels

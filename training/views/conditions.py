@@ -1,7 +1,7 @@
-"""One photo in every condition: as it is, masked, as pseudo-NIR, masked in pseudo-NIR.
+"""Makes views of a photo: as it is, masked, as pseudo-NIR, masked in pseudo-NIR.
 
-Two families that share no generator, mask photo or cut: what is learned and calibrated with, and what is
-kept for tests (HSST.md, section 7). Scores made with either are synthetic and must say so.
+There are two families, which share no generator, mask photo or cut: one to train and calibrate with, one kept
+for tests (docs/hsst.md, section 7). Scores made with either are synthetic and must say so.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ PHOTO = Condition(Spectrum.VIS, masked=False)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """A photo in one condition. `mask`, `generator`: how it was made, None where it was not."""
+    """A photo in one condition. `mask`, `generator`: what the mask and the NIR were made with, else None."""
 
     image: Image
     mask: str | None = None
     generator: str | None = None
 
 
-class Studio:
-    """Makes views of one family. Not thread-safe; one for each process.
+class ViewMaker:
+    """Makes views of one family. Not thread-safe; each process has its own.
 
     `models`: folder of the face mesh's files; `templates`: folder of mask photos, None for drawn masks
-    alone. Raises SynthesisError where a file is missing.
+    alone. Raises SynthesisError if a file is missing.
     """
 
     def __init__(self, family: Family, *, models: Path | None, templates: Path | None) -> None:
@@ -55,7 +55,10 @@ class Studio:
         self._nir: NirGenerator = RelitNir(topology) if family == "held-out" else TrainNir()
 
     def views(self, found: FoundFace, name: str, *, seed: int = 0) -> dict[Condition, View]:
-        """Every condition; the photo alone where no mesh fits its face. The same for the same name."""
+        """Returns a view of each condition, or the photo alone if no mesh fits its face.
+
+        Views depend on the photo, its name and the seed alone.
+        """
         made = {PHOTO: View(found.image)}
         mesh = self.fit(found)
         if mesh is not None:
@@ -66,11 +69,11 @@ class Studio:
         return made
 
     def fit(self, found: FoundFace) -> FaceMesh | None:
-        """The face's mesh; None where none fits."""
+        """Returns the mesh of the face, None if none fits."""
         return self._fitter.fit(found.image, found.face)
 
     def design(self, spectrum: Spectrum, rng: np.random.Generator) -> MaskDesign:
-        """A mask of this family as that spectrum sees it."""
+        """Draws a mask of this family, with the reflectance that it has in the spectrum."""
         held_out, nir = self.family == "held-out", spectrum is Spectrum.NIR
         return draw_design(rng, nir=nir, templates=self._templates, held_out=held_out)
 
@@ -83,7 +86,10 @@ class Studio:
         *,
         design: MaskDesign | None = None,
     ) -> View:
-        """A visible photo with its face's mesh in one condition. `design`: the mask, else one is drawn."""
+        """Makes one view of a visible-light photo whose face has this mesh.
+
+        `design`: the mask of a masked condition; None draws one.
+        """
         nir = condition.spectrum is Spectrum.NIR
         light = self._nir.scene(photo.pixels, mesh, rng) if nir else to_linear(photo.pixels)
         mask = None
@@ -92,12 +98,12 @@ class Studio:
             worn = np.repeat(light[:, :, None], 3, axis=2) if nir else light
             light = self._painter.wear(worn, mesh, design)
             light = light[:, :, 0] if nir else light
-            mask = described(design)
+            mask = describe_design(design)
         image = Image(self._nir.develop(light, rng) if nir else to_pixels(light), condition.spectrum)
         return View(image, mask, self._nir.name if nir else None)
 
 
-def described(design: MaskDesign) -> str:
-    """Template or cut, shape, nose coverage, reflectance of the blue (in NIR: of the only) channel."""
-    made = design.template or design.cut
-    return f"{made} {design.shape}/{design.coverage}/{design.reflectance[0]:.2f}"
+def describe_design(design: MaskDesign) -> str:
+    """Names template or cut, shape, nose coverage, reflectance of the blue (in NIR: the only) channel."""
+    kind = design.template or design.cut
+    return f"{kind} {design.shape}/{design.coverage}/{design.reflectance[0]:.2f}"

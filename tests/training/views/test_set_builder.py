@@ -1,0 +1,93 @@
+"""The set builder: results in order, the same set for any number of workers, errors before any work."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from faces.bundle import BundleError
+from training.data.prepared import SET_FILE, Made, Refused
+from training.engine.worker_pool import in_order
+from training.views.conditions import PHOTO
+from training.views.found_faces import SIDE_PX
+from training.views.row_facts import RowFacts
+from training.views.set_builder import ViewAssets, ViewTools, build_set
+
+
+@dataclass(frozen=True)
+class NumberJob:
+    """A crop of one grey value; every third photo shows no face."""
+
+    number: int
+
+    def run(self, tools: ViewTools) -> list[Made | Refused]:
+        facts = RowFacts(source=f"{self.number}.jpg", subject="one", split="train")
+        if self.number % 3 == 2:
+            return [facts.refused(PHOTO)]
+        return [Made(facts.row(PHOTO), np.full((SIDE_PX, SIDE_PX, 3), self.number, np.uint8))]
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in root.iterdir()}
+
+
+def test_a_set_is_the_same_for_any_number_of_workers(bundle_dir: Path, tmp_path: Path) -> None:
+    jobs, assets = [NumberJob(number) for number in range(70)], ViewAssets(bundle=bundle_dir)
+    one, two = (
+        build_set(jobs, tmp_path / str(workers), assets, name="n", made_by="a test", workers=workers)
+        for workers in (1, 2)
+    )
+    assert contents(one.root) == contents(two.root)
+    assert [row.source for row in one.rows] == [f"{n}.jpg" for n in range(70) if n % 3 != 2]
+    assert [int(one.crop(i)[0, 0, 0]) for i in range(3)] == [0, 1, 3]
+    assert len(one.refused) == 23
+
+
+def test_a_missing_bundle_is_refused_before_the_old_set_is_touched(tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    out.mkdir()
+    (out / SET_FILE).write_text("an older set")
+    assets = ViewAssets(bundle=tmp_path / "none")
+    with pytest.raises(BundleError):
+        build_set([NumberJob(0)], out, assets, name="n", made_by="a test")
+    assert (out / SET_FILE).read_text() == "an older set"
+
+
+def test_few_items_are_handed_out_ahead_of_the_result_that_is_read() -> None:
+    begun: list[int] = []
+    lock = threading.Lock()
+
+    def square(item: int) -> int:
+        with lock:
+            begun.append(item)
+        return item * item
+
+    with ThreadPoolExecutor(2) as pool:
+        results = in_order(pool, square, range(50), at_once=4)
+        assert next(results) == 0
+        assert len(begun) <= 4
+        assert list(results) == [n * n for n in range(1, 50)]
+
+
+def test_an_error_of_one_item_is_raised_and_the_rest_is_cancelled() -> None:
+    begun: list[int] = []
+    release = threading.Event()
+
+    def call(item: int) -> int:
+        begun.append(item)
+        if item == 0:
+            raise ValueError("the first one")
+        release.wait(60)
+        return item
+
+    with ThreadPoolExecutor(1) as pool:
+        results = in_order(pool, call, range(20), at_once=10)
+        with pytest.raises(ValueError, match="the first one"):
+            next(results)
+        release.set()
+    assert len(begun) < 10
