@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.table.asking import Answer, Said
 from benchmarks.table.probes import Probe
 from training.evaluation.intervals import Interval
-from training.evaluation.rank1 import Hits
+from training.evaluation.rank1 import SubjectCounts
 from training.evaluation.resampling import BOOTSTRAPS, Floats, Weights, percentiles, weights
 from training.evaluation.scores import count_of
 
@@ -66,7 +66,7 @@ def scored(probes: Sequence[Probe], said: Said, subjects: Sequence[str]) -> Scor
     return Scored(own, answered, enrolled, scores, floor, thresholds)
 
 
-def rank1(probes: Sequence[Probe], said: Said, subjects: Sequence[str]) -> Hits:
+def rank1(probes: Sequence[Probe], said: Said, subjects: Sequence[str]) -> SubjectCounts:
     """Probes whose subject alone scores best among all that are enrolled, `subjects` or not."""
     column = {name: i for i, name in enumerate(subjects)}
     hit, trials = np.zeros(len(subjects), np.int64), np.zeros(len(subjects), np.int64)
@@ -77,7 +77,7 @@ def rank1(probes: Sequence[Probe], said: Said, subjects: Sequence[str]) -> Hits:
         level = [name for name, score in scores.items() if score == best]
         hit[column[probe.subject]] += level == [probe.subject]
     tried = np.flatnonzero(trials)
-    return Hits(tried.astype(np.int64), hit[tried], trials[tried])
+    return SubjectCounts(tried.astype(np.int64), hit[tried], trials[tried])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

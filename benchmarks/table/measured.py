@@ -25,7 +25,7 @@ from benchmarks.table.probes import Probe
 from faces.bundle import Bundle
 from faces.types import CONDITIONS, Condition
 from training.evaluation.intervals import Interval, clopper_pearson
-from training.evaluation.rank1 import Hits, hit_rate, paired_difference
+from training.evaluation.rank1 import SubjectCounts, paired_difference, success_rate
 
 TAR_FMR = 1e-3
 LEAST_SUBJECTS = 30
@@ -124,7 +124,7 @@ class Measured:
 class _Base:
     """What the first bundle gave, by place in the table."""
 
-    hits: dict[str, Hits] = field(default_factory=dict)
+    hits: dict[str, SubjectCounts] = field(default_factory=dict)
     drawn: dict[str, Drawn] = field(default_factory=dict)
 
 
@@ -221,10 +221,10 @@ class Measurer:
         return rows
 
 
-def _hits(place: str, hits: Hits, base: _Base | None, own: _Base) -> Rate:
+def _hits(place: str, hits: SubjectCounts, base: _Base | None, own: _Base) -> Rate:
     own.hits[place] = hits
     minus = None if base is None else paired_difference(hits, base.hits[place])
-    return Rate(hit_rate(hits), minus)
+    return Rate(success_rate(hits), minus)
 
 
 def _drawn(place: str, found: Drawn, base: _Base | None, own: _Base) -> Rate:
@@ -248,7 +248,7 @@ def _photos(keys: Sequence[str], said: Said, base: _Base | None, own: _Base) -> 
         chosen = set(these)
         hits = np.array([key in chosen for key in keys], np.int64)
         every = np.arange(len(keys), dtype=np.int64)
-        paired = _hits(place, Hits(every, hits, np.ones(len(keys), np.int64)), base, own)
+        paired = _hits(place, SubjectCounts(every, hits, np.ones(len(keys), np.int64)), base, own)
         return Rate(clopper_pearson(len(these), len(keys)), paired.minus)
 
     return MaskedPhotos(

@@ -17,9 +17,9 @@ from benchmarks.table.measured import Rate, Threshold
 from benchmarks.table.probes import Probe, ProbeFile
 from benchmarks.table.report import percent
 from faces.types import Spectrum
-from training.evaluation.figures import per_subject_hits
+from training.evaluation.figures import counts_at_rank
 from training.evaluation.intervals import Interval
-from training.evaluation.rank1 import hit_rate
+from training.evaluation.rank1 import success_rate
 from training.evaluation.scores import Comparison, Side
 from training.evaluation.verification import PairScores
 
@@ -78,9 +78,9 @@ class Case:
 
 def test_figures_are_those_of_the_evaluation_on_the_same_scores() -> None:
     case = Case(SUBJECTS)
-    assert rank1(case.probes, case.said, case.names).rate == per_subject_hits(case.comparison).rate
-    mine = hit_rate(rank1(case.probes, case.said, case.names))
-    assert mine == hit_rate(per_subject_hits(case.comparison))
+    assert rank1(case.probes, case.said, case.names).rate == counts_at_rank(case.comparison).rate
+    mine = success_rate(rank1(case.probes, case.said, case.names))
+    assert mine == success_rate(counts_at_rank(case.comparison))
     data = scored(case.probes, case.said, case.names)
     made = tar_at(data, 0.01, drawn_weights(SUBJECTS, bootstraps=200))
     (theirs,) = PairScores(case.comparison).measure([0.01], bootstraps=200)
@@ -118,7 +118,7 @@ def test_a_tie_is_a_miss_and_failures_stay_in_the_denominator() -> None:
         frozenset(),
     )
     hits = rank1([probe(0, 1), probe(0, 2), probe(1, 1), probe(1, 2)], said, ["s0", "s1"])
-    assert (hits.hits.tolist(), hits.probes.tolist()) == ([1, 0], [2, 2])
+    assert (hits.successes.tolist(), hits.probes.tolist()) == ([1, 0], [2, 2])
 
 
 def test_fmr_counts_pairs_of_those_that_were_made_alone() -> None:

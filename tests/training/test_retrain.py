@@ -21,7 +21,7 @@ from tests.conftest import REPO
 from tests.training.retrain_sets import request_for, write_request, write_set
 from training.data.prepared import PreparedSet
 from training.evaluation.metrics import supports_fmr
-from training.evaluation.rank1 import Hits
+from training.evaluation.rank1 import SubjectCounts
 from training.jobs.calibration_set import calibration_set
 from training.jobs.comparison import verdict
 from training.jobs.job_directory import ORPHANED, CannotDo, journal
@@ -66,10 +66,10 @@ def asked(patterns: PreparedSet, trunk: Path, **changed: object) -> Request:
     return Request.model_validate(request_for(patterns.root, trunk=trunk, base=Path("base"), **changed))
 
 
-def hits(share: float) -> Hits:
+def hits(share: float) -> SubjectCounts:
     """So many of each subject's two probes, on average."""
     rng = np.random.default_rng(3)
-    return Hits(SUBJECTS, rng.binomial(2, share, len(SUBJECTS)), PROBES)
+    return SubjectCounts(SUBJECTS, rng.binomial(2, share, len(SUBJECTS)), PROBES)
 
 
 def test_rules_of_30_agree_with_the_metrics() -> None:

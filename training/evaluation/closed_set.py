@@ -1,4 +1,4 @@
-"""Closed-set rank-1 of a split, by the condition of its probes: what training and benchmarks look at."""
+"""Measures closed-set rank-1 of a split for each condition of its probes, during training and after it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ from dataclasses import dataclass
 from training.data.prepared import PreparedSet, Split
 from training.evaluation.embedding import embed
 from training.evaluation.pools import Bench, split_pool
-from training.evaluation.rank1 import Hits, per_subject_hits
+from training.evaluation.rank1 import SubjectCounts, counts_at_rank
 from training.networks.crop_encoder import CropEncoder
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Rank-1 hits of one condition of probes among the unmasked VIS references."""
+class ConditionRank1:
+    """Rank-1 counts of the probes of one condition against the unmasked VIS references."""
 
     condition: str
-    hits: Hits
+    counts: SubjectCounts
 
 
-def closed_set(encoder: CropEncoder, prepared: PreparedSet, split: Split) -> tuple[Found, ...]:
-    """Masked NIR probes first; failures stay in the denominators, and whoever's reference failed is never
-    found."""
+def closed_set(encoder: CropEncoder, prepared: PreparedSet, split: Split) -> tuple[ConditionRank1, ...]:
+    """Returns the counts by condition, masked NIR probes first.
+
+    Failures stay in the denominators; a subject whose reference failed is never found.
+    """
     pool = split_pool(prepared, split)
     bench = Bench(embed(encoder, prepared, pool.rows), pool)
     return tuple(
-        Found(str(condition), per_subject_hits(bench.compare(condition))) for condition in bench.conditions
+        ConditionRank1(str(condition), counts_at_rank(bench.compare(condition)))
+        for condition in bench.conditions
     )

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from training.evaluation.intervals import Interval
 from training.evaluation.metrics import ERRORS_NEEDED, supports_fmr
-from training.evaluation.rank1 import Hits, hit_rate, paired_difference, per_subject_hits
+from training.evaluation.rank1 import SubjectCounts, counts_at_rank, paired_difference, success_rate
 from training.evaluation.resampling import BOOTSTRAPS
 from training.evaluation.scores import Comparison
 from training.evaluation.verification import PairScores, ThresholdRule, Verification
 
-__all__ = ["Figures", "Hits", "figures", "paired_difference", "per_subject_hits"]
+__all__ = ["Figures", "SubjectCounts", "counts_at_rank", "figures", "paired_difference"]
 
 FMR_POINTS = (1e-2, 1e-3, 1e-4)
 
@@ -78,7 +78,7 @@ def figures(
     pairs = PairScores(comparison)
     measured = pairs.measure(supported, bootstraps=bootstraps, seed=seed, rule=rule) if supported else ()
     return Figures(
-        rank1=hit_rate(per_subject_hits(comparison), bootstraps=bootstraps, seed=seed),
+        rank1=success_rate(counts_at_rank(comparison), bootstraps=bootstraps, seed=seed),
         verification=measured,
         refused={fmr: reason for fmr, reason in reasons.items() if reason is not None},
         fta=len(probes.failed) / probes.samples,

@@ -9,7 +9,7 @@ import numpy as np
 
 from training.evaluation.intervals import Interval
 from training.evaluation.metrics import ERRORS_NEEDED, open_set, threshold_at_fmr
-from training.evaluation.rank1 import Hits, hit_rate
+from training.evaluation.rank1 import SubjectCounts, success_rate
 from training.evaluation.resampling import BOOTSTRAPS
 from training.evaluation.scores import Comparison, Ids, count_of
 
@@ -69,16 +69,16 @@ def open_set_figures(
                 f" {ERRORS_NEEDED} errors that the rule of 30 asks for"
             )
             continue
-        one, hits_one = _half(comparison, first, fpir)
-        two, hits_two = _half(comparison, second, fpir)
-        found = hit_rate(_joined(hits_one, hits_two), bootstraps=bootstraps, seed=seed)
+        one, counts_one = _half(comparison, first, fpir)
+        two, counts_two = _half(comparison, second, fpir)
+        found = success_rate(_joined(counts_one, counts_two), bootstraps=bootstraps, seed=seed)
         fnir = Interval(1.0 - found.value, 1.0 - found.high, 1.0 - found.low)
         points.append(OpenSetPoint(fpir, fnir, (one, two)))
     return OpenSetFigures(tuple(points), refused)
 
 
-def _half(comparison: Comparison, enrolled: Ids, fpir: float) -> tuple[HalfOpenSet, Hits]:
-    """With these subjects enrolled: the rates, and the hits of their probes."""
+def _half(comparison: Comparison, enrolled: Ids, fpir: float) -> tuple[HalfOpenSet, SubjectCounts]:
+    """Returns the rates with these subjects enrolled, and the counts of their probes."""
     probes, gallery = comparison.probes, comparison.gallery
     columns = np.isin(gallery.subjects, enrolled)
     # Against float32 scores a threshold would be rounded, down onto the score that it must reject.
@@ -103,16 +103,18 @@ def _half(comparison: Comparison, enrolled: Ids, fpir: float) -> tuple[HalfOpenS
     mine = np.intersect1d(probes.everybody(), enrolled)
     tried = probes.subjects[~stranger]
     gone = probes.failed[np.isin(probes.failed, enrolled)]
-    hits = Hits(mine, count_of(probes.subjects[hit], mine), count_of(tried, mine) + count_of(gone, mine))
-    return HalfOpenSet(threshold, rates.fpir, rates.fnir), hits
+    counts = SubjectCounts(
+        mine, count_of(probes.subjects[hit], mine), count_of(tried, mine) + count_of(gone, mine)
+    )
+    return HalfOpenSet(threshold, rates.fpir, rates.fnir), counts
 
 
-def _joined(a: Hits, b: Hits) -> Hits:
-    """Hits of two disjoint groups of subjects as one."""
+def _joined(a: SubjectCounts, b: SubjectCounts) -> SubjectCounts:
+    """Puts the counts of two disjoint groups of subjects together."""
     subjects = np.concatenate([a.subjects, b.subjects])
     order = np.argsort(subjects)
-    return Hits(
+    return SubjectCounts(
         subjects[order],
-        np.concatenate([a.hits, b.hits])[order],
+        np.concatenate([a.successes, b.successes])[order],
         np.concatenate([a.probes, b.probes])[order],
     )

@@ -1,4 +1,4 @@
-"""Successes counted per subject: rank-1 with its interval, and paired differences of two systems."""
+"""Counts successes for each subject: rank-1 with its interval, and the paired difference of two systems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.evaluation.intervals import Interval
 from training.evaluation.resampling import BOOTSTRAPS, Floats, percentiles, weights
 from training.evaluation.scores import Comparison, Ids, count_of
 
-# The rank of a probe that cannot be found: it failed, or its references did.
+# The rank of a probe that cannot be found, because it or its references failed.
 NEVER = int(np.iinfo(np.int64).max)
 ROWS_AT_ONCE = 512
 
@@ -21,35 +21,35 @@ Seeds = Literal["fixed", "paired", "independent"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hits:
-    """Successes among the trials of each subject, all int64 [subjects], subjects ascending.
+class SubjectCounts:
+    """How many of each subject's probes succeed; all int64 [subjects], subjects ascending.
 
-    Failed probes are trials. Raises ValueError where the counts are impossible.
+    `probes` includes the failed ones. Raises ValueError if the counts are impossible.
     """
 
     subjects: Ids
-    hits: Ids
+    successes: Ids
     probes: Ids
 
     def __post_init__(self) -> None:
-        if not self.subjects.shape == self.hits.shape == self.probes.shape or self.subjects.ndim != 1:
+        if not self.subjects.shape == self.successes.shape == self.probes.shape or self.subjects.ndim != 1:
             raise ValueError("subjects, hits and probes are three columns of one length")
         if not len(self.subjects) or (np.diff(self.subjects) <= 0).any():
             raise ValueError("each subject stands once, in ascending order, and there is at least one")
-        if (self.hits < 0).any() or (self.hits > self.probes).any() or (self.probes < 1).any():
+        if (self.successes < 0).any() or (self.successes > self.probes).any() or (self.probes < 1).any():
             raise ValueError("every subject has a probe, and no more hits than probes")
 
     @property
     def rate(self) -> float:
-        return float(self.hits.sum() / self.probes.sum())
+        return float(self.successes.sum() / self.probes.sum())
 
 
 def ranks(comparison: Comparison) -> Ids:
-    """The place of each probe's identity among the gallery's: int64 [probes], 1 is first.
+    """Returns the rank of each probe's identity in the gallery: int64 [probes], 1 is first.
 
-    An identity scores as its best reference; level identities stand before the probe's own, so a
-    tie is a miss. NEVER where all the subject's references failed. Raises ValueError for a subject
-    that the gallery never tried to enrol: a closed-set rank means nothing for it.
+    The score of an identity is that of its best reference. Identities of equal score rank before the
+    probe's own, so a tie is a miss. The rank is NEVER if all the subject's references failed. Raises
+    ValueError for a subject that the gallery never tried to enrol: a closed-set rank means nothing for it.
     """
     _closed(comparison)
     probes, gallery = comparison.probes, comparison.gallery
@@ -76,63 +76,65 @@ def _closed(comparison: Comparison) -> None:
 
 
 def cmc(comparison: Comparison, *, max_rank: int = 20) -> Floats:
-    """Cumulative match characteristic: the share of all probes found at rank 1 to `max_rank`."""
+    """Returns the cumulative match characteristic: the share of all probes found at rank 1 to `max_rank`."""
     places = ranks(comparison)
     found = np.bincount(places[places <= max_rank], minlength=max_rank + 1)[1:]
     share: Floats = np.cumsum(found) / comparison.probes.samples
     return share
 
 
-def per_subject_hits(comparison: Comparison, *, rank: int = 1) -> Hits:
-    """How many of each subject's probes have their identity among the `rank` best."""
+def counts_at_rank(comparison: Comparison, *, rank: int = 1) -> SubjectCounts:
+    """Counts the probes of each subject whose identity is among the `rank` best."""
     return _tally(comparison, ranks(comparison) <= rank)
 
 
-def _tally(comparison: Comparison, success: NDArray[np.bool_]) -> Hits:
+def _tally(comparison: Comparison, success: NDArray[np.bool_]) -> SubjectCounts:
     probes = comparison.probes
     everybody = probes.everybody()
     trials = count_of(probes.subjects, everybody) + count_of(probes.failed, everybody)
-    return Hits(everybody, count_of(probes.subjects[success], everybody), trials)
+    return SubjectCounts(everybody, count_of(probes.subjects[success], everybody), trials)
 
 
-def summed(runs: Sequence[Hits]) -> Hits:
-    """The same probes under several training seeds, as one system. Raises ValueError otherwise."""
+def sum_runs(runs: Sequence[SubjectCounts]) -> SubjectCounts:
+    """Adds up runs of several training seeds on the same probes. Raises ValueError if the probes differ."""
     first = runs[0]
     for other in runs[1:]:
         _same_probes(first, other)
-    return Hits(
-        first.subjects, np.sum([run.hits for run in runs], axis=0), np.sum([r.probes for r in runs], axis=0)
+    return SubjectCounts(
+        first.subjects,
+        np.sum([run.successes for run in runs], axis=0),
+        np.sum([r.probes for r in runs], axis=0),
     )
 
 
-def _same_probes(a: Hits, b: Hits) -> None:
+def _same_probes(a: SubjectCounts, b: SubjectCounts) -> None:
     if not (np.array_equal(a.subjects, b.subjects) and np.array_equal(a.probes, b.probes)):
         raise ValueError("these results are of different probes, so they cannot be paired")
 
 
-def hit_rate(hits: Hits, *, bootstraps: int = BOOTSTRAPS, seed: int = 0) -> Interval:
-    """The share of probes that succeed, with its subject-bootstrap interval.
+def success_rate(counts: SubjectCounts, *, bootstraps: int = BOOTSTRAPS, seed: int = 0) -> Interval:
+    """Returns the share of probes that succeed, with its subject-bootstrap interval.
 
-    The gallery stays as it is: what is resampled is whose probes come.
+    The bootstrap resamples the subjects of the probes; the gallery stays as it is.
     """
-    drawn = weights(len(hits.subjects), bootstraps=bootstraps, seed=seed).astype(np.float64)
-    return percentiles(hits.rate, (drawn @ hits.hits) / (drawn @ hits.probes))
+    drawn = weights(len(counts.subjects), bootstraps=bootstraps, seed=seed).astype(np.float64)
+    return percentiles(counts.rate, (drawn @ counts.successes) / (drawn @ counts.probes))
 
 
 def paired_difference(
-    a: Hits | Sequence[Hits],
-    b: Hits | Sequence[Hits],
+    a: SubjectCounts | Sequence[SubjectCounts],
+    b: SubjectCounts | Sequence[SubjectCounts],
     *,
     bootstraps: int = BOOTSTRAPS,
     seed: int = 0,
     seeds: Seeds = "fixed",
 ) -> Interval:
-    """Success of `a` minus success of `b` on the same probes, in points (percent), with its interval.
+    """Returns the rate of `a` minus that of `b` on the same probes, in percentage points, with its interval.
 
-    Both are resampled with the same draw of subjects. Several runs of a system are its training
-    seeds. `seeds`: "fixed" sums over the runs at hand; "paired" also draws runs with replacement,
-    the same for `a` and `b` (run i of both shares its seed); "independent" draws them on their own.
-    Raises ValueError where the probes differ, or paired runs differ in number.
+    The bootstrap draws the same subjects for both. Several runs of a system are its training seeds.
+    `seeds`: "fixed" sums over the given runs; "paired" also draws runs with replacement, the same for
+    `a` and `b` (run i of both has the same seed); "independent" draws them separately. Raises
+    ValueError if the probes differ, or if paired runs differ in number.
     """
     left, right = _runs(a), _runs(b)
     for run in (*left, *right):
@@ -149,23 +151,23 @@ def paired_difference(
         share_a = _shares(rng, bootstraps, len(left))
         share_b = share_a if seeds == "paired" else _shares(rng, bootstraps, len(right))
         replicates = (rates_a * share_a).sum(axis=1) - (rates_b * share_b).sum(axis=1)
-    value = summed(left).rate - summed(right).rate
+    value = sum_runs(left).rate - sum_runs(right).rate
     return percentiles(100.0 * value, 100.0 * replicates)
 
 
-def _runs(runs: Hits | Sequence[Hits]) -> list[Hits]:
-    found = [runs] if isinstance(runs, Hits) else list(runs)
+def _runs(runs: SubjectCounts | Sequence[SubjectCounts]) -> list[SubjectCounts]:
+    found = [runs] if isinstance(runs, SubjectCounts) else list(runs)
     if not found:
         raise ValueError("a difference needs at least one run of each system")
     return found
 
 
-def _rates(drawn: Floats, trials: Floats, runs: Sequence[Hits]) -> Floats:
-    """Each run's rate in each replicate: float64 [bootstraps, runs]."""
-    rates: Floats = (drawn @ np.stack([run.hits for run in runs], axis=1)) / trials[:, None]
+def _rates(drawn: Floats, trials: Floats, runs: Sequence[SubjectCounts]) -> Floats:
+    """Returns the rate of each run in each replicate: float64 [bootstraps, runs]."""
+    rates: Floats = (drawn @ np.stack([run.successes for run in runs], axis=1)) / trials[:, None]
     return rates
 
 
 def _shares(rng: np.random.Generator, bootstraps: int, runs: int) -> Floats:
-    """How large a part of a replicate each run is: float64 [bootstraps, runs], rows sum to 1."""
+    """Draws the weight of each run in each replicate: float64 [bootstraps, runs], rows sum to 1."""
     return rng.multinomial(runs, np.full(runs, 1.0 / runs), size=bootstraps) / runs

@@ -41,7 +41,7 @@ class Validator:
         # A network that was compiled was so for batches of training.
         with torch.compiler.set_stance("force_eager"):
             found = closed_set(encoder, self._prepared, "validation")
-        rates = {one.condition: round(100 * one.hits.rate, 3) for one in found}
+        rates = {one.condition: round(100 * one.counts.rate, 3) for one in found}
         wanted = next(iter(rates))
         best = max((line["rank1"].get(wanted, 0.0) for line in self._lines), default=-1.0)
         if rates[wanted] > best:

@@ -10,7 +10,7 @@ from faces.types import Condition, Spectrum
 from training.data.prepared import PreparedSet
 from training.evaluation.closed_set import closed_set
 from training.evaluation.intervals import Interval
-from training.evaluation.rank1 import Hits, hit_rate, paired_difference
+from training.evaluation.rank1 import SubjectCounts, paired_difference, success_rate
 from training.networks.crop_encoder import CropEncoder
 
 # What the service is for; the next ones decide where a set has no such probes.
@@ -65,12 +65,12 @@ def compare(new: CropEncoder, active: CropEncoder, prepared: PreparedSet, *, see
             f" {prepared.info.alignment}"
         )
         return Verdict(False, why, ())
-    ours = {found.condition: found.hits for found in closed_set(new, prepared, "validation")}
-    theirs = {found.condition: found.hits for found in closed_set(active, prepared, "validation")}
+    ours = {found.condition: found.counts for found in closed_set(new, prepared, "validation")}
+    theirs = {found.condition: found.counts for found in closed_set(active, prepared, "validation")}
     return verdict(ours, theirs, seed=seed)
 
 
-def verdict(new: Mapping[str, Hits], active: Mapping[str, Hits], *, seed: int) -> Verdict:
+def verdict(new: Mapping[str, SubjectCounts], active: Mapping[str, SubjectCounts], *, seed: int) -> Verdict:
     """From rank-1 hits by condition, of the same probes."""
     results = tuple(_result(name, new[name], active[name], seed) for name in sorted(new))
     by_name = {result.condition: result for result in results}
@@ -88,13 +88,13 @@ def verdict(new: Mapping[str, Hits], active: Mapping[str, Hits], *, seed: int) -
     return Verdict(True, f"{told}, and worse in no condition", results)
 
 
-def _result(name: str, new: Hits, active: Hits, seed: int) -> ConditionResult:
+def _result(name: str, new: SubjectCounts, active: SubjectCounts, seed: int) -> ConditionResult:
     return ConditionResult(
         name,
         len(new.subjects),
         int(new.probes.sum()),
-        hit_rate(new, seed=seed).in_percent(),
-        hit_rate(active, seed=seed).in_percent(),
+        success_rate(new, seed=seed).in_percent(),
+        success_rate(active, seed=seed).in_percent(),
         paired_difference(new, active, seed=seed),
     )
 

@@ -19,7 +19,7 @@ from training.evaluation.folds import evaluate_folds
 from training.evaluation.intervals import Interval
 from training.evaluation.masks import MaskMatrix, cell_name, nist_matrix
 from training.evaluation.pools import Bench, split_pool
-from training.evaluation.rank1 import per_subject_hits
+from training.evaluation.rank1 import counts_at_rank
 from training.networks.crop_encoder import CropEncoder
 
 QUICK = Asked(bootstraps=20, fmr_points=(0.3,))
@@ -107,10 +107,10 @@ def test_failures_are_counted_where_they_belong(tmp_path: Path) -> None:
     assert found[MASKED].fta == pytest.approx(4 / 27)
     assert found[PLAIN].fta == pytest.approx(4 / 28)
     assert found[PLAIN].fte == pytest.approx(1 / 12)
-    hits = per_subject_hits(bench.compare(PLAIN))
+    hits = counts_at_rank(bench.compare(PLAIN))
     assert hits.probes.tolist() == [2, 2, 3, 3, 3, 2, 3, 2, 2, 2, 2, 2]
-    assert hits.hits[5] == 0
-    assert hits.hits[2] == 2
+    assert hits.successes[5] == 0
+    assert hits.successes[2] == 2
 
 
 def test_a_photo_on_both_sides_stops_the_evaluation(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from training.evaluation.figures import figures
 from training.evaluation.metrics import rank_k, tar_at_fmr
-from training.evaluation.rank1 import NEVER, cmc, paired_difference, per_subject_hits, ranks, summed
+from training.evaluation.rank1 import NEVER, cmc, counts_at_rank, paired_difference, ranks, sum_runs
 from training.evaluation.scores import Comparison, Ids, Side, Vectors
 
 
@@ -43,8 +43,8 @@ def test_ranks_ties_and_failures_by_hand() -> None:
     probes = side(probe, [0, 1, 1, 2], "p", failed=(0,))
     comparison = Comparison(probes, gallery)
     assert ranks(comparison).tolist() == [1, 2, 2, NEVER]
-    hits = per_subject_hits(comparison)
-    assert (hits.subjects.tolist(), hits.hits.tolist(), hits.probes.tolist()) == (
+    hits = counts_at_rank(comparison)
+    assert (hits.subjects.tolist(), hits.successes.tolist(), hits.probes.tolist()) == (
         [0, 1, 2],
         [1, 0, 0],
         [2, 2, 1],
@@ -86,21 +86,21 @@ def test_a_failed_probe_is_a_miss() -> None:
 
 
 def test_a_system_against_itself_and_against_a_better_one() -> None:
-    good, bad = per_subject_hits(noisy(0.6)), per_subject_hits(noisy(2.0))
+    good, bad = counts_at_rank(noisy(0.6)), counts_at_rank(noisy(2.0))
     same = paired_difference(good, good)
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
     gain = paired_difference(good, bad)
     assert gain.value == pytest.approx(100 * (good.rate - bad.rate))
     assert gain.low > 0
-    seeds = [per_subject_hits(noisy(0.6, seed=s)) for s in range(3)]
-    assert summed(seeds).probes.tolist() == (3 * good.probes).tolist()
+    seeds = [counts_at_rank(noisy(0.6, seed=s)) for s in range(3)]
+    assert sum_runs(seeds).probes.tolist() == (3 * good.probes).tolist()
     for how in ("fixed", "paired", "independent"):
         other = paired_difference(seeds, [bad] * 3, seeds=how)
         assert other.low > 0
 
 
 def test_other_probes_cannot_be_paired() -> None:
-    fewer: Ids = per_subject_hits(noisy(1.0, probes=2)).probes
+    fewer: Ids = counts_at_rank(noisy(1.0, probes=2)).probes
     assert fewer.sum() == 80
     with pytest.raises(ValueError, match="paired"):
-        paired_difference(per_subject_hits(noisy(1.0)), per_subject_hits(noisy(1.0, probes=2)))
+        paired_difference(counts_at_rank(noisy(1.0)), counts_at_rank(noisy(1.0, probes=2)))

@@ -15,7 +15,7 @@ from training.evaluation.embedding import embed
 from training.evaluation.figures import unsupported
 from training.evaluation.intervals import Interval
 from training.evaluation.pools import Bench, split_pool
-from training.evaluation.rank1 import hit_rate, per_subject_hits
+from training.evaluation.rank1 import counts_at_rank, success_rate
 from training.evaluation.verification import PairScores
 from training.networks.crop_encoder import CropEncoder
 from training.research.reproduce.published import VR_POINTS, On
@@ -72,7 +72,7 @@ def _cell(bench: Bench, condition: Condition, on: On, bootstraps: int) -> Cell:
     return Cell(
         on=on,
         masked=condition.masked,
-        rank1=_percent(hit_rate(per_subject_hits(comparison), bootstraps=bootstraps)),
+        rank1=_percent(success_rate(counts_at_rank(comparison), bootstraps=bootstraps)),
         vr=tuple(
             VrAtFar(far=one.fmr, vr=_percent(one.tar), doubt=unsupported(subjects, one.fmr)) for one in points
         ),

@@ -21,7 +21,7 @@ from training.data.pair_loader import PairLoader
 from training.data.pairs import PairRequest
 from training.data.prepared import PreparedSet, Split
 from training.engine.loop import LoopConfig
-from training.evaluation.closed_set import Found, closed_set
+from training.evaluation.closed_set import ConditionRank1, closed_set
 from training.finetune.fine_tuning import FineTuning
 from training.finetune.recipe import Recipe
 from training.networks.backbone import BackboneConfig
@@ -71,13 +71,13 @@ class GreyPairLoader(PairLoader):
         return in_grey(images)
 
 
-def described(found: Sequence[Found]) -> dict[str, Any]:
+def described(found: Sequence[ConditionRank1]) -> dict[str, Any]:
     """As it is written down: hits and probes of each subject, in the set's order."""
     return {
         one.condition: {
-            "hits": one.hits.hits.tolist(),
-            "probes": one.hits.probes.tolist(),
-            "rank1": round(100 * one.hits.rate, 2),
+            "hits": one.counts.successes.tolist(),
+            "probes": one.counts.probes.tolist(),
+            "rank1": round(100 * one.counts.rate, 2),
         }
         for one in found
     }

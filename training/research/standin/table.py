@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from training.evaluation.intervals import Interval
-from training.evaluation.rank1 import Hits, hit_rate, paired_difference, summed
+from training.evaluation.rank1 import SubjectCounts, paired_difference, success_rate, sum_runs
 from training.research.standin.grid import PROBE_CONDITIONS
 
 Runs = list[dict[str, Any]]
@@ -40,7 +40,7 @@ def lines(chosen: dict[str, Runs], *, test: str, against: dict[str, str]) -> lis
 
 def _line(chosen: dict[str, Runs], name: str, test: str, other: str | None) -> Line:
     runs = chosen[name]
-    rates = tuple(hit_rate(summed(hits_of(runs, test, c))).in_percent() for c in PROBE_CONDITIONS)
+    rates = tuple(success_rate(sum_runs(hits_of(runs, test, c))).in_percent() for c in PROBE_CONDITIONS)
     gain: tuple[Interval, ...] = ()
     if other is not None:
         pairs = [(hits_of(runs, test, c), hits_of(chosen[other], test, c)) for c in PROBE_CONDITIONS]
@@ -64,13 +64,15 @@ def rivals(names: list[str], *, mode: str) -> dict[str, str]:
     return found
 
 
-def hits_of(runs: Runs, test: str, condition: str) -> list[Hits]:
-    """One `Hits` for each seed; subjects are numbered in the set's order."""
+def hits_of(runs: Runs, test: str, condition: str) -> list[SubjectCounts]:
+    """One `SubjectCounts` for each seed; subjects are numbered in the set's order."""
     found = []
     for run in runs:
         facts = run["found"][test][condition]
         ids = np.arange(len(facts["hits"]), dtype=np.int64)
-        found.append(Hits(ids, np.array(facts["hits"], np.int64), np.array(facts["probes"], np.int64)))
+        found.append(
+            SubjectCounts(ids, np.array(facts["hits"], np.int64), np.array(facts["probes"], np.int64))
+        )
     return found
 
 

@@ -12,23 +12,23 @@ from training.evaluation import metrics
 from training.evaluation.intervals import Interval, subject_bootstrap
 from training.evaluation.rank1 import (
     NEVER,
-    Hits,
     Seeds,
+    SubjectCounts,
     cmc,
-    hit_rate,
+    counts_at_rank,
     paired_difference,
-    per_subject_hits,
     ranks,
-    summed,
+    success_rate,
+    sum_runs,
 )
 from training.evaluation.scores import Comparison
 
 AXES = np.eye(4)
 
 
-def hits(found: list[int], *, of: int = 4) -> Hits:
+def hits(found: list[int], *, of: int = 4) -> SubjectCounts:
     count = len(found)
-    return Hits(np.arange(count), np.array(found), np.full(count, of))
+    return SubjectCounts(np.arange(count), np.array(found), np.full(count, of))
 
 
 def test_a_tie_is_a_miss_and_an_identity_counts_as_its_best_reference() -> None:
@@ -43,9 +43,9 @@ def test_failed_samples_stay_in_the_denominator() -> None:
     probes = side(np.array([AXES[0], AXES[1], AXES[2]]), [1, 2, 3], of="p", failed=(1, 2))
     comparison = Comparison(probes, gallery)
     assert ranks(comparison).tolist() == [1, 1, NEVER]
-    found = per_subject_hits(comparison)
+    found = counts_at_rank(comparison)
     assert found.subjects.tolist() == [1, 2, 3]
-    assert found.hits.tolist() == [1, 1, 0]
+    assert found.successes.tolist() == [1, 1, 0]
     assert found.probes.tolist() == [2, 2, 1]
     assert found.rate == 0.4
     assert cmc(comparison, max_rank=3).tolist() == [0.4, 0.4, 0.4]
@@ -53,7 +53,7 @@ def test_failed_samples_stay_in_the_denominator() -> None:
 
 def test_only_failed_probes_make_a_rank_1_of_zero() -> None:
     nothing = side(np.empty((0, 4)), [], of="p", failed=(1, 1))
-    assert per_subject_hits(Comparison(nothing, side(AXES[:2], [1, 2], of="g"))).rate == 0.0
+    assert counts_at_rank(Comparison(nothing, side(AXES[:2], [1, 2], of="g"))).rate == 0.0
 
 
 def test_a_subject_nobody_enrolled_is_an_error() -> None:
@@ -65,16 +65,16 @@ def test_a_subject_nobody_enrolled_is_an_error() -> None:
 def test_ranks_agree_with_the_metric_of_the_field(seed: int, k: int, each: int, references: int) -> None:
     comparison = noisy(7, each=each, noise=1.2, seed=seed, dimension=4, references=references)
     expected = metrics.rank_k(comparison.scores, comparison.probes.subjects, comparison.gallery.subjects, k=k)
-    assert per_subject_hits(comparison, rank=k).rate == pytest.approx(expected)
+    assert counts_at_rank(comparison, rank=k).rate == pytest.approx(expected)
     assert cmc(comparison, max_rank=7)[k - 1] == pytest.approx(expected)
 
 
 def test_the_interval_is_that_of_the_plain_subject_bootstrap() -> None:
     found = hits([4, 0, 3, 4, 1, 2, 4, 4] * 5)
-    ours = hit_rate(found, bootstraps=4000)
+    ours = success_rate(found, bootstraps=4000)
 
     def rate(counts: np.ndarray) -> float:
-        return float((counts @ found.hits) / (counts @ found.probes))
+        return float((counts @ found.successes) / (counts @ found.probes))
 
     plain = subject_bootstrap(rate, len(found.subjects), repeats=4000, seed=9)
     assert ours.value == plain.value == found.rate
@@ -102,15 +102,15 @@ def test_pairing_is_narrower_than_two_intervals_of_their_own() -> None:
     base = rng.integers(0, 4, 200)
     a, b = hits((base + (rng.random(200) < 0.2)).tolist()), hits(base.tolist())
     gap = paired_difference(a, b)
-    alone = hit_rate(a)
+    alone = success_rate(a)
     assert gap.low > 0
     assert gap.high - gap.low < 100 * (alone.high - alone.low) / 2
 
 
 def test_seeds_are_summed_and_may_be_resampled_too() -> None:
     good, bad, base = hits([4, 4, 4, 4]), hits([1, 1, 1, 1]), hits([2, 2, 2, 2])
-    assert summed([good, bad]).hits.tolist() == [5, 5, 5, 5]
-    assert summed([good, bad]).probes.tolist() == [8, 8, 8, 8]
+    assert sum_runs([good, bad]).successes.tolist() == [5, 5, 5, 5]
+    assert sum_runs([good, bad]).probes.tolist() == [8, 8, 8, 8]
     fixed = paired_difference([good, bad], base)
     assert fixed == Interval(12.5, 12.5, 12.5)
     drawn = paired_difference([good, bad], base, seeds="independent")
@@ -130,4 +130,4 @@ def test_results_of_other_probes_cannot_be_paired() -> None:
 def test_impossible_counts_are_refused() -> None:
     for subjects, found, probes in (([1, 1], [0, 0], [1, 1]), ([1, 2], [2, 0], [1, 1]), ([1], [0], [0])):
         with pytest.raises(ValueError):
-            Hits(np.array(subjects), np.array(found), np.array(probes))
+            SubjectCounts(np.array(subjects), np.array(found), np.array(probes))
