@@ -32,7 +32,7 @@ from faces.bundle import Manifest
 from faces.image import DecodeLimits, decode
 from faces.preprocess import encoder_input
 from faces.types import Role, Spectrum
-from service.crops import every_crop, vault
+from service.crops import align_all, vault
 from service.inference.engine import Engine, EngineOptions
 from service.settings import Settings
 from service.store.database import Database
@@ -67,8 +67,8 @@ async def enrol(settings: Settings, count: int) -> None:
     faces = []
     for path in sorted(SAMPLES.glob("*/vis_*.jpg")):
         image = decode(path.read_bytes(), limits=limits, spectrum=Spectrum.VIS)
-        (found,) = engine.detector.run([engine.detector.canvas(image)])
-        crops = every_crop(image, found[0])
+        (found,) = engine.detector.run([engine.detector.prepare(image)])
+        crops = align_all(image, found[0])
         own = next(crop for crop in crops if crop.alignment_id == spec.alignment)
         (vector,) = engine.encoder.run([(Role.REFERENCE, encoder_input(own, spec))])
         faces.append((crops, vector, image, found[0]))

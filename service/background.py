@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from faces import bundle
-from service.crops import forget_crops
+from service.crops import purge_crops
 from service.inference.batcher import Observe
 from service.inference.engine import EngineOptions
 from service.state import State
@@ -108,6 +108,6 @@ async def _purge(state: State) -> None:
         with suppress(StoreError):
             async with state.db.write() as uow:
                 await uow.idempotency.purge(datetime.now(UTC) - IDEMPOTENCY_KEPT)
-                await forget_crops(uow, keep=state.settings.keep_crops, days=state.settings.crop_days)
+                await purge_crops(uow, keep=state.settings.keep_crops, days=state.settings.crop_days)
                 await uow.commit()
         await asyncio.sleep(PURGE_EVERY_S)

@@ -38,7 +38,7 @@ class CropUnreadable(ValueError):
     """A sealed crop does not open: another key, or it was changed."""
 
 
-def every_crop(image: Image, face: Face) -> tuple[AlignedCrop, ...]:
+def align_all(image: Image, face: Face) -> tuple[AlignedCrop, ...]:
     """The face on each template of `faces.align`: whatever alignment a later bundle wants is there.
 
     Raises AlignError.
@@ -90,7 +90,7 @@ def vault(given: str | None, data_dir: Path) -> CropVault:
     return CropVault(_parse(given) if given is not None else _key_of(data_dir / KEY_FILE))
 
 
-async def forget_crops(uow: UnitOfWork, *, keep: bool, days: float) -> int:
+async def purge_crops(uow: UnitOfWork, *, keep: bool, days: float) -> int:
     """Erase crops that may be kept no longer: all of them, or (days > 0) those older than that; how many."""
     if not keep:
         return await uow.crops.purge(None)

@@ -90,7 +90,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
     metrics.in_flight.set_function(lambda: admission.in_flight)
     vault = crop_vault(settings.given_crop_key, settings.data_dir)
     async with db.read() as uow:
-        if lost := await uow.crops.under_other_keys(vault.key_id):
+        if lost := await uow.crops.count_under_other_keys(vault.key_id):
             log.warning("kept crops do not open with this key", crops=lost, key_id=vault.key_id)
     registry = SpaceRegistry(db, bundle_store(settings))
     filler = SpaceFiller(

@@ -128,7 +128,7 @@ class KeyRing:
         now, changes = time.monotonic(), self._changes
         if now >= until_s:
             async with self._db.read() as uow:
-                known = await uow.keys.any()
+                known = await uow.keys.any_active()
             if changes == self._changes:
                 self._any = (known, now + CACHE_S)
         return known

@@ -1,4 +1,4 @@
-"""Every model file that the project can provision: pinned source, digest, size and licence."""
+"""Pins every model file that the project can provision: source, digest, size and licence."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """One file. `url` is None where nobody publishes it in the form the service runs.
+    """One pinned file. `url` is None if nobody publishes it in the form that the service runs.
 
-    `origin` says where it comes from in either case; `sha256` is hexadecimal, `size` in bytes.
+    `origin` says where the file comes from in either case. `sha256` is hexadecimal, `size` in bytes.
     """
 
     name: str
@@ -60,8 +60,8 @@ CATALOGUE: tuple[ModelFile, ...] = (
 )
 
 
-def find(name: str) -> ModelFile:
-    """A file of the catalogue by its name or file name. Raises KeyError naming those there are."""
+def find_model(name: str) -> ModelFile:
+    """Returns the file with this name or file name. Raises KeyError, which lists the known names."""
     for model in CATALOGUE:
         if name in (model.name, model.file_name):
             return model

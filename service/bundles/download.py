@@ -1,4 +1,4 @@
-"""Bring pinned model files into the cache: from a directory if one has them, else by download."""
+"""Brings pinned model files into the cache: from a local directory if one has them, else by download."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Progress = Callable[[ModelFile, int], None]
 
 
 class ProvisionError(RuntimeError):
-    """A file could not be had from any source. The text says what was tried and what to do."""
+    """No source has the file. The text lists what was tried and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pulled:
-    """A file in the cache, and where it came from (`cache` where it was there already)."""
+class PulledFile:
+    """A file in the cache and its source: a directory, a URL, or `cache` if it was there already."""
 
     model: ModelFile
     path: Path
@@ -37,26 +37,26 @@ def model_cache() -> Path:
 
 
 def model_directories() -> list[Path]:
-    """Directories that are asked before any download, in order."""
+    """Directories that are searched before any download, in order."""
     given = os.environ.get("HALFLIGHT_MODEL_DIR")
     beside = CHECKOUT.parent / "shared" / "models"
     return [Path(given), beside] if given else [beside]
 
 
-def is_whole(path: Path, model: ModelFile) -> bool:
-    """Whether a file has the pinned size and digest."""
+def matches_pin(path: Path, model: ModelFile) -> bool:
+    """Returns whether the file has the pinned size and digest."""
     if not path.is_file() or path.stat().st_size != model.size:
         return False
     return file_sha256(path) == model.sha256
 
 
-def verify(models: Iterable[ModelFile], cache: Path) -> dict[str, str]:
-    """The state of each file: `ok`, `missing` or `different`."""
+def cache_states(models: Iterable[ModelFile], cache: Path) -> dict[str, str]:
+    """Maps the name of each file to its state in the cache: `ok`, `missing` or `different`."""
     states = {}
     for model in models:
         path = cache / model.file_name
-        whole = "ok" if is_whole(path, model) else "different"
-        states[model.name] = whole if path.exists() else "missing"
+        state = "ok" if matches_pin(path, model) else "different"
+        states[model.name] = state if path.exists() else "missing"
     return states
 
 
@@ -67,37 +67,40 @@ def pull(
     directories: Sequence[Path] | None = None,
     progress: Progress | None = None,
     client: httpx.Client | None = None,
-) -> list[Pulled]:
-    """Make every file present and whole. Raises ProvisionError, keeping what it has so far."""
+) -> list[PulledFile]:
+    """Brings every file into the cache and checks its digest.
+
+    Raises ProvisionError if no source has a file; the files fetched before it stay in the cache.
+    """
     cache.mkdir(parents=True, exist_ok=True)
-    places = model_directories() if directories is None else list(directories)
-    return [_pull_one(model, cache, places, progress, client) for model in models]
+    searched = model_directories() if directories is None else list(directories)
+    return [_pull_one(model, cache, searched, progress, client) for model in models]
 
 
 def _pull_one(
     model: ModelFile,
     cache: Path,
-    places: Sequence[Path],
+    directories: Sequence[Path],
     progress: Progress | None,
     client: httpx.Client | None,
-) -> Pulled:
+) -> PulledFile:
     target = cache / model.file_name
-    if is_whole(target, model):
-        return Pulled(model, target, "cache")
+    if matches_pin(target, model):
+        return PulledFile(model, target, "cache")
     tried = []
-    for place in places:
-        source = place / model.file_name
+    for directory in directories:
+        source = directory / model.file_name
         if not source.is_file():
-            tried.append(f"{place}: no {model.file_name}")
-        elif not is_whole(source, model):
+            tried.append(f"{directory}: no {model.file_name}")
+        elif not matches_pin(source, model):
             tried.append(f"{source}: another file than the pinned one")
         else:
-            _place(source, target)
-            return Pulled(model, target, str(place))
+            _copy_into_cache(source, target)
+            return PulledFile(model, target, str(directory))
     if model.url is not None:
         try:
             _download(model, target, progress, client)
-            return Pulled(model, target, model.url)
+            return PulledFile(model, target, model.url)
         except (httpx.HTTPError, OSError, ProvisionError) as error:
             tried.append(f"{model.url}: {error or type(error).__name__}")
     else:
@@ -110,26 +113,26 @@ def _pull_one(
     )
 
 
-def _place(source: Path, target: Path) -> None:
-    """Copy, then rename: the cache never shows a part of a file."""
+def _copy_into_cache(source: Path, target: Path) -> None:
+    """Copies, then renames, so that the cache never holds part of a file."""
     partial = target.with_suffix(".partial")
     shutil.copyfile(source, partial)
-    _finish(partial, target)
+    _move_into_place(partial, target)
 
 
 def _download(model: ModelFile, target: Path, progress: Progress | None, client: httpx.Client | None) -> None:
-    """Resumes what an earlier attempt left. Raises ProvisionError where the digest differs."""
-    assert model.url is not None  # noqa: S101 - the caller asked
+    """Resumes what an earlier attempt left. Raises ProvisionError if the digest differs."""
+    assert model.url is not None  # noqa: S101 - checked by the caller
     partial = target.with_suffix(".partial")
     have = partial.stat().st_size if partial.exists() else 0
     if have >= model.size:
         partial.unlink()
         have = 0
-    # Of a compressed answer a range would count compressed bytes, while the part holds plain ones.
+    # A range of a compressed response counts compressed bytes; the partial file holds plain ones.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    own = client or httpx.Client(timeout=TIMEOUT_S, follow_redirects=True)
+    http = client or httpx.Client(timeout=TIMEOUT_S, follow_redirects=True)
     try:
-        with own.stream("GET", model.url, headers=headers) as response:
+        with http.stream("GET", model.url, headers=headers) as response:
             response.raise_for_status()
             resumed = response.status_code == httpx.codes.PARTIAL_CONTENT
             if resumed and progress is not None:
@@ -143,16 +146,16 @@ def _download(model: ModelFile, target: Path, progress: Progress | None, client:
                         break
     finally:
         if client is None:
-            own.close()
-    if not is_whole(partial, model):
+            http.close()
+    if not matches_pin(partial, model):
         if partial.stat().st_size >= model.size:
             partial.unlink()
             raise ProvisionError("what came does not have the pinned SHA-256; it was thrown away")
         raise ProvisionError("the download ended early; pull again to go on")
-    _finish(partial, target)
+    _move_into_place(partial, target)
 
 
-def _finish(partial: Path, target: Path) -> None:
+def _move_into_place(partial: Path, target: Path) -> None:
     with partial.open("rb") as stream:
         os.fsync(stream.fileno())
     partial.replace(target)

@@ -1,4 +1,4 @@
-"""The reference bundle: pinned files of others, put together by this project's manifest."""
+"""Assembles the reference bundle from pinned third-party files and this project's manifest."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from faces.bundle import MANIFEST_NAME, BundleError, Manifest, parse_manifest, r
 from service.bundles.download import model_cache
 from service.settings import cache_root
 
-RECIPE = Path(__file__).resolve().parent / "reference.json"
+MANIFEST_FILE = Path(__file__).resolve().parent / "reference.json"
 
 
-def recipe() -> Manifest:
-    """The manifest of the reference bundle; its weights are not part of the project."""
-    return parse_manifest(RECIPE.read_bytes())
+def reference_manifest() -> Manifest:
+    """Reads the manifest of the reference bundle; its weights are not part of the project."""
+    return parse_manifest(MANIFEST_FILE.read_bytes())
 
 
 def bundle_path(name: str) -> Path:
@@ -23,13 +23,13 @@ def bundle_path(name: str) -> Path:
 
 
 def assemble(*, cache: Path | None = None, target: Path | None = None) -> Path:
-    """Make the bundle from the cached files; does nothing where it is whole already.
+    """Builds the bundle from the cached files; does nothing if it is complete already.
 
-    Built beside its place and moved there, so that a reader sees all of it or the one before.
-    Raises BundleError naming a file that is missing or different.
+    Builds it beside `target` and renames it, so that a reader sees the old bundle or the whole new one.
+    Raises BundleError, which names the file, if a file is missing or differs.
     """
     cache = cache or model_cache()
-    manifest = recipe()
+    manifest = reference_manifest()
     target = target or bundle_path(manifest.name)
     if _is_current(target, manifest):
         return target
@@ -43,9 +43,9 @@ def assemble(*, cache: Path | None = None, target: Path | None = None) -> Path:
             if not source.is_file():
                 raise BundleError(f"{ref.path} is not in the cache: run `halflight models pull`")
             shutil.copyfile(source, building / ref.path)
-        shutil.copyfile(RECIPE, building / MANIFEST_NAME)
+        shutil.copyfile(MANIFEST_FILE, building / MANIFEST_NAME)
         verify(read(building))
-        _swap(building, target)
+        _replace_directory(building, target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return target
@@ -60,8 +60,8 @@ def _is_current(target: Path, manifest: Manifest) -> bool:
     return bundle.manifest == manifest
 
 
-def _swap(building: Path, target: Path) -> None:
-    """Two renames: a directory cannot replace one that is not empty in a single step."""
+def _replace_directory(building: Path, target: Path) -> None:
+    """Needs two renames: one rename cannot replace a directory that is not empty."""
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

@@ -1,6 +1,6 @@
-"""Requests signed for S3 and what speaks its protocol: AWS Signature Version 4, in the header.
+"""Signs requests for S3 and compatible stores: AWS Signature Version 4, in the `Authorization` header.
 
-Of the standard's cases those that this service needs: object paths without a query, bodies of known digest.
+Covers only what the service needs: object paths without a query, and bodies of known digest.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import httpx
 
 ALGORITHM, SERVICE = "AWS4-HMAC-SHA256", "s3"
 BODY_DIGEST = "x-amz-content-sha256"
-NO_BODY = hashlib.sha256(b"").hexdigest()
+EMPTY_BODY_DIGEST = hashlib.sha256(b"").hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Credentials:
-    """As AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and AWS_REGION name them."""
+    """Credentials from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and AWS_REGION."""
 
     access_key: str
     secret_key: str
@@ -29,8 +29,8 @@ class S3Credentials:
     region: str = "us-east-1"
 
     @classmethod
-    def of(cls, env: Mapping[str, str]) -> S3Credentials | None:
-        """None where the environment names none: the requests are anonymous then."""
+    def from_env(cls, env: Mapping[str, str]) -> S3Credentials | None:
+        """Returns None, for anonymous requests, if the environment names no credentials."""
         if not env.get("AWS_ACCESS_KEY_ID") or not env.get("AWS_SECRET_ACCESS_KEY"):
             return None
         region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or "us-east-1"
@@ -43,7 +43,7 @@ class S3Credentials:
 
 
 class S3Auth(httpx.Auth):
-    """Signs each request. One with a body has its SHA-256 in `x-amz-content-sha256`."""
+    """Signs each request. A request with a body carries its SHA-256 in `x-amz-content-sha256`."""
 
     def __init__(self, credentials: S3Credentials) -> None:
         self._credentials = credentials
@@ -54,10 +54,10 @@ class S3Auth(httpx.Auth):
 
 
 def sign(request: httpx.Request, credentials: S3Credentials, now: datetime) -> None:
-    """Set the headers that S3 asks for; `host`, `range` and all of `x-amz-` are signed."""
+    """Sets the headers that S3 requires; signs `host`, `range` and every `x-amz-` header."""
     stamp, day = now.strftime("%Y%m%dT%H%M%SZ"), now.strftime("%Y%m%d")
     request.headers["x-amz-date"] = stamp
-    digest = request.headers.setdefault(BODY_DIGEST, NO_BODY)
+    digest = request.headers.setdefault(BODY_DIGEST, EMPTY_BODY_DIGEST)
     if credentials.session_token is not None:
         request.headers["x-amz-security-token"] = credentials.session_token
     signed = {

@@ -1,7 +1,7 @@
-"""Who made a bundle: a detached Ed25519 signature (RFC 8032) over its manifest, which digests every file.
+"""Signs a bundle and checks its signature: detached Ed25519 (RFC 8032) over the manifest.
 
-`manifest.sig` holds the signature's 64 bytes in base64. Keys are PEM files, such as
-`openssl genpkey -algorithm ed25519` and `openssl pkey -pubout` make them.
+The manifest holds the digest of every file. `manifest.sig` holds the 64 bytes of the signature in base64.
+Keys are PEM files, as `openssl genpkey -algorithm ed25519` and `openssl pkey -pubout` write them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SIGNATURE_NAME = "manifest.sig"
 
 
 class SigningKeyError(ValueError):
-    """The file holds no Ed25519 key of the kind that is needed. The text has no path in it."""
+    """The file holds no Ed25519 key of the required kind. The text holds no path."""
 
 
 def sign(bundle: Bundle, private_key: Path) -> Path:
-    """Write the signature beside the manifest. Raises SigningKeyError, OSError."""
+    """Writes the signature beside the manifest and returns its path. Raises SigningKeyError, OSError."""
     try:
         key = load_pem_private_key(private_key.read_bytes(), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -37,8 +37,8 @@ def sign(bundle: Bundle, private_key: Path) -> Path:
     return target
 
 
-def check(bundle: Bundle, public_key: Path) -> None:
-    """Raises BundleError where the bundle is not signed by this key's owner, SigningKeyError."""
+def verify_signature(bundle: Bundle, public_key: Path) -> None:
+    """Raises BundleError if this key did not sign the bundle, SigningKeyError if the key is unusable."""
     try:
         key = load_pem_public_key(public_key.read_bytes())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:

@@ -14,7 +14,7 @@ from service.cli.options import Json
 from service.cli.output import GOOD, Failure, emit, emit_text, say, show
 
 if TYPE_CHECKING:
-    from service.inference.parity import Replay
+    from service.inference.parity import ParityResult
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A bundle's directory.")]
 Directories = Annotated[list[Path], typer.Argument(metavar="DIR...", help="Bundles' directories.")]
@@ -41,15 +41,15 @@ def _read(directory: Path) -> Bundle:
 @app.command()
 def inspect(directories: Directories, as_json: Json = False) -> None:
     """Print what the manifests say; no file besides them is read."""
-    from service.bundles.registry import digest_of
+    from service.bundles.registry import manifest_digest
 
     for directory in directories:
         bundle = _read(directory)
         if as_json:
-            known = {"space_id": bundle.manifest.space_id, "digest": digest_of(bundle)}
+            known = {"space_id": bundle.manifest.space_id, "digest": manifest_digest(bundle)}
             emit(known | {"manifest": bundle.manifest.model_dump(mode="json")})
             continue
-        for name, value in (_facts(bundle.manifest) | {"digest": digest_of(bundle)}).items():
+        for name, value in (_facts(bundle.manifest) | {"digest": manifest_digest(bundle)}).items():
             emit_text(f"{name:12} {value}")
         rows = (_file(bundle.manifest, ref) for ref in bundle.manifest.files)
         show(("file", ">bytes", "sha256", "licence"), rows)
@@ -111,22 +111,22 @@ def sign(
     say(f"{bundle.manifest.name} {bundle.manifest.version} is signed", GOOD)
 
 
-def _verified(bundle: Bundle, key: Path | None, provider: str) -> Replay | None:
+def _verified(bundle: Bundle, key: Path | None, provider: str) -> ParityResult | None:
     from service.bundles import signing
     from service.inference.engine import Engine, EngineOptions
-    from service.inference.parity import ParityError, replay
+    from service.inference.parity import ParityError, check_parity
     from service.inference.session import ProviderError
 
     try:
         verify_digests(bundle)
         if key is not None:
-            signing.check(bundle, key)
+            signing.verify_signature(bundle, key)
         if bundle.manifest.parity is None:
             return None
         options = EngineOptions(
             providers=(provider,), allow_fallback=False, intra_op_threads=0, max_batch=8, max_queue=8
         )
-        return replay(bundle, Engine.load(bundle, options))
+        return check_parity(bundle, Engine.load(bundle, options))
     except (BundleError, ParityError, ProviderError, signing.SigningKeyError) as error:
         raise Failure(str(error), hint="fetch or export the bundle again") from error
 

@@ -9,9 +9,9 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from faces.bundle import BundleError
-from service.bundles.catalogue import CATALOGUE, ModelFile, find
-from service.bundles.download import ProvisionError, model_cache, pull, verify
-from service.bundles.reference import assemble, recipe
+from service.bundles.catalogue import CATALOGUE, ModelFile, find_model
+from service.bundles.download import ProvisionError, cache_states, model_cache, pull
+from service.bundles.reference import assemble, reference_manifest
 from service.cli.building import RECIPES, build, places
 from service.cli.output import Failure, emit, emit_text, say, show, stderr
 
@@ -21,7 +21,7 @@ COLUMNS = ("name", "what", "licence", ">bytes", "state")
 
 
 def _rows() -> list[dict[str, object]]:
-    states = verify(CATALOGUE, model_cache())
+    states = cache_states(CATALOGUE, model_cache())
     return [
         {
             "name": model.name,
@@ -40,7 +40,7 @@ def _rows() -> list[dict[str, object]]:
 
 def _find(name: str) -> ModelFile:
     try:
-        return find(name)
+        return find_model(name)
     except KeyError as error:
         raise Failure(str(error.args[0]), exit_code=2) from error
 
@@ -79,13 +79,13 @@ def pull_models(names: Annotated[list[str] | None, typer.Argument()] = None) -> 
     for one in got:
         say(f"{one.model.name}: {one.source} ({one.model.licence})")
     if where is not None:
-        say(f"bundle {recipe().name} {recipe().version} is ready in {where}")
+        say(f"bundle {reference_manifest().name} {reference_manifest().version} is ready in {where}")
 
 
 @app.command("verify")
 def verify_models() -> None:
     """Check size and SHA-256 of every file in the cache."""
-    states = verify(CATALOGUE, model_cache())
+    states = cache_states(CATALOGUE, model_cache())
     show(("name", "state"), states.items())
     if any(state != "ok" for state in states.values()):
         raise Failure("not every file is whole", hint="`halflight models pull` fetches them again")

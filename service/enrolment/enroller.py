@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from faces.types import Role
-from service.crops import CropVault, every_crop
+from service.crops import CropVault, align_all
 from service.enrolment.transaction import Accepted, Enrolled, Enrolment, EnrolmentWriter
 from service.errors import (
     DuplicateFace,
@@ -139,7 +139,7 @@ class Enroller:
             error.index = index
             return error
         image, digest = found.image, hashlib.sha256(data).hexdigest()
-        crops = await asyncio.to_thread(every_crop, image, described.face)
+        crops = await asyncio.to_thread(align_all, image, described.face)
         return Accepted(new_sample_id(), digest, (image.width, image.height), described, crops)
 
     def _refuse_poor(self, quality: Quality) -> None:

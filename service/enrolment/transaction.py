@@ -149,7 +149,7 @@ class EnrolmentWriter:
         """The answer, or the writable spaces that `vectors` lacks; then nothing was stored."""
         async with self._db.write() as uow:
             await uow.subjects.ensure(request.subject_id, request.metadata)
-            await uow.spaces.hold()
+            await uow.spaces.lock_shared()
             writable = {record.space_id: record.state for record in await uow.spaces.writable()}
             if unknown := [space_id for space_id in writable if space_id not in vectors]:
                 return unknown

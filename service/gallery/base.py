@@ -1,4 +1,4 @@
-"""What every gallery can do. It knows template ids and scores, never subjects."""
+"""Defines the gallery protocol. A gallery knows template ids and scores, never subjects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One template and its cosine similarity to the query."""
+    """One template and its cosine similarity to a query."""
 
     template_id: int
     score: float
@@ -22,16 +22,16 @@ class Gallery(Protocol):
 
     @property
     def size(self) -> int:
-        """Templates that can be found."""
+        """Number of searchable templates."""
 
     def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
-        """`ids` int64 [n], `vectors` float32 [n, d] of unit norm. A known id is replaced."""
+        """Adds `ids` int64 [n] with unit-norm `vectors` float32 [n, d]; replaces known ids."""
 
     def remove(self, ids: NDArray[np.int64]) -> None:
-        """The ids are found no more from now on; unknown ones are ignored."""
+        """Removes the ids from all later searches; ignores unknown ids."""
 
     def search(self, queries: NDArray[np.float32], k: int) -> list[list[Hit]]:
-        """Float32 [m, d] -> for each query its up to `k` best templates, best first."""
+        """Returns up to `k` best templates of each query, best first. `queries`: float32 [m, d]."""
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Removes every template."""

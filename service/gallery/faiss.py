@@ -1,9 +1,8 @@
-"""The default gallery: FAISS holds the vectors, one matrix product scores them all.
+"""Implements the default gallery: FAISS holds the vectors, one matrix product scores them all.
 
-Guarantee: exact. Every template is scored in float32, and all that come within that product's
-rounding error of the k-th place are scored again in float64, so the k best are the k best by cosine,
-and a pair's score and place depend neither on the batch nor on the order of rows. Equal scores stand
-in order of ids.
+The search is exact. It scores every template in float32, then scores those within the rounding error
+of the k-th place again in float64. The k results are therefore the k best by cosine, and the score and
+rank of a pair depend neither on the batch nor on the order of rows. Ties are sorted by id.
 
 Measured with two CPU threads, 512 dimensions, best of 40, in milliseconds (10,000 / 100,000 templates):
 
@@ -13,11 +12,11 @@ Measured with two CPU threads, 512 dimensions, best of 40, in milliseconds (10,0
     fp16 quantiser, in two halves         0.50 / 4.5     2.0 / 33      preselection only
     8-bit quantiser, in two halves        0.50 / 2.8     2.3 / 22      preselection only
 
-The quantisers gain a few milliseconds for one query from 100,000 templates on, need the float32
-rows besides their codes to be exact, and the 8-bit one needs training; they are not worth that here.
+The quantisers save a few milliseconds for one query from 100,000 templates on. They still need the
+float32 rows to be exact, and the 8-bit one needs training, so we do not use them.
 
 Memory: 4 bytes x dimension + 8 for each template, plus its entry in the id map; up to twice that
-behind growth, up to four times behind removals.
+after growth, up to four times that after removals.
 """
 
 from __future__ import annotations
@@ -34,25 +33,25 @@ Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
 FLOAT_BYTES = 4
 FIRST_CAPACITY = 1024
-# Capacity is given back once less than this share of it is in use.
+# The gallery releases capacity once it uses less than this share of it.
 SPARSE = 0.25
-# Bounds what a search takes besides the gallery: queries x templates, and rows in float64.
+# Limits on the memory of a search: queries x templates, and rows in float64.
 QUERIES_AT_ONCE = 32
 ROWS_AT_ONCE = 1024
-# Unit roundoff of float32, with room for norms that are off one by `faces.types`' tolerance.
+# Unit roundoff of float32, with room for norms that differ from one by the tolerance of `faces.types`.
 ROUNDOFF = 2.0**-24 * 1.01
 
 
 class FaissGallery:
-    """Exact cosine search. One lock: a search never sees half a change.
+    """Exact cosine search. One lock ensures that no search sees half a change.
 
-    Searches wait for each other too; each one's product already uses all of BLAS' threads.
+    Searches also wait for each other: the product of one already uses all threads of BLAS.
     """
 
     def __init__(self, dimension: int) -> None:
         self._dimension = dimension
         # Twice the bound of Higham, Accuracy and Stability of Numerical Algorithms (2002), eq. 3.5:
-        # a dot product of n terms of unit vectors is off by n u at most, here on both sides.
+        # the error of a dot product of n terms of unit vectors is at most n u, here on both sides.
         self._margin = 2 * dimension * ROUNDOFF
         self._lock = threading.Lock()
         self._start_empty()
@@ -64,13 +63,14 @@ class FaissGallery:
 
     @property
     def size(self) -> int:
-        """Templates that can be found."""
+        """Number of searchable templates."""
         return len(self._row_of)
 
     def add(self, ids: Ids, vectors: Floats) -> None:
-        """`ids` int64 [n], `vectors` float32 [n, d] of unit norm; a known id is replaced.
+        """Adds `ids` int64 [n] with unit-norm `vectors` float32 [n, d]; replaces known ids.
 
-        Amortised constant time for each. Raises ValueError for wrong shapes or an id given twice.
+        Takes amortised constant time for each id. Raises ValueError if a shape or the type is wrong, or
+        an id is given twice.
         """
         if vectors.shape != (len(ids), self._dimension) or vectors.dtype != np.float32:
             raise ValueError(f"expected float32 [{len(ids)}, {self._dimension}], got {vectors.shape}")
@@ -79,7 +79,7 @@ class FaissGallery:
             raise ValueError("an id is given twice")
         with self._lock:
             for template_id in given:
-                self._drop(template_id)
+                self._remove_row(template_id)
             first, total = self._index.ntotal, self._index.ntotal + len(given)
             if total > len(self._ids):
                 self._ids = np.resize(self._ids, max(total, 2 * len(self._ids)))
@@ -88,16 +88,16 @@ class FaissGallery:
             self._row_of.update(zip(given, range(first, total), strict=True))
 
     def remove(self, ids: Ids) -> None:
-        """Found no more from now on; unknown ids are ignored. Amortised constant time for each."""
+        """Removes ids from all later searches in amortised constant time each; ignores unknown ids."""
         with self._lock:
             for template_id in ids.tolist():
-                self._drop(template_id)
-            self._compact()
+                self._remove_row(template_id)
+            self._shrink()
 
     def search(self, queries: Floats, k: int) -> list[list[Hit]]:
-        """Float32 [m, d] of unit norm -> for each query its up to `k` best, best first; exact.
+        """Returns exactly the up to `k` best templates of each query, best first.
 
-        Raises ValueError for wrong shapes.
+        `queries`: unit-norm float32 [m, d]. Raises ValueError if the shape or the type is wrong.
         """
         if queries.ndim != 2 or queries.shape[1] != self._dimension or k < 1:
             raise ValueError(f"expected float32 [m, {self._dimension}] and k >= 1")
@@ -109,19 +109,19 @@ class FaissGallery:
             found: list[list[Hit]] = []
             for start in range(0, len(queries), QUERIES_AT_ONCE):
                 part = queries[start : start + QUERIES_AT_ONCE]
-                found += [self._best(q, row, k) for q, row in zip(part, part @ self._rows().T, strict=True)]
+                found += [self._top_k(q, row, k) for q, row in zip(part, part @ self._rows().T, strict=True)]
             return found
 
     def clear(self) -> None:
-        """Forget everything, and give the memory back."""
+        """Removes every template and releases the memory."""
         with self._lock:
             self._start_empty()
 
-    def _best(self, query: Floats, scores: Floats, k: int) -> list[Hit]:
-        """`scores` float32 [n]: who may be among the best k by them is scored again and sorted."""
+    def _top_k(self, query: Floats, scores: Floats, k: int) -> list[Hit]:
+        """Rescores and sorts the templates that may be among the best k. `scores`: float32 [n]."""
         near: NDArray[np.intp] = np.arange(len(scores))
         if k < len(scores):
-            # Partition first: sorting 100,000 scores for the best few would cost more than scoring.
+            # Partition first: sorting 100,000 scores for the best few costs more than scoring them.
             kth = np.partition(scores, len(scores) - k)[len(scores) - k]
             near = np.flatnonzero(scores >= kth - self._margin)
         ids, values = self._ids[near], self._rescore(query, near)
@@ -129,7 +129,7 @@ class FaissGallery:
         return [Hit(int(ids[i]), float(np.clip(values[i], -1.0, 1.0))) for i in order]
 
     def _rescore(self, query: Floats, near: NDArray[np.intp]) -> NDArray[np.float64]:
-        """float64 [n]. Not BLAS: its order of summing differs from row to row."""
+        """Scores rows in float64 [n]. Avoids BLAS, whose order of summation differs from row to row."""
         rows, exact = self._rows(), query.astype(np.float64)
         parts = [
             np.einsum("nd,d->n", rows[near[start : start + ROWS_AT_ONCE]].astype(np.float64), exact)
@@ -138,14 +138,14 @@ class FaissGallery:
         return np.concatenate(parts)
 
     def _rows(self) -> Floats:
-        """FAISS' own storage as an array [n, d], without a copy; valid until the next change."""
+        """Returns FAISS' own storage as an array [n, d] without a copy; valid until the next change."""
         total = self._index.ntotal
         flat = faiss.rev_swig_ptr(self._index.get_xb(), total * self._dimension)
         rows: Floats = flat.reshape(total, self._dimension)
         return rows
 
-    def _drop(self, template_id: int) -> None:
-        """Move the last row into the one that goes: constant time, no holes, nothing dead."""
+    def _remove_row(self, template_id: int) -> None:
+        """Removes a template in constant time: moves the last row into its place, so no hole remains."""
         row = self._row_of.pop(template_id, None)
         if row is None:
             return
@@ -156,12 +156,12 @@ class FaissGallery:
             moved = int(self._ids[last])
             self._ids[row] = moved
             self._row_of[moved] = row
-        # The storage stays allocated behind its end: an erased template must not stay in it.
+        # The storage stays allocated past its end: an erased template must not remain there.
         rows[last] = 0.0
         self._index.codes.resize(last * self._dimension * FLOAT_BYTES)
         self._index.ntotal = last
 
-    def _compact(self) -> None:
+    def _shrink(self) -> None:
         total = self._index.ntotal
         if len(self._ids) <= FIRST_CAPACITY or total >= SPARSE * len(self._ids):
             return

@@ -1,1 +1,1 @@
-"""ONNX Runtime sessions, batching, and the networks of one bundle."""
+"""Runs the networks of one bundle: ONNX Runtime sessions, batching, detection, embedding, quality."""

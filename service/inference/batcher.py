@@ -1,7 +1,7 @@
-"""Requests that wait for the same network share one forward pass. Knows nothing of faces.
+"""Batches items that wait for the same network into one forward pass. Knows nothing of faces.
 
-One asyncio task forms batches, one worker thread runs them, one future carries each answer.
-No batch waits for company: what arrived while the worker was busy forms the next batch.
+One asyncio task forms batches, one worker thread runs them, one future carries each result.
+No batch waits to fill up: the items that arrive while the worker is busy form the next batch.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Observe = Callable[[int], None]
 
 
 class QueueFull(RuntimeError):
-    """The queue holds `max_queue` items already: refuse now, do not wait."""
+    """The queue holds `max_queue` items already; the batcher refuses instead of waiting."""
 
 
 class BatcherClosed(RuntimeError):
-    """The batcher drains: it finishes what it has and takes nothing more."""
+    """The batcher is closing: it finishes its queue and takes no more items."""
 
 
 @dataclass(slots=True, eq=False)
@@ -35,10 +35,10 @@ class _Entry(Generic[In, Out]):
 
 
 class Batcher(Generic[In, Out]):
-    """`run` gets up to `max_batch` items of one `key` and returns one result for each, in order.
+    """Calls `run` with up to `max_batch` items of one `key`; `run` returns one result for each, in order.
 
-    A batch that fails gives its error to its own items and the loop lives on; `failed` stays true
-    until a later batch succeeds, which is what readiness asks for with a real forward pass.
+    A failing batch passes its error to its own items, and the loop continues. `failed` then stays true
+    until a later batch succeeds; readiness clears it after a real forward pass.
     """
 
     def __init__(
@@ -62,19 +62,22 @@ class Batcher(Generic[In, Out]):
 
     @property
     def depth(self) -> int:
-        """Items that wait, not counting the batch in the worker."""
+        """Number of waiting items, without the batch in the worker."""
         return len(self._waiting)
 
     def start(self) -> None:
-        """Start the loop; call once, inside a running event loop."""
+        """Starts the loop. Call it once, inside a running event loop."""
         self._task = asyncio.create_task(self._loop(), name=f"batcher-{self.name}")
 
     async def submit(self, item: In) -> Out:
-        """Raises QueueFull or BatcherClosed at once, or what `run` raised for the item's batch."""
+        """Returns the item's result.
+
+        Raises QueueFull or BatcherClosed at once, or the error that `run` raised for the item's batch.
+        """
         if self._closing or self._task is None:
             raise BatcherClosed(f"batcher {self.name} takes no more")
         if len(self._waiting) >= self._max_queue:
-            self._forget_gone()
+            self._drop_cancelled()
             if len(self._waiting) >= self._max_queue:
                 raise QueueFull(f"{self._max_queue} items wait for {self.name} already")
         future: asyncio.Future[Out] = asyncio.get_running_loop().create_future()
@@ -84,19 +87,19 @@ class Batcher(Generic[In, Out]):
         return await future
 
     async def close(self) -> None:
-        """Finish what waits, then stop. Safe to call twice."""
+        """Finishes the queue, then stops. A second call does nothing."""
         self._closing = True
         self._wake.set()
         if self._task is not None:
             await self._task
         self._worker.shutdown(wait=True)
 
-    def _forget_gone(self) -> None:
+    def _drop_cancelled(self) -> None:
         self._waiting = deque(entry for entry in self._waiting if not entry.future.done())
 
-    def _take(self) -> list[_Entry[In, Out]]:
-        """The oldest live entry and those behind it with the same key, in order of arrival."""
-        self._forget_gone()
+    def _next_batch(self) -> list[_Entry[In, Out]]:
+        """Takes the oldest live entry and the entries behind it with the same key, in order of arrival."""
+        self._drop_cancelled()
         if not self._waiting:
             return []
         key, rest = self._waiting[0].key, deque[_Entry[In, Out]]()
@@ -109,7 +112,7 @@ class Batcher(Generic[In, Out]):
     async def _loop(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            batch = self._take()
+            batch = self._next_batch()
             if not batch:
                 if self._closing:
                     return
@@ -120,7 +123,7 @@ class Batcher(Generic[In, Out]):
                 results = await loop.run_in_executor(self._worker, self._run, [entry.item for entry in batch])
                 if len(results) != len(batch):
                     raise RuntimeError(f"{self.name}: {len(results)} results for {len(batch)} items")
-            except Exception as error:  # noqa: BLE001 - belongs to the callers; the loop must live
+            except Exception as error:  # noqa: BLE001 - goes to the callers; the loop must go on
                 self.failed = True
                 for entry in batch:
                     if not entry.future.done():

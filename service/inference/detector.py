@@ -1,4 +1,4 @@
-"""Image -> faces, through the batched detection network."""
+"""Detects the faces of an image with the batched detection network."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from service.inference.session import OnnxSession
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Canvas:
-    """An image as the detector sees it. `pixels`: uint8 [side, side, 3]."""
+class DetectorInput:
+    """A letterboxed image. `pixels`: uint8 [side, side, 3]; `image_size`: (width, height) of the original."""
 
     pixels: NDArray[np.uint8]
     placement: Placement
@@ -25,7 +25,7 @@ class Canvas:
 
 
 class Detector:
-    """`detect` finds every face of an image, largest first; none is an empty tuple."""
+    """Finds every face of an image, largest first."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Detector:
         observe: Observe | None = None,
     ) -> None:
         self._spec, self._session = spec, session
-        self.batcher: Batcher[Canvas, tuple[Face, ...]] = Batcher(
+        self.batcher: Batcher[DetectorInput, tuple[Face, ...]] = Batcher(
             self.run,
             name="detect",
             max_batch=max_batch,
@@ -46,12 +46,13 @@ class Detector:
             observe=observe,
         )
 
-    def canvas(self, image: Image, *, zoom: float = 1.0) -> Canvas:
+    def prepare(self, image: Image, *, zoom: float = 1.0) -> DetectorInput:
+        """Letterboxes an image onto the smallest canvas that holds it."""
         pixels, placement = letterbox(image, canvas_px=self._spec.canvas_px, zoom=zoom)
-        return Canvas(pixels, placement, (image.width, image.height))
+        return DetectorInput(pixels, placement, (image.width, image.height))
 
-    def run(self, canvases: Sequence[Canvas]) -> list[tuple[Face, ...]]:
-        """One forward pass over canvases of one size."""
+    def run(self, canvases: Sequence[DetectorInput]) -> list[tuple[Face, ...]]:
+        """Runs one forward pass over canvases of one size; returns the faces of each."""
         normalisation = self._spec.normalisation
         batch = np.stack([canvas_input(canvas.pixels, normalisation) for canvas in canvases])
         outputs = self._session.run(batch)
@@ -66,11 +67,11 @@ class Detector:
         ]
 
     async def detect(self, image: Image) -> tuple[Face, ...]:
-        """Faces in pixels of the image; a picture without one is looked at again (`LOOKS`).
+        """Returns the faces in pixels of the image; an empty tuple if there are none.
 
-        Raises QueueFull, BatcherClosed.
+        Repeats the detection at other zooms (`LOOKS`) until it finds a face. Raises QueueFull, BatcherClosed.
         """
         for zoom in LOOKS:
-            if faces := await self.batcher.submit(self.canvas(image, zoom=zoom)):
+            if faces := await self.batcher.submit(self.prepare(image, zoom=zoom)):
                 return faces
         return ()

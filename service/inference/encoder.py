@@ -1,4 +1,4 @@
-"""Aligned crop -> unit embedding, and face -> mask state: what follows the detector."""
+"""Embeds aligned crops and classifies faces as masked or unmasked."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from service.inference.session import OnnxSession
 Tensor = NDArray[np.float32]
 
 
-class EncoderFault(RuntimeError):
-    """The network gave something that is no embedding of its space."""
+class EncoderError(RuntimeError):
+    """The output of the network is not an embedding of its space."""
 
 
 class Encoder:
-    """Probe and reference encoders of one space; they are one session where they share a file."""
+    """Probe and reference encoders of one space; they share one session if they share a file."""
 
     def __init__(
         self,
@@ -49,21 +49,22 @@ class Encoder:
         return self._sessions[Role.PROBE] is self._sessions[Role.REFERENCE]
 
     def run(self, items: Sequence[tuple[Role, Tensor]]) -> list[Tensor]:
-        """One forward pass: float32 [3, h, w] each -> unit float32 [dimension] each.
+        """Runs one forward pass: float32 [3, h, w] each -> unit-norm float32 [dimension] each.
 
-        Zeros stand where the network gave no vector: that one item fails, not its neighbours.
+        A zero or non-finite output becomes zeros, so that this item fails and its neighbours do not.
+        Raises EncoderError if the output has another shape.
         """
         session = self._sessions[items[0][0]]
         (output,) = session.run(np.stack([tensor for _, tensor in items])).values()
         if output.shape != (len(items), self._spec.dimension):
-            raise EncoderFault(f"expected [{len(items)}, {self._spec.dimension}], got {output.shape}")
+            raise EncoderError(f"expected [{len(items)}, {self._spec.dimension}], got {output.shape}")
         return [_unit_or_zeros(row) for row in output]
 
     async def embed(self, crop: AlignedCrop, role: Role) -> Embedding:
-        """Raises QueueFull, BatcherClosed, EncoderFault."""
+        """Embeds one crop. Raises QueueFull, BatcherClosed, EncoderError."""
         vector = await self.batcher.submit((role, encoder_input(crop, self._spec)))
         if not vector.any():
-            raise EncoderFault("the network gave a zero or infinite vector")
+            raise EncoderError("the network gave a zero or infinite vector")
         return Embedding(vector.copy(), self._space_id, role)
 
 
@@ -77,14 +78,14 @@ def _unit_or_zeros(row: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class MaskState:
-    """Whether a face wears a mask, with the classifier's probability."""
+    """Whether a face is masked, with the classifier's probability."""
 
     masked: bool
     probability: float
 
 
 class MaskClassifier:
-    """Tells masked from unmasked faces."""
+    """Classifies faces as masked or unmasked with a network of its own."""
 
     def __init__(
         self,
@@ -101,24 +102,24 @@ class MaskClassifier:
         )
 
     def run(self, items: Sequence[Tensor]) -> list[float]:
-        """One forward pass: float32 [3, n, n] each -> probability of a mask each."""
+        """Runs one forward pass: float32 [3, n, n] each -> probability of a mask each."""
         output = self._session.run(np.stack(items))[self._spec.output]
         return [mask_probability(row, self._spec) for row in output]
 
     async def classify(self, image: Image, face: Face) -> MaskState:
-        """Raises QueueFull, BatcherClosed."""
+        """Classifies one face. Raises QueueFull, BatcherClosed."""
         probability = await self.batcher.submit(mask_input(image, face.box, self._spec))
         return MaskState(probability >= self._spec.threshold, probability)
 
 
 class DetectedMasks:
-    """Tells masked from unmasked faces by what the detector said of them; runs nothing."""
+    """Classifies faces by the mask probability that the detector gave; runs no network."""
 
     def __init__(self, spec: DetectedMask) -> None:
         self._spec = spec
 
-    async def classify(self, image: Image, face: Face) -> MaskState:  # noqa: ARG002 - as MaskClassifier
-        """Raises ValueError for a face that a detector without masks found."""
+    async def classify(self, image: Image, face: Face) -> MaskState:  # noqa: ARG002 - the interface of MaskClassifier
+        """Raises ValueError if the face comes from a detector that does not classify masks."""
         if face.masked is None:
             raise ValueError("the detector that found this face does not tell masks")
         return MaskState(face.masked >= self._spec.threshold, face.masked)

@@ -1,4 +1,4 @@
-"""All networks of one bundle, loaded, warmed and ready to describe faces."""
+"""Loads and warms the networks of one bundle, and describes faces with them."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from faces.bundle import Bundle, FileRef, MaskSpec
 from faces.detect import Placement
 from faces.types import AlignedCrop, Condition, Embedding, Face, Image, Role
 from service.inference.batcher import Batcher, Observe
-from service.inference.detector import Canvas, Detector
+from service.inference.detector import Detector, DetectorInput
 from service.inference.encoder import DetectedMasks, Encoder, MaskClassifier, MaskState
 from service.inference.quality import Quality, assess
 from service.inference.session import OnnxSession
 from service.inference.tensorrt import Shapes, TensorRtOptions
 from service.settings import Settings
 
-# A mid-grey input: a black one could give an all-zero vector, which is no embedding.
-BLANK = 127
+# The value of warm-up inputs: a black input could give an all-zero vector, which is no embedding.
+MID_GREY = 127
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
     """How the networks run: providers in order of preference, threads and queue sizes.
 
-    `tensorrt`: asked for only where its provider is among them.
+    `tensorrt` is used only if its provider is among `providers`.
     """
 
     providers: tuple[str, ...]
@@ -42,7 +42,7 @@ class EngineOptions:
 
     @classmethod
     def of(cls, settings: Settings) -> EngineOptions:
-        """As a service with these settings runs them."""
+        """Reads the options from the settings of the service."""
         return cls(
             providers=settings.providers,
             allow_fallback=settings.allow_fallback,
@@ -55,7 +55,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Description:
-    """What one face of one image is: its crop, its template, its mask state and its quality."""
+    """One face of one image with its crop, embedding, mask state and quality."""
 
     face: Face
     crop: AlignedCrop
@@ -69,7 +69,7 @@ class Description:
 
 
 class Engine:
-    """The networks of one bundle. Make with `load`, then `start` inside the event loop."""
+    """The networks of one bundle. Create it with `load`, then call `start` inside the event loop."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Engine:
         *,
         observe: Callable[[str], Observe] | None = None,
     ) -> Engine:
-        """Read and warm every network; blocking. Raises ProviderError, or what ONNX Runtime says."""
+        """Loads and warms every network; blocks. Raises ProviderError and ONNX Runtime's own errors."""
         sessions: dict[Path, OnnxSession] = {}
 
         def session(ref: FileRef, smallest: tuple[int, int], largest: tuple[int, int]) -> OnnxSession:
@@ -150,16 +150,16 @@ class Engine:
         return (self.detector.batcher, self.encoder.batcher, *own)
 
     def start(self) -> None:
-        """Start the batch loops; call inside the event loop."""
+        """Starts the batch loops. Call it inside the event loop."""
         for batcher in self.batchers:
             batcher.start()
 
     async def close(self) -> None:
-        """Finish what waits, then stop."""
+        """Finishes the queues, then stops."""
         await asyncio.gather(*(batcher.close() for batcher in self.batchers))
 
     async def describe(self, image: Image, face: Face, role: Role) -> Description:
-        """Align, embed, classify and assess one face of one image.
+        """Aligns, embeds, classifies and assesses one face of one image.
 
         Raises AlignError (faces.align), QueueFull, BatcherClosed.
         """
@@ -170,12 +170,12 @@ class Engine:
         return Description(face, crop, embedding.result(), mask.result(), assess(face, crop))
 
     def forward(self) -> None:
-        """One real forward pass through every network; blocking. For warm-up and readiness."""
+        """Runs one real forward pass through every network, for warm-up and readiness; blocks."""
         spec, mask = self.manifest.encoder, self.manifest.mask
         for side in self.manifest.detector.canvas_px:
-            blank = np.full((side, side, 3), BLANK, np.uint8)
-            self.detector.run([Canvas(blank, Placement(scale=1.0, canvas_px=side), (side, side))])
+            blank = np.full((side, side, 3), MID_GREY, np.uint8)
+            self.detector.run([DetectorInput(blank, Placement(scale=1.0, canvas_px=side), (side, side))])
         for role in Role:
-            self.encoder.run([(role, np.full((3, *spec.input_px), BLANK, np.float32))])
+            self.encoder.run([(role, np.full((3, *spec.input_px), MID_GREY, np.float32))])
         if isinstance(self.mask, MaskClassifier) and isinstance(mask, MaskSpec):
-            self.mask.run([np.full((3, mask.input_px, mask.input_px), BLANK, np.float32)])
+            self.mask.run([np.full((3, mask.input_px, mask.input_px), MID_GREY, np.float32)])

@@ -1,4 +1,4 @@
-"""A bundle's parity crops through its encoders, on the provider that will serve."""
+"""Checks that the encoders of a bundle reproduce the vectors of its parity crops on this provider."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ CROPS_AT_ONCE = 8
 
 
 class ParityError(RuntimeError):
-    """A network gives other vectors here than where it was exported. The text has the number."""
+    """A network gives other vectors here than at export. The text names the cosine."""
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
-    """What a replay found: the smallest cosine of each role, over so many crops."""
+class ParityResult:
+    """The smallest cosine of each role over `crops` parity crops."""
 
     crops: int
     provider: str
     minimum_cosine: Mapping[Role, float]
 
 
-def replay(bundle: Bundle, engine: Engine) -> Replay | None:
-    """Embed the parity crops and compare; None where the bundle has none. Blocking.
+def check_parity(bundle: Bundle, engine: Engine) -> ParityResult | None:
+    """Embeds the parity crops and compares the vectors; returns None if the bundle has none. Blocks.
 
     Call it after `Engine.load` and before `Engine.start`: a session serves one thread at a time.
-    Raises ParityError, and BundleError where the crops do not fit the bundle.
+    Raises ParityError if a cosine is too small, BundleError if the crops do not fit the bundle.
     """
     stored = read_parity(bundle)
     spec = bundle.manifest.parity
@@ -53,4 +53,4 @@ def replay(bundle: Bundle, engine: Engine) -> Replay | None:
             f" {found[worst]:.6f} with the vectors of its export, and {spec.minimum_cosine:g} is the least"
             " allowed: another build of the provider, or the CPU, may run it right"
         )
-    return Replay(len(inputs), engine.provider, found)
+    return ParityResult(len(inputs), engine.provider, found)

@@ -1,7 +1,7 @@
-"""How well a face can be matched, from 0 to 100, with reasons: judged where a mask never reaches.
+"""Scores the quality of a face from 0 to 100, with reasons, in the region that a mask leaves free.
 
-Sharpness and exposure are measured on the eye region of the aligned crop only, and pose from the
-eyes and the nose, so that wearing a mask costs nothing (ISO/IEC 29794-5 measures whole faces).
+Measures sharpness and exposure in the eye region of the aligned crop, and pose from the eyes and the
+nose, so that a mask does not lower the score (ISO/IEC 29794-5 measures whole faces).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from faces.types import AlignedCrop, Face
 EYES_TOP, EYES_BOTTOM, EYES_LEFT, EYES_RIGHT = 0.30, 0.60, 0.18, 0.82
 EYES_PX = (96, 48)
 DARK, BRIGHT = 12, 243
-# Nose offset from the eyes' middle, in inter-eye distances, at which the far eye nearly hides.
+# Nose offset from the midpoint of the eyes, in inter-eye distances, at which the far eye nearly hides.
 NOSE_REACH = 0.62
-# Below `good`, a component costs; at `bad` it has cost everything.
+# A component scores 1 at its GOOD value and 0 at its BAD value.
 GOOD_INTER_EYE_PX, BAD_INTER_EYE_PX = 40.0, 8.0
 GOOD_SHARPNESS, BAD_SHARPNESS = 0.020, 0.006
 GOOD_CONTRAST, BAD_CONTRAST = 22.0, 3.0
@@ -31,7 +31,7 @@ REASON_BELOW = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Rough angles in degrees: `roll` in the picture's plane, `yaw` to the side."""
+    """Rough angles in degrees: `roll` in the image plane, `yaw` to the side."""
 
     yaw: float
     roll: float
@@ -39,7 +39,7 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """`score` 0 to 100; `sharpness` and `exposure` 0 to 1; `reasons` name what keeps it down."""
+    """`score` 0 to 100; `sharpness` and `exposure` 0 to 1; `reasons` name the components that lower it."""
 
     score: int
     reasons: tuple[str, ...]
@@ -50,12 +50,12 @@ class Quality:
 
 
 def _ramp(value: float, *, bad: float, good: float) -> float:
-    """0 at `bad`, 1 at `good`, straight between; `bad` may lie above `good`."""
+    """Interpolates linearly from 0 at `bad` to 1 at `good`; `bad` may be larger than `good`."""
     return min(1.0, max(0.0, (value - bad) / (good - bad)))
 
 
 def pose_of(face: Face) -> Pose:
-    """Roll from the line between the eyes, yaw from how far the nose left its middle."""
+    """Computes roll from the line between the eyes, and yaw from the nose's offset from its midpoint."""
     (ax, ay), (bx, by), (nx, ny) = face.landmarks[:3]
     dx, dy = bx - ax, by - ay
     span = math.hypot(dx, dy)
@@ -67,36 +67,36 @@ def pose_of(face: Face) -> Pose:
 
 
 def assess(face: Face, crop: AlignedCrop) -> Quality:
-    """Score one face. Nothing here looks below the eye region."""
+    """Scores one face. Reads no pixel below the eye region."""
     side = crop.pixels.shape[0]
     rows = slice(round(EYES_TOP * side), round(EYES_BOTTOM * side))
     columns = slice(round(EYES_LEFT * side), round(EYES_RIGHT * side))
-    # One size for every alignment, so that one scale of sharpness serves all.
+    # One size for every alignment, so that one sharpness scale fits all.
     eyes = cv2.resize(crop.pixels[rows, columns], EYES_PX, interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(eyes, cv2.COLOR_BGR2GRAY)
     contrast = float(grey.std())
     clipped = float(np.mean((grey <= DARK) | (grey >= BRIGHT)))
     edges = float(cv2.Laplacian(grey, cv2.CV_32F).std())
-    # Relative to contrast: a sharp face in dim light is still a sharp face.
+    # Relative to contrast, so that dim light does not make a sharp face look blurred.
     raw_sharpness = edges / (contrast + 8.0) / 8.0
     sharpness = _ramp(raw_sharpness, bad=BAD_SHARPNESS, good=GOOD_SHARPNESS)
     exposure = (1.0 - clipped) * _ramp(contrast, bad=BAD_CONTRAST, good=GOOD_CONTRAST)
     pose = pose_of(face)
-    turn = _ramp(max(abs(pose.yaw), abs(pose.roll) / 2), bad=BAD_TURN_DEG, good=GOOD_TURN_DEG)
+    frontal = _ramp(max(abs(pose.yaw), abs(pose.roll) / 2), bad=BAD_TURN_DEG, good=GOOD_TURN_DEG)
     size = _ramp(face.inter_eye_px, bad=BAD_INTER_EYE_PX, good=GOOD_INTER_EYE_PX)
-    found = _ramp(face.score, bad=BAD_DETECTION, good=GOOD_DETECTION)
-    parts = {
+    detection = _ramp(face.score, bad=BAD_DETECTION, good=GOOD_DETECTION)
+    components = {
         "face_too_small": size,
         "blurred": sharpness,
         "badly_exposed": exposure,
-        "turned_away": turn,
-        "uncertain_face": found,
+        "turned_away": frontal,
+        "uncertain_face": detection,
     }
-    # The geometric mean: one hopeless component makes the whole hopeless.
-    score = math.prod(parts.values()) ** (1 / len(parts))
+    # The geometric mean: one component near 0 brings the score near 0.
+    score = math.prod(components.values()) ** (1 / len(components))
     return Quality(
         score=round(100 * score),
-        reasons=tuple(name for name, part in parts.items() if part < REASON_BELOW),
+        reasons=tuple(name for name, value in components.items() if value < REASON_BELOW),
         inter_eye_px=face.inter_eye_px,
         sharpness=sharpness,
         exposure=exposure,

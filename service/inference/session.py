@@ -1,4 +1,4 @@
-"""ONNX Runtime behind one small class: the provider that was asked for, or an error."""
+"""Runs one ONNX network on the requested execution provider, or raises an error."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ log = structlog.get_logger("halflight.inference")
 
 
 class OnnxSession:
-    """One network on one provider. `run` may be called from any single thread at a time.
+    """One network on one provider. One thread at a time may call `run`.
 
-    ONNX Runtime falls back to the CPU without a word when CUDA or TensorRT cannot load, and its
-    list of available providers names them all the same; so what really runs is asked of the
-    session, and a difference raises ProviderError unless `allow_fallback`. TensorRT needs
-    `tensorrt` and `shapes`; it builds an engine here, which takes minutes, unless one is kept.
+    ONNX Runtime silently falls back to the CPU if CUDA or TensorRT cannot load, and still lists them
+    as available. The constructor therefore asks the session which providers run, and raises
+    ProviderError if one is missing, unless `allow_fallback`. TensorRT needs `tensorrt` and `shapes`;
+    it builds an engine here, which takes minutes, unless the cache holds one.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class OnnxSession:
             raise ProviderError("no execution provider is named; set HALFLIGHT_PROVIDERS to one at least")
         options = ort.SessionOptions()
         options.intra_op_num_threads = intra_op_threads
-        # Several sessions share the cores: a thread that spins while it waits takes them away.
+        # Several sessions share the cores: a waiting thread that spins would keep one busy.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         known = set(ort.get_available_providers())
@@ -65,7 +65,7 @@ class OnnxSession:
         wanted: list[Provider] = []
         for name in (name for name in providers if name in known):
             try:
-                wanted.append(_prepared(path, tensorrt, shapes) if name == TENSORRT else name)
+                wanted.append(_tensorrt_provider(path, tensorrt, shapes) if name == TENSORRT else name)
             except ProviderError:
                 if not allow_fallback:
                     raise
@@ -85,13 +85,16 @@ class OnnxSession:
         self._outputs: list[str] = [output.name for output in self._session.get_outputs()]
 
     def run(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
-        """Input float32 [n, 3, h, w] -> every output by name, each [n, ...]."""
+        """Maps input float32 [n, 3, h, w] to every output by name, each [n, ...]."""
         values = self._session.run(self._outputs, {self._input: batch})
         return dict(zip(self._outputs, values, strict=True))
 
 
-def _prepared(path: Path, options: TensorRtOptions | None, shapes: Shapes | None) -> Provider:
-    """TensorRT with its options, its engine cache made. Raises ProviderError where it cannot run."""
+def _tensorrt_provider(path: Path, options: TensorRtOptions | None, shapes: Shapes | None) -> Provider:
+    """Creates the engine cache and returns TensorRT with its options.
+
+    Raises ProviderError if TensorRT cannot run.
+    """
     if options is None or shapes is None:
         raise ProviderError(f"{TENSORRT} needs a folder for its engines and the sizes of {path.name}")
     accelerator = find_accelerator()

@@ -1,4 +1,4 @@
-"""What TensorRT needs to be told: shapes, precision, and where engines built for this machine are kept."""
+"""Configures TensorRT: input shapes, precision, and the cache of engines built for this machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DIGEST_CHARS = 16
 
 
 class ProviderError(RuntimeError):
-    """A requested execution provider did not load. The text says which one runs instead, and what to do."""
+    """A requested execution provider did not load. The text says which would run instead and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorRtOptions:
-    """`engine_cache`: folder of built engines. `fp16`: half precision where TensorRT finds it faster."""
+    """`engine_cache`: folder of built engines. `fp16`: allow half precision if TensorRT finds it faster."""
 
     engine_cache: Path
     fp16: bool = False
@@ -28,7 +28,7 @@ class TensorRtOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shapes:
-    """Inputs [1 to `max_batch`, 3, height, width] that a network will see, sizes in pixels."""
+    """Range of inputs [1 to `max_batch`, 3, height, width] of a network, sizes (height, width) in pixels."""
 
     smallest_px: tuple[int, int]
     largest_px: tuple[int, int]
@@ -39,7 +39,7 @@ class Shapes:
             raise ValueError("shapes go from small to large, with one row at least")
 
     def profile(self, input_name: str) -> dict[str, str]:
-        """The optimisation profile: most work comes at the largest size, in full batches."""
+        """Returns the optimisation profile; the optimum is a full batch at the largest size."""
         least = _shape(input_name, 1, self.smallest_px)
         most = _shape(input_name, self.max_batch, self.largest_px)
         names = ("trt_profile_min_shapes", "trt_profile_opt_shapes", "trt_profile_max_shapes")
@@ -52,7 +52,7 @@ def _shape(input_name: str, batch: int, size_px: tuple[int, int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """What a built engine depends on beside the network: it runs wrongly or not at all on another."""
+    """What a built engine depends on besides the network; on another one it fails or runs wrongly."""
 
     gpu: str
     driver: str
@@ -60,7 +60,7 @@ class Accelerator:
 
 
 def find_accelerator() -> Accelerator:
-    """The first GPU. Raises ProviderError naming the library that is missing or silent."""
+    """Identifies the first GPU. Raises ProviderError, which names the library that is missing or fails."""
     try:
         runtime = ctypes.CDLL(LIBRARY)
     except OSError as error:
@@ -94,8 +94,11 @@ def find_accelerator() -> Accelerator:
 
 
 def engine_folder(accelerator: Accelerator, sha256: str, options: TensorRtOptions, shapes: Shapes) -> Path:
-    """Where the engines of one network lie: another GPU, driver, TensorRT, network, precision or
-    batch has another folder, so a stale engine is never loaded."""
+    """Returns the folder for the engines of one network.
+
+    Another GPU, driver, TensorRT, network, precision or batch size has another folder, so TensorRT
+    never loads a stale engine.
+    """
     machine = "-".join(
         re.sub(r"[^A-Za-z0-9.]+", "_", part)
         for part in (accelerator.gpu, accelerator.driver, accelerator.tensorrt)
@@ -109,7 +112,7 @@ def engine_folder(accelerator: Accelerator, sha256: str, options: TensorRtOption
 def provider_options(
     folder: Path, input_name: str, options: TensorRtOptions, shapes: Shapes
 ) -> dict[str, str]:
-    """ONNX Runtime's options for its TensorRT provider."""
+    """Returns ONNX Runtime's options for its TensorRT provider."""
     return {
         "trt_engine_cache_enable": "True",
         "trt_engine_cache_path": str(folder),

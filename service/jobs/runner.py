@@ -74,7 +74,7 @@ class JobRunner:
             if lane in self._working or not names:
                 continue
             async with self._db.read() as uow:
-                if not await uow.jobs.any_free(names):
+                if not await uow.jobs.any_claimable(names):
                     continue
             async with self._db.write() as uow:
                 slot = self._me.host if lane else None

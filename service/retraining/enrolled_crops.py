@@ -39,7 +39,7 @@ class EnrolledCrops:
                 page = await uow.subjects.page(after, PAGE)
                 found = [await uow.samples.of_subject(subject.subject_id) for subject in page]
                 every = [sample.sample_id for group in found for sample in group]
-                kept = await uow.crops.of(every, alignment)
+                kept = await uow.crops.of_samples(every, alignment)
             if not page:
                 break
             after = page[-1].subject_id

@@ -130,7 +130,7 @@ async def active_bundle(registry: SpaceRegistry) -> Bundle:
     while active is None:
         await asyncio.sleep(LOADED_EVERY_S)
         active = registry.active
-    return await asyncio.to_thread(registry.bundles.find, active.digest)
+    return await asyncio.to_thread(registry.bundles.find_by_digest, active.digest)
 
 
 def _offer(made: Path, waiting: Path) -> None:

@@ -76,7 +76,7 @@ class SpaceAdmin:
         """
         try:
             digest = await asyncio.to_thread(self._install, name)
-            bundle = await asyncio.to_thread(self._registry.bundles.find, digest)
+            bundle = await asyncio.to_thread(self._registry.bundles.find_by_digest, digest)
             await self._registry.prove(bundle)
         except (BundleError, ParityError, ProviderError, signing.SigningKeyError) as error:
             raise InvalidParameter(str(error)) from error
@@ -87,7 +87,7 @@ class SpaceAdmin:
             raise InvalidParameter("the bundle's networks cannot be loaded") from error
         manifest = bundle.manifest
         async with self._db.write() as uow:
-            await uow.spaces.own()
+            await uow.spaces.lock_exclusive()
             await uow.spaces.register(manifest.space_id, manifest.name, manifest.encoder.dimension)
             await uow.spaces.add_bundle(new_bundle(manifest, digest))
             detail = {"space_id": manifest.space_id, "bundle": manifest.name, "digest": digest}
@@ -99,13 +99,13 @@ class SpaceAdmin:
     def _install(self, name: str) -> str:
         """Signature and digests first; then it lies in the registry under its digest."""
         store = self._registry.bundles
-        waiting = store.waiting(name)
+        waiting = store.find_by_name(name)
         try:
             if self._bundle_key is not None:
-                signing.check(waiting, self._bundle_key)
+                signing.verify_signature(waiting, self._bundle_key)
             return store.install(waiting)
         finally:
-            store.let_go(waiting)
+            store.discard(waiting)
 
     async def backfill(self, space_id: str, actor: str) -> SpaceView:
         """Have what is missing filled in; enrolments write to the space from now on.
@@ -113,14 +113,14 @@ class SpaceAdmin:
         Raises SpaceNotFound, SpaceNotReady for the active space.
         """
         async with self._db.write() as uow:
-            await uow.spaces.own()
+            await uow.spaces.lock_exclusive()
             record = await _get(uow, space_id)
-            if not await uow.spaces.move(space_id, FILLABLE, "backfilling"):
+            if not await uow.spaces.transition(space_id, FILLABLE, "backfilling"):
                 raise SpaceNotReady(f"the space is {record.state}: there is nothing to fill")
-            bundle = (await uow.spaces.serving()).get(space_id)
+            bundle = (await uow.spaces.newest_bundles()).get(space_id)
             if bundle is None:
                 raise SpaceNotReady("the space has no registered bundle: register it again")
-            await uow.backfills.want(space_id, {})
+            await uow.backfills.request(space_id, {})
             await uow.audit.add(actor, "space.backfill", None, {"space_id": space_id})
             await uow.commit()
         self._filler.wake()
@@ -144,9 +144,9 @@ class SpaceAdmin:
             raise SpaceNotReady(f"this replica cannot load the space: {error}") from error
         await space.follow(self._db)
         async with self._db.write() as uow:
-            await uow.spaces.own()
+            await uow.spaces.lock_exclusive()
             former = await uow.spaces.active()
-            if missing := await uow.templates.missing(space_id):
+            if missing := await uow.templates.count_missing(space_id):
                 raise SpaceNotReady(f"{missing} samples have no template in it: backfill it", missing=missing)
             if not await uow.spaces.activate(space_id):
                 raise SpaceNotReady("the space changed its state meanwhile")
@@ -162,7 +162,7 @@ class SpaceAdmin:
         Raises SpaceNotFound, SpaceNotReady for the active space.
         """
         async with self._db.write() as uow:
-            await uow.spaces.own()
+            await uow.spaces.lock_exclusive()
             await _get(uow, space_id)
             await self._retire(uow, space_id)
             await uow.audit.add(actor, "space.retire", None, {"space_id": space_id})
@@ -176,14 +176,14 @@ class SpaceAdmin:
         Raises SpaceNotFound, SpaceNotReady for the active space.
         """
         async with self._db.write() as uow:
-            await uow.spaces.own()
+            await uow.spaces.lock_exclusive()
             await _get(uow, space_id)
             await self._retire(uow, space_id)
             await uow.commit()
         # A replica that has not seen the last swap may still search in it.
         await asyncio.sleep(self._settle_s)
         async with self._db.write() as uow:
-            await uow.spaces.own()
+            await uow.spaces.lock_exclusive()
             record = await _get(uow, space_id)
             if record.state != "retired":
                 raise SpaceNotReady(f"somebody made the space {record.state} meanwhile")
@@ -194,11 +194,11 @@ class SpaceAdmin:
             await uow.commit()
         await self._show()
         for digest in digests:
-            await asyncio.to_thread(self._registry.bundles.forget, digest)
+            await asyncio.to_thread(self._registry.bundles.remove, digest)
         return templates
 
     async def _retire(self, uow: UnitOfWork, space_id: str) -> None:
-        if not await uow.spaces.move(space_id, (*FILLABLE,), "retired"):
+        if not await uow.spaces.transition(space_id, (*FILLABLE,), "retired"):
             raise SpaceNotReady("the space is active: activate another one first")
         await uow.backfills.finish(space_id, {})
 
@@ -210,14 +210,14 @@ class SpaceAdmin:
             log.warning("spaces wait for the database", cause=type(error.__cause__).__name__)
 
     async def _views(self, uow: UnitOfWork, records: Sequence[SpaceRecord]) -> list[SpaceView]:
-        serving, reports = await uow.spaces.serving(), await uow.backfills.reports()
+        serving, reports = await uow.spaces.newest_bundles(), await uow.backfills.reports()
         views = []
         for record in records:
             bundle, space_id = serving.get(record.space_id), record.space_id
             wanted, report = reports.get(space_id, (False, None))
-            missing = await uow.templates.missing(space_id)
+            missing = await uow.templates.count_missing(space_id)
             alignment = bundle.metrics.get("alignment") if bundle else None
-            lacking = await uow.crops.lacking(space_id, alignment) if missing and alignment else 0
+            lacking = await uow.crops.count_unembeddable(space_id, alignment) if missing and alignment else 0
             message = self._registry.trouble.get(space_id) or str((report or {}).get("message", ""))
             if lacking:
                 message = f"{lacking} samples have neither a template nor a kept crop: {NOT_KEPT}"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from faces.types import AlignedCrop, Role
 from service.crops import CropUnreadable, CropVault
 from service.inference.batcher import QueueFull
-from service.inference.encoder import EncoderFault
+from service.inference.encoder import EncoderError
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from service.store.records import StoredCrop
@@ -116,10 +116,10 @@ async def backfill(
     """
     report, after = BackfillReport(), ""
     async with db.read() as uow:
-        report.total = await uow.templates.missing(space.space_id)
+        report.total = await uow.templates.count_missing(space.space_id)
     while True:
         async with db.read() as uow:
-            page = await uow.templates.without(space.space_id, after, PAGE)
+            page = await uow.templates.samples_without(space.space_id, after, PAGE)
         if not page:
             return report
         after = page[-1]
@@ -144,7 +144,7 @@ async def _fill(
     """One turn, one transaction; false where the space is no longer to be filled."""
     alignment = space.manifest.encoder.alignment
     async with db.read() as uow:
-        kept = await uow.crops.of(sample_ids, alignment)
+        kept = await uow.crops.of_samples(sample_ids, alignment)
     opened = await asyncio.to_thread(_open, crops, list(kept.values()))
     vectors: dict[str, NDArray[np.float32]] = {}
     for sample_id, crop in opened.items():
@@ -152,14 +152,14 @@ async def _fill(
             continue
         try:
             vectors[sample_id] = await embed(space, crop)
-        except EncoderFault:
+        except EncoderError:
             report.failed += 1
     async with db.write() as uow:
-        await uow.spaces.hold()
+        await uow.spaces.lock_shared()
         record = await uow.spaces.get(space.space_id)
         if record is None or record.state not in WRITABLE:
             return False
-        made = await uow.templates.fill(space.space_id, vectors)
+        made = await uow.templates.add_missing(space.space_id, vectors)
         alive = await uow.samples.existing(sample_ids)
         await uow.commit()
     # No crop because the whole sample is gone is not the same as none kept.
@@ -175,7 +175,7 @@ async def _fill(
 async def embed(space: EmbeddingSpace, crop: AlignedCrop) -> NDArray[np.float32]:
     """A reference template, float32 [d], patiently: live requests fill the queue first.
 
-    Raises EncoderFault.
+    Raises EncoderError.
     """
     while True:
         try:

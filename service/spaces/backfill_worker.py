@@ -53,7 +53,7 @@ class SpaceFiller:
         while True:
             try:
                 async with self._db.read() as uow:
-                    waiting = await uow.backfills.claimable()
+                    waiting = await uow.backfills.unclaimed()
                 for space_id in waiting:
                     await self.fill(space_id)
             except StoreError as error:
@@ -117,7 +117,7 @@ class SpaceFiller:
                 await self._release(space_id)
                 return report
             async with self._db.read() as uow:
-                missing = await uow.templates.missing(space_id)
+                missing = await uow.templates.count_missing(space_id)
             if not missing or not report.added:
                 return await self._conclude(space, report, missing)
 
@@ -129,10 +129,10 @@ class SpaceFiller:
             return report
         await check(self._db, space, self._vault)
         async with self._db.write() as uow:
-            await uow.spaces.own()
-            if left := await uow.templates.missing(space.space_id):
+            await uow.spaces.lock_exclusive()
+            if left := await uow.templates.count_missing(space.space_id):
                 raise NotFit(f"{left} samples were enrolled without a template in the space")
-            await uow.spaces.move(space.space_id, ("backfilling",), "ready")
+            await uow.spaces.transition(space.space_id, ("backfilling",), "ready")
             await uow.backfills.finish(space.space_id, report.as_dict())
             await uow.commit()
         log.info("space ready", space_id=space.space_id, added=report.added)

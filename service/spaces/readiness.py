@@ -7,7 +7,7 @@ import asyncio
 import numpy as np
 
 from service.crops import CropUnreadable, CropVault
-from service.inference.encoder import EncoderFault
+from service.inference.encoder import EncoderError
 from service.spaces.backfill import embed
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
@@ -28,13 +28,13 @@ class NotFit(RuntimeError):
 async def check(db: Database, space: EmbeddingSpace, vault: CropVault) -> int:
     """Raises NotFit, StoreError; else how many samples were identified by themselves."""
     async with db.read() as uow:
-        missing = await uow.templates.missing(space.space_id)
+        missing = await uow.templates.count_missing(space.space_id)
     if missing:
         raise NotFit(f"{missing} samples have no template in the space")
     await _whole(db, space)
     async with db.read() as uow:
-        drawn = await uow.templates.draw(space.space_id, DRAWN)
-        kept = await uow.crops.of([one.sample_id for one in drawn], space.manifest.encoder.alignment)
+        drawn = await uow.templates.pick_random(space.space_id, DRAWN)
+        kept = await uow.crops.of_samples([one.sample_id for one in drawn], space.manifest.encoder.alignment)
     for one in drawn:
         if await _finds_itself(space, vault, one, kept.get(one.sample_id)):
             continue
@@ -69,7 +69,7 @@ async def _finds_itself(
             query = await embed(space, await asyncio.to_thread(vault.open, crop))
         except CropUnreadable:
             pass
-        except EncoderFault:
+        except EncoderError:
             return False
     own = float(np.dot(query, one.vector))
     (hits,) = await asyncio.to_thread(space.gallery.search, query[None, :], 1)

@@ -19,7 +19,7 @@ from service.bundles.registry import BundleStore
 from service.gallery.faiss import FaissGallery
 from service.inference.batcher import Observe
 from service.inference.engine import Engine, EngineOptions
-from service.inference.parity import ParityError, replay
+from service.inference.parity import ParityError, check_parity
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from service.store.errors import StoreError
@@ -100,7 +100,7 @@ class SpaceRegistry:
         self._options, self._observe = options, observe
         await self._adopt(configured)
         async with self._db.read() as uow:
-            active, serving = await uow.spaces.active(), await uow.spaces.serving()
+            active, serving = await uow.spaces.active(), await uow.spaces.newest_bundles()
         assert active is not None  # noqa: S101 - `_adopt` made one where there was none
         if active.space_id not in serving:
             async with self._db.read() as uow:
@@ -137,13 +137,13 @@ class SpaceRegistry:
         """
         async with self._changing:
             async with self._db.read() as uow:
-                record = (await uow.spaces.serving()).get(space_id)
+                record = (await uow.spaces.newest_bundles()).get(space_id)
             if record is None:
                 raise BundleError(f"space {space_id} has no registered bundle")
             known = self._loaded.get(space_id)
             if known is not None and known.digest == record.digest:
                 return known
-            bundle = await asyncio.to_thread(self.bundles.find, record.digest)
+            bundle = await asyncio.to_thread(self.bundles.find_by_digest, record.digest)
             if bundle.manifest.space_id != space_id:
                 raise BundleError(f"bundle {record.name} makes another space than {space_id}")
             engine = await asyncio.to_thread(self._engine, bundle)
@@ -205,8 +205,8 @@ class SpaceRegistry:
             raise BundleError(f"bundle {manifest.name} has no thresholds: calibrate it first")
         digest = await asyncio.to_thread(self.bundles.install, bundle)
         async with self._db.write() as uow:
-            await uow.spaces.own()
-            known, active = await uow.spaces.knows_bundle(digest), await uow.spaces.active()
+            await uow.spaces.lock_exclusive()
+            known, active = await uow.spaces.has_bundle(digest), await uow.spaces.active()
             if known and active is not None:
                 return
             await uow.spaces.register(manifest.space_id, manifest.name, manifest.encoder.dimension)
@@ -214,7 +214,7 @@ class SpaceRegistry:
                 await uow.spaces.add_bundle(new_bundle(manifest, digest))
             if active is not None and active.space_id != manifest.space_id:
                 # An empty gallery of a bundle that nobody has any more need not hold anybody up.
-                orphan = active.space_id not in await uow.spaces.serving()
+                orphan = active.space_id not in await uow.spaces.newest_bundles()
                 if orphan and not await uow.templates.count(active.space_id):
                     await uow.spaces.set_state(active.space_id, "retired")
                     active = None
@@ -227,7 +227,7 @@ class SpaceRegistry:
         if bundle.manifest.calibration is None:
             raise BundleError(f"bundle {bundle.manifest.name} has no thresholds: calibrate it first")
         engine = Engine.load(bundle, self._options, observe=self._observe)
-        replay(bundle, engine)
+        check_parity(bundle, engine)
         return engine
 
     def _let_go(self, space: EmbeddingSpace) -> None:

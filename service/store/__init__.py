@@ -1,1 +1,1 @@
-"""The database: tables, repositories and migrations. All SQL stands here."""
+"""Holds the database: tables, repositories and migrations. No other package contains SQL."""

@@ -1,4 +1,4 @@
-"""Keys, the audit log, and answers kept for idempotency."""
+"""Stores API keys, the audit log, and the answers of idempotent requests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Keys:
         )
 
     async def find(self, digest: str) -> StoredKey | None:
-        """The key with this digest, revoked or not."""
+        """Finds the key with this digest, revoked or not."""
         row = (await self._connection.execute(select(api_keys).where(api_keys.c.digest == digest))).first()
         return StoredKey(*row) if row else None
 
@@ -42,7 +42,7 @@ class Keys:
         return [StoredKey(*row) for row in await self._connection.execute(query)]
 
     async def revoke(self, key_id: str) -> bool:
-        """False where there is no such active key."""
+        """Revokes a key; returns false if there is no such active key."""
         revoked = (
             update(api_keys)
             .where(api_keys.c.key_id == key_id, api_keys.c.revoked_at.is_(None))
@@ -50,14 +50,14 @@ class Keys:
         )
         return (await self._connection.execute(revoked)).rowcount == 1
 
-    async def any(self) -> bool:
-        """Whether an active key exists."""
+    async def any_active(self) -> bool:
+        """Returns whether an active key exists."""
         query = select(api_keys.c.key_id).where(api_keys.c.revoked_at.is_(None)).limit(1)
         return (await self._connection.execute(query)).first() is not None
 
 
 class Audit:
-    """Who did what, when. Entries are only ever added."""
+    """All SQL about the audit log. Nothing changes or removes an entry."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -77,7 +77,7 @@ class Audit:
         return int((await self._connection.execute(added)).scalar_one())
 
     async def page(self, before: int | None, limit: int) -> list[AuditEntry]:
-        """Newest first."""
+        """Returns up to `limit` entries older than entry `before`, newest first."""
         query = select(audit_log).order_by(audit_log.c.audit_id.desc()).limit(limit)
         if before is not None:
             query = query.where(audit_log.c.audit_id < before)
@@ -85,7 +85,7 @@ class Audit:
 
 
 class Idempotency:
-    """Answers by key, kept for a day so that a repeated request gets the same one."""
+    """All SQL about idempotency: keeps answers by key, so that a repeated request gets the same one."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
@@ -107,7 +107,7 @@ class Idempotency:
         status: int,
         body: dict[str, Any],
     ) -> None:
-        """Raises IdempotencyTaken where the key has an answer already."""
+        """Stores an answer. Raises IdempotencyTaken if the key has one already."""
         values = {
             "scope": scope,
             "key": key,
@@ -123,6 +123,6 @@ class Idempotency:
             raise IdempotencyTaken("the idempotency key has an answer already") from error
 
     async def purge(self, before: datetime) -> int:
-        """Forget answers older than `before`; how many."""
-        old = delete(idempotency).where(idempotency.c.created_at < before)
-        return (await self._connection.execute(old)).rowcount
+        """Deletes answers older than `before` and returns their number."""
+        expired = delete(idempotency).where(idempotency.c.created_at < before)
+        return (await self._connection.execute(expired)).rowcount

@@ -1,4 +1,4 @@
-"""Which spaces are being filled, and by whom: a lease, so that one process at a time does it."""
+"""Stores which spaces need a backfill, and the lease of the one process that runs it."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from service.store.upsert import upsert
 
 
 class Backfills:
-    """All SQL about the filling of spaces."""
+    """All SQL about backfills."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def want(self, space_id: str, report: Mapping[str, Any]) -> None:
-        """Ask for the space to be filled; asking again is the same."""
+    async def request(self, space_id: str, report: Mapping[str, Any]) -> None:
+        """Requests a backfill of the space; a repeated request changes nothing but the report."""
         values = {
             "space_id": space_id,
             "wanted": True,
             "report": dict(report),
             "updated_at": datetime.now(UTC),
         }
-        made = upsert(self._connection, backfills).values(values)
+        inserted = upsert(self._connection, backfills).values(values)
         await self._connection.execute(
-            made.on_conflict_do_update(
+            inserted.on_conflict_do_update(
                 index_elements=["space_id"],
                 set_={name: values[name] for name in ("wanted", "report", "updated_at")},
             )
         )
 
-    async def claimable(self) -> list[str]:
-        """Spaces that wait for somebody: wanted, and nobody's lease runs."""
+    async def unclaimed(self) -> list[str]:
+        """Returns the requested spaces that no running lease covers."""
         query = (
             select(backfills.c.space_id)
             .where(backfills.c.wanted.is_(True), _free(datetime.now(UTC)))
@@ -45,7 +45,7 @@ class Backfills:
         return [row[0] for row in await self._connection.execute(query)]
 
     async def claim(self, space_id: str, owner: str, lease_s: float) -> bool:
-        """Compare and set: false where another's lease runs, or nobody wants the space filled."""
+        """Takes the lease; returns false if another lease runs or nobody requests the backfill."""
         now = datetime.now(UTC)
         claimed = (
             update(backfills)
@@ -55,7 +55,7 @@ class Backfills:
         return (await self._connection.execute(claimed)).rowcount == 1
 
     async def renew(self, space_id: str, owner: str, lease_s: float, report: Mapping[str, Any]) -> bool:
-        """Keep the lease and say how far it is; false where the lease is another's by now."""
+        """Extends the lease and stores the report; returns false if another owner has the lease."""
         now = datetime.now(UTC)
         renewed = (
             update(backfills)
@@ -65,7 +65,7 @@ class Backfills:
         return (await self._connection.execute(renewed)).rowcount == 1
 
     async def release(self, space_id: str, owner: str) -> None:
-        """Give the lease back unfinished: whoever comes next goes on."""
+        """Releases the lease of an unfinished backfill, so that the next process continues it."""
         released = (
             update(backfills)
             .where(backfills.c.space_id == space_id, backfills.c.lease_owner == owner)
@@ -74,7 +74,7 @@ class Backfills:
         await self._connection.execute(released)
 
     async def finish(self, space_id: str, report: Mapping[str, Any]) -> None:
-        """Nobody need go on, whatever came of it."""
+        """Ends the request and the lease, whatever the outcome."""
         finished = (
             update(backfills)
             .where(backfills.c.space_id == space_id)
@@ -89,7 +89,7 @@ class Backfills:
         await self._connection.execute(finished)
 
     async def reports(self) -> dict[str, tuple[bool, dict[str, Any]]]:
-        """Of each space that was ever asked for: whether it is still wanted, and the last report."""
+        """Maps each space ever requested to whether the request is open and to its last report."""
         query = select(backfills.c.space_id, backfills.c.wanted, backfills.c.report)
         return {
             space_id: (wanted, report) for space_id, wanted, report in await self._connection.execute(query)

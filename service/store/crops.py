@@ -1,4 +1,4 @@
-"""Kept crops, sealed: the store never sees a pixel."""
+"""Stores the encrypted crops of samples; the store never sees a pixel."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from service.store.tables import crops, samples, templates
 
 
 class Crops:
-    """All SQL about kept crops. They go with their sample, by the database's own cascade."""
+    """All SQL about crops. The database deletes them with their sample (cascade)."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def add(self, sample_id: str, sealed: Sequence[SealedCrop]) -> None:
-        """Keep a sample's crops, one for each alignment."""
+        """Stores the crops of a sample, one for each alignment."""
         if not sealed:
             return
         now = datetime.now(UTC)
@@ -36,8 +36,8 @@ class Crops:
         ]
         await self._connection.execute(insert(crops), rows)
 
-    async def of(self, sample_ids: Sequence[str], alignment: str) -> dict[str, StoredCrop]:
-        """Those of the samples that have a crop in this alignment."""
+    async def of_samples(self, sample_ids: Sequence[str], alignment: str) -> dict[str, StoredCrop]:
+        """Maps each sample that has a crop in this alignment to the crop."""
         query = (
             select(
                 crops.c.sample_id,
@@ -51,14 +51,14 @@ class Crops:
             .where(crops.c.sample_id.in_(list(sample_ids)), crops.c.alignment == alignment)
         )
         return {
-            sample_id: StoredCrop(kept, key_id, sealed, sample_id, Spectrum(spectrum), inter_eye_px)
-            for sample_id, kept, key_id, sealed, spectrum, inter_eye_px in await self._connection.execute(
+            sample_id: StoredCrop(found, key_id, sealed, sample_id, Spectrum(spectrum), inter_eye_px)
+            for sample_id, found, key_id, sealed, spectrum, inter_eye_px in await self._connection.execute(
                 query
             )
         }
 
-    async def lacking(self, space_id: str, alignment: str) -> int:
-        """Samples without a template in the space and without a crop to make it from."""
+    async def count_unembeddable(self, space_id: str, alignment: str) -> int:
+        """Counts samples with neither a template in the space nor a crop to embed."""
         has_template = exists().where(
             templates.c.sample_id == samples.c.sample_id, templates.c.space_id == space_id
         )
@@ -66,14 +66,14 @@ class Crops:
         query = select(func.count()).select_from(samples).where(~has_template, ~has_crop)
         return int((await self._connection.execute(query)).scalar_one())
 
-    async def under_other_keys(self, key_id: str) -> int:
-        """Crops that this key cannot open."""
+    async def count_under_other_keys(self, key_id: str) -> int:
+        """Counts the crops that this key cannot decrypt."""
         query = select(func.count()).select_from(crops).where(crops.c.key_id != key_id)
         return int((await self._connection.execute(query)).scalar_one())
 
     async def purge(self, before: datetime | None) -> int:
-        """Erase the crops made before a moment, or all of them; how many."""
-        old = delete(crops)
+        """Deletes crops older than `before`, or all if None, and returns their number."""
+        expired = delete(crops)
         if before is not None:
-            old = old.where(crops.c.created_at < before)
-        return (await self._connection.execute(old)).rowcount
+            expired = expired.where(crops.c.created_at < before)
+        return (await self._connection.execute(expired)).rowcount

@@ -1,4 +1,4 @@
-"""Connections, transactions and migrations: SQLite by default, PostgreSQL by URL."""
+"""Opens the database and runs transactions and migrations: SQLite by default, PostgreSQL by URL."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from service.store.unit import UnitOfWork
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 BUSY_MS = 15_000
 WAL_BUSY_MS = (10, 100)
-# Any number, as long as nothing else takes the same advisory lock in this database.
+# Any number that no other advisory lock in this database uses.
 MIGRATION_LOCK = 0x48A1F
 WRITE, MIGRATE = "halflight_write", "halflight_migrate"
 
 
 class Database:
-    """One pool. `write` and `read` give a unit of work; nothing is stored without `commit`."""
+    """One connection pool. `write` and `read` open a unit of work, which stores nothing without `commit`."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self.dialect = engine.dialect.name
-        # SQLite has one writer at a time: waiting here is fairer than polling its file lock.
+        # SQLite has one writer at a time. Waiting for this lock is fairer than polling the file lock.
         self._one_writer = asyncio.Lock() if self.dialect == "sqlite" else None
 
     @classmethod
     async def open(cls, url: str) -> Self:
-        """Open and try a connection. Raises StoreError."""
+        """Opens the pool and tries a connection. Raises StoreError if either fails."""
         try:
             engine = create_async_engine(url, pool_pre_ping=not url.startswith("sqlite"))
         except (SQLAlchemyError, ImportError) as error:
@@ -57,32 +57,32 @@ class Database:
         return db
 
     async def ping(self) -> None:
-        """Raises StoreError where the database does not answer."""
+        """Raises StoreError if the database does not answer."""
         async with self.read() as uow:
             await uow.connection.execute(text("SELECT 1"))
 
     async def migrate(self) -> None:
-        """Bring the schema to the newest revision, or leave it as it was. Raises StoreError.
+        """Migrates the schema to the newest revision. Raises StoreError and changes nothing if that fails.
 
-        Replicas that start together wait in line: SQLite has one writer, PostgreSQL an advisory lock.
+        Replicas that start together take turns: SQLite has one writer, PostgreSQL an advisory lock.
         """
         async with self._transaction(write=True, migrate=True) as connection:
             if self.dialect == "postgresql":
                 await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             await connection.run_sync(_upgrade)
             await connection.commit()
-            # It may have its foreign keys switched off.
+            # The migration may have switched off foreign keys on this connection.
             await connection.invalidate()
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[UnitOfWork]:
-        """A unit of work that only reads. Raises StoreError."""
+        """Opens a unit of work that only reads. Raises StoreError."""
         async with self._transaction(write=False) as connection:
             yield UnitOfWork(connection)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[UnitOfWork]:
-        """A unit of work that may write; left without `commit`, it rolls back. Raises StoreError."""
+        """Opens a unit of work that may write and rolls back without `commit`. Raises StoreError."""
         async with self._transaction(write=True) as connection:
             yield UnitOfWork(connection)
 
@@ -98,11 +98,11 @@ class Database:
                 await connection.begin()
                 yield connection
             except SQLAlchemyError as error:
-                # After a failed COMMIT SQLite stays inside the transaction, and SQLAlchemy, which
-                # holds it for ended, would hand the connection on like that.
+                # After a failed COMMIT SQLite stays inside the transaction. SQLAlchemy takes it for
+                # ended and would reuse the connection in that state.
                 if connection is not None:
                     await connection.invalidate()
-                # The driver's text may quote the row; its type says enough.
+                # The text of the driver may quote the row, so only its type is passed on.
                 raise StoreError(f"the database failed: {type(error).__name__}") from error
 
     async def close(self) -> None:
@@ -110,13 +110,13 @@ class Database:
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:
-    # The driver must not begin transactions by itself: `_begin_sqlite` does.
+    # `_begin_sqlite` begins transactions, so the driver must not.
     connection.isolation_level = None
     cursor = connection.cursor()
     _switch_to_wal(cursor)
     for pragma in (
         f"busy_timeout = {BUSY_MS}",
-        # An acknowledged enrolment survives a power cut, not only a killed process.
+        # An acknowledged enrolment survives a power cut as well as a killed process.
         "synchronous = FULL",
         "foreign_keys = ON",
     ):
@@ -125,9 +125,10 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _switch_to_wal(cursor: Any) -> None:
-    """Two that open a new file at once each hold a shared lock and wait for the other's to go.
+    """Switches the file to write-ahead logging, with short random timeouts.
 
-    SQLite sees no deadlock in that and both would wait in full; who gives up soon lets the other on.
+    Two connections that open a new file at once each hold a shared lock and wait for the other. SQLite
+    does not report a deadlock and both would wait the full timeout; the first to give up frees the other.
     """
     end = time.monotonic() + BUSY_MS / 1000
     while True:
@@ -144,9 +145,9 @@ def _switch_to_wal(cursor: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     if options.get(MIGRATE, False):
-        # SQLite alters a table by copying and dropping it, and dropping one erases what refers to it.
+        # SQLite alters a table by copying and dropping it, which would delete rows that refer to it.
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-    # A writer that begins as a reader cannot be upgraded once another one wrote.
+    # SQLite cannot upgrade a reader to a writer once another connection has written.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITE, False) else "BEGIN")
 
 

@@ -1,15 +1,15 @@
-"""What can go wrong in the store, in words without data."""
+"""Defines the errors of the store. Their texts hold no stored data."""
 
 from __future__ import annotations
 
 
 class StoreError(RuntimeError):
-    """The database failed or refused; nothing of the unit of work was stored."""
+    """The database failed or refused, and stored nothing of the unit of work."""
 
 
 class IdempotencyTaken(StoreError):
-    """Another request stored its answer under the same idempotency key first."""
+    """Another request has stored its answer under the same idempotency key."""
 
 
 class JobUnfinished(StoreError):
-    """Another job of the kind that may run only once waits or runs."""
+    """Another job that excludes this one waits or runs."""

@@ -1,4 +1,4 @@
-"""The log that galleries follow: which templates came and went, in an order without gaps."""
+"""Stores the log that galleries follow: added and removed templates in an order without gaps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.errors import StoreError
 from service.store.records import LogEntry, Snapshot
-from service.store.spaces import hold
+from service.store.spaces import lock_spaces_shared
 from service.store.tables import gallery_log, samples, spaces, templates
 
 FLOAT = np.dtype("<f4")
@@ -20,38 +20,38 @@ ROWS_AT_ONCE = 2000
 
 
 def to_bytes(vector: NDArray[np.float32]) -> bytes:
-    """float32 [d] -> little-endian bytes."""
+    """Encodes float32 [d] as little-endian bytes."""
     return np.ascontiguousarray(vector, FLOAT).tobytes()
 
 
 def from_bytes(data: bytes, dimension: int) -> NDArray[np.float32]:
-    """Little-endian bytes -> float32 [dimension]. Raises StoreError where the length differs."""
+    """Decodes little-endian bytes to float32 [dimension]. Raises StoreError if the length differs."""
     if len(data) != dimension * FLOAT.itemsize:
         raise StoreError("a stored vector has not the dimension of its space")
     return np.frombuffer(data, FLOAT).astype(np.float32)
 
 
 class GalleryLog:
-    """Reads and appends. Sequence numbers are taken under a lock on the space's row.
+    """All SQL about the log. A lock on the space's row guards the allocation of sequence numbers.
 
-    A plain database sequence commits out of order, and a reader of the tail would then skip rows
-    for good; the row lock makes the order of commits the order of numbers.
+    Numbers of a plain database sequence commit out of order, and a reader of the tail would then skip
+    rows for good. The row lock makes the order of commits the order of numbers.
     """
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
     async def append(self, space_id: str, op: str, template_ids: Sequence[int]) -> None:
-        """One row for each template. Raises StoreError for an unknown space."""
+        """Appends one row for each template. Raises StoreError if the space is unknown."""
         if not template_ids:
             return
-        taken = (
+        allocated = (
             update(spaces)
             .where(spaces.c.space_id == space_id)
             .values(next_seq=spaces.c.next_seq + len(template_ids))
             .returning(spaces.c.next_seq)
         )
-        after = (await self._connection.execute(taken)).scalar_one_or_none()
+        after = (await self._connection.execute(allocated)).scalar_one_or_none()
         if after is None:
             raise StoreError("no such embedding space")
         first = int(after) - len(template_ids)
@@ -62,15 +62,15 @@ class GalleryLog:
         await self._connection.execute(insert(gallery_log), rows)
 
     async def append_removals(self, subject_id: str, sample_id: str | None = None) -> int:
-        """Log the removal of a subject's templates (or one sample's); how many there are.
+        """Logs the removal of the templates of a subject, or of one sample, and returns their number.
 
-        The samples' rows are locked first: a template that another transaction is adding to one of
-        them is either seen here or refused there, and never erased without a row in the log.
+        Locks the rows of the samples first. A template that another transaction adds to one of them is
+        then either seen here or refused there, and never erased without a row in the log.
         """
         chosen = select(samples.c.sample_id).where(samples.c.subject_id == subject_id)
         if sample_id is not None:
             chosen = chosen.where(samples.c.sample_id == sample_id)
-        await hold(self._connection)
+        await lock_spaces_shared(self._connection)
         await self._connection.execute(chosen.order_by(samples.c.sample_id).with_for_update())
         query = (
             select(templates.c.space_id, templates.c.template_id)
@@ -81,18 +81,18 @@ class GalleryLog:
         by_space: dict[str, list[int]] = {}
         for space_id, template_id in await self._connection.execute(query):
             by_space.setdefault(space_id, []).append(template_id)
-        # In one order everywhere, so that two erasures never wait for each other's space row.
+        # One order everywhere, so that two erasures never wait for each other's space row.
         for space_id in sorted(by_space):
             await self.append(space_id, "remove", by_space[space_id])
         return sum(len(ids) for ids in by_space.values())
 
     async def head(self, space_id: str) -> int:
-        """The newest sequence number; 0 for an empty log."""
+        """Returns the newest sequence number, 0 for an empty log."""
         query = select(func.max(gallery_log.c.seq)).where(gallery_log.c.space_id == space_id)
         return int((await self._connection.execute(query)).scalar_one() or 0)
 
     async def tail(self, space_id: str, after_seq: int, limit: int) -> list[LogEntry]:
-        """Up to `limit` entries behind `after_seq`, in order. Raises StoreError for a broken vector."""
+        """Returns up to `limit` entries after `after_seq`. Raises StoreError if a vector is broken."""
         query = (
             select(
                 gallery_log.c.seq,
@@ -118,10 +118,10 @@ class GalleryLog:
         ]
 
     async def snapshot(self, space_id: str) -> Snapshot:
-        """Every template of a space, and a sequence number that all of them are at or behind.
+        """Reads every template of a space, and a sequence number that the rows include.
 
-        The number is read first: what commits in between is in the rows and again in the tail.
-        Raises StoreError where a stored vector has not the space's dimension.
+        Reads the number first: a commit in between appears in the rows and again in the tail.
+        Raises StoreError if a stored vector does not have the dimension of the space.
         """
         seq = await self.head(space_id)
         dimension = (
@@ -134,7 +134,7 @@ class GalleryLog:
             .where(templates.c.space_id == space_id)
             .order_by(templates.c.template_id)
         )
-        # One growing buffer, no row objects kept: 100,000 templates of 512 are 205 MB once, not twice.
+        # One growing buffer and no row objects: 100,000 templates of 512 take 205 MB once, not twice.
         ids, joined, size = array("q"), bytearray(), dimension * FLOAT.itemsize
         result = await self._connection.stream(query)
         async for rows in result.partitions(ROWS_AT_ONCE):

@@ -1,4 +1,4 @@
-"""Jobs: a durable queue with leases. Every change a runner makes names it as the owner of the lease."""
+"""Stores jobs: a durable queue with leases. Every change by a runner requires that it owns the lease."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EVENTS_KEPT = 1000
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """`process`: the operating system process that does the work, where it is one of its own."""
+    """One job. `process`: the operating system process that does the work, if it has one of its own."""
 
     job_id: str
     kind: str
@@ -42,7 +42,7 @@ class JobRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobEvent:
-    """What a job was after one change; `seq` counts a job's changes from 1."""
+    """A job after one change; `seq` counts the changes of the job from 1."""
 
     seq: int
     at: datetime
@@ -55,7 +55,7 @@ class JobEvent:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A job taken under a lease. `interrupted`: its last runner died at it, and did not let go of it."""
+    """A job taken under a lease. `interrupted`: its last runner died without releasing it."""
 
     job: JobRecord
     interrupted: bool
@@ -72,14 +72,14 @@ class Jobs:
         self._connection = connection
 
     async def _now(self) -> datetime:
-        """The database's clock: replicas on several machines must agree on when a lease ends."""
+        """Reads the clock of the database: replicas on several machines must agree on the end of a lease."""
         if self._connection.dialect.name == "sqlite":
             return datetime.now(UTC)
         now: datetime = (await self._connection.execute(select(func.clock_timestamp()))).scalar_one()
         return now.astimezone(UTC)
 
     async def add(self, job_id: str, kind: str, request: Mapping[str, Any], *, sole: str | None) -> None:
-        """Queue a job. Raises JobUnfinished where one with the same `sole` waits or runs."""
+        """Queues a job. Raises JobUnfinished if one with the same `sole` waits or runs."""
         values = {
             "job_id": job_id,
             "kind": kind,
@@ -93,14 +93,14 @@ class Jobs:
             await self._connection.execute(insert(jobs).values(values))
         except IntegrityError as error:
             raise JobUnfinished(f"a job of kind {kind} is not finished") from error
-        await self._change(job_id, jobs.c.state == "queued", {"message": "waits for its turn"})
+        await self._update_with_event(job_id, jobs.c.state == "queued", {"message": "waits for its turn"})
 
     async def get(self, job_id: str) -> JobRecord | None:
         row = (await self._connection.execute(select(*_RECORD).where(jobs.c.job_id == job_id))).first()
         return JobRecord(*row) if row else None
 
     async def page(self, before: str | None, limit: int) -> list[JobRecord]:
-        """Newest first: ids begin with the time they were made at."""
+        """Returns up to `limit` jobs, newest first: ids begin with the time of creation."""
         query = select(*_RECORD).order_by(jobs.c.job_id.desc()).limit(limit)
         if before is not None:
             query = query.where(jobs.c.job_id < before)
@@ -111,7 +111,7 @@ class Jobs:
         return [JobRecord(*row) for row in await self._connection.execute(query)]
 
     async def events(self, job_id: str, after: int, limit: int) -> list[JobEvent]:
-        """Up to `limit` events behind number `after`, oldest first."""
+        """Returns up to `limit` events after number `after`, oldest first."""
         query = (
             select(*_EVENT)
             .where(job_events.c.job_id == job_id, job_events.c.seq > after)
@@ -120,28 +120,29 @@ class Jobs:
         )
         return [JobEvent(*row) for row in await self._connection.execute(query)]
 
-    async def any_free(self, kinds: Sequence[str]) -> bool:
-        """Whether `claim` is worth a try."""
-        free = self._free(await self._now())
-        query = select(jobs.c.job_id).where(jobs.c.kind.in_(kinds), free).limit(1)
+    async def any_claimable(self, kinds: Sequence[str]) -> bool:
+        """Returns whether `claim` may find a job of these kinds."""
+        claimable = self._claimable(await self._now())
+        query = select(jobs.c.job_id).where(jobs.c.kind.in_(kinds), claimable).limit(1)
         return (await self._connection.execute(query)).first() is not None
 
     @staticmethod
-    def _free(now: datetime) -> ColumnElement[bool]:
-        """Nobody holds it: it waits, or the lease ran out."""
-        lapsed = and_(jobs.c.state == "running", jobs.c.lease_until <= now)
-        return or_(jobs.c.state == "queued", lapsed)
+    def _claimable(now: datetime) -> ColumnElement[bool]:
+        """Matches jobs that nobody holds: queued ones, and running ones whose lease has expired."""
+        expired = and_(jobs.c.state == "running", jobs.c.lease_until <= now)
+        return or_(jobs.c.state == "queued", expired)
 
     async def claim(
         self, owner: str, *, kinds: Sequence[str], slot: str | None, lease_s: float
     ) -> Claim | None:
-        """Take one job that nobody holds: first those whose lease ran out, then the oldest queued one.
+        """Claims one job that nobody holds: first one whose lease has expired, then the oldest queued one.
 
-        `slot`: what the job occupies; of all running jobs one at most has it, whoever runs them.
+        `slot`: the resource that the job occupies; at most one running job has it, across all runners.
+        Returns None if there is no such job.
         """
         now = await self._now()
-        free = self._free(now)
-        query = select(jobs.c.job_id, jobs.c.lease_owner).where(jobs.c.kind.in_(kinds), free)
+        claimable = self._claimable(now)
+        query = select(jobs.c.job_id, jobs.c.lease_owner).where(jobs.c.kind.in_(kinds), claimable)
         if slot is not None:
             other = jobs.alias("other")
             busy = exists().where(
@@ -149,10 +150,10 @@ class Jobs:
             )
             query = query.where(~busy)
         first = query.order_by(jobs.c.state.desc(), jobs.c.job_id).limit(1)
-        chosen = (await self._connection.execute(first.with_for_update(skip_locked=True, of=jobs))).first()
-        if chosen is None:
+        selected = (await self._connection.execute(first.with_for_update(skip_locked=True, of=jobs))).first()
+        if selected is None:
             return None
-        job_id, before = chosen
+        job_id, before = selected
         values = {
             "state": "running",
             "lease_owner": owner,
@@ -161,7 +162,7 @@ class Jobs:
             "slot": slot,
             "started_at": func.coalesce(jobs.c.started_at, now),
         }
-        taken = update(jobs).where(jobs.c.job_id == job_id, free).values(values).returning(*_RECORD)
+        taken = update(jobs).where(jobs.c.job_id == job_id, claimable).values(values).returning(*_RECORD)
         try:
             row = (await self._connection.execute(taken)).first()
         except IntegrityError:
@@ -171,47 +172,56 @@ class Jobs:
         return Claim(JobRecord(*row), before is not None) if row else None
 
     async def heartbeat(self, job_id: str, owner: str, *, lease_s: float) -> bool:
-        """Prolong the lease; False where it is another's by now, or the job is over."""
+        """Extends the lease; returns false if another runner has it or the job has ended."""
         now = await self._now()
         values = {"lease_until": now + timedelta(seconds=lease_s), "heartbeat_at": now}
-        return await self._owned(job_id, owner, values)
+        return await self._update_owned(job_id, owner, values)
 
     async def cancel_requested(self, job_id: str) -> bool:
         query = select(jobs.c.cancel_requested).where(jobs.c.job_id == job_id)
         return bool((await self._connection.execute(query)).scalar_one_or_none())
 
     async def release(self, job_id: str, owner: str) -> bool:
-        """Let go of a running job: the next runner takes it over, and nothing counts as interrupted."""
-        return await self._owned(job_id, owner, {"lease_until": await self._now(), "lease_owner": None})
+        """Releases a running job, so that the next runner continues it; it does not count as interrupted."""
+        return await self._update_owned(
+            job_id, owner, {"lease_until": await self._now(), "lease_owner": None}
+        )
 
     async def expire(self, job_id: str, owner: str) -> bool:
-        """End the lease of a runner that is known to be dead."""
-        return await self._owned(job_id, owner, {"lease_until": await self._now()})
+        """Ends the lease of a runner that is known to be dead."""
+        return await self._update_owned(job_id, owner, {"lease_until": await self._now()})
 
     async def begin_attempt(self, job_id: str, owner: str) -> int | None:
-        """How many attempts in a row, with this one, began where none got further; None: lease lost."""
-        further = jobs.c.progress > jobs.c.attempt_progress
+        """Returns how many attempts in a row made no progress, with this one; None if the lease is lost."""
+        progressed = jobs.c.progress > jobs.c.attempt_progress
         begun = (
             update(jobs)
             .where(jobs.c.job_id == job_id, jobs.c.lease_owner == owner, jobs.c.state == "running")
-            .values(attempts=case((further, 1), else_=jobs.c.attempts + 1), attempt_progress=jobs.c.progress)
+            .values(
+                attempts=case((progressed, 1), else_=jobs.c.attempts + 1), attempt_progress=jobs.c.progress
+            )
             .returning(jobs.c.attempts)
         )
         count = (await self._connection.execute(begun)).scalar_one_or_none()
         return None if count is None else int(count)
 
     async def set_process(self, job_id: str, owner: str, process: Mapping[str, Any] | None) -> bool:
-        return await self._owned(job_id, owner, {"process": None if process is None else dict(process)})
+        return await self._update_owned(
+            job_id, owner, {"process": None if process is None else dict(process)}
+        )
 
     async def report(self, job_id: str, owner: str, **changed: Any) -> bool:
-        """Change progress, stage, message, metrics, and log the event; False where the lease is lost."""
-        mine = and_(jobs.c.lease_owner == owner, jobs.c.state == "running")
-        return await self._change(job_id, mine, changed)
+        """Changes the job and logs the event; returns false if the lease is lost.
+
+        `changed`: columns such as progress, stage, message and metrics.
+        """
+        owned = and_(jobs.c.lease_owner == owner, jobs.c.state == "running")
+        return await self._update_with_event(job_id, owned, changed)
 
     async def finish(
         self, job_id: str, owner: str, state: JobState, *, message: str, metrics: Mapping[str, Any]
     ) -> bool:
-        """The job's end. False where the lease is lost."""
+        """Ends the job; returns false if the lease is lost."""
         changed = {
             "state": state,
             "message": message,
@@ -223,19 +233,19 @@ class Jobs:
         return await self.report(job_id, owner, lease_owner=None, lease_until=None, process=None, **changed)
 
     async def cancel(self, job_id: str) -> JobRecord | None:
-        """Cancel a queued job at once, ask the runner of a running one; None for an unknown one."""
-        over = {"state": "cancelled", "message": "cancelled before it began", "ended_at": await self._now()}
-        if not await self._change(job_id, jobs.c.state == "queued", over):
+        """Cancels a queued job at once, asks the runner of a running one; returns None for an unknown job."""
+        end = {"state": "cancelled", "message": "cancelled before it began", "ended_at": await self._now()}
+        if not await self._update_with_event(job_id, jobs.c.state == "queued", end):
             asked = update(jobs).where(jobs.c.job_id == job_id, jobs.c.state == "running")
             await self._connection.execute(asked.values(cancel_requested=True))
         return await self.get(job_id)
 
-    async def _owned(self, job_id: str, owner: str, values: Mapping[str, Any]) -> bool:
-        mine = (jobs.c.job_id == job_id, jobs.c.lease_owner == owner, jobs.c.state == "running")
-        return (await self._connection.execute(update(jobs).where(*mine).values(values))).rowcount == 1
+    async def _update_owned(self, job_id: str, owner: str, values: Mapping[str, Any]) -> bool:
+        owned = (jobs.c.job_id == job_id, jobs.c.lease_owner == owner, jobs.c.state == "running")
+        return (await self._connection.execute(update(jobs).where(*owned).values(values))).rowcount == 1
 
-    async def _change(self, job_id: str, where: Any, changed: Mapping[str, Any]) -> bool:
-        """One change and its event. The row's lock makes the order of commits the order of numbers."""
+    async def _update_with_event(self, job_id: str, where: Any, changed: Mapping[str, Any]) -> bool:
+        """Changes the job and adds an event. The row lock makes the order of commits that of the numbers."""
         done = (
             update(jobs)
             .where(jobs.c.job_id == job_id, where)
@@ -252,6 +262,8 @@ class Jobs:
         values = dict(zip(("state", "progress", "stage", "message", "metrics"), facts, strict=True))
         added = insert(job_events).values(job_id=job_id, seq=seq, at=await self._now(), **values)
         await self._connection.execute(added)
-        old = delete(job_events).where(job_events.c.job_id == job_id, job_events.c.seq <= seq - EVENTS_KEPT)
-        await self._connection.execute(old)
+        expired = delete(job_events).where(
+            job_events.c.job_id == job_id, job_events.c.seq <= seq - EVENTS_KEPT
+        )
+        await self._connection.execute(expired)
         return True

@@ -1,4 +1,4 @@
-"""Embedding spaces, their states and their bundles; the database itself allows one active at most."""
+"""Stores embedding spaces, their states and their bundles. The database allows one active space."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from service.store.tables import backfills, bundles, gallery_log, spaces, templa
 from service.store.upsert import upsert
 
 WRITABLE: tuple[SpaceState, ...] = ("backfilling", "ready", "active")
-# PostgreSQL's advisory lock of this database: writers of templates share it, changes of state own it.
+# PostgreSQL's advisory lock: writers of templates take it shared, changes of state exclusive.
 SPACES_LOCK = 0x48A20
 _COLUMNS = (
     spaces.c.space_id,
@@ -33,10 +33,10 @@ _BUNDLE = (
 )
 
 
-async def hold(connection: AsyncConnection) -> None:
-    """Until the transaction ends no space changes its state: what is writable now stays so.
+async def lock_spaces_shared(connection: AsyncConnection) -> None:
+    """Takes the shared spaces lock until the transaction ends, so that no space changes its state.
 
-    Taken before any row is locked. SQLite has one writer anyway.
+    Take it before locking any row. SQLite has one writer and needs no lock.
     """
     if connection.dialect.name == "postgresql":
         await connection.execute(select(func.pg_advisory_xact_lock_shared(SPACES_LOCK)))
@@ -48,12 +48,12 @@ class Spaces:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def hold(self) -> None:
-        """See `hold`."""
-        await hold(self._connection)
+    async def lock_shared(self) -> None:
+        """Takes the shared spaces lock until the transaction ends; see `lock_spaces_shared`."""
+        await lock_spaces_shared(self._connection)
 
-    async def own(self) -> None:
-        """Wait until nobody writes templates, and let nobody begin until the transaction ends."""
+    async def lock_exclusive(self) -> None:
+        """Takes the exclusive spaces lock until the transaction ends, so that nobody writes templates."""
         if self._connection.dialect.name == "postgresql":
             await self._connection.execute(select(func.pg_advisory_xact_lock(SPACES_LOCK)))
 
@@ -65,7 +65,7 @@ class Spaces:
     async def register(
         self, space_id: str, bundle: str, dimension: int, state: SpaceState = "registered"
     ) -> None:
-        """Make the space known; does nothing where it is. Raises StoreError on another dimension."""
+        """Adds the space unless it is known. Raises StoreError if it is known with another dimension."""
         values = {
             "space_id": space_id,
             "bundle": bundle,
@@ -73,21 +73,21 @@ class Spaces:
             "state": state,
             "created_at": datetime.now(UTC),
         }
-        # Replicas that start together all register; every one but the first changes nothing.
-        made = upsert(self._connection, spaces).values(values)
-        await self._connection.execute(made.on_conflict_do_nothing(index_elements=["space_id"]))
+        # Replicas that start together all register; only the first changes anything.
+        inserted = upsert(self._connection, spaces).values(values)
+        await self._connection.execute(inserted.on_conflict_do_nothing(index_elements=["space_id"]))
         known = await self.get(space_id)
         if known is None or known.dimension != dimension:
             raise StoreError("the space is known with another dimension")
 
     async def set_state(self, space_id: str, state: SpaceState) -> None:
-        """Raises StoreError for an unknown space or a second active one."""
+        """Sets the state. Raises StoreError if the space is unknown or would be a second active one."""
         changed = update(spaces).where(spaces.c.space_id == space_id).values(state=state)
         if (await self._connection.execute(changed)).rowcount != 1:
             raise StoreError("no such embedding space")
 
-    async def move(self, space_id: str, origin: Sequence[SpaceState], state: SpaceState) -> bool:
-        """Compare and set: false where the space is in none of the states it should come from."""
+    async def transition(self, space_id: str, origin: Sequence[SpaceState], state: SpaceState) -> bool:
+        """Sets the state if it is one of `origin` (compare and set); returns whether it was."""
         changed = (
             update(spaces)
             .where(spaces.c.space_id == space_id, spaces.c.state.in_(list(origin)))
@@ -96,12 +96,12 @@ class Spaces:
         return (await self._connection.execute(changed)).rowcount == 1
 
     async def activate(self, space_id: str) -> bool:
-        """Ready becomes active and active becomes ready; false where the space is not ready.
+        """Activates a ready space and makes the active one ready; returns false if the space is not ready.
 
-        The former one stays writable, so that the way back is the same step.
+        The former space stays writable, so that the same step leads back.
         """
         await self._connection.execute(update(spaces).where(spaces.c.state == "active").values(state="ready"))
-        return await self.move(space_id, ("ready",), "active")
+        return await self.transition(space_id, ("ready",), "active")
 
     async def active(self) -> SpaceRecord | None:
         query = select(*_COLUMNS).where(spaces.c.state == "active")
@@ -109,7 +109,7 @@ class Spaces:
         return SpaceRecord(*row) if row else None
 
     async def writable(self) -> list[SpaceRecord]:
-        """Spaces that an enrolment has to write a template for."""
+        """Returns the spaces that an enrolment writes templates to."""
         query = select(*_COLUMNS).where(spaces.c.state.in_(WRITABLE)).order_by(spaces.c.space_id)
         return [SpaceRecord(*row) for row in await self._connection.execute(query)]
 
@@ -118,7 +118,7 @@ class Spaces:
         return [SpaceRecord(*row) for row in await self._connection.execute(query)]
 
     async def add_bundle(self, bundle: NewBundle) -> None:
-        """The space is served from this bundle from now on."""
+        """Makes this the newest bundle of its space, from which the service serves the space."""
         await self._connection.execute(delete(bundles).where(bundles.c.digest == bundle.digest))
         await self._connection.execute(
             insert(bundles).values(
@@ -134,18 +134,18 @@ class Spaces:
             update(spaces).where(spaces.c.space_id == bundle.space_id).values(bundle=bundle.name)
         )
 
-    async def knows_bundle(self, digest: str) -> bool:
+    async def has_bundle(self, digest: str) -> bool:
         query = select(bundles.c.bundle_id).where(bundles.c.digest == digest)
         return (await self._connection.execute(query)).first() is not None
 
-    async def serving(self) -> dict[str, BundleRecord]:
-        """The newest bundle of each space."""
+    async def newest_bundles(self) -> dict[str, BundleRecord]:
+        """Maps each space to its newest bundle."""
         newest = select(func.max(bundles.c.bundle_id)).group_by(bundles.c.space_id)
         query = select(*_BUNDLE).where(bundles.c.bundle_id.in_(newest))
         return {row[0]: BundleRecord(*row) for row in await self._connection.execute(query)}
 
     async def delete(self, space_id: str) -> list[str]:
-        """Erase a space with its templates and its log; the digests of its bundles."""
+        """Deletes a space with its templates and its log, and returns the digests of its bundles."""
         query = select(bundles.c.digest).where(bundles.c.space_id == space_id)
         digests = [row[0] for row in await self._connection.execute(query)]
         for table in (templates, gallery_log, backfills, bundles, spaces):

@@ -1,4 +1,4 @@
-"""Subjects and their samples."""
+"""Stores subjects and their samples."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ _SUBJECT = (
 )
 
 
-# The first key of PostgreSQL's two-key advisory locks: ours, for subjects.
+# The first key of PostgreSQL's two-key advisory locks on subjects.
 SUBJECT_LOCKS = 0x5B1
 
 
-async def _lock(connection: AsyncConnection, subject_id: str) -> None:
-    """Whoever changes a subject waits here for whoever else does, until the end of the transaction.
+async def _lock_subject(connection: AsyncConnection, subject_id: str) -> None:
+    """Takes the lock of one subject until the transaction ends; every change of a subject needs it.
 
-    Otherwise a template could be committed after an erasure looked for templates, and go with the
-    cascade without a row in the log. Not a lock on the row: it may not exist yet, and PostgreSQL
-    finds deadlocks among those who delete, upsert and lock one row. SQLite has one writer anyway.
+    Without it a template could be committed after an erasure has listed the templates, and the cascade
+    would delete it without a row in the log. A row lock does not do: the row may not exist yet, and
+    PostgreSQL finds deadlocks among transactions that delete, upsert and lock one row. SQLite has one
+    writer and needs no lock.
     """
     if connection.dialect.name == "postgresql":
         await connection.execute(select(func.pg_advisory_xact_lock(SUBJECT_LOCKS, func.hashtext(subject_id))))
 
 
 def new_sample_id() -> str:
-    """An id that no other sample has, in any database."""
+    """Returns a random id (UUID 4), unique across databases."""
     return str(uuid.uuid4())
 
 
@@ -70,8 +71,8 @@ class Subjects:
         return SubjectRecord(*row) if row else None
 
     async def ensure(self, subject_id: str, metadata: dict[str, Any] | None) -> None:
-        """Create the subject, or touch it; metadata is replaced where given."""
-        await _lock(self._connection, subject_id)
+        """Creates the subject or updates its time stamp; replaces the metadata if given."""
+        await _lock_subject(self._connection, subject_id)
         now = datetime.now(UTC)
         values = {
             "subject_id": subject_id,
@@ -82,21 +83,21 @@ class Subjects:
         changed: dict[str, Any] = {"updated_at": now}
         if metadata is not None:
             changed["metadata"] = metadata
-        made = upsert(self._connection, subjects).values(values)
+        inserted = upsert(self._connection, subjects).values(values)
         await self._connection.execute(
-            made.on_conflict_do_update(index_elements=["subject_id"], set_=changed)
+            inserted.on_conflict_do_update(index_elements=["subject_id"], set_=changed)
         )
 
     async def page(self, after: str | None, limit: int) -> list[SubjectRecord]:
-        """Up to `limit` subjects in order of their ids, behind `after`."""
+        """Returns up to `limit` subjects in order of their ids, after `after`."""
         query = select(*_SUBJECT).order_by(subjects.c.subject_id).limit(limit)
         if after is not None:
             query = query.where(subjects.c.subject_id > after)
         return [SubjectRecord(*row) for row in await self._connection.execute(query)]
 
     async def set_metadata(self, subject_id: str, metadata: dict[str, Any]) -> bool:
-        """False where there is no such subject."""
-        await _lock(self._connection, subject_id)
+        """Replaces the metadata; returns false if there is no such subject."""
+        await _lock_subject(self._connection, subject_id)
         changed = (
             update(subjects)
             .where(subjects.c.subject_id == subject_id)
@@ -105,16 +106,19 @@ class Subjects:
         return (await self._connection.execute(changed)).rowcount == 1
 
     async def delete(self, subject_id: str) -> Erased | None:
-        """Erase the subject, its samples, templates, crops and stored answers; None where there is none."""
-        await _lock(self._connection, subject_id)
+        """Deletes the subject, its samples, templates, crops and stored answers.
+
+        Returns the numbers deleted, or None if there is no such subject.
+        """
+        await _lock_subject(self._connection, subject_id)
         record = await self.get(subject_id)
         if record is None:
             return None
-        gone = await self._log.append_removals(subject_id)
-        kept = await _count_crops(self._connection, subject_id)
+        templates = await self._log.append_removals(subject_id)
+        crop_count = await _count_crops(self._connection, subject_id)
         await self._connection.execute(delete(idempotency).where(idempotency.c.subject_id == subject_id))
         await self._connection.execute(delete(subjects).where(subjects.c.subject_id == subject_id))
-        return Erased(samples=record.sample_count, templates=gone, crops=kept)
+        return Erased(samples=record.sample_count, templates=templates, crops=crop_count)
 
     async def count(self) -> int:
         return int((await self._connection.execute(select(func.count()).select_from(subjects))).scalar_one())
@@ -127,7 +131,7 @@ class Samples:
         self._connection, self._log = connection, log
 
     async def add(self, sample: NewSample, sample_id: str | None = None) -> str:
-        """The new sample's id: the one that is given, or one of its own."""
+        """Adds a sample with `sample_id`, or with a new id, and returns the id."""
         sample_id = sample_id or new_sample_id()
         await self._connection.execute(
             insert(samples).values(
@@ -147,7 +151,7 @@ class Samples:
         return sample_id
 
     async def of_subject(self, subject_id: str) -> list[SampleRecord]:
-        """Oldest first."""
+        """Returns the samples of a subject, oldest first."""
         query = (
             select(samples)
             .where(samples.c.subject_id == subject_id)
@@ -157,16 +161,19 @@ class Samples:
         return [SampleRecord(**{**row, "spectrum": Spectrum(row["spectrum"])}) for row in rows]
 
     async def existing(self, sample_ids: Sequence[str]) -> set[str]:
-        """Those of these samples that are there."""
+        """Returns those of these samples that exist."""
         query = select(samples.c.sample_id).where(samples.c.sample_id.in_(list(sample_ids)))
         return {row[0] for row in await self._connection.execute(query)}
 
     async def delete(self, subject_id: str, sample_id: str) -> Erased | None:
-        """Erase one sample, its templates and crops; None where the subject has no such sample."""
-        await _lock(self._connection, subject_id)
-        gone = await self._log.append_removals(subject_id, sample_id)
-        kept = await _count_crops(self._connection, subject_id, sample_id)
+        """Deletes one sample, its templates and crops.
+
+        Returns the numbers deleted, or None if the subject has no such sample.
+        """
+        await _lock_subject(self._connection, subject_id)
+        templates = await self._log.append_removals(subject_id, sample_id)
+        crop_count = await _count_crops(self._connection, subject_id, sample_id)
         erased = delete(samples).where(samples.c.subject_id == subject_id, samples.c.sample_id == sample_id)
         if (await self._connection.execute(erased)).rowcount != 1:
             return None
-        return Erased(samples=1, templates=gone, crops=kept)
+        return Erased(samples=1, templates=templates, crops=crop_count)

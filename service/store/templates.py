@@ -1,4 +1,4 @@
-"""Templates: the vectors of samples, one for each embedding space."""
+"""Stores templates: the vectors of samples, one for each embedding space."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.store.records import Owner, StoredTemplate
 from service.store.tables import samples, spaces, subjects, templates
 from service.store.upsert import upsert
 
-# SQLite allows about 32,000 variables in a statement, older ones 999.
+# SQLite allows about 32,000 variables in a statement, older versions 999.
 IDS_AT_ONCE = 500
 
 
@@ -26,9 +26,9 @@ class Templates:
         self._connection, self._log = connection, log
 
     async def add(self, space_id: str, sample_id: str, vector: NDArray[np.float32]) -> int:
-        """Store float32 [d] and log it; the new id, never used before or again.
+        """Stores float32 [d], logs it and returns its id, which is never used again.
 
-        Raises StoreError where the space is unknown or has another dimension.
+        Raises StoreError if the space is unknown or has another dimension.
         """
         query = select(spaces.c.dimension).where(spaces.c.space_id == space_id)
         dimension = (await self._connection.execute(query)).scalar_one_or_none()
@@ -43,19 +43,20 @@ class Templates:
         await self._log.append(space_id, "add", [template_id])
         return template_id
 
-    async def fill(self, space_id: str, vectors: Mapping[str, NDArray[np.float32]]) -> list[int]:
-        """Add a template (float32 [d]) for each sample that is still there and has none; the new ids.
+    async def add_missing(self, space_id: str, vectors: Mapping[str, NDArray[np.float32]]) -> list[int]:
+        """Adds a template (float32 [d]) for each sample that exists and has none; returns the new ids.
 
-        The samples' rows are kept from being erased until the transaction ends. `Spaces.hold` comes first.
+        Locks the rows of the samples against deletion until the transaction ends. Call
+        `Spaces.lock_shared` first.
         """
-        alive = (
+        existing = (
             select(samples.c.sample_id)
             .where(samples.c.sample_id.in_(list(vectors)))
             .order_by(samples.c.sample_id)
             .with_for_update(read=True, key_share=True)
         )
-        made: list[int] = []
-        for (sample_id,) in (await self._connection.execute(alive)).all():
+        new_ids: list[int] = []
+        for (sample_id,) in (await self._connection.execute(existing)).all():
             added = (
                 upsert(self._connection, templates)
                 .values(space_id=space_id, sample_id=sample_id, vector=to_bytes(vectors[sample_id]))
@@ -64,12 +65,12 @@ class Templates:
             )
             template_id = (await self._connection.execute(added)).scalar_one_or_none()
             if template_id is not None:
-                made.append(int(template_id))
-        await self._log.append(space_id, "add", made)
-        return made
+                new_ids.append(int(template_id))
+        await self._log.append(space_id, "add", new_ids)
+        return new_ids
 
     async def owners(self, template_ids: Sequence[int]) -> dict[int, Owner]:
-        """Whose templates these are; ids that are gone are left out."""
+        """Maps each template id that still exists to its owner."""
         found: dict[int, Owner] = {}
         for start in range(0, len(template_ids), IDS_AT_ONCE):
             chosen = list(template_ids[start : start + IDS_AT_ONCE])
@@ -89,9 +90,9 @@ class Templates:
         return found
 
     async def vectors_of(self, space_id: str, subject_id: str) -> NDArray[np.float32]:
-        """float32 [n, d]: the subject's templates in one space; [0, 0] where there are none.
+        """Returns the templates of a subject in one space, float32 [n, d], or [0, 0] if it has none.
 
-        Raises StoreError where a stored vector has not the space's dimension.
+        Raises StoreError if a stored vector does not have the dimension of the space.
         """
         query = (
             select(templates.c.vector, spaces.c.dimension)
@@ -107,8 +108,8 @@ class Templates:
         query = select(func.count()).where(templates.c.space_id == space_id)
         return int((await self._connection.execute(query)).scalar_one())
 
-    async def without(self, space_id: str, after: str, limit: int) -> list[str]:
-        """Up to `limit` samples behind `after`, in order of their ids, without a template in this space."""
+    async def samples_without(self, space_id: str, after: str, limit: int) -> list[str]:
+        """Returns up to `limit` ids of samples without a template in this space, in order, after `after`."""
         has_template = exists().where(
             templates.c.sample_id == samples.c.sample_id, templates.c.space_id == space_id
         )
@@ -120,8 +121,8 @@ class Templates:
         )
         return [row[0] for row in await self._connection.execute(query)]
 
-    async def draw(self, space_id: str, limit: int) -> list[StoredTemplate]:
-        """Up to `limit` templates of a space, by chance. Raises StoreError for a broken vector."""
+    async def pick_random(self, space_id: str, limit: int) -> list[StoredTemplate]:
+        """Returns up to `limit` random templates of a space. Raises StoreError for a broken vector."""
         query = (
             select(templates.c.template_id, templates.c.sample_id, templates.c.vector, spaces.c.dimension)
             .join(spaces, spaces.c.space_id == templates.c.space_id)
@@ -134,8 +135,8 @@ class Templates:
             for template_id, sample_id, data, dimension in await self._connection.execute(query)
         ]
 
-    async def missing(self, space_id: str) -> int:
-        """Samples that have no template in this space."""
+    async def count_missing(self, space_id: str) -> int:
+        """Counts the samples without a template in this space."""
         joined = samples.outerjoin(
             templates,
             and_(templates.c.sample_id == samples.c.sample_id, templates.c.space_id == space_id),

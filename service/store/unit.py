@@ -1,4 +1,4 @@
-"""The unit of work: one connection, one transaction, all repositories."""
+"""Defines the unit of work: one connection, one transaction, all repositories."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.store.templates import Templates
 
 
 class UnitOfWork:
-    """Made by `Database.read` and `Database.write`; ends with them."""
+    """The repositories of one transaction. `Database.read` and `Database.write` open and close it."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
@@ -32,5 +32,5 @@ class UnitOfWork:
         self.jobs = Jobs(connection)
 
     async def commit(self) -> None:
-        """Store everything, or raise."""
+        """Commits the transaction. Raises SQLAlchemyError, which `Database` turns into StoreError."""
         await self.connection.commit()

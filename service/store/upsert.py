@@ -1,4 +1,4 @@
-"""INSERT ... ON CONFLICT, which both databases know and SQLAlchemy's own `insert` does not."""
+"""Builds INSERT ... ON CONFLICT, which both databases know and SQLAlchemy's generic `insert` does not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 def upsert(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An insert that can say what to do where the row exists: select-then-insert would race."""
+    """Returns an insert with conflict clauses for this dialect; select-then-insert would race."""
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)

@@ -25,7 +25,7 @@ from faces.parity import cosines, read_parity
 from faces.preprocess import encoder_input
 from faces.types import Role
 from service.inference.engine import Engine
-from service.inference.parity import ParityError, replay
+from service.inference.parity import ParityError, check_parity
 from tests.conftest import REPO
 from tests.export.parts import MOBILE, SHALLOW, checkpoint, prepared
 from tests.service.inference.faces import OPTIONS
@@ -114,7 +114,7 @@ def test_the_services_engine_embeds_as_torch_does_with_the_statistics_of_the_rol
     other = torch_vectors(net, tensors, Role.REFERENCE if role is Role.PROBE else Role.PROBE)
     assert cosines(rows, mine).min() > 0.9999
     assert cosines(rows, other).max() < 0.999
-    replayed = replay(bundle, engine)
+    replayed = check_parity(bundle, engine)
     assert replayed is not None
     assert replayed.crops == len(stored.crops) >= 8
 
@@ -160,7 +160,7 @@ def test_another_network_under_a_right_digest_fails_the_replay(two_roles: Made, 
     bundle = read(root)
     verify(bundle)
     with pytest.raises(ParityError, match="the probe encoder on CPUExecutionProvider"):
-        replay(bundle, Engine.load(bundle, OPTIONS))
+        check_parity(bundle, Engine.load(bundle, OPTIONS))
 
 
 def test_a_half_precision_bundle_shares_one_encoder_and_passes_its_replay(half: Made) -> None:
@@ -172,7 +172,7 @@ def test_a_half_precision_bundle_shares_one_encoder_and_passes_its_replay(half: 
     assert manifest.parity is not None
     assert manifest.parity.minimum_cosine == 0.999
     assert not (half.bundle.root / "encoder.onnx").exists()
-    assert replay(half.bundle, Engine.load(half.bundle, OPTIONS)) is not None
+    assert check_parity(half.bundle, Engine.load(half.bundle, OPTIONS)) is not None
     assert "for comparison" in (half.bundle.root / CARD_NAME).read_text()
 
 

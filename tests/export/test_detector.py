@@ -61,7 +61,7 @@ def test_the_service_batches_it_and_takes_its_word_for_masks(
     assert [ref.path for ref in manifest.detection_files] == ["detector.onnx"]
     engine = load(tmp_path / "own")
     images = [Image(pixels(name), Spectrum.VIS) for name in ("s01", "s02", "s03")]
-    canvases = [engine.detector.canvas(image) for image in images]
+    canvases = [engine.detector.prepare(image) for image in images]
     together = engine.detector.run(canvases)
     for canvas, image, faces in zip(canvases, images, together, strict=True):
         (alone,) = engine.detector.run([canvas])

@@ -13,14 +13,14 @@ import pytest
 from faces.bundle import MANIFEST_NAME, BundleError, file_ref, parse_manifest, read, verify, write_manifest
 from faces.calibration import UnsupportedFmr
 from faces.types import Condition, Spectrum
-from service.bundles.reference import RECIPE
+from service.bundles.reference import MANIFEST_FILE
 
 Change = Callable[[dict[str, Any]], None]
 
 
 def manifest_text(change: Change | None = None) -> str:
     """The committed recipe, changed."""
-    data = json.loads(RECIPE.read_text(encoding="utf-8"))
+    data = json.loads(MANIFEST_FILE.read_text(encoding="utf-8"))
     if change is not None:
         change(data)
     return json.dumps(data)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.bundles.download import ProvisionError, is_whole, pull, verify
+from service.bundles.download import ProvisionError, cache_states, matches_pin, pull
 from tests.service.bundles.origin import CONTENT, Origin, pin, serving
 
 
@@ -76,7 +76,7 @@ def test_what_was_had_before_the_one_that_fails_is_kept(tmp_path: Path) -> None:
     place, cache = placed(tmp_path / "place", CONTENT), tmp_path / "cache"
     with pytest.raises(ProvisionError, match=r"other\.onnx"):
         pull([pin(), pin(name="other")], cache=cache, directories=[place])
-    assert is_whole(cache / "small.onnx", pin())
+    assert matches_pin(cache / "small.onnx", pin())
 
 
 def test_each_file_is_ok_missing_or_different(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_each_file_is_ok_missing_or_different(tmp_path: Path) -> None:
     placed(tmp_path, CONTENT[:-1], "cut.onnx")
     placed(tmp_path, flipped(CONTENT), "flipped.onnx")
     (tmp_path / "folder.onnx").mkdir()
-    assert verify(models, tmp_path) == {
+    assert cache_states(models, tmp_path) == {
         "whole": "ok",
         "cut": "different",
         "flipped": "different",

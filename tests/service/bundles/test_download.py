@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from service.bundles.catalogue import ModelFile
-from service.bundles.download import ProvisionError, Pulled, pull
+from service.bundles.download import ProvisionError, PulledFile, pull
 from tests.conftest import free_port
 from tests.service.bundles.origin import CONTENT, Origin, pin, serving
 
 HALF = len(CONTENT) // 2
 
 
-def download(origin: Origin, cache: Path, *, seen: list[int] | None = None) -> Pulled:
+def download(origin: Origin, cache: Path, *, seen: list[int] | None = None) -> PulledFile:
     def progress(_model: ModelFile, more: int) -> None:
         if seen is not None:
             seen.append(more)

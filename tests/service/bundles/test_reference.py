@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from faces.bundle import MANIFEST_NAME, BundleError, read, verify
-from service.bundles.catalogue import CATALOGUE, ModelFile, find
-from service.bundles.reference import assemble, recipe
+from service.bundles.catalogue import CATALOGUE, ModelFile, find_model
+from service.bundles.reference import assemble, reference_manifest
 from tests.service.bundles.origin import pin
 
 
@@ -18,7 +18,7 @@ def cache(bundle_dir: Path, tmp_path: Path) -> Path:
     """A cache with every file of the recipe."""
     place = tmp_path / "cache"
     place.mkdir()
-    for ref in recipe().files:
+    for ref in reference_manifest().files:
         shutil.copyfile(bundle_dir / ref.path, place / ref.path)
     return place
 
@@ -40,7 +40,7 @@ def damage(path: Path) -> None:
 
 def test_every_file_of_the_recipe_is_pinned_in_the_catalogue_with_the_same_digest() -> None:
     pinned = {model.file_name: (model.sha256, model.size, model.licence) for model in CATALOGUE}
-    manifest = recipe()
+    manifest = reference_manifest()
     assert len(manifest.files) == 3
     for ref in manifest.files:
         assert pinned[ref.path] == (ref.sha256, ref.bytes, manifest.licences[ref.path])
@@ -51,13 +51,13 @@ def test_what_the_project_can_provision_is_free_to_redistribute_and_named_once()
     assert {model.licence for model in CATALOGUE} <= {"Apache-2.0", "MIT", "BSD-3-Clause"}
     assert len({model.name for model in CATALOGUE}) == len({m.file_name for m in CATALOGUE}) == len(CATALOGUE)
     for model in CATALOGUE:
-        assert find(model.name) is find(model.file_name) is model
+        assert find_model(model.name) is find_model(model.file_name) is model
         assert model.url is None or model.url.startswith("https://")
 
 
 def test_an_unknown_model_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(KeyError) as refused:
-        find("nothing")
+        find_model("nothing")
     assert all(model.name in str(refused.value) for model in CATALOGUE)
 
 
@@ -80,9 +80,9 @@ def test_an_incomplete_pin_is_refused(sha256: str, size: int) -> None:
 def test_the_bundle_holds_the_recipe_and_its_files_and_nothing_else(target: Path) -> None:
     bundle = read(target)
     verify(bundle)
-    assert bundle.manifest == recipe()
+    assert bundle.manifest == reference_manifest()
     names = {path.name for path in target.iterdir()}
-    assert names == {MANIFEST_NAME} | {ref.path for ref in recipe().files}
+    assert names == {MANIFEST_NAME} | {ref.path for ref in reference_manifest().files}
     assert [path.name for path in target.parent.iterdir()] == ["reference"]
 
 
@@ -95,7 +95,7 @@ def test_a_whole_bundle_is_left_alone_even_without_a_cache(cache: Path, target: 
 
 @pytest.mark.parametrize("how", ["flip", "remove", "cut manifest", "old manifest", "empty"])
 def test_a_bundle_that_is_not_whole_is_made_again(cache: Path, target: Path, how: str) -> None:
-    network, manifest = target / recipe().files[0].path, target / MANIFEST_NAME
+    network, manifest = target / reference_manifest().files[0].path, target / MANIFEST_NAME
     if how == "flip":
         damage(network)
     elif how == "remove":
@@ -110,12 +110,12 @@ def test_a_bundle_that_is_not_whole_is_made_again(cache: Path, target: Path, how
         target.mkdir()
     assemble(cache=cache, target=target)
     verify(read(target))
-    assert read(target).manifest == recipe()
+    assert read(target).manifest == reference_manifest()
     assert [path.name for path in target.parent.iterdir()] == ["reference"]
 
 
 def test_a_cache_without_a_file_is_refused_and_names_it(cache: Path) -> None:
-    gone = recipe().files[-1].path
+    gone = reference_manifest().files[-1].path
     (cache / gone).unlink()
     place = cache.parent / "bundles" / "reference"
     with pytest.raises(BundleError, match="halflight models pull") as refused:
@@ -125,8 +125,8 @@ def test_a_cache_without_a_file_is_refused_and_names_it(cache: Path) -> None:
 
 
 def test_a_damaged_cache_does_not_replace_the_bundle_there_is(cache: Path, target: Path) -> None:
-    spoilt = recipe().files[1].path
-    (target / recipe().files[0].path).unlink()
+    spoilt = reference_manifest().files[1].path
+    (target / reference_manifest().files[0].path).unlink()
     damage(cache / spoilt)
     before = stamps(target)
     with pytest.raises(BundleError, match="does not match its digest") as refused:

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from faces.bundle import BundleError, Manifest, read, verify
-from service.bundles.registry import BundleStore, digest_of
-from service.bundles.signing import SigningKeyError, check
+from service.bundles.registry import BundleStore, manifest_digest
+from service.bundles.signing import SigningKeyError, verify_signature
 from service.cli.main import main
 from tests.service.cli.command import Said
 from tests.service.cli.command import succeeds as in_a_process
@@ -74,7 +74,12 @@ def key_pair(folder: Path, name: str) -> tuple[Path, Path]:
 def test_inspect_tells_the_manifest(cli: Commands, wide: Path, bundle_dir: Path) -> None:
     manifest = read(wide).manifest
     text = in_a_process("bundle", "inspect", wide).out
-    for told in (manifest.space_id, "256 dimensions", digest_of(read(wide)), manifest.encoder.probe.sha256):
+    for told in (
+        manifest.space_id,
+        "256 dimensions",
+        manifest_digest(read(wide)),
+        manifest.encoder.probe.sha256,
+    ):
         assert told in text
     assert "nir-masked" in text
     one, other = cli.succeeds("bundle", "inspect", wide, bundle_dir, "--json").lines()
@@ -120,17 +125,17 @@ def test_a_signature_holds_for_its_key_and_this_manifest_alone(
     cli.succeeds("bundle", "sign", wide, "--key", private)
     assert "signature" in cli.succeeds("bundle", "verify", wide, "--key", public).err
     with pytest.raises(BundleError, match="does not match its signature"):
-        check(read(wide), other_public)
+        verify_signature(read(wide), other_public)
     with pytest.raises(SigningKeyError):
-        check(read(wide), private)
+        verify_signature(read(wide), private)
     signature = wide / "manifest.sig"
     whole = signature.read_text()
     signature.write_text(base64.b64encode(b"x" * 64).decode())
     with pytest.raises(BundleError, match="does not match"):
-        check(read(wide), public)
+        verify_signature(read(wide), public)
     signature.write_text("no base64 !")
     with pytest.raises(BundleError, match="cannot be read"):
-        check(read(wide), public)
+        verify_signature(read(wide), public)
     signature.write_text(whole)
     (wide / "manifest.json").write_text((wide / "manifest.json").read_text().replace('"wide"', '"wider"'))
     cli.fails("bundle", "verify", wide, "--key", public, told=["does not match its signature"])
@@ -142,28 +147,28 @@ def test_the_registry_keeps_bundles_whole_by_digest(tmp_path: Path, wide: Path) 
     (wide / "MODEL_CARD.md").write_text("what it is")
     digest = store.install(read(wide))
     assert store.install(read(wide)) == digest
-    kept = store.find(digest)
+    kept = store.find_by_digest(digest)
     verify(kept)
     assert kept.manifest == read(wide).manifest
     assert (kept.root / "MODEL_CARD.md").read_text() == "what it is"
     assert [path.name for path in (tmp_path / "registry" / "sha256").iterdir()] == [digest]
     (kept.root / kept.manifest.detection_files[-1].path).write_bytes(b"changed")
     with pytest.raises(BundleError, match="digest"):
-        store.find(digest)
+        store.find_by_digest(digest)
     # What a removal that was cut short leaves, or a disk: the whole one takes its place.
     assert store.install(read(wide)) == digest
-    verify(store.find(digest))
+    verify(store.find_by_digest(digest))
     (kept.root / "manifest.json").unlink()
     assert store.install(read(wide)) == digest
-    verify(store.find(digest))
-    store.forget(digest)
-    store.forget(digest)
+    verify(store.find_by_digest(digest))
+    store.remove(digest)
+    store.remove(digest)
     with pytest.raises(BundleError, match="holds no bundle"):
-        store.find(digest)
+        store.find_by_digest(digest)
     (wide / read(wide).manifest.detection_files[-1].path).write_bytes(b"changed")
     with pytest.raises(BundleError, match="digest"):
         store.install(read(wide))
     assert list((tmp_path / "registry" / "sha256").iterdir()) == []
     for name in ("sha256", "..", "a/b", ""):
         with pytest.raises(BundleError):
-            store.waiting(name)
+            store.find_by_name(name)

@@ -15,7 +15,7 @@ from faces.align import align
 from faces.bundle import Manifest, MaskSpec, read, write_manifest
 from faces.preprocess import encoder_input, mask_input
 from faces.types import Image, Role, Spectrum
-from service.inference.encoder import EncoderFault, MaskClassifier
+from service.inference.encoder import EncoderError, MaskClassifier
 from service.inference.engine import Engine
 from service.inference.session import ProviderError
 from tests.service.inference.faces import OPTIONS, Seen, load, pixels, samples
@@ -67,7 +67,7 @@ def test_a_batch_of_faces_is_classified_like_each_alone(engine: Engine, seen: li
 
 def test_a_batch_of_pictures_is_searched_like_each_alone(engine: Engine, seen: list[Seen]) -> None:
     blank = Image(np.full((320, 320, 3), 90, np.uint8), Spectrum.VIS)
-    canvases = [engine.detector.canvas(image) for image in (blank, *(s.image for s in seen), blank)]
+    canvases = [engine.detector.prepare(image) for image in (blank, *(s.image for s in seen), blank)]
     together = engine.detector.run(canvases)
     alone = [engine.detector.run([canvas])[0] for canvas in canvases]
     assert [len(faces) for faces in together] == [len(faces) for faces in alone]
@@ -146,7 +146,7 @@ def test_a_network_that_does_not_give_the_promised_dimension_is_not_taken(
 ) -> None:
     wrong = engine.manifest.encoder.model_copy(update={"dimension": 128})
     root = rebuilt(bundle_dir, tmp_path / "128", engine.manifest.model_copy(update={"encoder": wrong}))
-    with pytest.raises(EncoderFault, match=r"expected \[1, 128\], got \(1, 256\)"):
+    with pytest.raises(EncoderError, match=r"expected \[1, 128\], got \(1, 256\)"):
         load(root)
 
 
@@ -162,7 +162,7 @@ def test_an_engine_says_what_it_runs_on_and_refuses_what_it_cannot(bundle_dir: P
 def test_a_larger_picture_goes_through_a_larger_canvas_and_gives_the_same_face(engine: Engine) -> None:
     small = pixels("s01")
     large = np.pad(small, ((0, 200), (0, 120), (0, 0)))
-    one, two = (engine.detector.canvas(Image(picture, Spectrum.VIS)) for picture in (small, large))
+    one, two = (engine.detector.prepare(Image(picture, Spectrum.VIS)) for picture in (small, large))
     assert (one.placement.canvas_px, two.placement.canvas_px) == engine.manifest.detector.canvas_px
     (first,), (second,) = engine.detector.run([one])[0], engine.detector.run([two])[0]
     np.testing.assert_allclose(second.landmarks, first.landmarks, atol=2)

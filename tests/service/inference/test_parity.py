@@ -17,7 +17,7 @@ from faces.parity import cosines, read_parity
 from faces.preprocess import encoder_input
 from faces.types import Role
 from service.inference.engine import Engine
-from service.inference.parity import ParityError, replay
+from service.inference.parity import ParityError, check_parity
 from tests.service.inference.faces import OPTIONS, load, samples
 
 
@@ -65,7 +65,7 @@ def test_the_network_that_made_the_vectors_passes_and_the_space_is_the_same(
 ) -> None:
     verify(bundle)
     assert bundle.manifest.space_id == engine.manifest.space_id
-    found = replay(bundle, Engine.load(bundle, OPTIONS))
+    found = check_parity(bundle, Engine.load(bundle, OPTIONS))
     assert found is not None
     assert found.crops == 8
     assert set(found.minimum_cosine) == set(Role)
@@ -82,14 +82,14 @@ def test_a_network_that_gives_other_vectors_is_refused_with_the_number(
     drifted = with_vectors(bundle, rows)
     least = float(cosines(rows, stored.expected[Role.PROBE]).min())
     with pytest.raises(ParityError, match=r"0\.9999 is the least") as refused:
-        replay(drifted, engine)
+        check_parity(drifted, engine)
     said = re.search(r"cosine of (\S+)", str(refused.value))
     assert said is not None
     assert float(said.group(1)) == pytest.approx(least, abs=1e-5)
 
 
 def test_a_bundle_without_parity_crops_has_nothing_to_replay(bundle_dir: Path, engine: Engine) -> None:
-    assert replay(read(bundle_dir), engine) is None
+    assert check_parity(read(bundle_dir), engine) is None
 
 
 def test_damaged_parity_files_fail_the_digests_and_wrong_ones_are_named(bundle: Bundle) -> None:

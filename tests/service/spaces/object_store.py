@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import httpx
 
-from service.bundles.s3 import BODY_DIGEST, NO_BODY, S3Credentials, sign
+from service.bundles.s3 import BODY_DIGEST, EMPTY_BODY_DIGEST, S3Credentials, sign
 
 TOKEN = "open-sesame"  # noqa: S105
 CREDENTIALS = S3Credentials(access_key="AKIATEST", secret_key="secret", session_token="session")  # noqa: S106
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self.store.asked.append(f"PUT {self.path}")
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        whole = self.headers.get(BODY_DIGEST, NO_BODY) == hashlib.sha256(body).hexdigest()
+        whole = self.headers.get(BODY_DIGEST, EMPTY_BODY_DIGEST) == hashlib.sha256(body).hexdigest()
         if not self.store.writable or not whole or not self._may():
             self._answer(403)
             return

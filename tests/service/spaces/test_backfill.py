@@ -14,7 +14,7 @@ import pytest
 from faces.align import ALIGNMENTS
 from faces.bundle import read
 from faces.types import AlignedCrop, Box, Face, Image, Spectrum
-from service.crops import CropVault, every_crop
+from service.crops import CropVault, align_all
 from service.gallery.faiss import FaissGallery
 from service.inference.engine import Engine
 from service.spaces.backfill import BackfillReport, Throttle, backfill, embed
@@ -33,7 +33,7 @@ COUNT = 24
 def kept(bundle_dir: Path) -> list[tuple[AlignedCrop, ...]]:
     """The crops of the committed samples' faces, on every template."""
     engine = Engine.load(read(bundle_dir), OPTIONS)
-    return [every_crop(seen.image, seen.face) for seen in samples(engine)]
+    return [align_all(seen.image, seen.face) for seen in samples(engine)]
 
 
 @pytest.fixture
@@ -88,9 +88,9 @@ async def test_stopped_and_taken_up_again_every_sample_has_one_template(
     both = await asyncio.gather(run(db, space), run(db, space, throttle=eager(3)))
     assert sum(report.added for report in both) == COUNT - 8
     async with db.read() as uow:
-        assert await uow.templates.missing(space.space_id) == 0
-        drawn = await uow.templates.draw(space.space_id, 100)
-        stored = await uow.crops.of(ids, "arcface-112")
+        assert await uow.templates.count_missing(space.space_id) == 0
+        drawn = await uow.templates.pick_random(space.space_id, 100)
+        stored = await uow.crops.of_samples(ids, "arcface-112")
     assert sorted(one.sample_id for one in drawn) == sorted(ids)
     for one in drawn[:4]:
         again = await embed(space, VAULT.open(stored[one.sample_id]))
@@ -111,7 +111,7 @@ async def test_erasures_and_enrolments_meanwhile_are_neither_undone_nor_lost(
             await uow.commit()
         async with db.write() as uow:
             await uow.subjects.ensure(f"late{i}", None)
-            await uow.spaces.hold()
+            await uow.spaces.lock_shared()
             sample_id = await uow.samples.add(new_sample(f"late{i}"))
             await uow.templates.add(space.space_id, sample_id, late)
             await uow.commit()
@@ -119,7 +119,7 @@ async def test_erasures_and_enrolments_meanwhile_are_neither_undone_nor_lost(
     report = await work
     assert report.added + report.skipped >= COUNT - COUNT // 3
     async with db.read() as uow:
-        assert await uow.templates.missing(space.space_id) == 0
+        assert await uow.templates.count_missing(space.space_id) == 0
         assert await uow.templates.count(space.space_id) == COUNT
     # What the log says is what is there: no erased template is in the gallery.
     await space.load_gallery(db)
@@ -139,7 +139,7 @@ async def test_it_says_what_it_cannot_fill(
         sample_id = await uow.samples.add(new_sample("bare"))
         await uow.crops.add(sample_id, CropVault(os.urandom(32)).seal(sample_id, kept[0]))
         await uow.commit()
-        assert await uow.crops.lacking(space.space_id, "arcface-112") == 1
+        assert await uow.crops.count_unembeddable(space.space_id, "arcface-112") == 1
     report = await run(db, space)
     assert (report.added, report.without_crop, report.unreadable) == (3, 1, 1)
     with pytest.raises(NotFit, match="2 samples"):
@@ -154,7 +154,7 @@ async def test_a_space_that_is_retired_meanwhile_gets_no_more(
     async def retire(report: BackfillReport) -> None:
         if report.added == 4:
             async with db.write() as uow:
-                await uow.spaces.own()
+                await uow.spaces.lock_exclusive()
                 await uow.spaces.set_state(space.space_id, "retired")
                 await uow.commit()
 
@@ -198,5 +198,5 @@ async def test_the_throttle_gives_way_and_rests() -> None:
 def test_every_alignment_is_kept() -> None:
     image = Image(pixels("s01"), Spectrum.VIS)
     eyes = ((100.0, 100.0), (150.0, 100.0), (125.0, 130.0), (105.0, 155.0), (145.0, 155.0))
-    made = every_crop(image, Face(Box(80, 70, 90, 110), eyes, 0.9))
+    made = align_all(image, Face(Box(80, 70, 90, 110), eyes, 0.9))
     assert {crop.alignment_id for crop in made} == set(ALIGNMENTS)

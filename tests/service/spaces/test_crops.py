@@ -12,7 +12,7 @@ import pytest
 
 from faces.align import ALIGNMENTS
 from faces.types import AlignedCrop, Spectrum
-from service.crops import CropKeyError, CropUnreadable, CropVault, forget_crops, vault
+from service.crops import CropKeyError, CropUnreadable, CropVault, purge_crops, vault
 from service.store.database import Database
 from service.store.records import StoredCrop
 from tests.service.store.support import new_sample
@@ -85,19 +85,19 @@ async def test_crops_go_when_their_time_is_over_or_none_may_be_kept(db: Database
         for _ in range(3):
             sample_id = await uow.samples.add(new_sample("anna"))
             await uow.crops.add(sample_id, own.seal(sample_id, [crop(), crop("arcface-144")]))
-            made = (await uow.crops.of([sample_id], "arcface-112"))[sample_id]
+            made = (await uow.crops.of_samples([sample_id], "arcface-112"))[sample_id]
             assert np.array_equal(own.open(made).pixels, crop().pixels)
         await uow.commit()
     await asyncio.sleep(0.05)
     async with db.write() as uow:
-        assert await forget_crops(uow, keep=True, days=0) == 0
-        assert await forget_crops(uow, keep=True, days=1) == 0
-        assert await uow.crops.under_other_keys(own.key_id) == 0
-        assert await uow.crops.under_other_keys("another") == 6
-        assert await forget_crops(uow, keep=True, days=timedelta(seconds=0.01) / timedelta(days=1)) == 6
+        assert await purge_crops(uow, keep=True, days=0) == 0
+        assert await purge_crops(uow, keep=True, days=1) == 0
+        assert await uow.crops.count_under_other_keys(own.key_id) == 0
+        assert await uow.crops.count_under_other_keys("another") == 6
+        assert await purge_crops(uow, keep=True, days=timedelta(seconds=0.01) / timedelta(days=1)) == 6
     async with db.write() as uow:
-        assert await forget_crops(uow, keep=False, days=0) == 6
+        assert await purge_crops(uow, keep=False, days=0) == 6
         await uow.commit()
     async with db.read() as uow:
         assert await uow.samples.of_subject("anna")
-        assert await uow.crops.under_other_keys("another") == 0
+        assert await uow.crops.count_under_other_keys("another") == 0

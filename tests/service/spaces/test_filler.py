@@ -12,7 +12,7 @@ import pytest
 from faces.bundle import read
 from faces.types import AlignedCrop
 from service.bundles.registry import BundleStore
-from service.crops import every_crop
+from service.crops import align_all
 from service.inference.engine import Engine
 from service.spaces import registry as spaces
 from service.spaces.admin import SpaceAdmin
@@ -29,7 +29,7 @@ WAIT_S = 300.0
 @pytest.fixture
 def kept(bundle_dir: Path) -> list[tuple[AlignedCrop, ...]]:
     engine = Engine.load(read(bundle_dir), OPTIONS)
-    return [every_crop(seen.image, seen.face) for seen in samples(engine)]
+    return [align_all(seen.image, seen.face) for seen in samples(engine)]
 
 
 @pytest.fixture

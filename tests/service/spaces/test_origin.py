@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from faces.bundle import BundleError, read, verify
-from service.bundles.origin import BESIDE, BundleOrigin, OriginError
-from service.bundles.registry import FETCHED, BundleStore, digest_of
+from service.bundles.origin import OPTIONAL_FILES, BundleOrigin, OriginError
+from service.bundles.registry import FETCH_DIR, BundleStore, manifest_digest
 from service.bundles.s3 import S3Credentials, sign
 from service.bundles.signing import SIGNATURE_NAME
 from tests.conftest import StartService, sample_bytes
@@ -54,16 +54,16 @@ def put(store: Store, bundle: Path, name: str) -> None:
 def test_what_one_replica_registers_another_one_finds(store: Store, wide: Path, tmp_path: Path) -> None:
     put(store, wide, "wide")
     one = BundleStore(tmp_path / "one", origin_of(store), publish=True)
-    waiting = one.waiting("wide")
+    waiting = one.find_by_name("wide")
     digest = one.install(waiting)
-    one.let_go(waiting)
-    assert digest == digest_of(read(wide))
+    one.discard(waiting)
+    assert digest == manifest_digest(read(wide))
     two = BundleStore(tmp_path / "two", origin_of(store))
-    found = two.find(digest)
+    found = two.find_by_digest(digest)
     verify(found)
     assert (found.root / "MODEL_CARD.md").read_text() == "what it is"
     asked = len(store.asked)
-    two.find(digest)
+    two.find_by_digest(digest)
     assert len(store.asked) == asked, "what is here is not fetched again"
     # Written whole, the manifest last; never twice.
     written = [line for line in store.asked if line.startswith("PUT")]
@@ -71,12 +71,12 @@ def test_what_one_replica_registers_another_one_finds(store: Store, wide: Path, 
     one.install(read(wide))
     assert [line for line in store.asked if line.startswith("PUT")] == written
     for place in ("one", "two"):
-        assert list((tmp_path / place / FETCHED).iterdir()) == []
+        assert list((tmp_path / place / FETCH_DIR).iterdir()) == []
 
 
 def test_what_is_not_proven_is_not_kept(store: Store, wide: Path, tmp_path: Path) -> None:
     put(store, wide, "wide")
-    digest = digest_of(read(wide))
+    digest = manifest_digest(read(wide))
     put(store, wide, f"sha256/{digest}")
     network = read(wide).manifest.encoder.probe.path
     here = BundleStore(tmp_path / "here", origin_of(store))
@@ -85,21 +85,21 @@ def test_what_is_not_proven_is_not_kept(store: Store, wide: Path, tmp_path: Path
         for wrong, told in ((whole[:-1] + b"x", "digest"), (whole + b"x", "larger"), (whole[:-1], "digest")):
             store.objects[f"/models/faces/{name}/{network}"] = wrong
             with pytest.raises(BundleError, match=told) as error:
-                here.waiting("wide") if name == "wide" else here.find(digest)
+                here.find_by_name("wide") if name == "wide" else here.find_by_digest(digest)
             assert store.url not in str(error.value)
     put(store, wide, "sha256/" + "0" * 64)
     with pytest.raises(BundleError, match="another bundle"):
-        here.find("0" * 64)
+        here.find_by_digest("0" * 64)
     del store.objects["/models/faces/wide/" + network]
     with pytest.raises(BundleError, match="lacks"):
-        here.waiting("wide")
+        here.find_by_name("wide")
     with pytest.raises(BundleError, match="no such bundle"):
-        here.waiting("none")
+        here.find_by_name("none")
     store.writable = False
     store.objects.clear()
     with pytest.raises(BundleError, match="takes no bundle"):
         BundleStore(tmp_path / "there", origin_of(store), publish=True).install(read(wide))
-    assert list((tmp_path / "here" / FETCHED).iterdir()) == []
+    assert list((tmp_path / "here" / FETCH_DIR).iterdir()) == []
     assert not (tmp_path / "here" / "sha256").is_dir()
 
 
@@ -109,10 +109,10 @@ def test_who_is_not_let_in_is_told_so(store: Store, tmp_path: Path) -> None:
         env = AWS | {"AWS_SECRET_ACCESS_KEY": "wrong", "AWS_ENDPOINT_URL": store.url}
         stranger = BundleOrigin("s3://models/faces", env=env)
     with pytest.raises(BundleError, match=r"refuses \(status 403\)"):
-        BundleStore(tmp_path, stranger).waiting("wide")
+        BundleStore(tmp_path, stranger).find_by_name("wide")
     silent = BundleOrigin("http://127.0.0.1:1/models", env={})
     with pytest.raises(BundleError, match="cannot be reached") as error:
-        BundleStore(tmp_path, silent).waiting("wide")
+        BundleStore(tmp_path, silent).find_by_name("wide")
     assert "127.0.0.1" not in str(error.value)
 
 
@@ -128,12 +128,12 @@ def test_a_query_in_the_address_goes_with_every_request(tmp_path: Path) -> None:
     with serving(Store()) as store:
         origin = BundleOrigin(f"{store.url}/models/?signature=abc", token=TOKEN, env={})
         with pytest.raises(BundleError, match="no such bundle"):
-            BundleStore(tmp_path, origin).waiting("wide")
+            BundleStore(tmp_path, origin).find_by_name("wide")
         assert store.asked == ["GET /models/wide/manifest.json?signature=abc"]
 
 
 def test_a_signature_comes_with_its_bundle() -> None:
-    assert SIGNATURE_NAME in BESIDE
+    assert SIGNATURE_NAME in OPTIONAL_FILES
 
 
 def test_the_signature_is_that_of_the_documentation() -> None:

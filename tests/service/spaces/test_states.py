@@ -31,7 +31,7 @@ async def test_a_change_of_state_waits_for_writers_and_they_for_it(db: Database)
     async def write() -> None:
         async with db.write() as uow:
             await uow.subjects.ensure("anna", None)
-            await uow.spaces.hold()
+            await uow.spaces.lock_shared()
             assert [space.space_id for space in await uow.spaces.writable()] == [SPACE]
             inside.set()
             await asyncio.sleep(0.2)
@@ -43,11 +43,11 @@ async def test_a_change_of_state_waits_for_writers_and_they_for_it(db: Database)
     async def change() -> None:
         await inside.wait()
         async with db.write() as uow:
-            await uow.spaces.own()
+            await uow.spaces.lock_exclusive()
             order.append("owned")
-            assert await uow.spaces.move(OTHER, ("registered",), "backfilling")
+            assert await uow.spaces.transition(OTHER, ("registered",), "backfilling")
             # The writer that knew of one space only is seen by whoever fills the other.
-            assert await uow.templates.missing(OTHER) == 1
+            assert await uow.templates.count_missing(OTHER) == 1
             await uow.commit()
 
     await asyncio.gather(write(), change())
@@ -83,7 +83,7 @@ async def test_two_activations_at_once_leave_one_active(db: Database, database_u
 
     async def activate(replica: Database, name: str) -> None:
         async with replica.write() as uow:
-            await uow.spaces.own()
+            await uow.spaces.lock_exclusive()
             assert await uow.spaces.activate(name)
             await uow.commit()
 
@@ -95,12 +95,12 @@ async def test_two_activations_at_once_leave_one_active(db: Database, database_u
 async def test_one_lease_a_space_until_it_runs_out(db: Database) -> None:
     async with db.write() as uow:
         assert not await uow.backfills.claim(SPACE, "one", 10), "nobody asked for it"
-        await uow.backfills.want(SPACE, {})
-        assert await uow.backfills.claimable() == [SPACE]
+        await uow.backfills.request(SPACE, {})
+        assert await uow.backfills.unclaimed() == [SPACE]
         assert await uow.backfills.claim(SPACE, "one", 0.05)
         assert await uow.backfills.claim(SPACE, "one", 0.05)
         assert not await uow.backfills.claim(SPACE, "two", 10)
-        assert await uow.backfills.claimable() == []
+        assert await uow.backfills.unclaimed() == []
         await uow.commit()
     await asyncio.sleep(0.1)
     async with db.write() as uow:
@@ -108,7 +108,7 @@ async def test_one_lease_a_space_until_it_runs_out(db: Database) -> None:
         assert not await uow.backfills.renew(SPACE, "one", 10, {})
         assert await uow.backfills.renew(SPACE, "two", 10, {"added": 3})
         await uow.backfills.release(SPACE, "one")
-        assert await uow.backfills.claimable() == []
+        assert await uow.backfills.unclaimed() == []
         assert await uow.backfills.reports() == {SPACE: (True, {"added": 3})}
         await uow.backfills.finish(SPACE, {"added": 4})
         assert await uow.backfills.reports() == {SPACE: (False, {"added": 4})}
@@ -121,21 +121,21 @@ async def test_the_newest_bundle_serves_and_deletion_leaves_nothing(db: Database
     async with db.write() as uow:
         for digest, name in (("a" * 64, "first"), ("b" * 64, "second"), ("a" * 64, "first")):
             await uow.spaces.add_bundle(NewBundle(OTHER, digest, name, "1", {"dimension": D}))
-            assert (await uow.spaces.serving())[OTHER].digest == digest
+            assert (await uow.spaces.newest_bundles())[OTHER].digest == digest
         samples = await uow.samples.of_subject("anna")
-        made = await uow.templates.fill(
+        made = await uow.templates.add_missing(
             OTHER, {s.sample_id: vector(5) for s in samples} | {"gone": vector(6)}
         )
         assert len(made) == 2
-        assert await uow.templates.fill(OTHER, {s.sample_id: vector(5) for s in samples}) == []
-        await uow.backfills.want(OTHER, {})
+        assert await uow.templates.add_missing(OTHER, {s.sample_id: vector(5) for s in samples}) == []
+        await uow.backfills.request(OTHER, {})
         await uow.commit()
     async with db.write() as uow:
         assert sorted(await uow.spaces.delete(OTHER)) == ["a" * 64, "b" * 64]
         await uow.commit()
     async with db.read() as uow:
         assert await uow.spaces.get(OTHER) is None
-        assert not await uow.spaces.knows_bundle("a" * 64)
+        assert not await uow.spaces.has_bundle("a" * 64)
         assert await uow.templates.count(OTHER) == 0
         assert await uow.log.head(OTHER) == 0
         assert await uow.templates.count(SPACE) == 2

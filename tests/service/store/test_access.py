@@ -63,16 +63,16 @@ async def test_keys_are_found_by_digest_until_revoked(db: Database) -> None:
     made = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
     key = StoredKey("id1", "operator", "gate", "a" * 64, made, None)
     async with db.write() as uow:
-        assert not await uow.keys.any()
+        assert not await uow.keys.any_active()
         await uow.keys.add(key)
-        assert await uow.keys.any()
+        assert await uow.keys.any_active()
         await uow.commit()
     async with db.write() as uow:
         assert await uow.keys.find("a" * 64) == key
         assert await uow.keys.find("b" * 64) is None
         assert await uow.keys.revoke("id1")
         assert not await uow.keys.revoke("id1")
-        assert not await uow.keys.any()
+        assert not await uow.keys.any_active()
         await uow.commit()
     async with db.read() as uow:
         (found,) = await uow.keys.all()

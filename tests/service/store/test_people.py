@@ -190,11 +190,11 @@ async def test_spaces_count_what_they_miss(db: Database) -> None:
         await uow.spaces.register(OTHER, "newer", D, "backfilling")
         await uow.commit()
     async with db.write() as uow:
-        assert (await uow.templates.count(SPACE), await uow.templates.missing(SPACE)) == (2, 0)
-        assert (await uow.templates.count(OTHER), await uow.templates.missing(OTHER)) == (0, 2)
+        assert (await uow.templates.count(SPACE), await uow.templates.count_missing(SPACE)) == (2, 0)
+        assert (await uow.templates.count(OTHER), await uow.templates.count_missing(OTHER)) == (0, 2)
         sample = (await uow.samples.of_subject("anna"))[0]
         await uow.templates.add(OTHER, sample.sample_id, vector(9))
-        assert (await uow.templates.count(OTHER), await uow.templates.missing(OTHER)) == (1, 1)
+        assert (await uow.templates.count(OTHER), await uow.templates.count_missing(OTHER)) == (1, 1)
         assert await uow.log.head(OTHER) == 1
         await uow.commit()
     with pytest.raises(StoreError):

@@ -11,7 +11,7 @@ import torch
 
 from faces.bundle import Normalisation, file_ref, parse_manifest, write_manifest
 from faces.types import Pixels, Spectrum
-from service.bundles.reference import RECIPE
+from service.bundles.reference import MANIFEST_FILE
 from tests.training.evaluation.faces_set import SIDE_PX, BlockEncoder, centring, crop, write_network
 from training.data.records import DataSetError
 from training.networks.backbone import BackboneConfig
@@ -73,7 +73,7 @@ def bundle(root: Path, *, two: bool) -> Path:
     root.mkdir()
     write_network(root / "probe.onnx", weights=centring())
     write_network(root / "reference.onnx", weights=-centring() if two else centring())
-    data = json.loads(RECIPE.read_text(encoding="utf-8"))
+    data = json.loads(MANIFEST_FILE.read_text(encoding="utf-8"))
     small = root / "other.onnx"
     write_network(small, weights=np.ones((48, 8), np.float32))
     other = file_ref(small).model_dump()
