@@ -24,7 +24,7 @@ from rich.console import Console
 
 from faces.bundle import read, verify
 from faces.types import CONDITIONS, Condition, Spectrum
-from training.cli.errors import told
+from training.cli.errors import exit_on_user_error
 from training.data.lfw import Identity, Photo, Split, read_lfw, split_of
 from training.data.prepared import Made, PreparedSet, Refused, Role
 from training.data.prepared import Split as SplitName
@@ -158,7 +158,7 @@ def main(
     """LFW photos -> the prepared set that `python -m export --calibration` takes."""
     assets = ViewAssets(bundle=bundle, models=models, templates=templates)
     splits = frozenset(Split(one.value) for one in split or [Splits.VALIDATION])
-    with told(OSError, ValueError):
+    with exit_on_user_error(OSError, ValueError):
         made = build(
             lfw,
             out,

@@ -18,7 +18,7 @@ from export.graph import MAX_BATCH, OPSET, ExportError, check, quiet, strip
 from faces.bundle import DetectedMask, DetectorSpec, file_ref
 from faces.detect import STRIDES
 from faces.files import write_whole
-from training.cli.errors import told
+from training.cli.errors import exit_on_user_error
 from training.data.network_input import NORMALISATION
 from training.detector.candidates import DetectorFacts
 from training.detector.network import OUTPUTS, DetectorNet, Exported, parameters_of
@@ -122,7 +122,7 @@ def main(
     console = Console(stderr=True)
     path = out / "detector.onnx"
     out.mkdir(parents=True, exist_ok=True)
-    with told(ExportError):
+    with exit_on_user_error(ExportError):
         difference = export_detector(load_detector(checkpoint), path)
     facts = write_facts(path, score_threshold=score_threshold, nms_iou=nms_iou, mask_threshold=mask_threshold)
     size = facts.detector.file.bytes

@@ -26,7 +26,7 @@ from export.graph import ExportError
 from export.operating_points import FMR_POINTS, Unsupported
 from export.place import check_free
 from export.prepared_sets import check_support
-from training.cli.errors import told
+from training.cli.errors import exit_on_user_error
 from training.cli.progress import loss_bar
 from training.data.lfw import Split
 from training.data.prepared import PreparedSet, read_prepared
@@ -139,7 +139,7 @@ def main(
 ) -> None:
     """Fine-tune, export, calibrate."""
     targets = tuple(fmr or FMR_POINTS)
-    with told(ExportError, Unsupported, OSError):
+    with exit_on_user_error(ExportError, Unsupported, OSError):
         recipe = load_recipe(NAME, set_ or ())
         recipe = recipe if iterations is None else shortened(recipe, iterations)
         check_free(out, replace=False)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import typer
 
+from training.cli.assess import assess
 from training.cli.builtin import builtin
 from training.cli.detector import detector
 from training.cli.evaluate import evaluate
 from training.cli.masks import masks
 from training.cli.prepare import prepare
 from training.cli.pretrain import pretrain
+from training.cli.rendered_family import rendered_family
 from training.cli.reproduce import reproduce
 from training.cli.retrain import retrain
+from training.cli.scenes import scenes
+from training.cli.smoke import smoke
 from training.cli.standin import standin
 from training.cli.train import train
-from training.jobs.evaluate_job import assess
-from training.research.scenes import scenes
-from training.research.smoke import smoke
-from training.synthesis.rendered.family import rendered_family
 
 app = typer.Typer(help="HSST training, its baselines, synthesis and evaluation.", no_args_is_help=True)
 app.command("smoke")(smoke)

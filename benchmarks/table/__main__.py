@@ -27,7 +27,7 @@ from faces.bundle import Bundle, BundleError, read, verify
 from faces.calibration import UnsupportedFmr
 from faces.files import write_whole
 from faces.types import CONDITIONS
-from training.cli.errors import told
+from training.cli.errors import exit_on_user_error
 from training.synthesis.assets import CHECKOUT
 from training.views.set_builder import ViewAssets
 
@@ -54,7 +54,7 @@ def table(
 ) -> None:
     """Rank-1, TAR, thresholds and groups of bundles, over HTTP."""
     errors = Console(stderr=True)
-    with told(UnsupportedFmr, OSError, ValueError):
+    with exit_on_user_error(UnsupportedFmr, OSError, ValueError):
         opened = [_opened(path, fmr) for path in bundles]
         people = lfw_subjects(lfw, probes=probes, limit=subjects)
         others = group_subjects(extra, probes=group_probes, limit=of_each)

@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 from faces.align import ALIGNMENTS
 from faces.types import Box, Face, Image, Spectrum
+from training.cli.rendered_family import rendered_family as family_command
 from training.data.prepared import PreparedSet, read_prepared
 from training.synthesis.rendered import pictures
 from training.synthesis.rendered.draw import draw_view
 from training.synthesis.rendered.family import render_family
-from training.synthesis.rendered.family import rendered_family as family_command
 from training.synthesis.rendered.model import FaceModel, Part, load_model
 from training.synthesis.rendered.pictures import Views, five_of
 from training.synthesis.rendered.render import landmarks, render

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from export.reference_hsst import main
 from training.__main__ import app
-from training.cli.errors import told
+from training.cli.errors import exit_on_user_error
 from training.data.records import DataSetError
 from training.engine.loop import Diverged
 
@@ -79,21 +79,21 @@ def test_files_that_are_not_there_are_named(
 
 
 def test_a_message_is_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit) as ended, told():
+    with pytest.raises(typer.Exit) as ended, exit_on_user_error():
         raise DataSetError("[/red] [bold]a[0]")
     assert ended.value.exit_code == 2
     assert capsys.readouterr().err == "[/red] [bold]a[0]\n"
 
 
 def test_a_training_that_diverged_is_no_fault_of_the_call(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit) as ended, told():
+    with pytest.raises(typer.Exit) as ended, exit_on_user_error():
         raise Diverged("the loss is not finite")
     assert ended.value.exit_code == 1
     assert "not finite" in capsys.readouterr().err
 
 
 def test_other_errors_keep_their_traceback() -> None:
-    with pytest.raises(ValueError, match="ours"), told():
+    with pytest.raises(ValueError, match="ours"), exit_on_user_error():
         raise ValueError("ours")
-    with pytest.raises(typer.Exit), told(ValueError):
+    with pytest.raises(typer.Exit), exit_on_user_error(ValueError):
         raise ValueError("theirs")

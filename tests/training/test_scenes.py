@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.training.portrait import ellipsoid_mesh
+from training.cli.scenes import scenes
 from training.data.records import DataSetError
-from training.research import scenes
 from training.research.scenes import bootstrap_mean, check_scenes, likeness, robust_gain, ssim
 from training.synthesis.nir import TrainNir
 from training.synthesis.relit import RelitNir
@@ -113,7 +113,7 @@ def test_a_generator_that_needs_a_face_says_so(tmp_path: Path) -> None:
 def test_the_command_prints_every_candidate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_pair(tmp_path, "0000", 2, 0)
     write_pair(tmp_path, "0001", 2, 1)
-    scenes.scenes(tmp_path)
+    scenes(tmp_path)
     printed = capsys.readouterr().out
     for name in ("train-nir-1", "luminance", "red channel", "relit"):
         assert name in printed

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.cli.errors import told
+from training.cli.errors import exit_on_user_error
 from training.cli.progress import loss_bar
 from training.data.photo_sources import Terms, extra_shots, lfw_shots
 from training.data.prepared import read_prepared
@@ -41,7 +41,7 @@ def photos(
     shots = lfw_shots(lfw)
     if extra is not None:
         shots = chain(shots, extra_shots(extra, terms=terms))
-    with told():
+    with exit_on_user_error():
         assets = ViewAssets(bundle=bundle, models=models, templates=templates)
         made = build_photos(shots, out, assets, copies=MaskedCopies(), workers=workers)
     console.print(f"{len(made.rows)} crops, {len(made.refused)} photos refused")
@@ -60,7 +60,7 @@ def distil_command(
 ) -> None:
     """Distil the reference embedder, by templates and by maps, into the built-in one."""
     console = Console(stderr=True)
-    with told():
+    with exit_on_user_error():
         if compiled:
             check_compiler()
         chosen = read_recipe(DistilRecipe, recipe, set_ or ())

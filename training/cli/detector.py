@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from faces.bundle import read
-from training.cli.errors import told
+from training.cli.errors import exit_on_user_error
 from training.cli.progress import loss_bar
 from training.data.lfw import Split
 from training.data.photo_sources import Terms
@@ -60,7 +60,7 @@ def pictures(
     """Label every photo by the reference detector; draw masks and pseudo-NIR."""
     console = Console(stderr=True)
     cv2.setNumThreads(1)
-    with told():
+    with exit_on_user_error():
         maker = ViewMaker("training", models=models, templates=templates)
         room = Darkroom(Labeller(bundle), BundleRunner(read(bundle)), maker)
         archives = Archives(lfw=lfw, extra=extra, worn=worn, empty=empty, terms=terms, further=further)
@@ -87,7 +87,7 @@ def train_command(
     """Train on scenes composed of the pictures."""
     console = Console(stderr=True)
     cv2.setNumThreads(1)
-    with told():
+    with exit_on_user_error():
         if compiled:
             check_compiler()
         chosen = read_recipe(DetectorRecipe, recipe, set_ or ())
@@ -109,7 +109,7 @@ def mine(
     """What a detector takes for faces in training pictures: `train --hard` shows it again and again."""
     console = Console(stderr=True)
     cv2.setNumThreads(1)
-    with told():
+    with exit_on_user_error():
         known = Pictures(pictures_folder, *(more or ()))
         with Progress(console=console) as progress:
             bar = progress.add_task("looking", total=len(known))
@@ -134,7 +134,7 @@ def trial(
     console = Console(stderr=True)
     cv2.setNumThreads(1)
     split = Split.VALIDATION if validation else Split.TEST
-    with told():
+    with exit_on_user_error():
         maker = ViewMaker("training" if validation else "held-out", models=models, templates=templates)
         darkroom = Darkroom(Labeller(bundle), BundleRunner(read(bundle)), maker)
         room = TrialRoom(darkroom, MeshFitter(find_assets(models).network))
@@ -156,7 +156,7 @@ def evaluate_command(
 ) -> None:
     """Detectors beside one another, as Markdown tables."""
     cv2.setNumThreads(1)
-    with told():
+    with exit_on_user_error():
         tried = [open_candidate(path) for path in candidates]
         typer.echo(condition_table(compare(tried, Pictures(pictures_folder), mosaics=mosaics)))
     if worn is not None and empty is not None:

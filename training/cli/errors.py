@@ -1,4 +1,4 @@
-"""How a command ends when something is the caller's to put right: it is said, and the exit status is 2."""
+"""How a command ends on an error that its caller can put right: a message and an exit status."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.finetune.recipe import RecipeError
 from training.synthesis.assets import SynthesisError
 from training.synthesis.rendered.model import FaceKitError
 
-WRONG = (
+USER_ERRORS = (
     BundleError,
     CompilerError,
     DataSetError,
@@ -33,26 +33,26 @@ WRONG = (
 
 
 @contextmanager
-def told(*more: type[Exception]) -> Iterator[None]:
-    """Says errors of `WRONG` and `more` on stderr and exits with 2, a training that diverged with 1.
+def exit_on_user_error(*more: type[Exception]) -> Iterator[None]:
+    """Prints errors of `USER_ERRORS` and `more` on stderr and exits with 2; a diverged training exits with 1.
 
-    Anything else is a fault of ours, and keeps its traceback.
+    Every other error is a bug and keeps its traceback.
     """
-    wrong: tuple[type[Exception], ...] = (*WRONG, *more)
+    expected: tuple[type[Exception], ...] = (*USER_ERRORS, *more)
     try:
         yield
-    except wrong as error:
+    except expected as error:
         _end(error, status=2)
     except Diverged as error:
         _end(error, status=1)
 
 
 def _end(error: Exception, *, status: int) -> None:
-    say(Console(stderr=True), str(error), style="red")
+    print_once(Console(stderr=True), str(error), style="red")
     raise typer.Exit(status) from error
 
 
-def say(console: Console, text: str, *, style: str = "") -> None:
-    """Once, whatever the number of processes; the text is not markup."""
+def print_once(console: Console, text: str, *, style: str = "") -> None:
+    """Prints a text, which is not markup, in process 0 alone."""
     if not rank():
         console.print(Text(text, style=style), soft_wrap=True)

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from training.cli.errors import told
+from training.cli.errors import exit_on_user_error
 from training.data.prepared import PreparedSet, Split, read_prepared
 from training.evaluation.conditions import Asked
 from training.evaluation.evaluate import Curves, Evaluation, evaluate_split
@@ -66,7 +66,7 @@ def evaluate(
     if fmr:
         asked = Asked(fmr_points=tuple(fmr), bootstraps=bootstraps, seed=seed, rule=_RULES[rule])
     console = Console()
-    with told(ValueError):
+    with exit_on_user_error(ValueError):
         evaluation, curves = _run(model, read_prepared(prepared_set), split, asked, threads, console)
     for part in evaluation.synthetic:
         console.print(f"SYNTHETIC: {part}", style="yellow", markup=False)

@@ -17,7 +17,7 @@ from rich.progress import Progress
 from faces.bundle import read
 from faces.image import DecodeLimits, ImageError, decode
 from faces.types import Image, Pixels, Spectrum
-from training.cli.errors import told
+from training.cli.errors import exit_on_user_error
 from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import CHECKOUT, find_assets
 from training.synthesis.masks.designs import MaskDesign, nist_matrix
@@ -187,7 +187,7 @@ def masks(
     sheet: Annotated[bool, typer.Option(help=f"Write {SHEET_NAME}.")] = True,
 ) -> None:
     """Put synthetic masks on every picture below a folder, by a 3D face mesh."""
-    with told(ValueError):
+    with exit_on_user_error(ValueError):
         report = make_masks(
             source,
             out,

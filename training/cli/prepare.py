@@ -14,7 +14,7 @@ from rich.table import Table
 
 from faces.align import MIN_INTER_EYE_PX
 from faces.types import Spectrum
-from training.cli.errors import told
+from training.cli.errors import exit_on_user_error
 from training.data.prepared import REFUSED_FILE
 from training.data.registry import LOADERS, LoadOptions, load_data_set
 from training.views.masking import Engine, Family, Masked, MaskOptions
@@ -54,7 +54,7 @@ def prepare(
         alignment=alignment, seed=seed, min_inter_eye_px=min_inter_eye_px, bundle=bundle, masks=mask_options
     )
     options = PrepareOptions(dataset=dataset, work=work, fold=fold, workers=workers or cores(), again=again)
-    with told():
+    with exit_on_user_error():
         source = load_data_set(dataset, root, LoadOptions(strict=not subset, seed=seed, split=split))
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=errors) as progress:

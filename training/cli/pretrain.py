@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.cli.errors import say, told
+from training.cli.errors import exit_on_user_error, print_once
 from training.cli.progress import loss_bar
 from training.engine.devices import processes
 from training.finetune.recipe import read_recipe
@@ -35,19 +35,19 @@ def pretrain(
     """Pre-train a backbone: classify the VIS photos of a prepared set's training subjects, some masked,
     some grey, by a margin softmax."""
     console, errors = Console(), Console(stderr=True)
-    with told():
+    with exit_on_user_error():
         chosen = read_recipe(PretrainRecipe, recipe, set_ or ())
         photos = read_photos(prepared_set, min_photos=chosen.feed.min_photos)
         with processes(device) as where:
             place = Place(out=out, start=start, teacher=teacher, device=where, workers=workers)
             run = PretrainRun(chosen, photos, place)
-            say(errors, _about(run.loader))
+            print_once(errors, _about(run.loader))
             total = run.recipe.loop.iterations
             done = run.training.iteration
             with loss_bar(errors, "pre-training", total=total, completed=done) as step:
                 record = run.go(step)
             synthetic = f"SYNTHETIC: {record.synthetic}\n" if record.synthetic else ""
-            say(
+            print_once(
                 console,
                 f"{synthetic}{record.iterations} iterations, {record.images_seen} images,"
                 f" {record.seconds:.0f} s on {record.device} x {record.processes}: {ENCODER}",

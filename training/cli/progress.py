@@ -1,4 +1,4 @@
-"""The progress bar of every trainer: iterations done, time to go, and the loss."""
+"""The progress bar of every training: iterations done, time left and the loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.engine.loop import OnStep
 
 
 def bar_columns() -> tuple[TextColumn, BarColumn, MofNCompleteColumn, TimeRemainingColumn, TextColumn]:
-    """For a bar whose tasks have a field `loss`."""
+    """Columns of a bar whose tasks have a field `loss`."""
     return (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -25,7 +25,7 @@ def bar_columns() -> tuple[TextColumn, BarColumn, MofNCompleteColumn, TimeRemain
 
 @contextmanager
 def loss_bar(console: Console, label: str, *, total: int, completed: int = 0) -> Iterator[OnStep]:
-    """Gives who is told of iterations and losses. Of many processes, one draws it."""
+    """Draws a bar in process 0; the callback it gives takes iterations done and the loss."""
     with Progress(*bar_columns(), console=console, disable=bool(rank())) as progress:
         bar = progress.add_task(label, total=total, completed=completed, loss="")
 

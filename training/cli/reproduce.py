@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from faces.files import write_whole
-from training.cli.errors import say, told
+from training.cli.errors import exit_on_user_error, print_once
 from training.cli.progress import bar_columns
 from training.data.pairs import paired_subjects
 from training.data.records import DataSetError
@@ -50,7 +50,7 @@ def reproduce(
 ) -> None:
     """Train and try every arm of a table of Du et al. 2021, and print ours beside the paper's figures."""
     errors = Console(stderr=True)
-    with told():
+    with exit_on_user_error():
         grounds, begin = _chosen(
             casia, {On.OULU: oulu, On.BUAA: buaa}, start, casia_root, fold, standin, trunk
         )
@@ -71,7 +71,7 @@ def reproduce(
             names.append(_figure(plan, results, out))
     mark = f"{SYNTHETIC}: " if grounds[0].synthetic else ""
     lines.append(f"{mark}written: {', '.join(names)}")
-    say(Console(), "\n".join(lines))
+    print_once(Console(), "\n".join(lines))
 
 
 def _chosen(

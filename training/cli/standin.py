@@ -13,7 +13,7 @@ from rich.table import Table
 
 from faces.files import write_array, write_whole
 from faces.types import Spectrum
-from training.cli.errors import told
+from training.cli.errors import exit_on_user_error
 from training.data.prepared import read_prepared
 from training.engine.compile import check_compiler
 from training.networks.teacher import by_row, cached_templates
@@ -38,7 +38,7 @@ Detector = Annotated[Path, typer.Option(help="the bundle whose detector is used"
 @standin.command()
 def photos(out: Path, lfw: Tar = LFW, bundle: Detector = BUNDLE) -> None:
     """Align every LFW photo: what a trunk is pre-trained on."""
-    with told():
+    with exit_on_user_error():
         made = align_photos(lfw, bundle, out)
     Console().print(f"{len(made.rows)} crops, {len(made.refused)} photos without a face")
 
@@ -54,7 +54,7 @@ def build(
     workers: int = 2,
 ) -> None:
     """Make the set: references, pseudo-NIR probes, masks."""
-    with told():
+    with exit_on_user_error():
         assets = ViewAssets(bundle=bundle, models=models, templates=templates)
         made = build_set(lfw, out, assets, plan=Plan(subjects=subjects), workers=workers)
     Console().print(f"{len(made.rows)} crops, {len(made.refused)} failed")
@@ -72,7 +72,7 @@ def trunk(
 ) -> None:
     """Pre-train the trunk that every arm starts from, by distillation."""
     config = TrunkConfig(iterations=iterations, mixtures=mixtures, compiled=compiled, bf16=bf16)
-    with told():
+    with exit_on_user_error():
         if compiled:
             check_compiler()
         taught = lesson(read_prepared(photos_set), bundle, config, out / "lesson")
@@ -115,7 +115,7 @@ def run(
         raise typer.BadParameter(f"no arm {min(unknown)!r}; there are: {', '.join(found)}")
     names = tuple(arm or found)
     distils = any((task := found[name].task) is not None and task.distil for name in names)
-    with told():
+    with exit_on_user_error():
         if compiled:
             check_compiler()
         grid = Grid(
@@ -151,7 +151,7 @@ def also(
     out: Annotated[Path, typer.Argument(help="what `standin run` made")],
 ) -> None:
     """Try every finished run on another set too: `standin table --test NAME` prints it."""
-    with told(), Progress() as progress:
+    with exit_on_user_error(), Progress() as progress:
         bar = progress.add_task("trying", total=None)
 
         def moved(name: str, done: int, total: int) -> None:

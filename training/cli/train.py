@@ -8,12 +8,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.cli.errors import say, told
+from training.cli.errors import exit_on_user_error, print_once
 from training.cli.progress import loss_bar
 from training.data.assign_splits import placed_fold
 from training.data.prepared import read_prepared
-from training.data.records import DataSetError, Fold
-from training.data.registry import LoadOptions, load_data_set
+from training.data.registry import load_fold
 from training.engine.compile import check_compiler
 from training.engine.devices import processes
 from training.engine.distributed import rank
@@ -42,14 +41,14 @@ def train(
 ) -> None:
     """Train one recipe on a prepared set: on the split in its rows, or on a fold of a data set's protocol."""
     errors = Console(stderr=True)
-    with told():
+    with exit_on_user_error():
         if compiled:
             check_compiler()
         asked = load_recipe(recipe, set_ or ())
         chosen = asked if iterations is None else shortened(asked, iterations)
         prepared = read_prepared(prepared_set)
         if root is not None or dataset is not None:
-            prepared = placed_fold(prepared, fold_of(dataset, root, fold))
+            prepared = placed_fold(prepared, load_fold(dataset, root, fold))
         with processes(device) as where:
             place = Place(out=out, start=start, teacher=teacher, compiled=compiled, device=where)
             with loss_bar(errors, "training", total=chosen.loop.iterations) as step:
@@ -58,23 +57,13 @@ def train(
                 _report(record, asked, start)
 
 
-def fold_of(dataset: str | None, root: Path | None, number: int) -> Fold:
-    """A fold of a data set's protocol. Raises DataSetError."""
-    if dataset is None or root is None:
-        raise DataSetError("a fold of a protocol needs both --dataset and --root")
-    folds = load_data_set(dataset, root, LoadOptions(strict=False)).folds()
-    if number > len(folds):
-        raise DataSetError(f"{dataset} has {len(folds)} folds: there is no fold {number}")
-    return folds[number - 1]
-
-
 def _report(record: RunRecord, asked: Recipe, start: Path | None) -> None:
     lines = [] if start is not None else ["began at random weights"]
-    told = differences(record.recipe, asked.facts())
-    lines += [f"other than the recipe: {text}" for text in told]
+    exit_on_user_error = differences(record.recipe, asked.facts())
+    lines += [f"other than the recipe: {text}" for text in exit_on_user_error]
     lines += [f"SYNTHETIC: {record.synthetic}"] if record.synthetic else []
     lines.append(
         f"{record.iterations} iterations, {record.images_seen} images, {record.seconds:.0f} s"
         f" on {record.device} x {record.processes}: {ENCODER}"
     )
-    say(Console(), "\n".join(lines))
+    print_once(Console(), "\n".join(lines))

@@ -15,7 +15,7 @@ from training.data.lfw_set import load_lfw
 from training.data.loaded import Source
 from training.data.ms1m import load_identity_folders, load_ms1m
 from training.data.oulu import load_oulu
-from training.data.records import DataSetError
+from training.data.records import DataSetError, Fold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,3 +84,13 @@ def load_data_set(name: str, root: Path, options: LoadOptions | None = None) -> 
     if options.split is not None and not entry.seeded:
         raise DataSetError(f"{name} has its own protocol: it takes no split file")
     return entry.load(root, options)
+
+
+def load_fold(dataset: str | None, root: Path | None, number: int) -> Fold:
+    """A fold of a data set's protocol. Raises DataSetError."""
+    if dataset is None or root is None:
+        raise DataSetError("a fold of a protocol needs both --dataset and --root")
+    folds = load_data_set(dataset, root, LoadOptions(strict=False)).folds()
+    if number > len(folds):
+        raise DataSetError(f"{dataset} has {len(folds)} folds: there is no fold {number}")
+    return folds[number - 1]

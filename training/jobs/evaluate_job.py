@@ -1,4 +1,4 @@
-"""`python -m training assess JOBDIR`: what the service starts for POST /admin/evaluate."""
+"""Evaluates a bundle on labelled photos: the training side of POST /admin/evaluate."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ from training.evaluation.conditions import Asked
 from training.evaluation.evaluate import Evaluation, evaluate_split
 from training.evaluation.plots import Curve
 from training.evaluation.report import as_json, write_report
-from training.jobs.job_directory import ORPHAN_S, CannotDo, Journal
+from training.jobs.job_directory import CannotDo, Journal
 from training.jobs.job_files import PRIVATE, Result
-from training.jobs.job_main import JobDirectory, Nice, OrphanSeconds, run_job
 from training.networks.encoders import load_encoder
 from training.views.prepare import PrepareOptions, prepare_set
 from training.views.prepare_work import WorkOptions
@@ -42,11 +41,6 @@ class AssessRequest(Strict):
     seed: int
     prepared: Path
     base: Path
-
-
-def assess(directory: JobDirectory, orphan_s: OrphanSeconds = ORPHAN_S, nice: Nice = 0) -> None:
-    """An evaluation job: labelled probes through a bundle, with curves. Started by the service."""
-    run_job(directory, AssessRequest, measured, orphan_s=orphan_s, nice=nice)
 
 
 def measured(request: AssessRequest, mine: Journal) -> Result:

@@ -9,18 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
-import typer
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from faces.types import Pixels
 from training.data.records import DataSetError
-from training.synthesis.nir import NirGenerator, TrainNir, transform
+from training.synthesis.nir import NirGenerator, transform
 from training.synthesis.regions import Floats
 from training.synthesis.relit import channel_law
 from training.synthesis.simple import to_linear, to_pixels
@@ -213,25 +210,3 @@ def _read_pair(directory: Path, pair: str) -> tuple[Pixels, Floats]:
     visible = cv2.resize(visible, size, interpolation=cv2.INTER_AREA)
     real = cv2.resize(real, size, interpolation=cv2.INTER_AREA)
     return np.asarray(visible, np.uint8), _grey(np.asarray(real, np.uint8))
-
-
-def scenes(
-    directory: Annotated[Path, typer.Argument(help="Folder of NNNN_rgb.jpg and NNNN_nir.jpg.")],
-    seed: Annotated[int, typer.Option(help="Seed of the generator's draws.")] = 0,
-) -> None:
-    """Compare the training pseudo-NIR and two plain baselines with registered real NIR scenes."""
-    try:
-        report = check_scenes(directory, TrainNir(), seed=seed)
-    except DataSetError as error:
-        raise typer.BadParameter(str(error)) from error
-    table = Table(title=f"{len(report.pairs)} registered scene pairs (not faces), mean [95 % bootstrap]")
-    table.add_column("candidate")
-    for measure in MEASURES:
-        table.add_column(measure, justify="right")
-    for candidate in report.candidates:
-        table.add_row(candidate.name, *(str(candidate.mean(measure)) for measure in MEASURES))
-    first = report.candidates[0]
-    for other in report.candidates[1:3]:
-        gains = (str(first.gain_over(other, measure)) for measure in MEASURES)
-        table.add_row(f"{first.name} - {other.name}", *gains)
-    Console().print(table)

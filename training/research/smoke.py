@@ -5,20 +5,13 @@ Nothing is exported and no figure means anything: so few rendered faces only sho
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import typer
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
-from faces.bundle import read
-from training.cli.errors import told
 from training.data.prepared import PreparedSet
 from training.methods.build import TaskConfig
 from training.methods.hsst import HsstConfig
@@ -26,16 +19,12 @@ from training.methods.losses import LossConfig
 from training.methods.plain import PlainConfig
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import save_encoder
-from training.networks.onnx_runner import BundleRunner
 from training.research.standin.arms import Arm
 from training.research.standin.run import RunConfig, Trial, run_arm
 from training.synthesis.rendered.family import tiny_family
 from training.synthesis.rendered.model import load_model
-from training.synthesis.rendered.sample_set import sample_sets
 
 BACKBONE = BackboneConfig(side_px=48, dimension=128, width=0.25)
-FACEKIT = Path("../shared/data/ict_facekit")
-BUNDLE = Path(".halflight/bundles/reference")
 SOFT = LossConfig(scale=16)
 BATCH = 8
 PRETRAIN = RunConfig(iterations=120, batch=BATCH, lr=0.05, p_mask=0.3)
@@ -90,51 +79,3 @@ def run_smoke(
     first = go("pre-trained", plain, start, pretrain)
     trunk = out / "pre-trained" / "encoder.pt"
     return [first, go("plain+", plus, trunk, fine_tune), go("HSST", hsst, trunk, fine_tune)]
-
-
-def smoke(
-    facekit: Annotated[Path | None, typer.Option(help="the ICT FaceKit folder")] = None,
-    out: Annotated[Path | None, typer.Option(help="keep what is made here")] = None,
-    bundle: Annotated[Path, typer.Option(help="without FaceKit: whose detector is used")] = BUNDLE,
-    workers: Annotated[int, typer.Option(help="processes that render", min=1)] = 2,
-) -> None:
-    """Render a tiny set, train on it, evaluate, print a table: about three minutes on two cores.
-
-    Without ICT FaceKit the few rendered samples of the repository take the set's place.
-    """
-    console = Console()
-    torch.set_num_threads(2)
-    with tempfile.TemporaryDirectory() as scratch, Progress(console=console, transient=True) as progress:
-        bars: dict[str, Any] = {}
-
-        def step(name: str, done: int, total: int) -> None:
-            if name not in bars:
-                bars[name] = progress.add_task(f"training {name}", total=total)
-            progress.update(bars[name], completed=done)
-
-        place = out or Path(scratch)
-        with told():
-            sets = _sets(facekit, bundle, place, workers=workers, console=console)
-        results = run_smoke(*sets, place, on_step=step)
-    conditions = list(results[0]["found"]["test"])
-    table = Table(title="SYNTHETIC: rendered subjects, to show that every part runs")
-    for column in ("network", *(f"{c} rank-1 %" for c in conditions), "loss at the end", "seconds"):
-        table.add_column(column)
-    for result in results:
-        found = result["found"]["test"]
-        rates = [f"{found[c]['rank1']:.1f}" for c in conditions]
-        table.add_row(result["arm"], *rates, f"{result['loss']:.3f}", f"{result['seconds']:.0f}")
-    console.print(table)
-
-
-def _sets(
-    facekit: Path | None, bundle: Path, out: Path, *, workers: int, console: Console
-) -> tuple[PreparedSet, PreparedSet]:
-    """Raises FaceKitError where a folder was named that holds none, BundleError, DataSetError."""
-    if facekit is not None or FACEKIT.is_dir():
-        return rendered_sets(facekit or FACEKIT, out, size=Size(), workers=workers)
-    console.print(
-        "No ICT FaceKit at hand (MIT licence; give its folder with --facekit to render new subjects):"
-        " the repository's rendered samples take their place."
-    )
-    return sample_sets(out, BundleRunner(read(bundle)))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.cli.train import fold_of
 from training.data.assign_splits import placed_fold
 from training.data.prepared import PreparedSet, read_prepared
 from training.data.records import DataSetError
+from training.data.registry import load_fold
 from training.research.reproduce.published import On
 from training.research.reproduce.run import Ground
 
@@ -32,7 +32,7 @@ def real_grounds(
                 " prepare it with --fold 1, or give --casia-root"
             )
         return (Ground(prepared.info.name, prepared, tried, synthetic=False),)
-    chosen = [fold_of(CASIA, root, number) for number in folds or (1,)]
+    chosen = [load_fold(CASIA, root, number) for number in folds or (1,)]
     return tuple(Ground(fold.name, placed_fold(prepared, fold), tried, synthetic=False) for fold in chosen)
 
 
