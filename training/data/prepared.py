@@ -31,6 +31,8 @@ SHARD_ROWS = 1024
 
 Split = Literal["train", "validation", "test", "none"]
 Role = Literal["gallery", "probe", "none"]
+# Indices of rows: int64 [n].
+Indices = NDArray[np.int64]
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -140,7 +142,7 @@ class PreparedSet:
         role: Role | None = None,
         spectrum: Spectrum | None = None,
         masked: bool | None = None,
-    ) -> NDArray[np.int64]:
+    ) -> Indices:
         """Indices of the rows that fit, in order."""
         return np.array(
             [

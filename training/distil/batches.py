@@ -11,13 +11,12 @@ from torch import Tensor
 
 from faces.types import Spectrum
 from training.data.network_input import network_input
-from training.data.prepared import PreparedSet
+from training.data.prepared import Indices, PreparedSet
 from training.data.records import DataSetError
 from training.distil.clean_views import Views, moved
 from training.distil.labels import PART_VIEWS, STEPS, Labels
 from training.distil.recipe import ViewsConfig
 from training.distil.relighting import toned
-from training.pretrain.photos import Ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +34,7 @@ class MapBatch:
         return MapBatch(self.iteration, self.images.to(device), self.teacher.to(device), maps)
 
 
-def plain_rows(prepared: PreparedSet) -> Ids:
+def plain_rows(prepared: PreparedSet) -> Indices:
     """Rows without a mask in visible light, one for each photo."""
     return prepared.select(spectrum=Spectrum.VIS, masked=False, split="train")
 
@@ -44,11 +43,11 @@ def plain_rows(prepared: PreparedSet) -> Ids:
 class Harder:
     """`rows`: masked or pseudo-NIR crops of the set; `photo` [n]: each one's place among the plain ones."""
 
-    rows: Ids
-    photo: Ids
+    rows: Indices
+    photo: Indices
 
     @classmethod
-    def of(cls, prepared: PreparedSet, plain: Ids) -> Harder:
+    def of(cls, prepared: PreparedSet, plain: Indices) -> Harder:
         """Raises DataSetError where the set has none."""
         place = {prepared.rows[int(row)].source: i for i, row in enumerate(plain)}
         chosen = [

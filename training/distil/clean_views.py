@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 
 from faces.types import Pixels
-from training.data.prepared import Shards
-from training.pretrain.photos import Ids
+from training.data.prepared import Indices, Shards
 
 # How far a view is turned (degrees), scaled and shifted (pixels of 112) from the aligned crop.
 TURN, SCALE, SHIFT = 6.0, 0.06, 3.0
@@ -40,7 +39,7 @@ class Views:
     """
 
     shards: Shards
-    plain: Ids
+    plain: Indices
     seed: int = 0
 
     def place(self, photo: int, *, mirrored: bool) -> int:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from training.data.augment import augment
 from training.data.network_input import network_input
+from training.data.prepared import Indices
 from training.data.records import DataSetError
 from training.engine.distributed import rank, world_size
-from training.pretrain.photos import NONE, Ids, Photos
+from training.pretrain.photos import NONE, Photos
 from training.pretrain.recipe import FeedConfig
 from training.pretrain.templates import Templates
 from training.synthesis.simple import masked_vis
@@ -80,22 +81,22 @@ class PhotoLoader:
         self._first = np.cumsum(self._count) - self._count
         self._shuffled = lru_cache(maxsize=4)(self._shuffle)
 
-    def _shuffle(self, count: int, turn: int) -> Ids:
+    def _shuffle(self, count: int, turn: int) -> Indices:
         return np.random.default_rng([self._seed, turn, 2]).permutation(count)
 
-    def _in_turn(self, count: int, iteration: int) -> Ids:
+    def _in_turn(self, count: int, iteration: int) -> Indices:
         """Places of one step: everything once, in a new order, before anything comes again."""
         turn, at = np.divmod(np.arange(self.config.batch) + iteration * self.config.batch, count)
         return np.concatenate([self._shuffled(count, int(t))[at[turn == t]] for t in np.unique(turn)])
 
-    def chosen(self, iteration: int) -> Ids:
+    def chosen(self, iteration: int) -> Indices:
         """Photos of one step over all processes [batch]."""
         if self.config.sampling == "photos":
             return self._in_turn(len(self.photos), iteration)
         subjects = self._in_turn(len(self.photos.subjects), iteration)
         rng = np.random.default_rng([self._seed, iteration, 0])
         which = (rng.random(len(subjects)) * self._count[subjects]).astype(np.int64)
-        photos: Ids = self._by_subject[self._first[subjects] + which]
+        photos: Indices = self._by_subject[self._first[subjects] + which]
         return photos
 
     def batch(self, iteration: int) -> LabelledBatch:
@@ -111,7 +112,7 @@ class PhotoLoader:
             None if self._teacher is None else torch.from_numpy(self._teacher.rows(mine)),
         )
 
-    def _seen(self, mine: Ids, rng: np.random.Generator) -> NDArray[np.uint8]:
+    def _seen(self, mine: Indices, rng: np.random.Generator) -> NDArray[np.uint8]:
         """Crops uint8 [b, side, side, 3], some with masks."""
         plain, worn = self.photos.plain[mine], self.photos.worn[mine]
         wanted = rng.random(len(mine)) < self.config.p_mask

@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from faces.align import ALIGNMENTS
 from faces.types import Spectrum
 from training.data.digests import file_digest
-from training.data.prepared import ROWS_FILE, Row, SetInfo, Shards, read_info, stream_rows
+from training.data.prepared import ROWS_FILE, Indices, Row, SetInfo, Shards, read_info, stream_rows
 from training.data.records import DataSetError
 
-Ids = NDArray[np.int64]
 NONE = -1
 UNKNOWN = (float("nan"),) * 10
 
@@ -29,9 +28,9 @@ class Photos:
     info: SetInfo
     shards: Shards
     subjects: tuple[str, ...]
-    label: Ids
-    plain: Ids
-    worn: Ids
+    label: Indices
+    plain: Indices
+    worn: Indices
     landmarks: NDArray[np.float32]
     digest: str
 

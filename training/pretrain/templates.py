@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from faces.bundle import BundleError, read
 from faces.files import write_array, write_whole
 from faces.strict import Strict
+from training.data.prepared import Indices
 from training.data.records import DataSetError
 from training.networks.teacher import Teacher, Vectors, embed_all
-from training.pretrain.photos import NONE, Ids, Photos
+from training.pretrain.photos import NONE, Photos
 
 PART_ROWS = 4096
 FACTS = "teacher.json"
@@ -35,7 +36,7 @@ class Templates:
         ]
         self.dimension = int(self._parts[0].shape[1])
 
-    def rows(self, photos: Ids) -> Vectors:
+    def rows(self, photos: Indices) -> Vectors:
         """float32 [n, dimension]."""
         return np.stack([self._parts[i // PART_ROWS][i % PART_ROWS] for i in photos.tolist()])
 
