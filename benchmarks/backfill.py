@@ -32,7 +32,7 @@ from faces.bundle import Manifest
 from faces.image import DecodeLimits, decode
 from faces.preprocess import encoder_input
 from faces.types import Role, Spectrum
-from service.crops import align_all, vault
+from service.crops import align_all, open_vault
 from service.inference.engine import Engine, EngineOptions
 from service.settings import Settings
 from service.store.database import Database
@@ -62,7 +62,7 @@ async def enrol(settings: Settings, count: int) -> None:
     options = EngineOptions(
         providers=settings.providers, allow_fallback=False, intra_op_threads=0, max_batch=8, max_queue=8
     )
-    engine, sealing = Engine.load(first, options), vault(None, settings.data_dir)
+    engine, sealing = Engine.load(first, options), open_vault(None, settings.data_dir)
     limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     faces = []
     for path in sorted(SAMPLES.glob("*/vis_*.jpg")):

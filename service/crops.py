@@ -1,8 +1,8 @@
-"""Aligned crops of enrolled samples, kept sealed: what a change of the model needs to embed them again.
+"""Encrypts the aligned crops of enrolled samples, so that a change of the model can embed them again.
 
-A crop is stored as PNG under AES-256-GCM with a random nonce of 96 bits (NIST SP 800-38D, 8.2.2, which
-bounds one key to 2^32 crops); the sample's id and the alignment are the associated data, so that a sealed
-crop opens as that sample's and no other's.
+A stored crop is a PNG under AES-256-GCM with a random nonce of 96 bits (NIST SP 800-38D, 8.2.2, which
+limits one key to 2^32 crops). The sample's id and the alignment are the associated data, so that a crop
+decrypts only as a crop of that sample.
 """
 
 from __future__ import annotations
@@ -31,42 +31,42 @@ NOT_KEPT = "a model change then means re-enrolment"
 
 
 class CropKeyError(ValueError):
-    """The key is no key, or its file cannot be read or made. The text holds nothing of it."""
+    """The key is malformed, or its file cannot be read or created. The text quotes no part of it."""
 
 
 class CropUnreadable(ValueError):
-    """A sealed crop does not open: another key, or it was changed."""
+    """A crop does not decrypt: another key encrypted it, or it was changed."""
 
 
 def align_all(image: Image, face: Face) -> tuple[AlignedCrop, ...]:
-    """The face on each template of `faces.align`: whatever alignment a later bundle wants is there.
+    """Aligns a face to every template of `faces.align`, so that a later bundle finds its alignment.
 
-    Raises AlignError.
+    Raises AlignError if the face cannot be aligned.
     """
     return tuple(align(image, face, name) for name in sorted(ALIGNMENTS))
 
 
 class CropVault:
-    """Seals and opens crops under one key of 32 bytes."""
+    """Encrypts and decrypts crops under one key of 32 bytes."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise CropKeyError(f"a crop key has {KEY_BYTES} bytes")
         self._cipher = AESGCM(key)
-        # Names the key without giving a bit of it away.
+        # Names the key without revealing it.
         self.key_id = hashlib.sha256(b"halflight crop key\0" + key).hexdigest()[:16]
 
     def seal(self, sample_id: str, crops: Sequence[AlignedCrop]) -> list[SealedCrop]:
-        """Encrypt a sample's crops; blocking, about a millisecond each."""
+        """Encrypts the crops of a sample; blocks for about a millisecond each."""
         return [SealedCrop(c.alignment_id, self.key_id, self._seal(sample_id, c)) for c in crops]
 
     def open(self, crop: StoredCrop) -> AlignedCrop:
-        """Blocking. Raises CropUnreadable."""
+        """Decrypts a crop; blocks. Raises CropUnreadable if it does not decrypt with this key."""
         if crop.key_id != self.key_id:
             raise CropUnreadable("the crop was sealed under another key")
         nonce, sealed = crop.sealed[:NONCE_BYTES], crop.sealed[NONCE_BYTES:]
         try:
-            png = self._cipher.decrypt(nonce, sealed, _belongs_to(crop.sample_id, crop.alignment))
+            png = self._cipher.decrypt(nonce, sealed, _associated_data(crop.sample_id, crop.alignment))
         except (InvalidTag, ValueError) as error:
             raise CropUnreadable("the crop was changed after it was sealed") from error
         pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
@@ -79,56 +79,62 @@ class CropVault:
         if not done:
             raise CropUnreadable("the crop cannot be written as PNG")
         nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, png.tobytes(), _belongs_to(sample_id, crop.alignment_id))
+        return nonce + self._cipher.encrypt(
+            nonce, png.tobytes(), _associated_data(sample_id, crop.alignment_id)
+        )
 
 
-def vault(given: str | None, data_dir: Path) -> CropVault:
-    """With the key that is given (64 hexadecimal digits), else with the one in the data directory.
+def open_vault(given: str | None, data_dir: Path) -> CropVault:
+    """Opens a vault with the given key (64 hexadecimal digits), else with the one in the data directory.
 
-    The file is made at the first start, readable by its owner alone. Raises CropKeyError.
+    Creates that key at the first start, readable by its owner alone. Raises CropKeyError if the key is
+    malformed or its file cannot be read or created.
     """
-    return CropVault(_parse(given) if given is not None else _key_of(data_dir / KEY_FILE))
+    return CropVault(_parse_key(given) if given is not None else _read_or_create_key(data_dir / KEY_FILE))
 
 
 async def purge_crops(uow: UnitOfWork, *, keep: bool, days: float) -> int:
-    """Erase crops that may be kept no longer: all of them, or (days > 0) those older than that; how many."""
+    """Deletes crops past their retention and returns their number.
+
+    Deletes every crop without `keep`, else those older than `days`, unless `days` is 0.
+    """
     if not keep:
         return await uow.crops.purge(None)
     return await uow.crops.purge(datetime.now(UTC) - timedelta(days=days)) if days else 0
 
 
-def _belongs_to(sample_id: str, alignment: str) -> bytes:
+def _associated_data(sample_id: str, alignment: str) -> bytes:
     return f"halflight crop 1|{sample_id}|{alignment}".encode()
 
 
-def _parse(text: str) -> bytes:
+def _parse_key(text: str) -> bytes:
     try:
         return bytes.fromhex(text.strip())
     except ValueError as error:
         raise CropKeyError("a crop key is 64 hexadecimal digits") from error
 
 
-def _key_of(path: Path) -> bytes:
+def _read_or_create_key(path: Path) -> bytes:
     try:
         if not path.exists():
-            _make(path)
-        return _parse(path.read_text(encoding="ascii"))
+            _create_key(path)
+        return _parse_key(path.read_text(encoding="ascii"))
     except (OSError, UnicodeError) as error:
         raise CropKeyError("the crop key's file cannot be read or made") from error
 
 
-def _make(path: Path) -> None:
-    """Whole or not at all, and once: replicas that start together end up with one key."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.{binascii.hexlify(os.urandom(4)).decode()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _create_key(path: Path) -> None:
+    """Writes the file atomically and once: replicas that start together end up with one key."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{binascii.hexlify(os.urandom(4)).decode()}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "w") as stream:
             stream.write(os.urandom(KEY_BYTES).hex() + "\n")
             stream.flush()
             os.fsync(stream.fileno())
         try:
-            os.link(beside, path)
+            os.link(partial, path)
         except FileExistsError:
             return
     finally:
-        beside.unlink()
+        partial.unlink()

@@ -1,6 +1,6 @@
-"""Every way a request can be refused, each with its status and code (RFC 9457).
+"""Defines every refusal of a request with its status and code (RFC 9457).
 
-The codes are the contract: clients switch on them, texts may change.
+The codes are part of the contract: clients switch on them. Texts may change.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 
 class ServiceError(Exception):
-    """Base of all refusals. `detail` is shown to the client: no path, no pixel, no vector in it."""
+    """Base class of refusals. The client sees `detail`, so it holds no path, pixel or vector."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -20,10 +20,11 @@ class ServiceError(Exception):
         self.detail, self.index, self.extra = detail, index, extra
 
     def headers(self) -> dict[str, str]:
+        """Returns the headers that the response needs besides the body."""
         return {}
 
     def problem(self) -> dict[str, Any]:
-        """The RFC 9457 body."""
+        """Returns the problem details body (RFC 9457, section 3)."""
         body: dict[str, Any] = {
             "type": f"urn:halflight:error:{self.code}",
             "title": self.title,
@@ -144,7 +145,7 @@ class StorageFull(ServiceError):
 
 
 class RetryLater(ServiceError):
-    """Refused for now: the client should come back after `retry_after_s`."""
+    """A temporary refusal: the client should try again after `retry_after_s`."""
 
     status = 503
 

@@ -18,8 +18,7 @@ from service.api.deps import is_loopback
 from service.app import create_app
 from service.bundles.origin import OriginError
 from service.bundles.registry import bundle_store
-from service.crops import CropKeyError
-from service.crops import vault as crop_vault
+from service.crops import CropKeyError, open_vault
 from service.settings import Settings
 from service.state import State
 from service.store.database import Database
@@ -62,7 +61,7 @@ def refusal(settings: Settings) -> str | None:
     try:
         read(settings.bundle_dir)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        crop_vault(settings.given_crop_key, settings.data_dir)
+        open_vault(settings.given_crop_key, settings.data_dir)
         bundle_store(settings)
         if not is_loopback(settings.host) and not asyncio.run(_has_keys(settings)):
             return (

@@ -1,4 +1,4 @@
-"""One settings object, read from the environment (`HALFLIGHT_*`) and the command line, passed in."""
+"""Defines the settings, read from the environment (`HALFLIGHT_*`) and the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def cache_root() -> Path:
-    """Where provisioned models lie: `HALFLIGHT_CACHE`, the checkout's own `.halflight`, or the home cache."""
+    """Returns where provisioned models lie: `HALFLIGHT_CACHE`, the checkout's `.halflight` or `~/.cache`."""
     if given := os.environ.get("HALFLIGHT_CACHE"):
         return Path(given)
     if (CHECKOUT / "pyproject.toml").is_file():
@@ -25,7 +25,7 @@ def cache_root() -> Path:
 
 
 def builtin_bundle() -> Path:
-    """The bundle that comes with the project."""
+    """Returns the directory of the bundle that comes with the project."""
     return CHECKOUT / "models" / "halflight-1"
 
 
@@ -34,7 +34,7 @@ def _is_secret(field: FieldInfo) -> bool:
 
 
 class Settings(BaseSettings):
-    """Everything an operator can set. Sizes in bytes or pixels, times in seconds."""
+    """Settings of an operator. Sizes are in bytes or pixels, times in seconds."""
 
     model_config = SettingsConfigDict(
         env_prefix="HALFLIGHT_", frozen=True, extra="forbid", env_ignore_empty=True
@@ -96,22 +96,22 @@ class Settings(BaseSettings):
 
     @property
     def bundle_registry(self) -> Path:
-        """Where registered bundles lie: by default beside the data."""
+        """Directory of registered bundles, by default in the data directory."""
         return self.bundles or self.data_dir / "bundles"
 
     @property
     def engine_cache(self) -> Path:
-        """Where TensorRT's engines are kept: by default beside the data."""
+        """Directory of TensorRT's engines, by default in the data directory."""
         return self.engine_cache_dir or self.data_dir / "engines"
 
     @property
     def given_crop_key(self) -> str | None:
-        """The key for kept crops as it was given; None: the one in the data directory."""
+        """The given key for crops; None to use the one in the data directory."""
         return None if self.crop_key is None else self.crop_key.get_secret_value()
 
     @property
     def sqlalchemy_url(self) -> str:
-        """The database: by default SQLite in the data directory."""
+        """URL of the database, by default SQLite in the data directory."""
         if self.database_url is None:
             return f"sqlite+aiosqlite:///{(self.data_dir / 'halflight.db').resolve()}"
         for plain in ("postgresql://", "postgres://"):
@@ -120,7 +120,7 @@ class Settings(BaseSettings):
         return self.database_url
 
 
-# Variables that hold a key, or a password in a URL: for no other process.
+# Variables that hold a key, or a password in a URL. Child processes must not inherit them.
 SECRETS = (
     "HALFLIGHT_DATABASE_URL",
     *(f"HALFLIGHT_{name.upper()}" for name, field in Settings.model_fields.items() if _is_secret(field)),

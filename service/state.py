@@ -12,8 +12,7 @@ import structlog
 from service.access.keys import KeyRing
 from service.access.limits import Admission, RateLimiter
 from service.bundles.registry import bundle_store
-from service.crops import CropVault
-from service.crops import vault as crop_vault
+from service.crops import CropVault, open_vault
 from service.enrolment.enroller import Enroller
 from service.enrolment.transaction import Enrolled
 from service.errors import Draining, NotReady
@@ -88,7 +87,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
     await db.migrate()
     pipeline, admission = FacePipeline(settings), Admission(settings.max_requests)
     metrics.in_flight.set_function(lambda: admission.in_flight)
-    vault = crop_vault(settings.given_crop_key, settings.data_dir)
+    vault = open_vault(settings.given_crop_key, settings.data_dir)
     async with db.read() as uow:
         if lost := await uow.crops.count_under_other_keys(vault.key_id):
             log.warning("kept crops do not open with this key", crops=lost, key_id=vault.key_id)

@@ -1,4 +1,4 @@
-"""Prometheus metrics of one process, in a registry of its own, and structured logs.
+"""Defines the Prometheus metrics of one process, in a registry of its own, and configures its logs.
 
 No label and no log line holds a subject, a key or anything measured from a face.
 """
@@ -17,7 +17,7 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """Everything `/metrics` shows."""
+    """The metrics that `/metrics` shows."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
@@ -53,17 +53,17 @@ class Metrics:
         self.ready = Gauge("halflight_ready", "1 while the service can match", registry=r)
 
     def observe_stages(self, ms: Mapping[str, float]) -> None:
-        """Milliseconds by stage, as `StageTimes.as_ms` gives them."""
+        """Records milliseconds by stage, as `StageTimes.as_ms` returns them."""
         for stage, value in ms.items():
             self.stages.labels(stage).observe(value / 1000)
 
     def text(self) -> bytes:
-        """The Prometheus text format."""
+        """Renders the metrics in the Prometheus text format."""
         return generate_latest(self.registry)
 
 
 def configure_logs(level: str) -> None:
-    """JSON lines on stderr; stdout belongs to what the command answers."""
+    """Sends logs to stderr as JSON lines; stdout is for the result of a command."""
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)
     structlog.configure(
         processors=[

@@ -1,1 +1,1 @@
-"""API keys, and the limits that keep a busy service answering."""
+"""Checks API keys, and limits requests in flight and the rate of each key."""

@@ -1,4 +1,4 @@
-"""What keeps a busy service answering: a cap on requests in flight, and a rate for each key."""
+"""Limits the requests in flight and the rate of each key."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 
 from service.errors import Overloaded, RateLimited
 
-REMEMBERED = 10_000
+MAX_BUCKETS = 10_000
 
 
 class Admission:
-    """Lets `limit` requests in at once and refuses the next at once."""
+    """Admits up to `limit` requests at a time and refuses any more without waiting."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self.in_flight = limit, 0
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Raises Overloaded instead of waiting."""
+        """Counts one request while the context is open. Raises Overloaded at the limit."""
         if self.in_flight >= self._limit:
             raise Overloaded(f"{self._limit} requests are in work already; try again")
         self.in_flight += 1
@@ -39,14 +39,14 @@ class _Bucket:
 
 
 class RateLimiter:
-    """A token bucket for each caller: `rate_per_s` on average, `burst` at once. 0 means no limit."""
+    """Token bucket for each caller: `rate_per_s` on average, `burst` at once. A rate of 0 sets no limit."""
 
     def __init__(self, *, rate_per_s: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._burst, self._clock = rate_per_s, burst, clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def take(self, caller: str) -> None:
-        """Raises RateLimited with the seconds after which a token is there again."""
+        """Takes a token. Raises RateLimited, with the seconds until the next token, if there is none."""
         if self._rate <= 0:
             return
         now = self._clock()
@@ -54,7 +54,7 @@ class RateLimiter:
         bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.at_s) * self._rate)
         bucket.at_s = now
         self._buckets[caller] = bucket
-        while len(self._buckets) > REMEMBERED:
+        while len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         if bucket.tokens < 1:
             wait_s = math.ceil((1 - bucket.tokens) / self._rate)

@@ -13,7 +13,7 @@ import pytest
 
 from faces.align import ALIGNMENTS
 from faces.types import AlignedCrop, Pixels, Spectrum
-from service.crops import vault
+from service.crops import open_vault
 from service.store.database import Database
 from service.store.records import NewSample
 from tests.conftest import StartService
@@ -107,7 +107,7 @@ async def fill(data: Path) -> None:
     Through HTTP they would be enrolled one by one."""
     db = await Database.open(f"sqlite+aiosqlite:///{data / 'halflight.db'}")
     await db.migrate()
-    keeper = vault(None, data)
+    keeper = open_vault(None, data)
     async with db.write() as uow:
         for subject in range(ENROLLED):
             name = f"own-{subject}"

@@ -12,7 +12,7 @@ import pytest
 
 from faces.align import ALIGNMENTS
 from faces.types import AlignedCrop, Spectrum
-from service.crops import CropKeyError, CropUnreadable, CropVault, purge_crops, vault
+from service.crops import CropKeyError, CropUnreadable, CropVault, open_vault, purge_crops
 from service.store.database import Database
 from service.store.records import StoredCrop
 from tests.service.store.support import new_sample
@@ -60,12 +60,12 @@ def test_no_two_sealed_crops_are_alike() -> None:
 
 def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        ids = {made.key_id for made in pool.map(lambda _: vault(None, tmp_path), range(16))}
+        ids = {made.key_id for made in pool.map(lambda _: open_vault(None, tmp_path), range(16))}
     assert len(ids) == 1
     (file,) = tmp_path.iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
     text = file.read_text()
-    assert vault(text, tmp_path / "nowhere").key_id in ids
+    assert open_vault(text, tmp_path / "nowhere").key_id in ids
     assert text.strip() not in ids
 
 
@@ -74,7 +74,7 @@ def test_what_is_no_key_is_refused_without_being_shown(text: str, tmp_path: Path
     (tmp_path / "crop.key").write_text(text)
     for given in (text, None):
         with pytest.raises(CropKeyError) as caught:
-            vault(given, tmp_path)
+            open_vault(given, tmp_path)
         assert not text or text not in str(caught.value)
 
 
