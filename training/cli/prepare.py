@@ -17,9 +17,9 @@ from faces.types import Spectrum
 from training.cli.errors import exit_on_user_error
 from training.data.prepared import REFUSED_FILE
 from training.data.registry import LOADERS, LoadOptions, load_data_set
-from training.views.masking import Engine, Family, Masked, MaskOptions
+from training.views.masking import MaskedSpectra, MaskEngine, MaskFamily, MaskOptions
 from training.views.prepare import Prepared, PrepareOptions, cores, prepare_set
-from training.views.prepare_work import WorkOptions
+from training.views.prepare_sample import WorkOptions
 
 BUNDLE = Path(".halflight/bundles/reference")
 FINDINGS_SHOWN = 20
@@ -32,9 +32,11 @@ def prepare(
     out: Annotated[Path, typer.Argument(help="folder of the prepared set; a killed run goes on there")],
     bundle: Annotated[Path, typer.Option(help="the bundle whose detector is used")] = BUNDLE,
     alignment: Annotated[str, typer.Option(help="arcface-112 or arcface-144")] = "arcface-112",
-    masks: Annotated[Masked, typer.Option(help="whose pictures also get a masked copy")] = "none",
-    engine: Annotated[Engine, typer.Option(help="how masks are put on")] = "mesh",
-    mask_family: Annotated[Family, typer.Option(help="split: test pictures wear held-out masks")] = "split",
+    masks: Annotated[MaskedSpectra, typer.Option(help="whose pictures also get a masked copy")] = "none",
+    engine: Annotated[MaskEngine, typer.Option(help="how masks are put on")] = "mesh",
+    mask_family: Annotated[
+        MaskFamily, typer.Option(help="split: test pictures wear held-out masks")
+    ] = "split",
     templates: Annotated[Path | None, typer.Option(help="folder with masks.cfg and its photos")] = None,
     models: Annotated[Path | None, typer.Option(help="folder of the face mesh's files")] = None,
     fold: Annotated[int | None, typer.Option(help="one fold alone, with its split in the rows")] = None,

@@ -15,7 +15,7 @@ from faces.align import ALIGNMENTS
 from faces.types import CONDITIONS, Condition, Pixels, Spectrum
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter, read_prepared
 from training.data.records import DataSetError
-from training.views.derived import derived
+from training.views.crop_views import crop_view
 
 MADE = "probes of {}: made from VIS crops (pseudo-NIR, drawn masks)"
 
@@ -77,4 +77,4 @@ def _made(prepared: PreparedSet, index: int, condition: Condition) -> tuple[Row,
     points = ALIGNMENTS[prepared.info.alignment].points
     rng = np.random.default_rng(zlib.crc32(f"{row.source} {condition}".encode()))
     probe = row.model_copy(update={"role": "probe"})
-    return derived(probe, pixels, condition, points, rng)
+    return crop_view(probe, pixels, condition, points, rng)

@@ -16,7 +16,7 @@ from faces.enrolled import EnrolledRow, read_enrolled
 from faces.types import Condition, Pixels, Spectrum
 from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter, read_prepared
 from training.data.records import DataSetError
-from training.views.derived import derived
+from training.views.crop_views import crop_view
 
 
 def enrolled_set(crops: Path, out: Path) -> PreparedSet:
@@ -65,4 +65,4 @@ def _row(row: EnrolledRow) -> Row:
 def _near_infrared(row: EnrolledRow, crop: Pixels, alignment: str, *, masked: bool) -> tuple[Row, Pixels]:
     points = ALIGNMENTS[alignment].points
     rng = np.random.default_rng(zlib.crc32(f"{row.sample} {masked}".encode()))
-    return derived(_row(row), crop, Condition(Spectrum.NIR, masked), points, rng)
+    return crop_view(_row(row), crop, Condition(Spectrum.NIR, masked), points, rng)

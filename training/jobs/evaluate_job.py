@@ -25,7 +25,7 @@ from training.jobs.job_directory import CannotDo, Journal
 from training.jobs.job_files import PRIVATE, Result
 from training.networks.encoders import load_encoder
 from training.views.prepare import PrepareOptions, prepare_set
-from training.views.prepare_work import WorkOptions
+from training.views.prepare_sample import WorkOptions
 
 REPORT = "report"
 CURVE_POINTS = 200

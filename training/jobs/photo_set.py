@@ -16,7 +16,7 @@ from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 from training.views.masking import MaskOptions
 from training.views.prepare import PrepareOptions, prepare_set
-from training.views.prepare_work import WorkOptions
+from training.views.prepare_sample import WorkOptions
 
 TRAIN = Place("train")
 OnPart = Callable[[int, int], None]

@@ -1,4 +1,4 @@
-"""Which face of a picture is the subject's, and where its five landmarks lie."""
+"""Chooses the subject's face in a picture and places its five landmarks."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from faces.align import ALIGNMENTS
 from faces.types import Box, Face, Image, Point
 from training.data.loaded import Choice
 
-# `detected`: by the detector; `eyes`: by the data set's two eyes alone; `aligned`: a crop already.
+# `detected`: by the detector; `eyes`: from the two eyes of the data set alone; `aligned`: a crop already.
 How = Literal["detected", "eyes", "aligned"]
 Detect = Callable[[Image], Sequence[Face]]
 
 REFERENCE = ALIGNMENTS["arcface-112"]
-# Brow to chin and ear to ear in the 112 px frame, about what a detector would say.
+# Brow to chin and ear to ear in the 112 px frame, about what a detector finds.
 FACE_BOX = Box(16.0, 6.0, 80.0, 110.0)
 # A detected eye may lie this far from the given one, in distances between the eyes.
 EYE_TOLERANCE = 0.35
@@ -27,7 +27,7 @@ class NoFace(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Located:
+class LocatedFace:
     """The subject's face and how it was found."""
 
     face: Face
@@ -41,23 +41,24 @@ def locate(
     eyes: tuple[Point, Point] | None = None,
     choice: Choice = "largest",
     aligned_to: str | None = None,
-) -> Located:
-    """The subject's face. Raises NoFace.
+) -> LocatedFace:
+    """Returns the subject's face. Raises NoFace if there is none.
 
-    Of an aligned crop the template says all. Where eyes are given, the detected face with these
-    eyes counts; where there is none such, a face with the template's proportions on the two eyes.
+    In an aligned crop (`aligned_to`: its template) the landmarks are the template's. If the data set gives
+    `eyes`, the detected face with these eyes is chosen, or else a face with the template's proportions is
+    placed on them. Otherwise `choice` decides among the detected faces.
     """
     if aligned_to is not None:
-        return Located(_of_crop(image, aligned_to), "aligned")
+        return LocatedFace(_of_crop(image, aligned_to), "aligned")
     if eyes is not None and not all(_inside(image, eye) for eye in eyes):
         raise NoFace("the eyes of the data set lie outside the picture: mend or remove its eye file")
     found = detect(image) if detect is not None else ()
     if eyes is not None:
         matching = _with_eyes(found, eyes)
-        return Located(matching, "detected") if matching else Located(face_on_eyes(eyes), "eyes")
+        return LocatedFace(matching, "detected") if matching else LocatedFace(face_on_eyes(eyes), "eyes")
     if not found:
         raise NoFace("the detector finds no face")
-    return Located(_chosen(image, found, choice), "detected")
+    return LocatedFace(_chosen(image, found, choice), "detected")
 
 
 def _inside(image: Image, point: Point) -> bool:
@@ -74,8 +75,10 @@ def _of_crop(image: Image, aligned_to: str) -> Face:
 
 
 def face_on_eyes(eyes: tuple[Point, Point]) -> Face:
-    """A face with the template's proportions whose eyes are these: aligning it is the two-point
-    similarity. Raises NoFace where the eyes are one point."""
+    """Returns a face with the template's proportions on two eyes: to align it is the two-point similarity.
+
+    Raises NoFace if the eyes are one point.
+    """
     (ax, ay), (bx, by) = eyes
     (px, py), (qx, qy) = REFERENCE.points[:2]
     given, wanted = complex(bx - ax, by - ay), complex(qx - px, qy - py)
@@ -87,7 +90,7 @@ def face_on_eyes(eyes: tuple[Point, Point]) -> Face:
 
 
 def _template_face(factor: complex, shift: complex) -> Face:
-    """The 112 px template's face, turned and scaled by a factor, then shifted."""
+    """Returns the 112 px template's face, turned and scaled by a complex factor, then shifted."""
 
     def moved(x: float, y: float) -> Point:
         point = factor * complex(x, y) + shift
@@ -102,7 +105,7 @@ def _template_face(factor: complex, shift: complex) -> Face:
 
 
 def _with_eyes(found: Sequence[Face], eyes: tuple[Point, Point]) -> Face | None:
-    """The face whose eyes are nearest to the given ones, if they are near."""
+    """Returns the face whose eyes are nearest to the given ones, if they are near enough."""
     distance = math.dist(*eyes)
 
     def miss(face: Face) -> float:
@@ -113,7 +116,7 @@ def _with_eyes(found: Sequence[Face], eyes: tuple[Point, Point]) -> Face | None:
 
 
 def _chosen(image: Image, found: Sequence[Face], choice: Choice) -> Face:
-    """`central`: the largest face over the picture's middle, if there is one."""
+    """`central`: the largest face that covers the middle of the picture, if there is one."""
     largest = max(found, key=lambda face: face.box.area)
     if choice == "largest":
         return largest

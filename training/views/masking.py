@@ -1,4 +1,4 @@
-"""Masks for prepared pictures: which are worn, and how they are put on the source picture."""
+"""Puts synthetic masks on the pictures of a data set: which pictures, which masks."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from training.synthesis.masks.wear import MaskPainter
 from training.synthesis.mesh import MeshFitter, load_topology
 
 Floats = NDArray[np.float32]
-# Whose pictures also get a masked copy.
-Masked = Literal["none", "nir", "all"]
-Engine = Literal["mesh", "landmarks"]
-# `split`: test samples wear the held-out family, all others the training family.
-Family = Literal["split", "training", "held-out"]
+# The spectra whose pictures also get a masked copy.
+MaskedSpectra = Literal["none", "nir", "all"]
+MaskEngine = Literal["mesh", "landmarks"]
+# `split`: test samples get masks of the held-out family, all others of the training family.
+MaskFamily = Literal["split", "training", "held-out"]
 
 # The percentile that a camera's exposure keeps from clipping.
 METERED_PERCENTILE, LEAST_LIGHT = 95.0, 1e-4
@@ -34,21 +34,25 @@ METERED_PERCENTILE, LEAST_LIGHT = 95.0, 1e-4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskOptions:
-    """`models`: folder of the face mesh's files; `templates`: folder with `masks.cfg`."""
+    """How a set is masked.
 
-    masked: Masked = "none"
-    engine: Engine = "mesh"
-    family: Family = "split"
+    `models`: folder of the face mesh's files; `templates`: folder with `masks.cfg`.
+    """
+
+    masked: MaskedSpectra = "none"
+    engine: MaskEngine = "mesh"
+    family: MaskFamily = "split"
     models: Path | None = None
     templates: Path | None = None
 
     def applies(self, spectrum: Spectrum) -> bool:
+        """Whether pictures of the spectrum get a masked copy."""
         return self.masked == "all" or (self.masked == "nir" and spectrum is Spectrum.NIR)
 
     def held_out(self, place: Place) -> bool:
-        """Whether the sample wears the test family; the landmarks engine has one family only.
+        """Whether the sample gets a mask of the held-out family; the landmarks engine has one family only.
 
-        Raises DataSetError where the sample is trained on in one fold and tested in another.
+        Raises DataSetError if the sample is trained on in one fold and tested in another.
         """
         if self.engine == "landmarks":
             return False
@@ -59,8 +63,8 @@ class MaskOptions:
             )
         return self.family == "held-out" or (self.family == "split" and place.split == "test")
 
-    def described(self) -> dict[str, str]:
-        """What decides the masks, by content and not by place. Raises SynthesisError."""
+    def facts(self) -> dict[str, str]:
+        """Returns what decides the masks, with the digests of the files. Raises SynthesisError."""
         if self.masked == "none":
             return {"masked": "none"}
         facts: dict[str, str] = {"masked": self.masked, "engine": self.engine}
@@ -80,15 +84,18 @@ def _digests(folder: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Worn:
-    """A picture with a mask on, and what mask it is."""
+class MaskedImage:
+    """A picture with a mask, and the mask's name."""
 
     image: Image
     mask: str
 
 
-class Wardrobe:
-    """Puts a random mask on a face, in the source picture's linear light. Raises SynthesisError."""
+class MaskApplier:
+    """Puts a random mask on a face, in the linear light of the source picture.
+
+    Raises SynthesisError if a file of the mesh engine is missing.
+    """
 
     def __init__(self, options: MaskOptions) -> None:
         self._options = options
@@ -96,26 +103,28 @@ class Wardrobe:
         if options.masked != "none" and options.engine == "mesh":
             self._mesh = _MeshEngine(options)
 
-    def wear(self, image: Image, face: Face, rng: np.random.Generator, *, held_out: bool) -> Worn | None:
-        """None where no mesh fits the face. A bright mask drives a NIR camera's exposure down."""
+    def apply(
+        self, image: Image, face: Face, rng: np.random.Generator, *, held_out: bool
+    ) -> MaskedImage | None:
+        """Returns None if no mesh fits the face. A bright mask lowers the exposure of a NIR picture."""
         before = simple.to_linear(image.pixels)
         nir = image.spectrum is Spectrum.NIR
         if self._mesh is not None:
-            found = self._mesh.wear(before, image, face, rng, held_out=held_out)
-            if found is None:
+            masked = self._mesh.apply(before, image, face, rng, held_out=held_out)
+            if masked is None:
                 return None
-            after, name = found.light, found.name
+            after, name = masked.light, masked.name
         else:
             mask = simple.random_mask(rng, nir=nir)
             after = simple.wear(before, mask, face.landmarks)
             name = f"landmarks {mask.shape}/{mask.coverage}/{mask.reflectance[1]:.2f}"
         if nir:
             after = after * np.float32(min(1.0, _metered(before) / _metered(after)))
-        return Worn(Image(simple.to_pixels(after), image.spectrum), name)
+        return MaskedImage(Image(simple.to_pixels(after), image.spectrum), name)
 
 
-def plain(image: Image) -> Image:
-    """An unmasked picture through the same linear light and back, so that the way tells nothing."""
+def through_linear_light(image: Image) -> Image:
+    """Converts a picture to linear light and back, so that unmasked pictures are processed as masked ones."""
     return Image(simple.to_pixels(simple.to_linear(image.pixels)), image.spectrum)
 
 
@@ -124,30 +133,32 @@ def _metered(light: Floats) -> float:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Light:
+class _MaskedLight:
     light: Floats
     name: str
 
 
 class _MeshEngine:
+    """Masks that follow a mesh fitted to the face."""
+
     def __init__(self, options: MaskOptions) -> None:
         assets = find_assets(options.models)
         self._fitter = MeshFitter(assets.network)
         self._templates = load_templates(options.templates) if options.templates is not None else None
         self._painter = MaskPainter(load_topology(assets.canonical), self._templates)
 
-    def wear(
+    def apply(
         self, linear: Floats, image: Image, face: Face, rng: np.random.Generator, *, held_out: bool
-    ) -> _Light | None:
+    ) -> _MaskedLight | None:
         mesh = self._fitter.fit(image, face)
         if mesh is None:
             return None
         nir = image.spectrum is Spectrum.NIR
         design = draw_design(rng, nir=nir, templates=self._templates, held_out=held_out)
-        return _Light(self._painter.wear(linear, mesh, design), _named(design))
+        return _MaskedLight(self._painter.wear(linear, mesh, design), _mask_name(design))
 
 
-def _named(design: MaskDesign) -> str:
+def _mask_name(design: MaskDesign) -> str:
     kind = design.template or design.cut
     family = "held-out" if design.held_out else "training"
     return f"mesh {family} {design.shape}/{design.coverage}/{kind}/{design.reflectance[1]:.2f}"

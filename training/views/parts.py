@@ -1,4 +1,4 @@
-"""Finished parts of a set in the making: each one file, written whole and renamed, never half there."""
+"""Keeps the finished parts of a set while it is prepared: one file each, written whole and renamed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from faces.strict import Strict
 from training.data.prepared import REFUSED_FILE, ROWS_FILE, SET_FILE, Refused, Row
 from training.data.records import DataSetError
 from training.views.locate import How
-from training.views.prepare_work import Crop, Made
+from training.views.prepare_sample import Crop, CropOrRefusal
 
 KEY_FILE, NOTES_FILE, LOCK_FILE, PARTS, SPLITS = "prepare.json", "notes.json", ".lock", "parts", "splits"
 
@@ -46,8 +46,8 @@ def part_path(out: Path, number: int) -> Path:
     return out / PARTS / f"part-{number:06d}.npz"
 
 
-def write_part(out: Path, number: int, made: Sequence[Made], *, side_px: int) -> None:
-    """Keep a finished part."""
+def write_part(out: Path, number: int, made: Sequence[CropOrRefusal], *, side_px: int) -> None:
+    """Writes a finished part."""
     crops = [item.pixels for item in made if isinstance(item, Crop)]
     facts: list[_CropFact | _RefusedFact] = [
         _CropFact(row=item.row, how=item.how) if isinstance(item, Crop) else _RefusedFact(refused=item)
@@ -62,8 +62,8 @@ def write_part(out: Path, number: int, made: Sequence[Made], *, side_px: int) ->
     write_whole(path, buffer.getvalue())
 
 
-def read_part(out: Path, number: int) -> list[Made]:
-    """What `write_part` was given. Raises DataSetError for a file that the disk has damaged."""
+def read_part(out: Path, number: int) -> list[CropOrRefusal]:
+    """Returns what `write_part` was given. Raises DataSetError if the file is damaged."""
     path = part_path(out, number)
     try:
         with np.load(path) as part:
@@ -77,11 +77,11 @@ def read_part(out: Path, number: int) -> list[Made]:
         raise DataSetError(f"{PARTS}/{path.name} is damaged: remove it and run the command again") from error
 
 
-def open_journal(out: Path, key: dict[str, str], *, again: bool) -> None:
-    """Make sure that what lies in `out` was begun with the same options.
+def check_options(out: Path, key: dict[str, str], *, again: bool) -> None:
+    """Checks that the set in `out` was begun with the same options, or begins one.
 
-    `again` removes what an earlier run made. Raises DataSetError naming the options that differ, or
-    for a folder with other things in it.
+    `again` removes what an earlier run made. Raises DataSetError if the options differ (it names them), or if
+    the folder holds other things.
     """
     text = (json.dumps(key, indent=1, sort_keys=True) + "\n").encode()
     file = out / KEY_FILE
@@ -113,7 +113,7 @@ def _short(value: str | None) -> str:
 
 
 def _clear(out: Path) -> None:
-    """Remove only what a run makes; the set's own file first, so that no broken set can be read."""
+    """Removes only what a run makes; the set's own file first, so that no broken set can be read."""
     for name in (SET_FILE, ROWS_FILE, REFUSED_FILE, NOTES_FILE):
         (out / name).unlink(missing_ok=True)
     for shard in out.glob("shard-*.npy"):
@@ -124,16 +124,16 @@ def _clear(out: Path) -> None:
     (out / KEY_FILE).unlink(missing_ok=True)
 
 
-def close_journal(out: Path) -> None:
-    """Remove the parts of a finished set."""
+def remove_parts(out: Path) -> None:
+    """Removes the parts of a finished set."""
     shutil.rmtree(out / PARTS, ignore_errors=True)
 
 
 @contextmanager
-def only_one(out: Path) -> Iterator[None]:
-    """Holds the folder for this process; the kernel lets go of it however the process ends.
+def lock_folder(out: Path) -> Iterator[None]:
+    """Locks the folder for this process; the kernel releases it however the process ends.
 
-    Raises DataSetError where another one is at work.
+    Raises DataSetError if another process has locked it.
     """
     out.mkdir(parents=True, exist_ok=True)
     with (out / LOCK_FILE).open("w") as stream:

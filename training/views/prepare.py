@@ -1,4 +1,4 @@
-"""Detect, align, crop and mask a data set: one command, cached, resumable, the same for any workers."""
+"""Detects, aligns, crops and masks a data set: cached, resumable, the same for any number of workers."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from faces.align import ALIGNMENTS
 from faces.bundle import read as read_bundle
 from faces.files import write_whole
 from faces.strict import Strict
-from training.data.loaded import Finding, Place, Reader, Source, places_of
+from training.data.loaded import Finding, Reader, Source
 from training.data.prepared import SET_FILE, PreparedSet, SetInfo, SetWriter, read_prepared
-from training.data.records import DataSetError, Fold, Sample
+from training.data.records import DataSetError
 from training.data.splits import write_split
 from training.views.parts import (
     NOTES_FILE,
     SPLITS,
-    close_journal,
-    only_one,
-    open_journal,
+    check_options,
+    lock_folder,
     part_path,
     read_part,
+    remove_parts,
 )
-from training.views.prepare_work import Crop, Task, WorkOptions, refused
+from training.views.prepare_plan import PreparePlan, plan_of
+from training.views.prepare_sample import Crop, WorkOptions
 from training.views.prepare_workers import finished_parts
 
 # Small enough that a killed run loses seconds, large enough that a file of it is worth writing.
 PART_SAMPLES = 64
-# Of the way pictures are treated: raised when the same options give other bytes.
+# Version of the processing: raised when the same options give other bytes.
 RECIPE = "1"
 
 # Samples done, and all of them.
@@ -41,8 +42,9 @@ OnPart = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareOptions:
-    """`dataset`: its name for commands, to write down how the set was made. `fold`: prepare one fold
-    alone, counted from 1, with its split and roles in the rows. `workers` never changes the result.
+    """`dataset`: its name in commands, for the record of how the set was made. `fold`: the one fold to
+    prepare, counted from 1, with its split and roles in the rows; None for all samples. `workers` never
+    changes the result.
     """
 
     dataset: str
@@ -53,7 +55,7 @@ class PrepareOptions:
 
 
 class Notes(Strict):
-    """What else is to be known of a set: how faces were found, findings, the digest of each split."""
+    """Notes on a set: how faces were found, what the loader noticed, the digest of each split."""
 
     located: dict[str, int]
     findings: tuple[str, ...]
@@ -62,7 +64,7 @@ class Notes(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A finished set and its notes. `cached`: it was there already."""
+    """A finished set and its notes. `cached`: the set was there already."""
 
     found: PreparedSet
     notes: Notes
@@ -70,59 +72,16 @@ class Prepared:
 
 
 def cores() -> int:
-    """Those this process may use."""
+    """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    name: str
-    tasks: tuple[Task, ...]
-    absent: tuple[Task, ...]
-    folds: tuple[Fold, ...]
-
-    @property
-    def parts(self) -> int:
-        return -(-len(self.tasks) // PART_SAMPLES)
-
-    def part(self, number: int) -> tuple[Task, ...]:
-        return self.tasks[number * PART_SAMPLES : (number + 1) * PART_SAMPLES]
-
-    @property
-    def digest(self) -> str:
-        """Of everything that a sample's crop depends on but its pixels."""
-        digest = hashlib.sha256()
-        for task in (*self.tasks, *self.absent):
-            s, place = task.sample, task.place
-            digest.update(f"{s.path}\t{s.subject}\t{s.spectrum}\t{s.eyes}\t{place}\n".encode())
-        return digest.hexdigest()
-
-
-def plan_of(source: Source, fold: int | None) -> _Plan:
-    """What is to be done. Raises DataSetError for a fold that the set does not have."""
-    if fold is None:
-        tasks = tuple(Task(s, source.place(s)) for s in source.samples())
-        return _Plan(source.name, tasks, _absent(source), tuple(source.folds()))
-    folds = source.folds()
-    if not 1 <= fold <= len(folds):
-        raise DataSetError(f"{source.name} has {len(folds)} folds: there is no fold {fold}")
-    chosen = folds[fold - 1]
-    places = places_of(chosen)
-    by_path: dict[str, Sample] = {str(s.path): s for s in (*chosen.train, *chosen.gallery, *chosen.probes)}
-    tasks = tuple(Task(s, places[s.path]) for s in by_path.values())
-    return _Plan(chosen.name, tasks, _absent(source), (chosen,))
-
-
-def _absent(source: Source) -> tuple[Task, ...]:
-    return tuple(Task(s, Place()) for s in source.absent)
 
 
 def prepare_set(
     source: Source, out: Path, options: PrepareOptions, *, on_part: OnPart | None = None
 ) -> Prepared:
-    """Make the set, or go on where a killed run stopped, or read what is finished.
+    """Makes the set, continues where a killed run stopped, or reads the finished set.
 
-    `on_part(done, all)` counts samples. Raises DataSetError, BundleError, SynthesisError.
+    `on_part(done, all)` counts samples. Raises DataSetError, BundleError or SynthesisError.
     """
     work = replace(options.work, choice=source.choice, aligned_to=source.aligned_to)
     if work.alignment not in ALIGNMENTS:
@@ -133,17 +92,17 @@ def prepare_set(
         raise DataSetError(
             f"{source.name} needs a detector: give a bundle (`halflight models pull` gets one)"
         )
-    plan = plan_of(source, options.fold)
+    plan = plan_of(source, options.fold, part_samples=PART_SAMPLES)
     if not plan.tasks:
         raise DataSetError(f"{source.name}: no picture to prepare")
     for task in plan.tasks:
         if work.masks.applies(task.sample.spectrum):
             work.masks.held_out(task.place)
-    with only_one(out):
-        open_journal(out, _key(plan, work), again=options.again)
+    with lock_folder(out):
+        check_options(out, _key(plan, work), again=options.again)
         if (out / SET_FILE).is_file():
-            # A run that was killed at its very end leaves its parts.
-            close_journal(out)
+            # A run that was killed at its very end left its parts.
+            remove_parts(out)
             if on_part is not None:
                 on_part(len(plan.tasks), len(plan.tasks))
             notes = Notes.model_validate_json((out / NOTES_FILE).read_bytes())
@@ -152,8 +111,8 @@ def prepare_set(
         return _assemble(plan, source.findings, out, _info(plan.name, options, work))
 
 
-def _key(plan: _Plan, work: WorkOptions) -> dict[str, str]:
-    """What decides the bytes of the set."""
+def _key(plan: PreparePlan, work: WorkOptions) -> dict[str, str]:
+    """Returns what decides the bytes of the set."""
     key = {
         "recipe": RECIPE,
         "set": plan.name,
@@ -161,19 +120,19 @@ def _key(plan: _Plan, work: WorkOptions) -> dict[str, str]:
         "alignment": work.alignment,
         "min inter-eye px": f"{work.min_inter_eye_px:g}",
         "choice": work.choice,
-        "part samples": str(PART_SAMPLES),
+        "part samples": str(plan.part_samples),
     }
     if work.bundle is not None:
         detector = read_bundle(work.bundle).manifest.detector
         key["detector"] = hashlib.sha256(detector.model_dump_json().encode()).hexdigest()
-    key |= work.masks.described()
+    key |= work.masks.facts()
     if work.masks.masked != "none":
         key["seed"] = str(work.seed)
     return key
 
 
 def _make_parts(
-    plan: _Plan,
+    plan: PreparePlan,
     reader: Reader,
     out: Path,
     work: WorkOptions,
@@ -190,8 +149,8 @@ def _make_parts(
             on_part(done, len(plan.tasks))
 
 
-def _assemble(plan: _Plan, findings: Sequence[Finding], out: Path, info: SetInfo) -> Prepared:
-    """All parts in order -> the set; its own file comes last."""
+def _assemble(plan: PreparePlan, findings: Sequence[Finding], out: Path, info: SetInfo) -> Prepared:
+    """Writes all parts in order as the set; its own file comes last."""
     writer = SetWriter(out, info)
     located: Counter[str] = Counter()
     for number in range(plan.parts):
@@ -202,7 +161,7 @@ def _assemble(plan: _Plan, findings: Sequence[Finding], out: Path, info: SetInfo
             else:
                 writer.refuse(item)
     for task in plan.absent:
-        writer.refuse(refused(task, "missing", "the protocol names it, the disk lacks it"))
+        writer.refuse(task.refused("missing", "the protocol names it, the disk lacks it"))
     splits = {}
     for fold in plan.folds:
         if fold.digest is not None:
@@ -211,7 +170,7 @@ def _assemble(plan: _Plan, findings: Sequence[Finding], out: Path, info: SetInfo
     notes = Notes(located=dict(sorted(located.items())), findings=tuple(map(str, findings)), splits=splits)
     write_whole(out / NOTES_FILE, (json.dumps(notes.model_dump(), indent=1) + "\n").encode())
     made = writer.close()
-    close_journal(out)
+    remove_parts(out)
     return Prepared(made, notes, cached=False)
 
 

@@ -1,4 +1,7 @@
-"""A VIS crop in another condition: what a set of a service's own photos lacks."""
+"""Makes a view of an aligned VIS crop: pseudo-NIR, masked, or both.
+
+Sets of a service's own photos get the conditions that they lack this way; no face mesh is needed.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,22 @@ from training.synthesis.simple import masked_vis, pseudo_nir
 GENERATOR = "pseudo-NIR"
 
 
-def derived(
+def crop_view(
     row: Row, crop: Pixels, condition: Condition, points: Sequence[Point], rng: np.random.Generator
 ) -> tuple[Row, Pixels]:
-    """An unmasked VIS crop as pseudo-NIR, with a mask drawn over its landmarks `points`, or both."""
-    made, generator = crop, row.generator
+    """Returns the row and the crop [side, side, 3] in a condition.
+
+    `crop`: unmasked VIS; `points`: the five landmarks in its pixels, where a mask is drawn.
+    """
+    pixels, generator = crop, row.generator
     if condition.spectrum is Spectrum.NIR:
-        made, generator = pseudo_nir(crop, rng, landmarks=points if condition.masked else None), GENERATOR
+        pixels, generator = pseudo_nir(crop, rng, landmarks=points if condition.masked else None), GENERATOR
     elif condition.masked:
-        made = masked_vis(crop, points, rng)
+        pixels = masked_vis(crop, points, rng)
     changed = {
         "spectrum": condition.spectrum,
         "masked": condition.masked,
         "mask": "drawn" if condition.masked else row.mask,
         "generator": generator,
     }
-    return row.model_copy(update=changed), made
+    return row.model_copy(update=changed), pixels

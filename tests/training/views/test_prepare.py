@@ -1,4 +1,4 @@
-"""Preparation: the same bytes whatever the workers or the kills, and nothing lost without a word."""
+"""Preparation gives the same bytes for any workers and after any kill, and lists every refusal."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from training.data.ms1m import load_ms1m
 from training.data.prepared import REFUSED_FILE, read_prepared
 from training.data.records import DataSetError
 from training.views import prepare as module
-from training.views.masking import MaskOptions, plain
-from training.views.parts import KEY_FILE, PARTS, only_one
+from training.views.masking import MaskOptions, through_linear_light
+from training.views.parts import KEY_FILE, PARTS, lock_folder
 from training.views.prepare import PrepareOptions, prepare_set
-from training.views.prepare_work import Crop, Task, WorkOptions, Workshop, rng_of
+from training.views.prepare_sample import Crop, SamplePreparer, Task, WorkOptions, sample_rng
 
 CHILD = """
 import sys
 from pathlib import Path
 from training.views import prepare
 from training.data.ms1m import load_ms1m
-from training.views.prepare_work import WorkOptions
+from training.views.prepare_sample import WorkOptions
 prepare.PART_SAMPLES = 8
 root, out = Path(sys.argv[1]), Path(sys.argv[2])
 options = prepare.PrepareOptions(dataset="test", work=WorkOptions(), workers=int(sys.argv[3]))
@@ -179,12 +179,12 @@ def test_a_folder_with_other_things_is_left_alone(aligned: Path, tmp_path: Path)
     assert not (tmp_path / KEY_FILE).exists()
 
 
-def test_two_runs_do_not_meet_in_one_folder(aligned: Path, tmp_path: Path) -> None:
-    with only_one(tmp_path), pytest.raises(DataSetError, match="another prepare is at work"):
+def test_a_second_run_in_one_folder_is_refused(aligned: Path, tmp_path: Path) -> None:
+    with lock_folder(tmp_path), pytest.raises(DataSetError, match="another prepare is at work"):
         prepare_set(load_ms1m(aligned), tmp_path, PrepareOptions(dataset="test", work=WorkOptions()))
 
 
-def test_a_damaged_part_is_named(aligned: Path, tmp_path: Path) -> None:
+def test_a_damaged_part_is_refused_by_name(aligned: Path, tmp_path: Path) -> None:
     source, options = load_ms1m(aligned, max_subjects=1), PrepareOptions(dataset="test", work=WorkOptions())
 
     def damage(done: int, all_: int) -> None:
@@ -244,7 +244,7 @@ def test_landmarks_lie_where_the_template_wants_them(tmp_path: Path, bundle_dir:
             assert point == pytest.approx(target, abs=6)
 
 
-def test_a_detector_is_asked_for_where_it_is_needed(tmp_path: Path) -> None:
+def test_pictures_that_are_not_aligned_need_a_detector(tmp_path: Path) -> None:
     pairs_tree(tmp_path / "pairs", subjects=2)
     with pytest.raises(DataSetError, match="generic needs a detector: give a bundle"):
         prepare_set(
@@ -264,14 +264,14 @@ def test_a_sixteen_bit_grey_picture_is_read(tmp_path: Path) -> None:
     assert np.abs(made.found.crop(0)[:, :, 1].astype(int) - noise(5)[:, :, 0]).max() <= 1
 
 
-def test_masks_are_worn_in_the_source_and_depend_on_seed_and_name_alone(aligned: Path) -> None:
+def test_masks_are_put_on_the_source_and_depend_on_seed_and_name_alone(aligned: Path) -> None:
     source = load_ms1m(aligned, max_subjects=1)
     work = WorkOptions(aligned_to="arcface-112", seed=1, masks=MaskOptions(masked="all", engine="landmarks"))
     tasks = [Task(sample, source.place(sample)) for sample in source.samples()[:3]]
-    forward = [Workshop(source.reader(), work).make(task) for task in tasks]
-    shop = Workshop(source.reader(), work)
-    backward = [shop.make(task) for task in reversed(tasks)][::-1]
-    other = Workshop(source.reader(), replace(work, seed=2)).make(tasks[0])
+    forward = [SamplePreparer(source.reader(), work).prepare(task) for task in tasks]
+    preparer = SamplePreparer(source.reader(), work)
+    backward = [preparer.prepare(task) for task in reversed(tasks)][::-1]
+    other = SamplePreparer(source.reader(), replace(work, seed=2)).prepare(tasks[0])
     for one, two in zip(forward, backward, strict=True):
         for a, b in zip(one, two, strict=True):
             assert isinstance(a, Crop)
@@ -288,10 +288,10 @@ def test_masks_are_worn_in_the_source_and_depend_on_seed_and_name_alone(aligned:
     above, below = slice(0, 40), slice(80, 110)
     assert np.array_equal(first.pixels[above], bare.pixels[above])
     assert np.abs(first.pixels[below, 40:72].astype(int) - bare.pixels[below, 40:72]).mean() > 5
-    assert rng_of(1, "a").random() != rng_of(1, "b").random()
+    assert sample_rng(1, "a").random() != sample_rng(1, "b").random()
 
 
-def test_the_way_through_linear_light_changes_nothing() -> None:
+def test_linear_light_and_back_changes_nothing() -> None:
     every = np.arange(256, dtype=np.uint8)[:, None, None].repeat(3, axis=2)
     image = Image(np.ascontiguousarray(every), Spectrum.VIS)
-    assert np.array_equal(plain(image).pixels, image.pixels)
+    assert np.array_equal(through_linear_light(image).pixels, image.pixels)

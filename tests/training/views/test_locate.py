@@ -1,4 +1,4 @@
-"""Which face counts, and the two-point way where only eyes are known."""
+"""The choice of the subject's face, and the two-point alignment if only eyes are known."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PICTURE = Image(np.zeros((400, 600, 3), np.uint8), Spectrum.NIR)
 LARGE, MIDDLE = face_at(500, 150, 160), face_at(300, 190, 90)
 
 
-def test_the_largest_face_counts_or_the_one_over_the_middle() -> None:
+def test_the_largest_face_is_chosen_or_the_one_over_the_middle() -> None:
     def both(_: Image) -> tuple[Face, ...]:
         return (MIDDLE, LARGE)
 
@@ -64,7 +64,7 @@ def test_eyes_outside_the_picture_or_in_one_point_are_no_face() -> None:
 
 
 @pytest.mark.parametrize("alignment", sorted(ALIGNMENTS))
-def test_an_aligned_crop_comes_out_as_it_went_in(alignment: str) -> None:
+def test_an_aligned_crop_is_unchanged_by_alignment(alignment: str) -> None:
     side = ALIGNMENTS[alignment].side_px
     image = Image(noise(1, side=side), Spectrum.VIS)
     found = locate(image, detect=None, aligned_to=alignment)
@@ -75,5 +75,5 @@ def test_an_aligned_crop_comes_out_as_it_went_in(alignment: str) -> None:
         locate(PICTURE, detect=None, aligned_to=alignment)
 
 
-def test_the_box_of_a_given_face_is_a_box() -> None:
+def test_a_face_on_given_eyes_has_a_box() -> None:
     assert isinstance(face_on_eyes(((10.0, 10.0), (40.0, 10.0))).box, Box)

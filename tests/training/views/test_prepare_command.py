@@ -1,4 +1,4 @@
-"""The command as users give it, and the masks on real assets."""
+"""The prepare command, and the masks on real assets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.data.prepared import read_prepared
 from training.data.records import DataSetError
 from training.views.masking import MaskOptions
 from training.views.prepare import PrepareOptions, prepare_set
-from training.views.prepare_work import WorkOptions
+from training.views.prepare_sample import WorkOptions
 
 app = typer.Typer()
 app.command()(prepare)
@@ -60,7 +60,7 @@ def casia_pictures(root: Path, *, eyes: bool) -> None:
         touch(root / "s1/NIR/00006/001.jpg.pos", b"280 200 360 204")
 
 
-def test_a_data_set_with_folds_is_prepared_whole_and_each_fold_is_found_in_it(
+def test_a_data_set_with_folds_is_prepared_whole_and_has_the_rows_of_each_fold(
     tmp_path: Path, bundle_dir: Path
 ) -> None:
     casia_pictures(tmp_path / "casia", eyes=True)
@@ -102,7 +102,9 @@ def test_one_fold_alone_puts_its_split_into_the_rows(tmp_path: Path, bundle_dir:
     assert "there is no fold 11" in text
 
 
-def test_nothing_usable_is_exit_status_1_and_a_wrong_call_2(tmp_path: Path, bundle_dir: Path) -> None:
+def test_exit_status_is_1_without_a_usable_picture_and_2_for_a_wrong_call(
+    tmp_path: Path, bundle_dir: Path
+) -> None:
     grey = np.full((200, 200, 3), 128, np.uint8)
     for name in ("a/vis/1.png", "a/nir/1.png", "b/vis/1.png", "b/nir/1.png"):
         touch(tmp_path / "grey" / name, encoded(grey))
@@ -118,7 +120,7 @@ def test_nothing_usable_is_exit_status_1_and_a_wrong_call_2(tmp_path: Path, bund
     assert not (tmp_path / "out3" / "set.json").exists()
 
 
-def test_a_subset_is_used_and_what_it_lacks_is_listed(tmp_path: Path, bundle_dir: Path) -> None:
+def test_a_subset_is_prepared_and_missing_files_are_listed(tmp_path: Path, bundle_dir: Path) -> None:
     casia_pictures(tmp_path / "casia", eyes=False)
     (tmp_path / "casia/s1/NIR/00007/002.jpg").unlink()
     code, text = run("casia", tmp_path / "casia", tmp_path / "out", "--bundle", bundle_dir)
@@ -144,7 +146,7 @@ def test_a_seeded_split_is_written_and_its_digest_printed(tmp_path: Path, bundle
     assert str(fold.digest) in text
 
 
-def test_a_machines_paths_are_in_no_file_of_the_set(tmp_path: Path) -> None:
+def test_no_file_of_the_set_names_a_path_of_the_machine(tmp_path: Path) -> None:
     aligned_tree(tmp_path / "aligned", subjects=2, each=2)
     code, _ = run("ms1m", tmp_path / "aligned", tmp_path / "out", "--masks", "all", "--engine", "landmarks")
     assert code == 0
@@ -152,7 +154,7 @@ def test_a_machines_paths_are_in_no_file_of_the_set(tmp_path: Path) -> None:
         assert str(tmp_path) not in path.read_text()
 
 
-def test_masks_by_split_need_a_split(tmp_path: Path, bundle_dir: Path, shared: Path) -> None:
+def test_masks_by_split_are_refused_without_a_split(tmp_path: Path, bundle_dir: Path, shared: Path) -> None:
     casia_pictures(tmp_path / "casia", eyes=False)
     source = load_casia(tmp_path / "casia")
     work = WorkOptions(bundle=bundle_dir, masks=MaskOptions(masked="nir", models=shared / "models"))
