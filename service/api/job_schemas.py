@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from service.api.schemas import Wire
 from service.retraining.request import MAX_ITERATIONS, MAX_MINUTES, Activate, Preset, Retraining
-from service.store.jobs import JobEvent, JobRecord, JobState
+from service.store.job_records import JobEvent, JobRecord, JobState
 
 
 class JobOut(Wire):

@@ -26,7 +26,7 @@ from service.errors import (
     Unauthorized,
 )
 from service.store.errors import StoreError
-from service.store.jobs import FINAL, JobRecord
+from service.store.job_records import FINAL, JobRecord
 
 EVENTS_EVERY_S = 0.5
 JOB_ID = re.compile(r"[A-Za-z0-9-]{1,36}")

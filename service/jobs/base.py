@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from service.jobs.job_files import MESSAGE_CHARACTERS, STAGE_CHARACTERS
 from service.jobs.process import ProcessId
 from service.store.database import Database
-from service.store.jobs import JobRecord
+from service.store.job_records import JobRecord
 
 REPORT_EVERY_S = 1.0
 

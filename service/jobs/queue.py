@@ -10,7 +10,7 @@ from typing import Any
 from service.errors import JobNotFound, JobRunning
 from service.store.database import Database
 from service.store.errors import JobUnfinished
-from service.store.jobs import JobEvent, JobRecord
+from service.store.job_records import JobEvent, JobRecord
 
 
 def new_job_id() -> str:

@@ -23,7 +23,7 @@ from service.jobs.job_files import HEARTBEAT, PRIVATE
 from service.jobs.process import ProcessId
 from service.store.database import Database
 from service.store.errors import StoreError
-from service.store.jobs import Claim, JobState
+from service.store.job_records import Claim, JobState
 
 log = structlog.get_logger("halflight.jobs")
 

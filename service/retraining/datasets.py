@@ -35,7 +35,7 @@ from service.jobs.queue import JobQueue
 from service.retraining.archive import BLOCK_BYTES, FULL, ArchiveError, ArchiveLimits, check_room
 from service.retraining.unpack import unpack
 from service.store.database import Database
-from service.store.jobs import FINAL
+from service.store.job_records import FINAL
 
 DATASET_ID = re.compile(r"upload-[0-9a-f]{32}")
 SET, FACTS, ARCHIVE = "set", "facts.json", "archive"

@@ -3,64 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, delete, exists, func, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.errors import JobUnfinished
+from service.store.job_records import Claim, JobEvent, JobRecord, JobState
 from service.store.tables import job_events, jobs
 
-JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
-FINAL: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
 EVENTS_KEPT = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class JobRecord:
-    """One job. `process`: the operating system process that does the work, if it has one of its own."""
-
-    job_id: str
-    kind: str
-    request: Mapping[str, Any]
-    state: JobState
-    progress: float
-    stage: str
-    message: str
-    metrics: Mapping[str, Any]
-    lease_owner: str | None
-    cancel_requested: bool
-    attempts: int
-    process: Mapping[str, Any] | None
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class JobEvent:
-    """A job after one change; `seq` counts the changes of the job from 1."""
-
-    seq: int
-    at: datetime
-    state: JobState
-    progress: float
-    stage: str
-    message: str
-    metrics: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A job taken under a lease. `interrupted`: its last runner died without releasing it."""
-
-    job: JobRecord
-    interrupted: bool
-
-
 _RECORD = tuple(jobs.c[name] for name in JobRecord.__slots__)
 _EVENT = tuple(job_events.c[name] for name in JobEvent.__slots__)
 

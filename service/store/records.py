@@ -1,4 +1,4 @@
-"""What the store gives and takes: frozen records, no database types."""
+"""Defines the records that the store takes and returns: frozen, without database types."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class SampleRecord(NewSample):
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """How many rows an erasure took away."""
+    """Numbers of rows that an erasure deleted."""
 
     samples: int
     templates: int
@@ -56,7 +56,7 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose template an index entry is."""
+    """The subject and the sample of a template."""
 
     subject_id: str
     sample_id: str
@@ -65,7 +65,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LogEntry:
-    """`vector` is None for a removal, and for an addition whose template is gone already."""
+    """One entry of the gallery log. `vector`: float32 [d]; None for a removal or an erased template."""
 
     seq: int
     op: Literal["add", "remove"]
@@ -77,8 +77,8 @@ class LogEntry:
 class Snapshot:
     """Every template of a space: `ids` int64 [n], `vectors` float32 [n, d].
 
-    Applying the log behind `seq` to it gives the present; some of that log may be in it already,
-    which is why additions to a gallery replace.
+    The log after `seq` leads from the snapshot to the present. The snapshot may hold some of that log
+    already, so adding to a gallery replaces known ids.
     """
 
     seq: int
@@ -97,7 +97,7 @@ class SpaceRecord:
 
 @dataclass(frozen=True, slots=True)
 class NewBundle:
-    """`digest`: SHA-256 of the bundle's manifest file, hexadecimal. `metrics`: facts of its calibration."""
+    """`digest`: SHA-256 of the manifest file, hexadecimal. `metrics`: figures of the calibration."""
 
     space_id: str
     digest: str
@@ -113,7 +113,7 @@ class BundleRecord(NewBundle):
 
 @dataclass(frozen=True, slots=True)
 class SealedCrop:
-    """An aligned crop, encrypted; `key_id` says which key opens it."""
+    """An encrypted aligned crop; `key_id` names the key that decrypts it."""
 
     alignment: str
     key_id: str
@@ -122,7 +122,7 @@ class SealedCrop:
 
 @dataclass(frozen=True, slots=True)
 class StoredCrop(SealedCrop):
-    """With what its sample says of it."""
+    """An encrypted crop with the facts that its sample holds."""
 
     sample_id: str
     spectrum: Spectrum
@@ -131,7 +131,7 @@ class StoredCrop(SealedCrop):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredTemplate:
-    """A template as it is stored. `vector`: float32 [d]."""
+    """A stored template. `vector`: float32 [d]."""
 
     template_id: int
     sample_id: str
@@ -162,7 +162,7 @@ class AuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class StoredAnswer:
-    """The answer given under an idempotency key."""
+    """The answer stored under an idempotency key."""
 
     request_digest: str
     status: int

@@ -1,9 +1,6 @@
-"""The schema. SQL is the truth; every vector index is a cache that can be rebuilt from it."""
+"""Defines the tables. SQL is the truth; every vector index is a cache that can be rebuilt from it."""
 
 from __future__ import annotations
-
-from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import (
     JSON,
@@ -11,65 +8,21 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
-    Dialect,
     Float,
     ForeignKey,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     String,
     Table,
-    TypeDecorator,
     UniqueConstraint,
     text,
 )
 
+from service.store.columns import RowId, SubjectId, UtcDateTime, metadata, one_of
+
 STATES = ("registered", "backfilling", "ready", "active", "retired")
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "ck": "ck_%(table_name)s_%(constraint_name)s",
-        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-# Pages are in order of bytes on every database, whatever locale the server was made with.
-SubjectId = String(128).with_variant(String(128, collation="C"), "postgresql")
-
-# SQLite counts rows in INTEGER only.
-RowId = BigInteger().with_variant(Integer(), "sqlite")
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """Aware UTC in Python on every database; SQLite itself keeps no zone."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a stored time must name its zone")
-        moment = value.astimezone(UTC)
-        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        moment: datetime = value
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
-
 
 subjects = Table(
     "subjects",
@@ -100,7 +53,7 @@ samples = Table(
     Column("source_width", Integer, nullable=False),
     Column("source_height", Integer, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
-    CheckConstraint(_one_of("spectrum", ("vis", "nir")), name="spectrum"),
+    CheckConstraint(one_of("spectrum", ("vis", "nir")), name="spectrum"),
 )
 
 spaces = Table(
@@ -112,7 +65,7 @@ spaces = Table(
     Column("state", String(16), nullable=False),
     Column("next_seq", BigInteger, nullable=False, server_default=text("1")),
     Column("created_at", UtcDateTime, nullable=False),
-    CheckConstraint(_one_of("state", STATES), name="state"),
+    CheckConstraint(one_of("state", STATES), name="state"),
 )
 Index(
     "uq_spaces_one_active",
@@ -135,7 +88,7 @@ templates = Table(
     Column("space_id", String(64), ForeignKey("spaces.space_id"), nullable=False, index=True),
     Column("vector", LargeBinary, nullable=False),
     UniqueConstraint("sample_id", "space_id"),
-    # An id that was erased must never name another template: replicas may still hold the old one.
+    # The id of an erased template must never name another one: replicas may still hold it.
     sqlite_autoincrement=True,
 )
 
@@ -146,13 +99,13 @@ gallery_log = Table(
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("template_id", BigInteger, nullable=False),
     Column("op", String(6), nullable=False),
-    CheckConstraint(_one_of("op", ("add", "remove")), name="op"),
+    CheckConstraint(one_of("op", ("add", "remove")), name="op"),
 )
 
 bundles = Table(
     "bundles",
     metadata,
-    # A space is served from its newest bundle: a recalibration makes a new one of the same space.
+    # The service uses the newest bundle of a space; a recalibration adds another one.
     Column("bundle_id", RowId, primary_key=True, autoincrement=True),
     Column("digest", String(64), nullable=False, unique=True),
     Column("space_id", String(64), ForeignKey("spaces.space_id"), nullable=False, index=True),
@@ -208,7 +161,7 @@ jobs = Table(
     Column("sole", String(32)),
     Column("process", JSON(none_as_null=True)),
     Column("event_seq", Integer, nullable=False, server_default=text("0")),
-    CheckConstraint(_one_of("state", JOB_STATES), name="state"),
+    CheckConstraint(one_of("state", JOB_STATES), name="state"),
     CheckConstraint("progress >= 0 AND progress <= 1", name="progress"),
 )
 for _name, _column, _states in (
@@ -219,8 +172,8 @@ for _name, _column, _states in (
         _name,
         jobs.c[_column],
         unique=True,
-        sqlite_where=text(_one_of("state", _states)),
-        postgresql_where=text(_one_of("state", _states)),
+        sqlite_where=text(one_of("state", _states)),
+        postgresql_where=text(one_of("state", _states)),
     )
 
 job_events = Table(
@@ -257,7 +210,7 @@ api_keys = Table(
     Column("digest", String(64), nullable=False, unique=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
-    CheckConstraint(_one_of("role", ("probe", "operator", "admin")), name="role"),
+    CheckConstraint(one_of("role", ("probe", "operator", "admin")), name="role"),
 )
 
 idempotency = Table(

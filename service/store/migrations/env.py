@@ -1,10 +1,10 @@
-"""Alembic runs inside the service, on the connection that `Database.migrate` hands over."""
+"""Runs Alembic inside the service, on the connection that `Database.migrate` passes."""
 
 from __future__ import annotations
 
 from alembic import context
 
-from service.store.tables import metadata
+from service.store.columns import metadata
 
 connection = context.config.attributes.get("connection")
 if connection is None:

@@ -17,7 +17,7 @@ import pytest
 
 from service.jobs.queue import JobQueue
 from service.store.database import Database
-from service.store.jobs import JobRecord
+from service.store.job_records import JobRecord
 from tests.conftest import REPO, Service
 from tests.service.store.conftest import database_url, postgres
 

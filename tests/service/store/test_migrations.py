@@ -9,9 +9,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, inspect, text
 
+from service.store.columns import metadata
 from service.store.database import Database
 from service.store.errors import StoreError
-from service.store.tables import metadata
 from tests.conftest import free_port
 from tests.service.store.support import SPACE, D
 

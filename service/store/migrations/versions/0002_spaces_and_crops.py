@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from service.store.tables import UtcDateTime
+from service.store.columns import UtcDateTime
 
 revision = "0002"
 down_revision = "0001"

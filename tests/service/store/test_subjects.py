@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy import func, select
 
 from faces.types import Spectrum
+from service.store.columns import metadata
 from service.store.database import Database
 from service.store.errors import StoreError
 from service.store.records import Erased, Owner
-from service.store.tables import idempotency, metadata, samples, templates
+from service.store.tables import idempotency, samples, templates
 from tests.service.store.support import OTHER, SPACE, D, enrol, enrolled, new_sample, vector
 
 
