@@ -1,4 +1,4 @@
-"""A retraining job's own part: whom it learns from, what it decides, and that a kill loses nothing."""
+"""Tests the training side of a retraining: sets, decision, budgets, and that a killed job resumes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from training.evaluation.metrics import supports_fmr
 from training.evaluation.rank1 import SubjectCounts
 from training.jobs.calibration_set import calibration_set
 from training.jobs.comparison import verdict
-from training.jobs.job_directory import ORPHANED, CannotDo, journal
-from training.jobs.learning import learn, recipe_of
-from training.jobs.request import Request
-from training.jobs.sets import needed_subjects, sets_of, supported_fmr
+from training.jobs.job_directory import ORPHANED, JobFailed, open_job
+from training.jobs.request import RetrainRequest
+from training.jobs.sets import build_sets, needed_subjects, supported_fmr
+from training.jobs.train import preset_recipe, train
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import load_network, save_encoder
 from training.networks.shared_encoder import SharedEncoder
@@ -62,8 +62,10 @@ def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def asked(patterns: PreparedSet, trunk: Path, **changed: object) -> Request:
-    return Request.model_validate(request_for(patterns.root, trunk=trunk, base=Path("base"), **changed))
+def asked(patterns: PreparedSet, trunk: Path, **changed: object) -> RetrainRequest:
+    return RetrainRequest.model_validate(
+        request_for(patterns.root, trunk=trunk, base=Path("base"), **changed)
+    )
 
 
 def hits(share: float) -> SubjectCounts:
@@ -72,7 +74,7 @@ def hits(share: float) -> SubjectCounts:
     return SubjectCounts(SUBJECTS, rng.binomial(2, share, len(SUBJECTS)), PROBES)
 
 
-def test_rules_of_30_agree_with_the_metrics() -> None:
+def test_needed_subjects_and_supported_fmr_agree_with_supports_fmr() -> None:
     for fmr in (0.2, 1e-2, 1e-3):
         count = needed_subjects(fmr)
         assert supports_fmr(count, fmr)
@@ -82,23 +84,25 @@ def test_rules_of_30_agree_with_the_metrics() -> None:
         assert not supports_fmr(subjects, supported_fmr(subjects) * 0.9)
 
 
-def test_learned_and_held_out_subjects_are_strangers(tmp_path: Path, trunk: Path) -> None:
+def test_training_and_validation_share_no_subject(tmp_path: Path, trunk: Path) -> None:
     prepared = write_set(tmp_path / "set", train=170, validation=0)
-    sets = sets_of(asked(prepared, trunk), tmp_path, lambda *_: None)
-    by_split = {split: {row.subject for row in sets.learn.rows if row.split == split}
+    sets = build_sets(asked(prepared, trunk), tmp_path, lambda *_: None)
+    by_split = {split: {row.subject for row in sets.train.rows if row.split == split}
                 for split in ("train", "validation")}  # fmt: skip
     assert len(by_split["validation"]) == needed_subjects(1e-2)
     assert not by_split["train"] & by_split["validation"]
 
 
-def test_too_few_subjects_are_refused_with_the_number_that_it_takes(tmp_path: Path, trunk: Path) -> None:
-    for train, validation in ((100, 0), (10, 20)):
-        prepared = write_set(tmp_path / f"set{train}", train=train, validation=validation)
-        with pytest.raises(CannotDo, match="78"):
-            sets_of(asked(prepared, trunk), tmp_path, lambda *_: None)
+def test_a_set_with_too_few_subjects_is_refused_and_the_error_names_the_number_needed(
+    tmp_path: Path, trunk: Path
+) -> None:
+    for training, validation in ((100, 0), (10, 20)):
+        prepared = write_set(tmp_path / f"set{training}", train=training, validation=validation)
+        with pytest.raises(JobFailed, match="78"):
+            build_sets(asked(prepared, trunk), tmp_path, lambda *_: None)
 
 
-def test_a_calibration_set_has_every_condition_and_says_what_was_made(
+def test_a_calibration_set_has_probes_of_every_condition_and_names_the_synthetic_ones(
     patterns: PreparedSet, tmp_path: Path
 ) -> None:
     made = calibration_set(patterns, tmp_path / "held")
@@ -116,35 +120,37 @@ def test_a_calibration_set_has_every_condition_and_says_what_was_made(
     assert again.rows == made.rows
 
 
-def test_better_means_clearly_better_where_it_counts_and_worse_nowhere() -> None:
+def test_better_means_significantly_better_in_the_deciding_condition_and_worse_in_none() -> None:
     nir, masked = "nir-unmasked", "nir-masked"
     good = verdict({masked: hits(0.9), nir: hits(0.9)}, {masked: hits(0.5), nir: hits(0.9)}, seed=0)
     assert good.better
     assert good.as_metrics()["rank1"][masked]["difference_points"][1] > 0
     level = verdict({masked: hits(0.8)}, {masked: hits(0.8)}, seed=0)
     assert not level.better
-    assert "does not lie above 0" in level.why
+    assert "does not lie above 0" in level.reason
     poor = verdict({masked: hits(0.4)}, {masked: hits(0.9)}, seed=0)
     assert not poor.better
-    assert "worse with its whole interval" in poor.why
+    assert "worse with its whole interval" in poor.reason
     traded = verdict({masked: hits(0.9), nir: hits(0.4)}, {masked: hits(0.5), nir: hits(0.9)}, seed=0)
     assert not traded.better
-    assert "worse elsewhere: nir-unmasked" in traded.why
+    assert "worse elsewhere: nir-unmasked" in traded.reason
 
 
 def test_a_recipe_fits_the_number_of_subjects(patterns: PreparedSet, trunk: Path) -> None:
-    few = recipe_of(asked(patterns, trunk), subjects=12)
-    many = recipe_of(asked(patterns, trunk, preset="hsst+distill"), subjects=5000)
+    few = preset_recipe(asked(patterns, trunk), subjects=12)
+    many = preset_recipe(asked(patterns, trunk, preset="hsst+distill"), subjects=5000)
     assert few.batch <= 12
     assert few.task.queue % few.batch == 0
     assert (few.task.distil, many.task.distil) == (0.0, 1.0)
     assert (many.batch, many.task.queue) == (64, 128)
 
 
-def test_an_adapter_leaves_the_network_alone(patterns: PreparedSet, trunk: Path, tmp_path: Path) -> None:
+def test_adapter_training_does_not_change_the_network(
+    patterns: PreparedSet, trunk: Path, tmp_path: Path
+) -> None:
     seen: list[tuple[int, int]] = []
     request = asked(patterns, trunk, preset="adapter", iterations=3)
-    made = learn(request, patterns, tmp_path, lambda done, total, _: seen.append((done, total)))
+    made = train(request, patterns, tmp_path, lambda done, total, _: seen.append((done, total)))
     assert seen == [(1, 3), (2, 3), (3, 3)]
     before, after = load_network(trunk)[0], load_network(made)[0]
     assert isinstance(after, SharedEncoder)
@@ -154,27 +160,27 @@ def test_an_adapter_leaves_the_network_alone(patterns: PreparedSet, trunk: Path,
 
 
 @pytest.mark.parametrize("budget", [{"epochs": 1.5}, {"minutes": 0.02}])
-def test_a_budget_becomes_iterations_once(
+def test_a_resumed_run_keeps_the_iterations_of_its_first_plan(
     patterns: PreparedSet, trunk: Path, tmp_path: Path, budget: dict[str, float]
 ) -> None:
     totals: list[int] = []
     request = asked(patterns, trunk, **{"iterations": None, **budget})
-    learn(request, patterns, tmp_path, lambda _, total, __: totals.append(total))
+    train(request, patterns, tmp_path, lambda _, total, __: totals.append(total))
     planned = json.loads((tmp_path / "plan.json").read_text())["iterations"]
     assert totals[-1] == planned
     if "epochs" in budget:
         assert planned == 2
-    learn(request, patterns, tmp_path, lambda *_: pytest.fail("a finished run is left alone"))
+    train(request, patterns, tmp_path, lambda *_: pytest.fail("a finished run is left alone"))
 
 
 def test_a_set_of_another_alignment_is_refused(patterns: PreparedSet, tmp_path: Path) -> None:
     config = BackboneConfig(side_px=48, dimension=64, width=0.25, alignment="arcface-144")
     save_encoder(tmp_path / "other.pt", config.build(), config)
-    with pytest.raises(CannotDo, match="arcface-144"):
-        learn(asked(patterns, tmp_path / "other.pt"), patterns, tmp_path / "job", lambda *_: None)
+    with pytest.raises(JobFailed, match="arcface-144"):
+        train(asked(patterns, tmp_path / "other.pt"), patterns, tmp_path / "job", lambda *_: None)
 
 
-def test_whoever_nobody_looks_after_ends(tmp_path: Path) -> None:
+def test_a_process_whose_heartbeat_is_old_ends(tmp_path: Path) -> None:
     write_request(tmp_path, {"steps": 1000, "pause_s": 0.1})
     os.utime(tmp_path / "heartbeat", (time.time() - 500,) * 2)
     command = [sys.executable, "-m", "tests.service.jobs.counting", str(tmp_path)]
@@ -186,26 +192,26 @@ def test_whoever_nobody_looks_after_ends(tmp_path: Path) -> None:
 OUTLIVES = """
 import sys, time
 from pathlib import Path
-from training.jobs.job_directory import journal
-with journal(Path(sys.argv[1]), orphan_s=0.4):
+from training.jobs.job_directory import open_job
+with open_job(Path(sys.argv[1]), orphan_s=0.4):
     pass
 time.sleep(2)
 """
 
 
-def test_whoever_outlives_its_job_is_not_watched_any_more(tmp_path: Path) -> None:
+def test_the_watch_ends_with_the_job(tmp_path: Path) -> None:
     write_request(tmp_path, {})
     done = subprocess.run([sys.executable, "-c", OUTLIVES, str(tmp_path)], cwd=REPO, timeout=60, check=False)
     assert done.returncode == 0
 
 
-def test_what_came_too_fast_to_be_told_is_in_the_next_line(tmp_path: Path) -> None:
+def test_metrics_that_were_held_back_are_in_the_next_line(tmp_path: Path) -> None:
     write_request(tmp_path, {})
-    with journal(tmp_path) as mine:
-        assert mine is not None
+    with open_job(tmp_path) as job:
+        assert job is not None
         for done in (1, 2, 3):
-            mine.tell(0.1 * done, "training", metrics={"iterations": done})
-        mine.tell(0.5, "evaluating")
+            job.report_progress(0.1 * done, "training", metrics={"iterations": done})
+        job.report_progress(0.5, "evaluating")
     lines, _ = read_progress(tmp_path, 0)
     assert [(line.stage, line.metrics) for line in lines] == [
         ("training", {"iterations": 1}),
@@ -213,14 +219,14 @@ def test_what_came_too_fast_to_be_told_is_in_the_next_line(tmp_path: Path) -> No
     ]
 
 
-def test_a_failure_is_a_result_and_tells_no_path(tmp_path: Path) -> None:
+def test_a_failure_is_written_as_a_result_without_a_path(tmp_path: Path) -> None:
     for number, (error, said) in enumerate((
-        (CannotDo("too few subjects"), "too few subjects"),
+        (JobFailed("too few subjects"), "too few subjects"),
         (ValueError(f"{tmp_path}/secret"), "failed (ValueError)"),
     )):  # fmt: skip
         place = tmp_path / str(number)
         write_request(place, {})
-        with pytest.raises(type(error)), journal(place):
+        with pytest.raises(type(error)), open_job(place):
             raise error
         result = read_result(place)
         assert result is not None
@@ -230,7 +236,7 @@ def test_a_failure_is_a_result_and_tells_no_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_in_training_it_goes_on_and_leaves_a_bundle(
+def test_a_killed_retraining_resumes_and_leaves_a_bundle(
     patterns: PreparedSet, bundle_dir: Path, tmp_path: Path
 ) -> None:
     job, trunk = tmp_path / "job-1", REPO / "models" / "standin-trunk" / "trunk.pt"
@@ -260,7 +266,7 @@ def test_killed_in_training_it_goes_on_and_leaves_a_bundle(
 
 def test_held_out_subjects_keep_their_second_photo_as_a_probe(tmp_path: Path, trunk: Path) -> None:
     prepared = write_set(tmp_path / "set", train=170, validation=0)
-    held = sets_of(asked(prepared, trunk), tmp_path, lambda *_: None).held
+    held = build_sets(asked(prepared, trunk), tmp_path, lambda *_: None).validation
     probes = {row.subject for row in held.rows if row.split == "validation" and row.role == "probe"
               and row.spectrum is Spectrum.VIS}  # fmt: skip
     assert len(probes) == needed_subjects(1e-2)
@@ -269,7 +275,7 @@ def test_held_out_subjects_keep_their_second_photo_as_a_probe(tmp_path: Path, tr
     assert "probes of vis-masked:" in made.info.synthetic
 
 
-def test_without_any_second_photo_nothing_is_trained_in_vain(tmp_path: Path, trunk: Path) -> None:
+def test_a_set_without_second_vis_photos_is_refused_before_training(tmp_path: Path, trunk: Path) -> None:
     prepared = write_set(tmp_path / "set", vis_photos=1)
-    with pytest.raises(CannotDo, match="second unmasked visible-light photo"):
-        sets_of(asked(prepared, trunk), tmp_path, lambda *_: None)
+    with pytest.raises(JobFailed, match="second unmasked visible-light photo"):
+        build_sets(asked(prepared, trunk), tmp_path, lambda *_: None)

@@ -1,7 +1,7 @@
-"""The validation split as a set of its own that has probes of every condition: thresholds need them all.
+"""Makes a calibration set of the validation split, with probes of every condition: thresholds need them all.
 
-A near-infrared set has no masked VIS probes, for example. What is missing is made from VIS crops, and the
-set says so; the comparison of two networks never uses it.
+A near-infrared set has no masked VIS probes, for example. Missing probes are made from VIS crops, and the
+set's `synthetic` says so. The comparison of two networks does not use this set.
 """
 
 from __future__ import annotations
@@ -17,25 +17,28 @@ from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter, read_pr
 from training.data.records import DataSetError
 from training.views.crop_views import crop_view
 
-MADE = "probes of {}: made from VIS crops (pseudo-NIR, drawn masks)"
+SYNTHETIC = "probes of {}: made from VIS crops (pseudo-NIR, drawn masks)"
 
 
 def calibration_set(prepared: PreparedSet, out: Path) -> PreparedSet:
-    """Written once; read where it is there. Each subject's first unmasked VIS row is its reference."""
+    """Writes the set, or reads it if it is there.
+
+    The first unmasked VIS row of a subject is its reference.
+    """
     try:
         return read_prepared(out)
     except DataSetError:
         pass
     rows = _rows(prepared)
     missing = [c for c in CONDITIONS if c not in {r.condition for r in rows.values() if r.role == "probe"}]
-    said = [prepared.info.synthetic] if prepared.info.synthetic else []
-    said += [MADE.format(", ".join(map(str, missing)))] if missing else []
+    synthetic = [prepared.info.synthetic] if prepared.info.synthetic else []
+    synthetic += [SYNTHETIC.format(", ".join(map(str, missing)))] if missing else []
     info = SetInfo(
         name=f"{prepared.info.name}-held-out",
         alignment=prepared.info.alignment,
         side_px=prepared.info.side_px,
         made_by=prepared.info.made_by,
-        synthetic="; ".join(said) or None,
+        synthetic="; ".join(synthetic) or None,
     )
     writer = SetWriter(out, info)
     for index, row in rows.items():
@@ -44,13 +47,13 @@ def calibration_set(prepared: PreparedSet, out: Path) -> PreparedSet:
         if refused.split == "validation" and refused.role != "none":
             writer.refuse(refused)
     for condition in missing:
-        for index in _last_vis(rows):
-            writer.add(*_made(prepared, index, condition))
+        for index in _last_vis_rows(rows):
+            writer.add(*_synthetic_probe(prepared, index, condition))
     return writer.close()
 
 
 def _rows(prepared: PreparedSet) -> dict[int, Row]:
-    """The split's rows by index; further VIS rows of an enrolled subject are probes here."""
+    """Returns the rows of the split by index; further VIS rows of an enrolled subject become probes."""
     found: dict[int, Row] = {}
     enrolled: set[str] = set()
     for index, row in enumerate(prepared.rows):
@@ -63,16 +66,16 @@ def _rows(prepared: PreparedSet) -> dict[int, Row]:
     return found
 
 
-def _last_vis(rows: dict[int, Row]) -> list[int]:
-    """One unmasked VIS row of each subject: another than its reference, where there is one."""
+def _last_vis_rows(rows: dict[int, Row]) -> list[int]:
+    """Returns one unmasked VIS row of each subject, another than its reference if there is one."""
     chosen = {
         row.subject: index for index, row in rows.items() if row.spectrum is Spectrum.VIS and not row.masked
     }
     return list(chosen.values())
 
 
-def _made(prepared: PreparedSet, index: int, condition: Condition) -> tuple[Row, Pixels]:
-    """A crop of this condition, from a VIS crop; the same each time."""
+def _synthetic_probe(prepared: PreparedSet, index: int, condition: Condition) -> tuple[Row, Pixels]:
+    """Makes a probe of this condition from a VIS crop; the same call always gives the same pixels."""
     row, pixels = prepared.rows[index], prepared.crop(index)
     points = ALIGNMENTS[prepared.info.alignment].points
     rng = np.random.default_rng(zlib.crc32(f"{row.source} {condition}".encode()))

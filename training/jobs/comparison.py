@@ -1,4 +1,4 @@
-"""Is the new network better than the one in service? Paired on the same held-out probes, with intervals."""
+"""Compares the new network with the active one on the same held-out probes, with paired intervals."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from training.evaluation.intervals import Interval
 from training.evaluation.rank1 import SubjectCounts, paired_difference, success_rate
 from training.networks.crop_encoder import CropEncoder
 
-# What the service is for; the next ones decide where a set has no such probes.
-HEADLINES = (
+# The first condition that the set has probes of decides.
+DECIDING = (
     str(Condition(Spectrum.NIR, masked=True)),
     str(Condition(Spectrum.NIR, masked=False)),
     str(Condition(Spectrum.VIS, masked=True)),
@@ -23,7 +23,7 @@ HEADLINES = (
 
 @dataclass(frozen=True, slots=True)
 class ConditionResult:
-    """Closed-set rank-1 of one condition's probes, in percent; `difference`: new minus active, in points."""
+    """Closed-set rank-1 of one condition's probes, in percent. `difference`: new minus active, in points."""
 
     condition: str
     subjects: int
@@ -35,10 +35,10 @@ class ConditionResult:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`better`: clearly better where it counts, and clearly worse nowhere. `why` says it in a sentence."""
+    """Whether the new network is better: in the deciding condition, and significantly worse in none."""
 
     better: bool
-    why: str
+    reason: str
     results: tuple[ConditionResult, ...]
 
     def as_metrics(self) -> dict[str, Any]:
@@ -58,34 +58,34 @@ class Verdict:
 
 
 def compare(new: CropEncoder, active: CropEncoder, prepared: PreparedSet, *, seed: int) -> Verdict:
-    """On the validation split. The bootstrap draws subjects, the same for both (see `rank1`)."""
+    """Compares on the validation split; the bootstrap draws the same subjects for both networks."""
     if active.alignment != prepared.info.alignment:
-        why = (
+        reason = (
             f"it cannot be compared: the active bundle wants crops aligned to {active.alignment}, the set has"
             f" {prepared.info.alignment}"
         )
-        return Verdict(False, why, ())
-    ours = {found.condition: found.counts for found in closed_set(new, prepared, "validation")}
-    theirs = {found.condition: found.counts for found in closed_set(active, prepared, "validation")}
-    return verdict(ours, theirs, seed=seed)
+        return Verdict(False, reason, ())
+    new_counts = {found.condition: found.counts for found in closed_set(new, prepared, "validation")}
+    active_counts = {found.condition: found.counts for found in closed_set(active, prepared, "validation")}
+    return verdict(new_counts, active_counts, seed=seed)
 
 
 def verdict(new: Mapping[str, SubjectCounts], active: Mapping[str, SubjectCounts], *, seed: int) -> Verdict:
-    """From rank-1 hits by condition, of the same probes."""
+    """Decides by the rank-1 counts of both networks on the same probes, by condition."""
     results = tuple(_result(name, new[name], active[name], seed) for name in sorted(new))
     by_name = {result.condition: result for result in results}
-    headline = next((by_name[name] for name in HEADLINES if name in by_name), None)
-    if headline is None:
+    deciding = next((by_name[name] for name in DECIDING if name in by_name), None)
+    if deciding is None:
         return Verdict(False, "the set has no NIR and no masked probes to decide by", results)
     worse = [result for result in results if result.difference.high < 0]
-    told = _told(headline)
-    if headline.difference.high < 0:
-        return Verdict(False, f"{told}: worse with its whole interval", results)
-    if headline.difference.low <= 0:
-        return Verdict(False, f"{told}: the interval does not lie above 0", results)
+    summary = _summary(deciding)
+    if deciding.difference.high < 0:
+        return Verdict(False, f"{summary}: worse with its whole interval", results)
+    if deciding.difference.low <= 0:
+        return Verdict(False, f"{summary}: the interval does not lie above 0", results)
     if worse:
-        return Verdict(False, f"{told}, but worse elsewhere: {'; '.join(map(_told, worse))}", results)
-    return Verdict(True, f"{told}, and worse in no condition", results)
+        return Verdict(False, f"{summary}, but worse elsewhere: {'; '.join(map(_summary, worse))}", results)
+    return Verdict(True, f"{summary}, and worse in no condition", results)
 
 
 def _result(name: str, new: SubjectCounts, active: SubjectCounts, seed: int) -> ConditionResult:
@@ -103,7 +103,7 @@ def _rounded(interval: Interval) -> Sequence[float]:
     return [round(value, 2) for value in (interval.value, interval.low, interval.high)]
 
 
-def _told(result: ConditionResult) -> str:
+def _summary(result: ConditionResult) -> str:
     value, low, high = _rounded(result.difference)
     return (
         f"{result.condition}: rank-1 {result.new.value:.1f} % against the active bundle's"

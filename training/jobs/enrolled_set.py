@@ -1,7 +1,7 @@
-"""The service's own crops as a prepared set: what near-infrared probes it lacks is made from VIS crops.
+"""Makes a prepared set of the service's enrolled crops, with pseudo-NIR probes for subjects that lack them.
 
-Photos enrolled as NIR are the labelled probes. A subject with two VIS photos and no NIR one is learned
-from as well: pseudo-NIR, unmasked and with a drawn mask, of one photo against the other as it is.
+Photos that were enrolled as NIR are the labelled probes. A subject with two VIS photos and no NIR photo
+is used as well: pseudo-NIR of one photo, unmasked and with a drawn mask, is paired with the other photo.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from training.views.crop_views import crop_view
 
 
 def enrolled_set(crops: Path, out: Path) -> PreparedSet:
-    """Written once; read where it is there. All of it is the train split. Raises DataSetError."""
+    """Writes the set, or reads it if it is there; every row is in the train split.
+
+    Raises DataSetError if the crops cannot be read.
+    """
     try:
         return read_prepared(out)
     except DataSetError:
@@ -34,19 +37,19 @@ def enrolled_set(crops: Path, out: Path) -> PreparedSet:
             made_by="POST /admin/retrain",
             synthetic="NIR of subjects without a NIR photo is made from VIS crops, their masks are drawn",
         )
-        real: set[int] = set()
-        waiting: list[tuple[EnrolledRow, Pixels]] = []
+        with_nir: set[int] = set()
+        unmasked_vis: list[tuple[EnrolledRow, Pixels]] = []
         writer = SetWriter(out, info)
         for row, crop in rows:
             writer.add(_row(row), crop)
             if row.spectrum is Spectrum.NIR:
-                real.add(row.subject)
+                with_nir.add(row.subject)
             elif not row.masked:
-                waiting.append((row, crop))
-        for row, crop in waiting:
-            if row.subject not in real:
+                unmasked_vis.append((row, crop))
+        for row, crop in unmasked_vis:
+            if row.subject not in with_nir:
                 for masked in (False, True):
-                    writer.add(*_near_infrared(row, crop, alignment, masked=masked))
+                    writer.add(*_pseudo_nir(row, crop, alignment, masked=masked))
         return writer.close()
     except ValueError as error:
         raise DataSetError(str(error)) from error
@@ -62,7 +65,7 @@ def _row(row: EnrolledRow) -> Row:
     )
 
 
-def _near_infrared(row: EnrolledRow, crop: Pixels, alignment: str, *, masked: bool) -> tuple[Row, Pixels]:
+def _pseudo_nir(row: EnrolledRow, crop: Pixels, alignment: str, *, masked: bool) -> tuple[Row, Pixels]:
     points = ALIGNMENTS[alignment].points
     rng = np.random.default_rng(zlib.crc32(f"{row.sample} {masked}".encode()))
     return crop_view(_row(row), crop, Condition(Spectrum.NIR, masked), points, rng)

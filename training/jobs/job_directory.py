@@ -1,4 +1,7 @@
-"""The job's side of a job's directory: sole, watched, telling (see `training.jobs.job_files`)."""
+"""Works in a job's directory: exclusively, watched by the service, with reports of progress.
+
+`training.jobs.job_files` defines the files.
+"""
 
 from __future__ import annotations
 
@@ -19,51 +22,57 @@ from training.jobs.job_files import MESSAGE_CHARACTERS, Progress, Result
 WATCH_S = 2.0
 ORPHAN_S = 300.0
 ORPHANED = 75
-TELL_EVERY_S = 0.5
+REPORT_EVERY_S = 0.5
 
 
-class CannotDo(Exception):
-    """The job cannot be done, and trying again would not help. Its text is shown: no path in it."""
+class JobFailed(Exception):
+    """The job cannot be done, and another attempt would not help. Users see the text: no path in it."""
 
 
-class Journal:
-    """Tells the service how far the job is."""
+class JobDirectory:
+    """The directory of a job that this process works on."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self._told_s, self._stage = 0.0, ""
-        self._untold: dict[str, Any] = {}
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._reported_s, self._stage = 0.0, ""
+        self._unreported: dict[str, Any] = {}
 
     @property
     def request(self) -> dict[str, Any]:
-        """What the service asked for."""
-        asked: dict[str, Any] = json.loads((self.directory / job_files.REQUEST).read_bytes())
-        return asked
+        """What the service asks for, as it was written."""
+        request: dict[str, Any] = json.loads((self.path / job_files.REQUEST).read_bytes())
+        return request
 
-    def tell(
+    def report_progress(
         self, fraction: float, stage: str, message: str = "", metrics: Mapping[str, Any] | None = None
     ) -> None:
-        """A line, at most two a second unless the stage changes; metrics that came in between are in the
-        next one. Raises ValueError for a NaN."""
+        """Appends a line of progress, at most two a second unless the stage changes.
+
+        Metrics of a call that wrote nothing are in the next line.
+        """
         now = time.monotonic()
-        self._untold |= metrics or {}
-        if stage == self._stage and now - self._told_s < TELL_EVERY_S:
+        self._unreported |= metrics or {}
+        if stage == self._stage and now - self._reported_s < REPORT_EVERY_S:
             return
-        self._told_s, self._stage = now, stage
-        line = Progress(fraction=fraction, stage=stage, message=message, metrics=self._untold)
-        job_files.append_progress(self.directory, line)
-        self._untold = {}
+        self._reported_s, self._stage = now, stage
+        line = Progress(fraction=fraction, stage=stage, message=message, metrics=self._unreported)
+        job_files.append_progress(self.path, line)
+        self._unreported = {}
 
-    def end(self, result: Result) -> None:
-        job_files.write_result(self.directory, result)
+    def write_result(self, result: Result) -> None:
+        """Ends the job."""
+        job_files.write_result(self.path, result)
 
 
-def _watch(directory: Path, orphan_s: float, done: threading.Event) -> None:
-    """End this process once nobody has looked after the job for `orphan_s`: its machine was given up,
-    or the job was taken elsewhere. What is in the directory serves whoever goes on."""
+def _watch(path: Path, orphan_s: float, done: threading.Event) -> None:
+    """Ends this process once the heartbeat is older than `orphan_s`.
+
+    Then the machine was given up, or the job was taken elsewhere. Whoever goes on uses what is in the
+    directory.
+    """
     while not done.wait(min(WATCH_S, orphan_s / 4)):
         try:
-            silent_s = time.time() - (directory / job_files.HEARTBEAT).stat().st_mtime
+            silent_s = time.time() - (path / job_files.HEARTBEAT).stat().st_mtime
         except OSError:
             silent_s = float("inf")
         if silent_s > orphan_s:
@@ -73,35 +82,35 @@ def _watch(directory: Path, orphan_s: float, done: threading.Event) -> None:
 
 
 @contextmanager
-def journal(directory: Path, *, orphan_s: float = ORPHAN_S) -> Iterator[Journal | None]:
-    """Work in a job's directory, alone; gives None where the result is there already.
+def open_job(path: Path, *, orphan_s: float = ORPHAN_S) -> Iterator[JobDirectory | None]:
+    """Takes the lock of a job's directory; yields None if the result is there already.
 
-    Another process at work here is waited for. CannotDo, and any other exception, becomes the job's
+    Waits for another process that works there. Writes JobFailed and any other exception as the job's
     failure; a process that is killed leaves no result.
     """
     done = threading.Event()
-    with (directory / job_files.LOCK).open("a") as lock:
-        threading.Thread(target=_watch, args=(directory, orphan_s, done), daemon=True).start()
+    with (path / job_files.LOCK).open("a") as lock:
+        threading.Thread(target=_watch, args=(path, orphan_s, done), daemon=True).start()
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield from _alone(directory)
+            yield from _locked(path)
         finally:
-            # What the process does after the job is nobody's to look after.
+            # Nobody watches what the process does after the job.
             done.set()
 
 
-def _alone(directory: Path) -> Iterator[Journal | None]:
-    if job_files.has_result(directory):
+def _locked(path: Path) -> Iterator[JobDirectory | None]:
+    if job_files.has_result(path):
         yield None
         return
-    mine = Journal(directory)
+    job = JobDirectory(path)
     try:
-        yield mine
-    except CannotDo as error:
-        mine.end(Result(state="failed", message=str(error)[:MESSAGE_CHARACTERS]))
+        yield job
+    except JobFailed as error:
+        job.write_result(Result(state="failed", message=str(error)[:MESSAGE_CHARACTERS]))
         raise
     except Exception as error:
-        # Its text may name paths; the log has it.
-        why = f"the job's process failed ({type(error).__name__}); see the job's log"
-        mine.end(Result(state="failed", message=why))
+        # The exception's text may name paths; the log has it.
+        reason = f"the job's process failed ({type(error).__name__}); see the job's log"
+        job.write_result(Result(state="failed", message=reason))
         raise

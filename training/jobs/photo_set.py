@@ -1,7 +1,7 @@
-"""Labelled photos as a prepared set: their faces found, aligned and cropped within the job.
+"""Makes a prepared set of labelled photos within the job: finds, aligns and crops their faces.
 
-The layout is the generic one (`training.data.generic`). Each NIR photo also gets a copy with a drawn mask:
-the layout says nothing of masks, and masked probes are what is to be learned.
+The layout is the generic one (`training.data.generic`). Each NIR photo also gets a copy with a drawn mask,
+because the layout does not label masks and training needs masked probes.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ OnPart = Callable[[int, int], None]
 
 
 def photo_set(root: Path, out: Path, *, bundle: Path, alignment: str, on_part: OnPart) -> PreparedSet:
-    """Goes on where a killed run stopped. `bundle`: whose detector is used. Raises DataSetError, BundleError.
+    """Prepares the photos with the detector of `bundle`; goes on where a killed run stopped.
 
-    Where the set's manifest names no training pictures, all but its test pictures are learned from.
+    If the set's manifest names no training photos, all but its test photos are used. Raises DataSetError
+    if no face is found or the set cannot be read, BundleError if the bundle cannot be.
     """
     work = WorkOptions(
         alignment=alignment, bundle=bundle, masks=MaskOptions(masked="nir", engine="landmarks")
     )
-    source = _to_learn_from(load_generic(root, strict=False), listed=(root / MANIFEST).is_file())
+    source = _for_training(load_generic(root, strict=False), listed=(root / MANIFEST).is_file())
     made = prepare_set(source, out, PrepareOptions(dataset="generic", work=work), on_part=on_part)
     if not made.found.rows:
         raise DataSetError(f"no face was found in any of the {len(made.found.refused)} pictures")
     return made.found
 
 
-def _to_learn_from(source: LoadedSet, *, listed: bool) -> LoadedSet:
-    """With the split that a manifest gives, or else everything but what it says is for tests."""
+def _for_training(source: LoadedSet, *, listed: bool) -> LoadedSet:
+    """Puts the photos into the train split, as far as a manifest does not assign them."""
     if not listed:
-        # From folders a half would be drawn for tests: the job holds out subjects of its own.
+        # The loader would draw half of a folder layout for tests; the job holds out subjects itself.
         return replace(source, places={}, everywhere=TRAIN, all_folds=())
     if any(place.split == "train" for place in source.places.values()):
         return source

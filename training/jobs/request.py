@@ -1,4 +1,4 @@
-"""What the service asks of a retraining process: `request.json` of the job's directory."""
+"""Defines what the service asks of a process: `request.json` of the job's directory."""
 
 from __future__ import annotations
 
@@ -12,30 +12,41 @@ from faces.strict import Strict
 Preset = Literal["hsst", "hsst+distill", "adapter"]
 
 
-class Request(Strict):
-    """`prepared`: the set's directory, or labelled photos that are to be prepared (for `smoke`: where it is
-    kept once rendered; for `enrolled`: the crops that the service wrote, see `faces.enrolled`). `trunk`: the
-    checkpoint to start from. `base`: the active bundle: compared with, distilled from, and the giver of
-    detector and mask classifier."""
+class JobRequest(Strict):
+    """What every request has, and all that an evaluation asks for.
+
+    `prepared` is the directory of a prepared set, or of labelled photos to prepare. For the data set
+    `smoke` it is where the rendered set is kept; for `enrolled` it holds the crops that the service wrote
+    (see `faces.enrolled`). `base` is the active bundle.
+    """
 
     dataset: str
+    seed: int
+    prepared: Path
+    base: Path
+
+
+class RetrainRequest(JobRequest):
+    """A retraining. At most one of `iterations`, `epochs` and `minutes` is given: its length.
+
+    `trunk` is the checkpoint that training starts from. The new network is compared with `base`; `base`
+    also gives detector and mask classifier, and is the teacher of the preset `hsst+distill`.
+    """
+
     preset: Preset
     iterations: Annotated[int, Field(ge=1)] | None
     epochs: Annotated[float, Field(gt=0)] | None
     minutes: Annotated[float, Field(gt=0)] | None
-    seed: int
     activate: Literal["manual", "if_better"]
-    prepared: Path
     facekit: Path | None
     trunk: Path
-    base: Path
 
     @property
     def smoke(self) -> bool:
-        """Whether it only shows that every part runs."""
+        """Whether the job only shows that every part runs."""
         return self.dataset == "smoke"
 
     @property
     def enrolled(self) -> bool:
-        """Whether the service's own enrolled crops are learned from."""
+        """Whether training uses the service's own enrolled crops."""
         return self.dataset == "enrolled"

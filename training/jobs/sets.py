@@ -1,4 +1,4 @@
-"""Whom a job learns from and whom it is tried on: never the same subjects, never the test split."""
+"""Builds the training and validation sets of a retraining: no common subjects, nothing of the test split."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from training.data.prepared import SET_FILE, PreparedSet, Row, Split, read_prepa
 from training.data.records import DataSetError
 from training.evaluation.metrics import ERRORS_NEEDED, supports_fmr
 from training.jobs.enrolled_set import enrolled_set
-from training.jobs.job_directory import CannotDo
+from training.jobs.job_directory import JobFailed
 from training.jobs.photo_set import photo_set
-from training.jobs.request import Request
+from training.jobs.request import RetrainRequest
 from training.networks.checkpoint import load_network
 from training.synthesis.assets import SynthesisError
 from training.synthesis.rendered.family import render_family
 from training.synthesis.rendered.model import FaceKitError, load_model
 from training.synthesis.rendered.pictures import Views
 
-# The loosest FMR that a threshold may be calibrated at; a smoke run takes what its few subjects support.
+# Every set must support a threshold at this FMR; a smoke run takes what its few subjects support.
 LOOSEST_FMR = 1e-2
 VIS_UNMASKED = Condition(Spectrum.VIS, masked=False)
 HELD_SHARE = 0.2
@@ -34,61 +34,61 @@ SMOKE: tuple[tuple[Split, int, Views], ...] = (
     ("train", 16, Views(vis=2, nir=1, nir_masked=2)),
     ("validation", 24, Views(vis=2, nir=1, nir_masked=1)),
 )
-Tell = Callable[[float, str], None]
+OnProgress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Sets:
-    """`learn`: its train split is learned from. `held`: its validation split is tried on.
+class RetrainSets:
+    """The train split of `train` is trained on, the validation split of `validation` is evaluated.
 
-    `targets`: the FMRs that thresholds are wanted at; empty: the usual ones.
+    `fmr_targets` are the FMRs to calibrate thresholds at; if empty, the usual ones.
     """
 
-    learn: PreparedSet
-    held: PreparedSet
-    targets: tuple[float, ...] = ()
+    train: PreparedSet
+    validation: PreparedSet
+    fmr_targets: tuple[float, ...] = ()
 
 
 def needed_subjects(fmr: float) -> int:
-    """The fewest subjects whose pairs support a threshold at this FMR, by the rule of 30."""
+    """Returns the smallest number of subjects that supports a threshold at this FMR, by the rule of 30."""
     count = math.floor((1 + math.sqrt(1 + 8 * ERRORS_NEEDED / fmr)) / 2)
     return count if supports_fmr(count, fmr) else count + 1
 
 
 def supported_fmr(subjects: int) -> float:
-    """The strictest FMR, rounded up to two digits, that so few subjects support."""
+    """Returns the strictest FMR that this number of subjects supports, rounded up to two digits."""
     least = 2 * ERRORS_NEEDED / (subjects * (subjects - 1))
     digit = 10.0 ** (math.floor(math.log10(least)) - 1)
     return float(f"{math.ceil(least / digit) * digit:.2g}")
 
 
-def sets_of(request: Request, private: Path, tell: Tell) -> Sets:
-    """`private`: where crops of enrolled or labelled photos may be written.
+def build_sets(request: RetrainRequest, private: Path, on_progress: OnProgress) -> RetrainSets:
+    """Builds the sets that a request names; writes crops of enrolled or labelled photos below `private`.
 
-    Raises CannotDo where the set cannot be used.
+    Raises JobFailed if the set cannot be used.
     """
     try:
         if request.smoke:
-            return _rendered(request, tell)
-        tell(0.0, "reads the set")
+            return _rendered(request, on_progress)
+        on_progress(0.0, "reads the set")
         if request.enrolled:
             return _with_held_out(enrolled_set(request.prepared, private / "set"), request)
         if (request.prepared / SET_FILE).is_file():
             return _with_held_out(read_prepared(request.prepared), request)
-        return _with_held_out(_photos(request, private, tell), request)
+        return _with_held_out(_photos(request, private, on_progress), request)
     except (DataSetError, BundleError, SynthesisError, FaceKitError) as error:
-        raise CannotDo(str(error)) from error
+        raise JobFailed(str(error)) from error
 
 
-def _with_held_out(prepared: PreparedSet, request: Request) -> Sets:
-    """The set with a validation split: its own, or one drawn from the training subjects."""
+def _with_held_out(prepared: PreparedSet, request: RetrainRequest) -> RetrainSets:
+    """Returns the set with its own validation split, or with one drawn from the training subjects."""
     least = needed_subjects(LOOSEST_FMR)
     roles = (prepared.select(split="validation", role=role) for role in ("gallery", "probe"))
     if not all(len(rows) for rows in roles):
         subjects = len(paired_subjects(prepared, "train"))
         count = max(least, round(subjects * HELD_SHARE))
         if count > subjects // 2:
-            raise CannotDo(
+            raise JobFailed(
                 f"{prepared.info.name} has no validation split, and {subjects} training subjects with two"
                 f" photos are too few to hold out the {least} that a threshold at FMR {LOOSEST_FMR:g} needs"
             )
@@ -96,20 +96,20 @@ def _with_held_out(prepared: PreparedSet, request: Request) -> Sets:
     enrolled = prepared.select(split="validation", role="gallery")
     subjects = len({prepared.rows[int(i)].subject for i in enrolled})
     if subjects < least:
-        raise CannotDo(
+        raise JobFailed(
             f"{prepared.info.name}: {subjects} validation subjects support no threshold at FMR"
             f" {LOOSEST_FMR:g}: it takes {least}"
         )
     if not _second_photos(prepared):
-        raise CannotDo(
+        raise JobFailed(
             f"{prepared.info.name}: no held-out subject has a second unmasked visible-light photo, and"
             " thresholds for visible-light probes cannot be had without one"
         )
-    return Sets(prepared, prepared)
+    return RetrainSets(prepared, prepared)
 
 
 def _with_vis_probes(prepared: PreparedSet, before: PreparedSet) -> PreparedSet:
-    """What is left of the held-out subjects' unmasked VIS photos as probes: their thresholds need some."""
+    """Makes probes of the unmasked VIS photos that holding out left unused: VIS thresholds need them."""
     held = {row.subject for row in prepared.rows if row.split == "validation"}
 
     def placed(row: Row, was: Row) -> Row:
@@ -122,7 +122,7 @@ def _with_vis_probes(prepared: PreparedSet, before: PreparedSet) -> PreparedSet:
 
 
 def _second_photos(prepared: PreparedSet) -> int:
-    """How many validation subjects have unmasked VIS photos of two sources."""
+    """Counts the validation subjects that have unmasked VIS photos of two sources."""
     sources: defaultdict[str, set[str]] = defaultdict(set)
     for row in prepared.rows:
         if row.split == "validation" and row.role != "none" and row.condition == VIS_UNMASKED:
@@ -130,25 +130,25 @@ def _second_photos(prepared: PreparedSet) -> int:
     return sum(len(found) > 1 for found in sources.values())
 
 
-def _photos(request: Request, private: Path, tell: Tell) -> PreparedSet:
-    """Aligned as the network wants it that training starts from."""
+def _photos(request: RetrainRequest, private: Path, on_progress: OnProgress) -> PreparedSet:
+    """Prepares labelled photos on the alignment of the network that training starts from."""
     _, backbone = load_network(request.trunk)
     return photo_set(
         request.prepared,
         private / "set",
         bundle=request.base,
         alignment=backbone.alignment,
-        on_part=lambda done, all_: tell(done / all_, f"photo {done} of {all_}"),
+        on_part=lambda done, count: on_progress(done / count, f"photo {done} of {count}"),
     )
 
 
-def _rendered(request: Request, tell: Tell) -> Sets:
-    """Rendered once for all smoke jobs of a machine; an interrupted rendering goes on."""
+def _rendered(request: RetrainRequest, on_progress: OnProgress) -> RetrainSets:
+    """Renders the smoke sets once for all smoke jobs of a machine; resumes an interrupted rendering."""
     assert request.facekit is not None  # noqa: S101 - the service names it for a smoke run
     model = load_model(request.facekit)
     parts = []
     for number, (split, subjects, views) in enumerate(SMOKE):
-        tell(number / len(SMOKE), f"renders {subjects} subjects")
+        on_progress(number / len(SMOKE), f"renders {subjects} subjects")
         try:
             part = read_prepared(request.prepared / split)
         except DataSetError:
@@ -163,5 +163,5 @@ def _rendered(request: Request, tell: Tell) -> Sets:
                 show_progress=False,
             )
         parts.append(part)
-    learn, held = parts
-    return Sets(learn, held, (supported_fmr(SMOKE[1][1]),))
+    train, validation = parts
+    return RetrainSets(train, validation, (supported_fmr(SMOKE[1][1]),))

@@ -1,4 +1,4 @@
-"""Presets and budgets -> a recipe, and its run: from the trunk to an encoder, resumable."""
+"""Trains an encoder from the trunk as a request says: its preset gives the recipe, its budget the length."""
 
 from __future__ import annotations
 
@@ -19,25 +19,26 @@ from training.engine.loop import Diverged
 from training.finetune.fine_tuning import FineTuning
 from training.finetune.recipe import Recipe, Validation, load_recipe, shortened
 from training.finetune.run import ENCODER, Place, train_recipe
-from training.jobs.job_directory import CannotDo
-from training.jobs.request import Request
+from training.jobs.job_directory import JobFailed
+from training.jobs.request import RetrainRequest
 from training.methods.hsst import HsstConfig
 from training.networks.checkpoint import load_network
 from training.networks.shared_encoder import SharedEncoder
 
 PRODUCT = "hsst-product"
 SMOKE_ITERATIONS, SMOKE_BATCH, SMOKE_LR = 60, 8, 1e-2
-# Steps that are timed to turn minutes into iterations; the first ones warm up.
-TIMED, WARM = 8, 3
-PLAN, PACE = "plan.json", "pace"
+# Iterations that are timed to turn minutes into iterations; the first ones are not counted.
+TIMED, WARM_UP = 8, 3
+PLAN, TIMING = "plan.json", "pace"
 CHECKPOINTS = 20
 OnStep = Callable[[int, int, float], None]
 
 
-def learn(request: Request, prepared: PreparedSet, directory: Path, on_step: OnStep) -> Path:
-    """Train as the request says; the encoder's checkpoint. Goes on with what is in `directory`.
+def train(request: RetrainRequest, prepared: PreparedSet, directory: Path, on_step: OnStep) -> Path:
+    """Returns the encoder's checkpoint. Resumes the run in `directory` if there is one.
 
-    `on_step` gets iterations done, iterations in all, and the loss. Raises CannotDo.
+    `on_step` takes the iterations done, the iterations in total, and the loss. Raises JobFailed if the
+    set does not fit the network, or if training diverges.
     """
     place = Place(
         out=directory / "train",
@@ -48,19 +49,19 @@ def learn(request: Request, prepared: PreparedSet, directory: Path, on_step: OnS
     try:
         _, backbone = load_network(request.trunk)
         if backbone.alignment != prepared.info.alignment:
-            raise CannotDo(
+            raise JobFailed(
                 f"{prepared.info.name} is aligned to {prepared.info.alignment}, the network that training"
                 f" starts from wants {backbone.alignment}: prepare the set with that alignment"
             )
-        recipe = _planned(request, prepared, place, directory)
+        recipe = _planned_recipe(request, prepared, place, directory)
         _run(request, recipe, prepared, place, on_step)
     except (DataSetError, QueueError, Diverged, BundleError) as error:
-        raise CannotDo(str(error)) from error
+        raise JobFailed(str(error)) from error
     return place.out / ENCODER
 
 
-def recipe_of(request: Request, subjects: int) -> Recipe:
-    """The preset's recipe for so many training subjects, at its own length."""
+def preset_recipe(request: RetrainRequest, subjects: int) -> Recipe:
+    """Returns the preset's recipe for this number of training subjects, at the recipe's own length."""
     recipe = load_recipe(PRODUCT)
     batch = min(SMOKE_BATCH if request.smoke else recipe.batch, subjects)
     method = recipe.task.method
@@ -80,10 +81,10 @@ def recipe_of(request: Request, subjects: int) -> Recipe:
     return recipe
 
 
-def _planned(request: Request, prepared: PreparedSet, place: Place, directory: Path) -> Recipe:
-    """The recipe at the length that was asked for, decided once: a resumed run must not decide anew."""
+def _planned_recipe(request: RetrainRequest, prepared: PreparedSet, place: Place, directory: Path) -> Recipe:
+    """Returns the recipe at the length of the request's budget; a resumed run keeps its first plan."""
     subjects = len(paired_subjects(prepared, "train"))
-    recipe = recipe_of(request, subjects)
+    recipe = preset_recipe(request, subjects)
     plan = directory / PLAN
     if plan.is_file():
         iterations = int(json.loads(plan.read_text())["iterations"])
@@ -95,7 +96,10 @@ def _planned(request: Request, prepared: PreparedSet, place: Place, directory: P
             iterations = max(1, math.ceil(request.epochs * subjects / recipe.batch))
         elif request.minutes is not None:
             iterations = max(
-                1, round(request.minutes * 60 / _seconds(request, recipe, prepared, place, directory))
+                1,
+                round(
+                    request.minutes * 60 / _seconds_per_iteration(request, recipe, prepared, place, directory)
+                ),
             )
         write_whole(plan, json.dumps({"iterations": iterations}).encode())
     recipe = shortened(recipe, iterations)
@@ -103,10 +107,12 @@ def _planned(request: Request, prepared: PreparedSet, place: Place, directory: P
     return recipe.model_copy(update={"loop": recipe.loop.model_copy(update={"save_every": every})})
 
 
-def _seconds(request: Request, recipe: Recipe, prepared: PreparedSet, place: Place, directory: Path) -> float:
-    """Of one iteration, measured on a few that are thrown away."""
+def _seconds_per_iteration(
+    request: RetrainRequest, recipe: Recipe, prepared: PreparedSet, place: Place, directory: Path
+) -> float:
+    """Measures the duration of an iteration on a short run that is thrown away."""
     times: list[float] = []
-    trial = Place(out=directory / PACE, start=place.start, teacher=place.teacher, device=place.device)
+    trial = Place(out=directory / TIMING, start=place.start, teacher=place.teacher, device=place.device)
     _run(
         request,
         shortened(recipe, TIMED),
@@ -114,28 +120,32 @@ def _seconds(request: Request, recipe: Recipe, prepared: PreparedSet, place: Pla
         trial,
         lambda *_: times.append(time.perf_counter()),
     )
-    return max((times[-1] - times[WARM - 1]) / (len(times) - WARM), 1e-4) if len(times) > WARM else 1.0
+    return (
+        max((times[-1] - times[WARM_UP - 1]) / (len(times) - WARM_UP), 1e-4) if len(times) > WARM_UP else 1.0
+    )
 
 
-def _run(request: Request, recipe: Recipe, prepared: PreparedSet, place: Place, on_step: OnStep) -> None:
+def _run(
+    request: RetrainRequest, recipe: Recipe, prepared: PreparedSet, place: Place, on_step: OnStep
+) -> None:
     total = recipe.loop.iterations
 
     def step(done: int, loss: float) -> None:
         on_step(done, total, loss)
 
     if request.preset == "adapter":
-        _adapt(recipe, prepared, place, step)
+        _train_adapter(recipe, prepared, place, step)
     else:
         train_recipe(recipe, prepared, place, on_step=step)
 
 
-def _adapt(
+def _train_adapter(
     recipe: Recipe, prepared: PreparedSet, place: Place, on_step: Callable[[int, float], None]
 ) -> None:
-    """HSST of a square matrix behind a frozen network: for few pairs, which a whole network learns by heart.
+    """Trains a square matrix behind the frozen network by HSST, for few pairs: a whole network would overfit.
 
-    The matrix starts as the identity, so that training starts at what the network can do. The statistics
-    of normalisation stay the network's own.
+    The matrix starts as the identity, so training starts at the accuracy of the network. The statistics of
+    the normalisation layers stay as they are.
     """
     assert place.start is not None  # noqa: S101 - a job starts from the trunk
     if (place.out / ENCODER).is_file():
