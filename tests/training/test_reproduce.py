@@ -223,7 +223,7 @@ def test_real_and_synthetic_are_never_taken_for_each_other(
 
 
 def test_the_figures_of_record() -> None:
-    """HSST.md, section 8: the claim is 83.9 -> 93.6, and every arm of Table II has seven figures."""
+    """docs/hsst.md, section 8: the claim is 83.9 -> 93.6, and every arm of Table II has seven figures."""
     masked = {arm.name: p for arm in TABLE1.arms for p in arm.paper if p.masked}
     assert masked["plain softmax, trained masked"].rank1 == 83.9
     assert masked["HSST softmax, trained masked"].rank1 == 93.6

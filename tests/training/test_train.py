@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from faces.types import Spectrum
 from tests.training.nets import prepared_set
 from training.__main__ import app
-from training.data.assign_splits import held_out, placed_fold
+from training.data.assign_splits import assign_fold, assign_validation
 from training.data.prepared import PreparedSet, SetWriter
 from training.data.records import DataSetError, Fold, Sample
 from training.engine.compile import compile_task
@@ -230,7 +230,7 @@ def test_a_kill_between_the_last_checkpoint_and_its_encoder_is_made_good(
 def test_validation_subjects_are_held_out_and_looked_at(
     prepared: PreparedSet, start: Path, tmp_path: Path
 ) -> None:
-    split = held_out(prepared, 3, seed=0)
+    split = assign_validation(prepared, 3, seed=0)
     kept = {row.subject for row in split.rows if row.split == "train"}
     seen = {row.subject for row in split.rows if row.split == "validation"}
     assert (len(kept), len(seen), kept & seen) == (9, 3, set())
@@ -240,7 +240,7 @@ def test_validation_subjects_are_held_out_and_looked_at(
     probes = split.select(split="validation", role="probe")
     assert not enrolled & {split.rows[int(i)].source for i in probes}
     with pytest.raises(DataSetError, match="cannot be held out"):
-        held_out(prepared, 12, seed=0)
+        assign_validation(prepared, 12, seed=0)
 
     recipe = load_recipe("hsst-softmax", [*SMALL, "validation.every=2", "validation.held_out=3"])
     train_recipe(recipe, prepared, Place(out=tmp_path, start=start, device=CPU))
@@ -262,7 +262,7 @@ def test_a_folds_split_is_laid_upon_the_rows(prepared: PreparedSet) -> None:
     names = sorted({subject for subject, _ in samples})
     train = tuple(samples[name, s] for name in names[:9] for s in Spectrum)
     gallery = tuple(samples[name, Spectrum.VIS] for name in names[9:])
-    placed = placed_fold(prepared, Fold("one", train, gallery, ()))
+    placed = assign_fold(prepared, Fold("one", train, gallery, ()))
     assert {row.subject for row in placed.rows if row.split == "train"} == set(names[:9])
     found = placed.select(role="gallery")
     assert {placed.rows[int(i)].subject for i in found} == set(names[9:])

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from training.cli.errors import exit_on_user_error, print_once
 from training.cli.progress import loss_bar
-from training.data.assign_splits import placed_fold
+from training.data.assign_splits import assign_fold
 from training.data.prepared import read_prepared
 from training.data.registry import load_fold
 from training.engine.compile import check_compiler
@@ -48,7 +48,7 @@ def train(
         chosen = asked if iterations is None else shortened(asked, iterations)
         prepared = read_prepared(prepared_set)
         if root is not None or dataset is not None:
-            prepared = placed_fold(prepared, load_fold(dataset, root, fold))
+            prepared = assign_fold(prepared, load_fold(dataset, root, fold))
         with processes(device) as where:
             place = Place(out=out, start=start, teacher=teacher, compiled=compiled, device=where)
             with loss_bar(errors, "training", total=chosen.loop.iterations) as step:

@@ -14,7 +14,7 @@ from training.data.records import DataSetError, Fold
 from training.data.splits import drawn
 
 
-def placed_fold(prepared: PreparedSet, fold: Fold) -> PreparedSet:
+def assign_fold(prepared: PreparedSet, fold: Fold) -> PreparedSet:
     """The same crops with one fold's split and roles in the rows.
 
     Raises DataSetError where the set does not know a sample of the fold, or knows it as somebody else.
@@ -24,7 +24,7 @@ def placed_fold(prepared: PreparedSet, fold: Fold) -> PreparedSet:
     return _placed(prepared, lambda row: places.get(row.source, NO_PLACE))
 
 
-def held_out(prepared: PreparedSet, count: int, *, seed: int) -> PreparedSet:
+def assign_validation(prepared: PreparedSet, count: int, *, seed: int) -> PreparedSet:
     """`count` of the training subjects as the validation split: an unmasked VIS photo of each is enrolled,
     NIR photos of other sources are probes. Raises DataSetError where too few would be left.
     """

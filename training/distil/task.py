@@ -10,7 +10,7 @@ from faces.types import Spectrum
 from training.distil.batches import MapBatch, map_values
 from training.distil.labels import seen_columns
 from training.engine.task import Outcome, Task
-from training.methods.distillation import away
+from training.methods.distillation import cosine_distance
 from training.methods.losses import cosines
 from training.networks.ir import IrNet
 from training.networks.layers import unit_rows
@@ -68,18 +68,18 @@ class MapDistil(Task[MapBatch]):
 
     def forward(self, batch: MapBatch) -> Outcome:
         made, maps = self.staged(batch.images)
-        rows = unit_rows(made)
-        far = away(self.bridge, rows, batch.teacher)
+        rows = unit_rows(made)  # [B, d]
+        distance = cosine_distance(self.bridge, rows, batch.teacher)  # scalar
         pairs = (cosines(rows, rows) - cosines(batch.teacher, batch.teacher)).square().mean()
         errors = [
             self._error(i, one, target) for i, (one, target) in enumerate(zip(maps, batch.maps, strict=True))
         ]
-        total = far + self.pairwise * pairs + self.maps * torch.stack(errors).sum()
-        parts = {"away": far.detach(), "pairs": pairs.detach()}
+        total = distance + self.pairwise * pairs + self.maps * torch.stack(errors).sum()
+        parts = {"away": distance.detach(), "pairs": pairs.detach()}
         parts |= {f"map{i}": error.detach() for i, error in enumerate(errors)}
         clean = len(batch.maps[0])
         with torch.no_grad():
-            parts["away_clean"] = away(self.bridge, rows[:clean], batch.teacher[:clean])
+            parts["away_clean"] = cosine_distance(self.bridge, rows[:clean], batch.teacher[:clean])
         return Outcome(total, {Spectrum.VIS: rows}, parts)
 
     def _error(self, i: int, made: Tensor, target: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def _asked_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def together() -> None:
+def barrier() -> None:
     """Wait for the other processes."""
     if running():
         dist.barrier()

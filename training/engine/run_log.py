@@ -17,7 +17,7 @@ from training.networks.initial_weights import initial_digest
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class TrainingData:
     """What a run learns from: the set's facts, and a digest of what was taken of it."""
 
     info: SetInfo
@@ -25,15 +25,15 @@ class Learned:
 
 
 def new_record(
-    recipe: Mapping[str, Any], learned: Learned, *, start: Path | None, device: torch.device
+    recipe: Mapping[str, Any], data: TrainingData, *, start: Path | None, device: torch.device
 ) -> RunRecord:
     """Of a run that is about to begin here. Raises DataSetError where there is no such start."""
     return RunRecord(
         recipe=dict(recipe),
-        set_name=learned.info.name,
-        set_digest=learned.digest,
-        set_made_by=learned.info.made_by,
-        synthetic=learned.info.synthetic,
+        set_name=data.info.name,
+        set_digest=data.digest,
+        set_made_by=data.info.made_by,
+        synthetic=data.info.synthetic,
         start=None if start is None else initial_digest(start),
         commit=commit(),
         torch=torch.__version__,

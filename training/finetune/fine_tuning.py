@@ -23,7 +23,7 @@ from training.engine.loop import OnSave, OnStep, Training
 from training.engine.prefetch import prefetch
 from training.finetune.recipe import Recipe, RecipeError
 from training.methods.build import build_task
-from training.methods.class_means import kept_class_means
+from training.methods.class_means import cached_class_means
 from training.networks.checkpoint import save_encoder
 from training.networks.shared_encoder import SharedEncoder
 from training.networks.torch_encoder import TorchEncoder
@@ -86,7 +86,7 @@ class FineTuning:
         start = None
         if recipe.task.wants_means:
             encoder = TorchEncoder(OnDevice(net, device), recipe.backbone, name="start")
-            start = kept_class_means(encoder, prepared, sampler, means)
+            start = cached_class_means(encoder, prepared, sampler, means)
         try:
             self.task = build_task(
                 recipe.task,

@@ -102,8 +102,10 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def shortened(recipe: Recipe, iterations: int) -> Recipe:
-    """The same in fewer (or more) iterations: 1 - ema keeps its ratio to the length of the run (HSST.md,
-    section 4), and the warm-up its share."""
+    """The recipe in fewer or more iterations.
+
+    1 - ema keeps its ratio to the length of the run (docs/hsst.md, 4.2), and the warm-up keeps its share.
+    """
     ratio = recipe.loop.iterations / iterations
     method = recipe.task.method
     ema = getattr(method, "ema", None)

@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from training.data.assign_splits import held_out
+from training.data.assign_splits import assign_validation
 from training.data.digests import rows_digest
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
-from training.engine.devices import together
+from training.engine.devices import barrier
 from training.engine.distributed import rank, world_size
 from training.engine.loop import OnStep
-from training.engine.run_log import Learned, RunLog, new_record
+from training.engine.run_log import RunLog, TrainingData, new_record
 from training.engine.run_record import RunRecord
 from training.finetune.fine_tuning import FineTuning
 from training.finetune.recipe import Recipe
@@ -54,18 +54,18 @@ def train_recipe(
     if recipe.batch % world_size():
         raise DataSetError(f"a batch of {recipe.batch} cannot be shared by {world_size()} processes")
     if recipe.validation.held_out:
-        prepared = held_out(prepared, recipe.validation.held_out, seed=recipe.seed)
+        prepared = assign_validation(prepared, recipe.validation.held_out, seed=recipe.seed)
     # Everything that is drawn from here on is the same in every process.
     torch.manual_seed(recipe.seed)
     net, recipe = _network(recipe, place)
-    learned = Learned(prepared.info, rows_digest(prepared))
+    learned = TrainingData(prepared.info, rows_digest(prepared))
     record = new_record(recipe.facts(), learned, start=place.start, device=place.device)
     run_log = RunLog(record, place.out, images_seen=recipe.images_seen)
     before = run_log.before
     if before is not None and before.finished and (place.out / ENCODER).is_file():
         return before
     place.out.mkdir(parents=True, exist_ok=True)
-    together()
+    barrier()
     return _Run(recipe, prepared, place, net, run_log).go(on_step)
 
 
@@ -89,7 +89,7 @@ class _Run:
         if recipe.validation.every and not rank():
             iteration = self.tuning.training.iteration
             self.validator = Validator(prepared, self.tuning.backbone, place.out, iteration=iteration)
-        together()
+        barrier()
 
     def go(self, on_step: OnStep | None) -> RunRecord:
         last = self.recipe.loop.iterations
@@ -104,7 +104,7 @@ class _Run:
         self.run_log.begin()
         loss = self.tuning.run(step, self._keep)
         record = self.run_log.finish(loss)
-        together()
+        barrier()
         return record
 
     def _keep(self, iteration: int) -> None:
@@ -136,5 +136,5 @@ def teacher_templates(prepared: PreparedSet, sampler: PairSampler, place: Place)
     cache = place.out / TEMPLATES
     if not rank():
         cached_templates(prepared, rows, place.teacher, cache)
-    together()
+    barrier()
     return by_row(prepared, rows, cached_templates(prepared, rows, place.teacher, cache))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from faces.bundle import BundleError
 from faces.types import Condition, Spectrum
-from training.data.assign_splits import held_out
+from training.data.assign_splits import assign_validation
 from training.data.pairs import paired_subjects
 from training.data.prepared import SET_FILE, PreparedSet, Row, Split, read_prepared
 from training.data.records import DataSetError
@@ -92,7 +92,7 @@ def _with_held_out(prepared: PreparedSet, request: RetrainRequest) -> RetrainSet
                 f"{prepared.info.name} has no validation split, and {subjects} training subjects with two"
                 f" photos are too few to hold out the {least} that a threshold at FMR {LOOSEST_FMR:g} needs"
             )
-        prepared = _with_vis_probes(held_out(prepared, count, seed=request.seed), prepared)
+        prepared = _with_vis_probes(assign_validation(prepared, count, seed=request.seed), prepared)
     enrolled = prepared.select(split="validation", role="gallery")
     subjects = len({prepared.rows[int(i)].subject for i in enrolled})
     if subjects < least:

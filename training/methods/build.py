@@ -1,4 +1,4 @@
-"""A task from its configuration."""
+"""Builds a task from its configuration."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ MethodConfig = Annotated[
 
 
 class TaskConfig(Strict):
-    """A method, and how much template distillation is added to it (0: none)."""
+    """A method; `distil`: the weight of template distillation beside it (0: none)."""
 
     method: MethodConfig = HsstConfig()
     distil: Annotated[float, Field(ge=0)] = 0.0
 
     @property
     def queue(self) -> int:
-        """Columns whose subjects the sampler has to avoid; 0 without any, or where the task masks them."""
+        """Queue columns whose subjects the sampler avoids; 0 without a queue, or if the task masks them."""
         method = self.method
         if isinstance(method, HsstConfig) and method.on_same_id == "mask":
             return 0
@@ -37,7 +37,7 @@ class TaskConfig(Strict):
 
     @property
     def wants_means(self) -> bool:
-        """Whether heads start at class means."""
+        """Whether heads start at the class means."""
         method = self.method
         return isinstance(method, InvariantConfig) or (isinstance(method, PlainConfig) and method.class_means)
 
@@ -53,8 +53,8 @@ def build_task(
     means: Tensor | None = None,
     teacher: int = 0,
 ) -> PairTask:
-    """`means`: class means [classes, dimension] for heads that start there; `teacher`: dimension of its
-    templates. Raises ValueError where either is wanted and missing."""
+    """Builds the task. `means`: class means [classes, dimension] for heads that start there; `teacher`:
+    dimension of its templates. Raises ValueError if the task needs either and it is missing."""
     method = config.method
     task: PairTask
     if isinstance(method, HsstConfig):

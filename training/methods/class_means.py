@@ -1,4 +1,4 @@
-"""Where the heads of plain+, IDR and W-CNN start: the mean template of each training subject."""
+"""The mean template of each training subject: the first head weights of plain+, IDR and W-CNN."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.networks.crop_encoder import CropEncoder
 
 
 def class_means(encoder: CropEncoder, prepared: PreparedSet, sampler: PairSampler) -> torch.Tensor:
-    """Mean of the unit embeddings of each training subject's VIS and NIR photos: [classes, dimension]."""
+    """The mean unit embedding of each training subject's VIS and NIR photos: [classes, dimension]."""
     means = []
     for subject in sampler.subjects:
         vis = encoder.embed(prepared.crops(subject.vis), Spectrum.VIS)
@@ -26,21 +26,21 @@ def class_means(encoder: CropEncoder, prepared: PreparedSet, sampler: PairSample
     return torch.from_numpy(np.stack(means))
 
 
-def kept_class_means(
-    encoder: CropEncoder, prepared: PreparedSet, sampler: PairSampler, kept: Path | None
+def cached_class_means(
+    encoder: CropEncoder, prepared: PreparedSet, sampler: PairSampler, cache: Path | None
 ) -> torch.Tensor:
-    """As `class_means`; `kept` is a file that they are written to once and read from afterwards.
+    """Class means [classes, dimension], read from the file `cache` if it exists, else written there.
 
-    Raises DataSetError where it is another set's.
+    Raises DataSetError if the file belongs to another set.
     """
-    if kept is None:
+    if cache is None:
         return class_means(encoder, prepared, sampler)
-    if not kept.is_file():
+    if not cache.is_file():
         buffer = io.BytesIO()
         torch.save(class_means(encoder, prepared, sampler), buffer)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(kept, buffer.getvalue())
-    found: torch.Tensor = torch.load(kept, weights_only=True)
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(cache, buffer.getvalue())
+    found: torch.Tensor = torch.load(cache, weights_only=True)
     if len(found) != len(sampler.subjects):
-        raise DataSetError(f"{kept.name} is of another set: choose another folder")
+        raise DataSetError(f"{cache.name} is of another set: choose another folder")
     return found

@@ -1,6 +1,6 @@
 """The in-batch control: contrast within the batch, with neither moving average nor queue.
 
-It tied HSST in a pilot (HSST.md, section 4), so no comparison is complete without it.
+It tied HSST in a pilot (docs/hsst.md, 4.3), so every comparison needs it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class ContrastConfig(Strict):
 
 
 class Contrast(PairTask):
-    """Both directions of one batch, gradient on both sides."""
+    """Both directions of one batch, with gradient on both sides."""
 
     def __init__(self, encoder: nn.Module, config: ContrastConfig) -> None:
         super().__init__(encoder, bn_mode=config.bn_mode)
         self.config = config
 
     def forward(self, batch: PairBatch) -> Outcome:
-        rows = self.embed_pair(self.encoder, batch)
-        losses = [in_batch(rows, s, batch.identity, self.config.loss).mean() for s in rows]
+        rows = self.embed_pair(self.encoder, batch)  # [B, d] each
+        losses = [in_batch(rows, s, batch.identity, self.config.loss).mean() for s in rows]  # scalars
         return Outcome(torch.stack(losses).mean(), rows)

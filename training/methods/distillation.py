@@ -1,7 +1,7 @@
-"""Template distillation: pull embeddings towards a frozen teacher's templates.
+"""Template distillation: pulls embeddings towards a frozen teacher's templates (docs/hsst.md, section 5).
 
-As a task of its own it pre-trains a backbone; `Distilled` adds it to any other task: the masked NIR
-photo's embedding towards the teacher's template of the unmasked VIS photo.
+`Distil` alone pre-trains a backbone. `Distilled` adds distillation to another task: it pulls both photos'
+embeddings towards the teacher's template of the unmasked VIS photo.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from training.networks.layers import unit_rows
 
 @dataclass(frozen=True, eq=False)
 class TaughtBatch:
-    """`images` [B, 3, side, side] in [-1, 1], `teacher` [B, T] unit templates of the same faces."""
+    """`images`: [B, 3, side, side] in [-1, 1]; `teacher`: [B, T], unit templates of the same faces."""
 
     iteration: int
     images: Tensor
@@ -33,41 +33,44 @@ class TaughtBatch:
         return TaughtBatch(self.iteration, self.images.to(device), self.teacher.to(device))
 
 
-def away(bridge: nn.Module, rows: Tensor, teacher: Tensor | None) -> Tensor:
-    """mean(1 - cos(A e, t)) of unit rows [b, d] and templates [b, T]; A is `bridge`.
+def cosine_distance(projection: nn.Module, rows: Tensor, teacher: Tensor | None) -> Tensor:
+    """mean(1 - cos(A e, t)), a scalar, of unit rows e [b, d] and unit templates t [b, T]; A is `projection`.
 
-    Raises ValueError where the batch brings no templates.
+    Raises ValueError if the batch has no templates.
     """
     if teacher is None:
         raise ValueError("distillation needs the teacher's templates in every batch")
-    return (1.0 - (unit_rows(bridge(rows)) * teacher).sum(dim=1)).mean()
+    projected = unit_rows(projection(rows))  # [b, T]
+    return (1.0 - (projected * teacher).sum(dim=1)).mean()
 
 
 class Distil(Task[TaughtBatch]):
     """mean(1 - cos(A e, t)) + `pairwise` x mean squared error of all similarities within the batch.
 
-    A [T, d] brings the student's dimension to the teacher's and is thrown away afterwards; the second
-    term needs no A, so that scores of the student mean what the teacher's do.
+    A [T, d] projects the student's embedding to the teacher's dimension and is dropped after training. The
+    second term needs no A, so the student's scores mean what the teacher's do.
     """
 
     def __init__(self, encoder: nn.Module, *, dimension: int, teacher: int, pairwise: float = 5.0) -> None:
         super().__init__(encoder, bn_mode="separate")
         self.pairwise = pairwise
+        # A; checkpoints hold it under this name, logs the distance under `away`.
         self.bridge = nn.Linear(dimension, teacher, bias=False)
 
     def forward(self, batch: TaughtBatch) -> Outcome:
-        rows = unit_rows(self.encoder(batch.images))
-        far = away(self.bridge, rows, batch.teacher)
-        pairs = (cosines(rows, rows) - cosines(batch.teacher, batch.teacher)).square().mean()
-        parts = {"away": far.detach(), "pairs": pairs.detach()}
-        return Outcome(far + self.pairwise * pairs, {Spectrum.VIS: rows}, parts)
+        rows = unit_rows(self.encoder(batch.images))  # [B, d]
+        distance = cosine_distance(self.bridge, rows, batch.teacher)  # scalar
+        error = cosines(rows, rows) - cosines(batch.teacher, batch.teacher)  # [B, B]
+        pairs = error.square().mean()  # scalar
+        parts = {"away": distance.detach(), "pairs": pairs.detach()}
+        return Outcome(distance + self.pairwise * pairs, {Spectrum.VIS: rows}, parts)
 
 
 class Distilled(PairTask):
     """Another task plus `weight` x mean(1 - cos(A p(x), t)) over both spectra's photos of the batch.
 
-    An imported network whose file has the teacher's dimension starts as its teacher: A then leads back to
-    the file's own output. By chance it would pull away everything that the network knows.
+    If the encoder is an imported network of the teacher's dimension, A starts as the projection back to the
+    file's own output: a random A would destroy what the network knows.
     """
 
     def __init__(self, task: PairTask, *, dimension: int, teacher: int, weight: float) -> None:
@@ -79,12 +82,12 @@ class Distilled(PairTask):
                 self.bridge.weight.copy_(task.encoder.homeward())
 
     def forward(self, batch: PairBatch) -> Outcome:
-        """Raises ValueError where the batch brings no templates."""
+        """Raises ValueError if the batch has no templates."""
         outcome = self.task(batch)
-        each = [away(self.bridge, rows, batch.teacher) for rows in outcome.embeddings.values()]
-        far = torch.stack(each).mean()
-        parts = {**outcome.parts, "away": far.detach()}
-        return Outcome(outcome.loss + self.weight * far, outcome.embeddings, parts, outcome.carry)
+        each = [cosine_distance(self.bridge, rows, batch.teacher) for rows in outcome.embeddings.values()]
+        distance = torch.stack(each).mean()  # scalar
+        parts = {**outcome.parts, "away": distance.detach()}
+        return Outcome(outcome.loss + self.weight * distance, outcome.embeddings, parts, outcome.carry)
 
     def after_step(self, batch: PairBatch, outcome: Outcome) -> None:
         self.task.after_step(batch, outcome)

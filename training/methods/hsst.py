@@ -1,7 +1,7 @@
 """HSST: heterogeneous semi-siamese training (Du et al., IEEE SPL 2021, arXiv 2104.06761).
 
-A probe-net p learns by gradient, a gallery-net g follows as its moving average. p of one spectrum is
-told apart by g of the other: p(NIR) among VIS prototypes, p(VIS) among NIR prototypes.
+The probe-net p learns by gradient; the gallery-net g is its moving average. The loss classifies p(NIR)
+among VIS prototypes g(VIS), and p(VIS) among NIR prototypes g(NIR). `docs/hsst.md` states the method.
 """
 
 from __future__ import annotations
@@ -26,14 +26,13 @@ from training.methods.prototypes import PrototypeQueues
 from training.networks.layers import BnMode
 
 Direction = Literal["both", "random_batch", "random_pair", "nv", "vn"]
-OTHER = {Spectrum.NIR: Spectrum.VIS, Spectrum.VIS: Spectrum.NIR}
 
 
 class HsstConfig(Strict):
-    """Options of HSST.md's table of ambiguities; the defaults are its decisions.
+    """What the paper leaves open; the defaults are the decisions of docs/hsst.md, section 3.
 
-    `queue`: K; `ema`: weight of the old gallery-net; `positive_slot`: `overwrite` puts the positive
-    into the queue's next slot, `extra` beside all K columns (Eq. 2 read literally).
+    `queue`: K; `ema`: weight of the old gallery-net; `positive_slot`: `overwrite` puts the positive into
+    the queue's next slot, `extra` beside all K columns, as equation (2) says literally.
     """
 
     kind: Literal["hsst"] = "hsst"
@@ -47,7 +46,10 @@ class HsstConfig(Strict):
 
 
 class Hsst(PairTask):
-    """`batch`: subjects of one step over all processes."""
+    """Probe-net `encoder`, gallery-net and prototype queues.
+
+    `batch`: subjects of one step over all processes.
+    """
 
     def __init__(
         self, encoder: nn.Module, config: HsstConfig, *, dimension: int, batch: int, seed: int
@@ -60,37 +62,47 @@ class Hsst(PairTask):
         )
 
     def forward(self, batch: PairBatch) -> Outcome:
-        """Eq. 2 and 3 in both directions, averaged. Raises QueueError where a subject of the batch is
-        still a negative in the queue and `on_same_id` is `error`."""
-        identity = gather_rows(batch.identity)
+        """The mean of equation (2) in both directions, as equation (b) says.
+
+        Raises QueueError if a subject of the batch is still a negative in the queue and `on_same_id` is
+        `error`. B: subjects of the whole step; b: those of this process.
+        """
+        identity = gather_rows(batch.identity)  # int64 [B]
         self._refuse_kept(identity)
-        # Before p, whose activations stay: the memory that g lets go is used again.
+        # g runs before p, whose activations stay: p reuses the memory that g frees.
         with torch.no_grad():
-            prototype = {s: gather_rows(rows) for s, rows in self.embed_pair(self.gallery, batch).items()}
-        probe = self.embed_pair(self.encoder, batch)
-        nv = self._direction(probe[Spectrum.NIR], Spectrum.VIS, prototype[Spectrum.VIS], identity)
-        vn = self._direction(probe[Spectrum.VIS], Spectrum.NIR, prototype[Spectrum.NIR], identity)
+            rows = self.embed_pair(self.gallery, batch)  # [b, d] each
+            prototype = {s: gather_rows(r) for s, r in rows.items()}  # [B, d] each
+        probe = self.embed_pair(self.encoder, batch)  # [b, d] each, with gradient
+        nv = self._direction(probe[Spectrum.NIR], Spectrum.VIS, prototype[Spectrum.VIS], identity)  # [b]
+        vn = self._direction(probe[Spectrum.VIS], Spectrum.NIR, prototype[Spectrum.NIR], identity)  # [b]
         loss = self._mean(nv, vn, batch.iteration)
         parts = {"nir_to_vis": nv.detach().mean(), "vis_to_nir": vn.detach().mean()}
         return Outcome(loss, probe, parts, prototype)
 
     def _direction(self, rows: Tensor, spectrum: Spectrum, positives: Tensor, identity: Tensor) -> Tensor:
-        """Rows [b, d] among the prototypes of a spectrum, own positive at slot t -> loss of each, [b]."""
+        """The loss [b] of rows [b, d] among a spectrum's prototypes: equation (2).
+
+        `positives` [B, d] and `identity` [B] are those of the whole step.
+        """
         mine = slice(rank() * len(rows), (rank() + 1) * len(rows))
         if self.config.positive_slot == "extra":
-            kept = (self.queues.ids[None, :] != identity[mine, None]) & self.queues.filled[None, :]
-            negatives = cosines(rows, self.queues.rows(spectrum))
-            own = cosines(rows, positives[mine]).diagonal()[:, None]
-            cosine = torch.cat([own, negatives], dim=1)
-            allowed = torch.cat([torch.ones_like(kept[:, :1]), kept], dim=1)
-            target = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+            other = self.queues.ids[None, :] != identity[mine, None]  # [b, K]
+            kept = other & self.queues.filled[None, :]  # [b, K]
+            negatives = cosines(rows, self.queues.rows(spectrum))  # [b, K]
+            own = cosines(rows, positives[mine]).diagonal()[:, None]  # [b, 1]
+            cosine = torch.cat([own, negatives], dim=1)  # [b, 1 + K]
+            allowed = torch.cat([torch.ones_like(kept[:, :1]), kept], dim=1)  # [b, 1 + K]
+            target = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)  # [b]
         else:
-            cosine = cosines(rows, self.queues.with_positives(spectrum, positives))
-            allowed = self.queues.allowed(identity)[mine]
-            target = self.queues.slots()[mine]
+            cosine = cosines(rows, self.queues.with_positives(spectrum, positives))  # [b, K], equation (a)
+            allowed = self.queues.allowed(identity)[mine]  # [b, K]
+            target = self.queues.slots()[mine]  # [b]
         return per_sample(cosine, target, allowed, self.config.loss)
 
     def _mean(self, nv: Tensor, vn: Tensor, iteration: int) -> Tensor:
+        """Equation (b), or one direction, from the losses [b] of each row in both directions."""
+        """Equation (b), or one direction, from the losses [b] of each row in both directions."""
         match self.config.direction:
             case "both":
                 return (nv.mean() + vn.mean()) / 2
@@ -100,14 +112,14 @@ class Hsst(PairTask):
                 return vn.mean()
             case "random_batch" | "random_pair" as how:
                 generator = step_generator(self.seed, iteration)
-                heads = torch.rand(1 if how == "random_batch" else len(nv), generator=generator) < 0.5
-                return torch.where(heads.to(nv.device), nv, vn).mean()
+                draws = torch.rand(1 if how == "random_batch" else len(nv), generator=generator)  # [1] or [b]
+                return torch.where((draws < 0.5).to(nv.device), nv, vn).mean()
 
     def _refuse_kept(self, identity: Tensor) -> None:
-        """The sampler's promise stands beside its use: no subject of the batch is a kept negative."""
+        """Checks what the sampler promises: no subject of the batch [B] is a negative that stays."""
         if self.config.on_same_id == "mask":
             return
-        again = identity[torch.isin(identity, self.queues.kept_ids())]
+        again = identity[torch.isin(identity, self.queues.kept_ids())]  # [number of such subjects]
         if len(again) or len(torch.unique(identity)) != len(identity):
             raise QueueError(
                 "a subject of the batch is still a negative in the queue: sample subjects that are not in"
@@ -116,6 +128,6 @@ class Hsst(PairTask):
 
     @torch.no_grad()
     def after_step(self, batch: PairBatch, outcome: Outcome) -> None:
-        """g = ema g + (1 - ema) p for parameters; the batch's prototypes, made before that, move in."""
+        """Equation (c) for parameters; then the batch's prototypes, from the old g, enter the queues."""
         ema_update(self.gallery, self.encoder, self.config.ema)
         self.queues.enqueue(dict(outcome.carry), gather_rows(batch.identity))

@@ -1,9 +1,9 @@
 """IDR (He et al., AAAI 2017) and W-CNN (He et al., TPAMI 2018, arXiv 1708.02412).
 
-The network's feature F is seen through a shared matrix W and a private one for each spectrum, P_N and
-P_V. A photo is classified from [W F, P F]; the private subspace is kept orthogonal to the shared one,
-and W F is what is compared at test time. W-CNN adds the Wasserstein distance between the two spectra's
-shared features (as Gaussians with diagonal covariance) and low rank of the two classifiers together.
+A shared matrix W [w, d] and a private one for each spectrum, P_N and P_V [d - w, d], project the network's
+feature F [d]. The head classifies [W F, P F]; a penalty keeps the private subspace orthogonal to the shared
+one, and inference compares W F. W-CNN adds the Wasserstein distance between the two spectra's shared
+features, as Gaussians of diagonal covariance, and a low rank of both classifiers together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from training.networks.shared_encoder import SharedEncoder
 
 
 class InvariantConfig(Strict):
-    """`shared`: rows of W; the private matrices have as many as are left of the feature's dimension."""
+    """`shared`: rows w of W; the private matrices have the other d - w rows."""
 
     kind: Literal["idr", "wcnn"]
     loss: LossConfig = LossConfig()
@@ -40,19 +40,19 @@ class InvariantConfig(Strict):
 
 
 class Invariant(PairTask):
-    """IDR, or W-CNN by `config.kind`. Raises ValueError where nothing is left for the private part."""
+    """IDR, or W-CNN, by `config.kind`. Raises ValueError if no dimension is left for the private part."""
 
     def __init__(self, backbone: nn.Module, config: InvariantConfig, *, dimension: int, classes: int) -> None:
         if config.shared >= dimension:
             raise ValueError(
                 f"the shared subspace is smaller than the feature: {config.shared} of {dimension}"
             )
-        basis = torch.linalg.qr(torch.randn(dimension, dimension)).Q
+        basis = torch.linalg.qr(torch.randn(dimension, dimension)).Q  # [d, d], orthonormal rows
         encoder = SharedEncoder(backbone, basis[: config.shared])
         super().__init__(encoder, bn_mode=config.bn_mode)
         self.config = config
         self.private = nn.ParameterDict(
-            {s.value: nn.Parameter(basis[config.shared :].clone()) for s in Spectrum}
+            {s.value: nn.Parameter(basis[config.shared :].clone()) for s in Spectrum}  # [d - w, d] each
         )
         self.heads = nn.ModuleDict({s.value: Head(classes, dimension) for s in self._head_names()})
 
@@ -68,9 +68,9 @@ class Invariant(PairTask):
         return (Spectrum.NIR, Spectrum.VIS) if self.config.kind == "wcnn" else (Spectrum.VIS,)
 
     def start_at(self, means: Tensor) -> None:
-        """Class means [classes, dimension] of the backbone's features as the heads' first weights."""
+        """Sets the heads' weights to the projected class means [classes, dimension] of the features."""
         with torch.no_grad():
-            whole = torch.cat([self._seen.shared, self.private[Spectrum.VIS.value]])
+            whole = torch.cat([self._seen.shared, self.private[Spectrum.VIS.value]])  # [d, d]
             for head in self._classifiers.values():
                 head.weight.copy_(unit_rows(means @ whole.T))
 
@@ -78,12 +78,13 @@ class Invariant(PairTask):
         shared, losses = {}, []
         for spectrum, images in ((Spectrum.NIR, batch.nir), (Spectrum.VIS, batch.vis)):
             with route(self.encoder, spectrum):
-                feature = unit_rows(self._seen.backbone(images))
-            shared[spectrum] = feature @ self._seen.shared.T
-            rows = unit_rows(torch.cat([shared[spectrum], feature @ self.private[spectrum.value].T], dim=1))
+                feature = unit_rows(self._seen.backbone(images))  # [B, d]
+            shared[spectrum] = feature @ self._seen.shared.T  # [B, w]
+            private = feature @ self.private[spectrum.value].T  # [B, d - w]
+            rows = unit_rows(torch.cat([shared[spectrum], private], dim=1))  # [B, d]
             head = self._classifiers[spectrum.value if self.config.kind == "wcnn" else Spectrum.VIS.value]
-            cosine = head(rows)
-            allowed = torch.ones_like(cosine, dtype=torch.bool)
+            cosine = head(rows)  # [B, classes]
+            allowed = torch.ones_like(cosine, dtype=torch.bool)  # [B, classes]
             losses.append(per_sample(cosine, batch.identity, allowed, self.config.loss).mean())
         parts = {"orthogonality": self._orthogonality()}
         loss = torch.stack(losses).mean() + self.config.orthogonality * parts["orthogonality"]
@@ -92,17 +93,17 @@ class Invariant(PairTask):
             parts["low_rank"] = self._nuclear_norm()
             loss = loss + self.config.wasserstein * parts["wasserstein"]
             loss = loss + self.config.low_rank * parts["low_rank"]
-        embeddings = {s: unit_rows(rows) for s, rows in shared.items()}
+        embeddings = {s: unit_rows(rows) for s, rows in shared.items()}  # [B, w] each
         return Outcome(loss, embeddings, {name: value.detach() for name, value in parts.items()})
 
     def _orthogonality(self) -> Tensor:
-        """Squared Frobenius norm of P W^T of both spectra."""
-        shared = self._seen.shared
+        """The squared Frobenius norm of P W^T, summed over both spectra."""
+        shared = self._seen.shared  # [w, d]
         return torch.stack([(p @ shared.T).square().sum() for p in self.private.values()]).sum()
 
     def _nuclear_norm(self) -> Tensor:
-        """Of both classifiers side by side [classes, 2 d]: low where they agree."""
-        both = torch.cat([head.weight for head in self._classifiers.values()], dim=1)
+        """The nuclear norm of both classifiers side by side; it is low if they agree."""
+        both = torch.cat([head.weight for head in self._classifiers.values()], dim=1)  # [classes, 2 d]
         return nuclear_norm(both)
 
     def groups(self, lr: float) -> list[dict[str, Any]]:
@@ -113,7 +114,7 @@ class Invariant(PairTask):
 
 
 def wasserstein(a: Tensor, b: Tensor) -> Tensor:
-    """Squared 2-Wasserstein distance of two sets of rows [n, d], each taken for a Gaussian with diagonal
-    covariance: |mean a - mean b|^2 + |std a - std b|^2."""
-    spread = a.std(dim=0, unbiased=False) - b.std(dim=0, unbiased=False)
+    """The squared 2-Wasserstein distance of two sets of rows [n, d], as Gaussians of diagonal covariance:
+    |mean a - mean b|^2 + |std a - std b|^2."""
+    spread = a.std(dim=0, unbiased=False) - b.std(dim=0, unbiased=False)  # [d]
     return (a.mean(dim=0) - b.mean(dim=0)).square().sum() + spread.square().sum()

@@ -1,49 +1,51 @@
-"""The nuclear norm, the sum of singular values, by eigenvalues of the Gram matrix: on a CPU up to twice as
-fast as by singular values, with the same gradient."""
+"""The nuclear norm, the sum of singular values, by eigenvalues of the Gram matrix.
+
+On a CPU this is up to twice as fast as a singular value decomposition, with the same gradient.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# Of the largest eigenvalue: those below are not known well enough in float32, and are looked for again with
-# the larger ones taken out.
+# As a share of the largest eigenvalue: float32 does not resolve smaller ones, so a second pass computes
+# them after the larger ones are projected out.
 WELL_KNOWN = 1e-3
-# Of the largest singular value, in units of the precision: what is left below it is rounding.
+# In units of precision times the largest singular value: everything below is rounding.
 ROUNDING = 16.0
 
 
 def nuclear_norm(matrix: Tensor) -> Tensor:
-    """Sum of the singular values of [m, n], a scalar with gradient; fastest where m >= n.
+    """The sum of the singular values of a matrix [m, n], a scalar with gradient; fastest if m >= n.
 
-    The gradient is the polar factor U V^T. Where singular values are 0 to rounding it is the subgradient of
-    least norm, which leaves their directions alone.
+    The gradient is the polar factor U V^T. It ignores the directions of singular values that are 0 up to
+    rounding: it is the subgradient of least norm.
     """
     with torch.no_grad(), torch.autocast(matrix.device.type, enabled=False):
-        factor = polar(matrix.detach())
+        factor = polar(matrix.detach())  # [m, n]
     # The norm is linear along its own matrix: <A, U V^T> is its value, and U V^T its gradient.
     return (matrix * factor).sum()
 
 
 def polar(matrix: Tensor) -> Tensor:
-    """U V^T of the singular value decomposition of [m, n], without singular values that are 0 to rounding."""
+    """U V^T [m, n] of the singular value decomposition, without singular values that are 0 up to rounding."""
     return _above(matrix, None)
 
 
 def _above(matrix: Tensor, floor: float | None) -> Tensor:
-    """The part of singular values above `floor`; None: of the whole matrix, whose largest one sets it."""
-    values, vectors = torch.linalg.eigh(matrix.T @ matrix)
+    """U V^T [m, n] of the singular values above `floor`; None derives it from the largest one."""
+    values, vectors = torch.linalg.eigh(matrix.T @ matrix)  # [n], [n, n]
     largest = float(values[-1])
     if floor is None:
         floor = ROUNDING * torch.finfo(matrix.dtype).eps * max(largest, 0.0) ** 0.5
-    known = values > max(WELL_KNOWN * largest, floor**2)
+    known = values > max(WELL_KNOWN * largest, floor**2)  # [n], k of them true
     if not known.any():
         return torch.zeros_like(matrix)
-    right, rest = vectors[:, known], vectors[:, ~known]
-    left = matrix @ right / values[known].sqrt()
-    found: Tensor = left @ right.T
+    right, rest = vectors[:, known], vectors[:, ~known]  # [n, k], [n, n - k]
+    left = matrix @ right / values[known].sqrt()  # [m, k]
+    found: Tensor = left @ right.T  # [m, n]
     if rest.shape[1]:
-        remainder = matrix @ rest
+        remainder = matrix @ rest  # [m, n - k]
         remainder -= left @ (left.T @ remainder)
         found += _above(remainder, floor) @ rest.T
     return found

@@ -1,7 +1,8 @@
-"""Plain fine-tuning: both spectra classified over all training subjects (the paper's baseline).
+"""Plain fine-tuning, the paper's baseline: classifies both spectra over all training subjects.
 
-`plain` starts the head at random, as the paper does; `plain+` starts it at the class means and lets it
-learn ten times faster, so that the baseline is not weak for a reason of its own. Triplet needs no head.
+`plain` starts its head at random weights, as the paper does. `plain+` starts it at the class means and
+multiplies its learning rate by ten, so that the head does not weaken the baseline (docs/hsst.md, 3.10).
+Triplet loss needs no head.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from training.networks.layers import BnMode, unit_rows
 
 
 class PlainConfig(Strict):
-    """`head_lr`: the head's learning rate over the network's (1 in `plain`, 10 in `plain+`)."""
+    """`head_lr`: the head's learning rate divided by the network's (1 in `plain`, 10 in `plain+`)."""
 
     kind: Literal["plain"] = "plain"
     loss: LossConfig = LossConfig()
@@ -36,7 +37,7 @@ class Head(nn.Module):
 
     def __init__(self, classes: int, dimension: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(classes, dimension) / dimension**0.5)
+        self.weight = nn.Parameter(torch.randn(classes, dimension) / dimension**0.5)  # [classes, dimension]
 
     def forward(self, rows: Tensor) -> Tensor:
         return cosines(rows, unit_rows(self.weight))
@@ -51,19 +52,20 @@ class Plain(PairTask):
         self.head = None if config.loss.name == "triplet" else Head(classes, dimension)
 
     def start_at(self, means: Tensor) -> None:
-        """Class means [classes, dimension] as the head's first weights."""
+        """Sets the head's weights to the class means [classes, dimension]."""
         if self.head is not None:
             with torch.no_grad():
                 self.head.weight.copy_(unit_rows(means))
 
     def forward(self, batch: PairBatch) -> Outcome:
-        rows = self.embed_pair(self.encoder, batch)
-        losses = [self._one(rows, spectrum, batch.identity).mean() for spectrum in rows]
+        rows = self.embed_pair(self.encoder, batch)  # [B, d] each
+        losses = [self._one(rows, spectrum, batch.identity).mean() for spectrum in rows]  # scalars
         return Outcome(torch.stack(losses).mean(), rows)
 
     def _one(self, rows: dict[Spectrum, Tensor], spectrum: Spectrum, identity: Tensor) -> Tensor:
+        """The loss [B] of one spectrum's rows."""
         if self.head is not None:
-            cosine = self.head(rows[spectrum])
+            cosine = self.head(rows[spectrum])  # [B, classes]
             return per_sample(cosine, identity, torch.ones_like(cosine, dtype=torch.bool), self.config.loss)
         return in_batch(rows, spectrum, identity, self.config.loss)
 
@@ -76,9 +78,9 @@ class Plain(PairTask):
 
 
 def in_batch(rows: dict[Spectrum, Tensor], spectrum: Spectrum, identity: Tensor, loss: LossConfig) -> Tensor:
-    """Each row of a spectrum among the batch's rows of the other, its own subject's as positive: [B]."""
-    other = rows[Spectrum.VIS if spectrum is Spectrum.NIR else Spectrum.NIR]
-    target = torch.arange(len(identity), device=identity.device)
-    allowed = identity[None, :] != identity[:, None]
-    allowed = allowed.scatter(1, target[:, None], True)
+    """The loss [B] of a spectrum's rows [B, d] among the other's; the own subject's row is the positive."""
+    other = rows[Spectrum.VIS if spectrum is Spectrum.NIR else Spectrum.NIR]  # [B, d]
+    target = torch.arange(len(identity), device=identity.device)  # [B]
+    allowed = identity[None, :] != identity[:, None]  # [B, B]
+    allowed = allowed.scatter(1, target[:, None], True)  # [B, B]
     return per_sample(cosines(rows[spectrum], other), target, allowed, loss)

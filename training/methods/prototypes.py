@@ -16,8 +16,8 @@ EMPTY = -1
 class PrototypeQueues(nn.Module):
     """Queues of `size` unit rows [size, dimension] that share ids, filled flags and the pointer.
 
-    All of it is registered as buffers, so a checkpoint resumes bit-equal. `names`: one queue for
-    each spectrum (HSST), or a single one (SST). Raises QueueError unless `batch` divides `size`.
+    All state is registered as buffers, so a resumed run gives the bit-equal next loss (docs/hsst.md, 4.4).
+    `spectra`: a queue for each (HSST), or one alone (SST). Raises QueueError unless `batch` divides `size`.
     """
 
     ids: Tensor
@@ -30,44 +30,44 @@ class PrototypeQueues(nn.Module):
             raise QueueError(f"the queue holds a multiple of the batch: {size} is none of {batch}")
         self.size, self.batch = size, batch
         for spectrum in spectra:
-            self.register_buffer(spectrum.value, torch.zeros(size, dimension))
-        self.register_buffer("ids", torch.full((size,), EMPTY, dtype=torch.int64))
-        self.register_buffer("filled", torch.zeros(size, dtype=torch.bool))
-        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
+            self.register_buffer(spectrum.value, torch.zeros(size, dimension))  # [K, d]
+        self.register_buffer("ids", torch.full((size,), EMPTY, dtype=torch.int64))  # [K]
+        self.register_buffer("filled", torch.zeros(size, dtype=torch.bool))  # [K]
+        self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))  # scalar
 
     def rows(self, spectrum: Spectrum) -> Tensor:
-        """[size, dimension]."""
+        """The queue of one spectrum: [size, dimension]."""
         return cast(Tensor, getattr(self, spectrum.value))
 
     def slots(self) -> Tensor:
-        """Where the next batch goes: int64 [batch]."""
+        """The slots t that the next batch occupies: int64 [batch]."""
         return (self.pointer + torch.arange(self.batch, device=self.ids.device)) % self.size
 
     def kept_ids(self) -> Tensor:
-        """Ids of the columns that stay as negatives in this iteration; the batch must avoid them."""
-        stays = self.filled.clone()
+        """Ids [at most size] of the columns that stay as negatives in this step; the batch avoids them."""
+        stays = self.filled.clone()  # [size]
         stays[self.slots()] = False
         return self.ids[stays]
 
     def with_positives(self, spectrum: Spectrum, positives: Tensor) -> Tensor:
         """A copy of a queue [size, dimension] with positives [batch, dimension] in the next slots."""
-        columns = self.rows(spectrum).clone()
+        columns = self.rows(spectrum).clone()  # [size, dimension]
         columns[self.slots()] = positives.to(columns.dtype)
         return columns
 
     def allowed(self, identity: Tensor) -> Tensor:
-        """Which columns row i may be compared with, bool [b, size]: filled ones of other subjects, and
-        its own slot. `identity` int64 [batch] are the subjects that the next slots will hold."""
-        slots = self.slots()
-        ids, filled = self.ids.clone(), self.filled.clone()
+        """Which columns each row is compared with, bool [batch, size]: filled ones of other subjects, and
+        its own slot. `identity` int64 [batch]: the subjects that the next slots receive."""
+        slots = self.slots()  # [batch]
+        ids, filled = self.ids.clone(), self.filled.clone()  # [size] each
         ids[slots], filled[slots] = identity, True
-        allowed = filled[None, :] & (ids[None, :] != identity[:, None])
+        allowed = filled[None, :] & (ids[None, :] != identity[:, None])  # [batch, size]
         return allowed.scatter(1, slots[:, None], True)
 
     @torch.no_grad()
     def enqueue(self, prototypes: dict[Spectrum, Tensor], identity: Tensor) -> None:
-        """Put a batch of unit rows [batch, dimension] into the next slots and move on."""
-        slots = self.slots()
+        """Writes unit rows [batch, dimension] of each spectrum to the next slots, advances the pointer."""
+        slots = self.slots()  # [batch]
         for spectrum, rows in prototypes.items():
             self.rows(spectrum)[slots] = rows.to(self.rows(spectrum).dtype)
         self.ids[slots] = identity

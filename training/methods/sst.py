@@ -1,4 +1,4 @@
-"""SST: semi-siamese training (arXiv 2007.08398), HSST's ancestor with one queue for all spectra."""
+"""SST: semi-siamese training (arXiv 2007.08398), the ancestor of HSST, with one queue for all spectra."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from training.methods.pair_task import PairTask
 from training.methods.prototypes import PrototypeQueues
 from training.networks.layers import BnMode
 
-# The one queue's name; what it holds is of either spectrum.
+# Names the one queue, which holds prototypes of either spectrum.
 MIXED = Spectrum.VIS
 
 
@@ -35,7 +35,10 @@ class SstConfig(Strict):
 
 
 class Sst(PairTask):
-    """p of one photo among g of others, both ways; then one spectrum's g, drawn by generator, is kept."""
+    """Classifies p of each photo among g of others, in both directions.
+
+    After the step, g of one spectrum, which a draw chooses, enters the queue.
+    """
 
     def __init__(
         self, encoder: nn.Module, config: SstConfig, *, dimension: int, batch: int, seed: int
@@ -46,19 +49,22 @@ class Sst(PairTask):
         self.queues = PrototypeQueues(size=config.queue, batch=batch, dimension=dimension, spectra=(MIXED,))
 
     def forward(self, batch: PairBatch) -> Outcome:
-        identity = gather_rows(batch.identity)
-        # Before p, whose activations stay: the memory that g lets go is used again.
+        """The mean loss of both directions. B: subjects of the whole step; b: those of this process."""
+        identity = gather_rows(batch.identity)  # int64 [B]
+        # g runs before p, whose activations stay: p reuses the memory that g frees.
         with torch.no_grad():
-            prototype = {s: gather_rows(rows) for s, rows in self.embed_pair(self.gallery, batch).items()}
-        probe = self.embed_pair(self.encoder, batch)
-        nv = self._among(probe[Spectrum.NIR], prototype[Spectrum.VIS], identity)
-        vn = self._among(probe[Spectrum.VIS], prototype[Spectrum.NIR], identity)
+            rows = self.embed_pair(self.gallery, batch)  # [b, d] each
+            prototype = {s: gather_rows(r) for s, r in rows.items()}  # [B, d] each
+        probe = self.embed_pair(self.encoder, batch)  # [b, d] each, with gradient
+        nv = self._among(probe[Spectrum.NIR], prototype[Spectrum.VIS], identity)  # scalar
+        vn = self._among(probe[Spectrum.VIS], prototype[Spectrum.NIR], identity)  # scalar
         return Outcome((nv + vn) / 2, probe, {}, prototype)
 
     def _among(self, rows: Tensor, positives: Tensor, identity: Tensor) -> Tensor:
+        """The mean loss of rows [b, d] among the queue with positives [B, d] in its next slots."""
         mine = slice(rank() * len(rows), (rank() + 1) * len(rows))
-        cosine = cosines(rows, self.queues.with_positives(MIXED, positives))
-        allowed = self.queues.allowed(identity)[mine]
+        cosine = cosines(rows, self.queues.with_positives(MIXED, positives))  # [b, K]
+        allowed = self.queues.allowed(identity)[mine]  # [b, K]
         return per_sample(cosine, self.queues.slots()[mine], allowed, self.config.loss).mean()
 
     @torch.no_grad()

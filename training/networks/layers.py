@@ -17,10 +17,10 @@ BnMode = Literal["separate", "joint", "frozen", "dsbn"]
 class SpectralBatchNorm(nn.Module):
     """Batch normalisation with one affine transform and, on request, running statistics per spectrum.
 
-    HSST runs the network on a NIR and a VIS batch in turn, so each is normalised by its own
-    statistics in training while one mixed set serves at test (HSST.md, section 4). With `split`
-    each spectrum keeps its own running statistics; `route` says whose are in use. Without it this
-    is plain batch normalisation. Input [b, c] or [b, c, h, w].
+    HSST runs the network on a NIR and a VIS batch in turn, so each is normalised by its own statistics in
+    training while one mixed set serves at test time (docs/hsst.md, 4.1). With `split` each spectrum keeps
+    its own running statistics, and `route` chooses those in use; without it this is plain batch
+    normalisation. Input [b, c] or [b, c, h, w].
     """
 
     weight: nn.Parameter

@@ -35,7 +35,7 @@ def embed_all(teacher: Teacher, crops: Pixels, *, label: str, threads: int = 2) 
         return np.concatenate(list(track(work, label, total=len(starts))))
 
 
-def kept(cache: Path, count: int, make: Callable[[], Vectors]) -> Vectors:
+def cached(cache: Path, count: int, make: Callable[[], Vectors]) -> Vectors:
     """Templates [count, dimension]: what `cache` holds, where it holds as many; else made, and kept there."""
     if cache.is_file():
         stored: Vectors = np.load(cache)
@@ -52,7 +52,7 @@ def cached_templates(prepared: PreparedSet, indices: NDArray[np.int64], bundle: 
     def make() -> Vectors:
         return embed_all(Teacher(bundle), prepared.crops(indices), label="teacher's templates")
 
-    return kept(cache, len(indices), make)
+    return cached(cache, len(indices), make)
 
 
 def by_row(prepared: PreparedSet, indices: NDArray[np.int64], templates: Vectors) -> Vectors:

@@ -10,11 +10,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.data.records import DataSetError
-from training.engine.devices import together
+from training.engine.devices import barrier
 from training.engine.distributed import rank, world_size
 from training.engine.loop import LAST, OnStep, Training
 from training.engine.prefetch import prefetch_map
-from training.engine.run_log import Learned, RunLog, new_record
+from training.engine.run_log import RunLog, TrainingData, new_record
 from training.engine.run_record import RunRecord
 from training.networks.checkpoint import save_encoder
 from training.networks.initial_weights import load_initial
@@ -42,10 +42,10 @@ class Place:
 
 
 class PretrainRun:
-    """The parts of a run, put together; `go` trains. Every process makes one.
+    """The parts of a run, put barrier; `go` trains. Every process makes one.
 
     Writes `encoder.pt` and `last.pt` at every checkpoint, `log.jsonl` and `run.json`.
-    Raises DataSetError where set, recipe, start or folder do not fit together.
+    Raises DataSetError where set, recipe, start or folder do not fit barrier.
     """
 
     def __init__(self, recipe: PretrainRecipe, photos: Photos, place: Place) -> None:
@@ -55,7 +55,7 @@ class PretrainRun:
         check_alignment(photos, recipe.backbone.alignment)
         self.recipe, self.place = recipe, place
         facts = recipe.model_dump(mode="json", exclude={"backbone": {"imported"}})
-        learned = Learned(photos.info, photos.digest)
+        learned = TrainingData(photos.info, photos.digest)
         record = new_record(facts, learned, start=place.start, device=place.device)
         self.run_log = RunLog(record, place.out, images_seen=lambda done: done * recipe.feed.batch)
         place.out.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ class PretrainRun:
         )
         self.training = Training(task, recipe.loop, out=place.out, device=str(place.device))
         self.resumed = self.training.resume()
-        together()
+        barrier()
 
     def go(self, on_step: OnStep | None = None) -> RunRecord:
         """Train to the end. Raises Diverged."""
@@ -84,7 +84,7 @@ class PretrainRun:
         batches = prefetch_map(self.loader.batch, left, workers=self.place.workers)
         loss = training.run(batches, step=ddp, on_step=on_step, on_save=self._keep)
         record = self.run_log.finish(loss)
-        together()
+        barrier()
         return record
 
     def _keep(self, iteration: int) -> None:
@@ -114,5 +114,5 @@ def _templates(photos: Photos, place: Place) -> Templates:
     folder = place.out / TEMPLATES
     if not rank():
         make_templates(photos, place.teacher, folder)
-    together()
+    barrier()
     return Templates(folder, len(photos))

@@ -9,7 +9,7 @@ from torch import nn
 
 from faces.types import Spectrum
 from training.engine.task import Outcome, Task
-from training.methods.distillation import away
+from training.methods.distillation import cosine_distance
 from training.methods.losses import LossConfig, per_sample
 from training.methods.plain import Head
 from training.networks.layers import unit_rows
@@ -49,8 +49,8 @@ class Classify(Task[LabelledBatch]):
         loss = per_sample(cosine, batch.label, everyone, self.loss).mean()
         parts = {"first": (cosine.detach().argmax(dim=1) == batch.label).float().mean()}
         if self.bridge is not None:
-            far = away(self.bridge, rows, batch.teacher)
-            loss, parts["away"] = loss + self.distil * far, far.detach()
+            distance = cosine_distance(self.bridge, rows, batch.teacher)  # scalar
+            loss, parts["away"] = loss + self.distil * distance, distance.detach()
         return Outcome(loss, {Spectrum.VIS: rows}, parts)
 
     def groups(self, lr: float) -> list[dict[str, Any]]:

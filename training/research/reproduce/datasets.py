@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.data.assign_splits import placed_fold
+from training.data.assign_splits import assign_fold
 from training.data.prepared import PreparedSet, read_prepared
 from training.data.records import DataSetError
 from training.data.registry import load_fold
@@ -33,7 +33,7 @@ def real_grounds(
             )
         return (Ground(prepared.info.name, prepared, tried, synthetic=False),)
     chosen = [load_fold(CASIA, root, number) for number in folds or (1,)]
-    return tuple(Ground(fold.name, placed_fold(prepared, fold), tried, synthetic=False) for fold in chosen)
+    return tuple(Ground(fold.name, assign_fold(prepared, fold), tried, synthetic=False) for fold in chosen)
 
 
 def real_set(path: Path, name: str) -> PreparedSet:

@@ -28,7 +28,7 @@ from training.engine.prefetch import prefetch
 from training.methods.distillation import Distil, TaughtBatch
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import save_encoder
-from training.networks.teacher import Teacher, Vectors, embed_all, kept
+from training.networks.teacher import Teacher, Vectors, cached, embed_all
 
 AT_ONCE = 2000
 
@@ -58,7 +58,7 @@ class Lesson:
 def lesson(prepared: PreparedSet, bundle: Path, config: TrunkConfig, cache: Path) -> Lesson:
     """Training crops, mirrored crops and mixtures, with the teacher's templates of each.
 
-    Templates cost far more than pictures, so they are kept in `cache`, a file for each part.
+    Templates cost far more than pictures, so they are cached in `cache`, a file for each part.
     """
     crops = prepared.crops(prepared.select(split="train"))
     teacher, side = Teacher(bundle), config.backbone.side_px
@@ -68,7 +68,9 @@ def lesson(prepared: PreparedSet, bundle: Path, config: TrunkConfig, cache: Path
     for number, (label, made) in enumerate(_views(crops, config.mixtures, rng)):
         images.append(network_input(made, side))
         path = cache / f"{teacher.spec.reference.sha256[:12]}-{config.seed}-{number:04d}.npy"
-        templates.append(kept(path, len(made), partial(embed_all, teacher, made, label=f"teacher: {label}")))
+        templates.append(
+            cached(path, len(made), partial(embed_all, teacher, made, label=f"teacher: {label}"))
+        )
     return Lesson(torch.cat(images), np.concatenate(templates))
 
 
