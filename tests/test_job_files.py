@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from service.jobs import job_files as ours
+from service.retraining import request as service_request
 from training.jobs import job_files as theirs
+from training.jobs import request as training_request
 
 NAMES = (
     "REQUEST",
@@ -55,3 +59,14 @@ def test_a_number_that_json_does_not_have_is_written_as_null(tmp_path: Path) -> 
     theirs.append_progress(tmp_path, line)
     read, _ = ours.read_progress(tmp_path, 0)
     assert [line.metrics for line in read] == [{"loss": None}]
+
+
+def test_a_retraining_request_has_the_same_fields_on_both_sides() -> None:
+    asked = get_type_hints(service_request.Retraining)
+    places = {"prepared", "facekit", "trunk", "base"}
+    assert {field.name for field in fields(service_request.Retraining)} | places == set(
+        training_request.RetrainRequest.model_fields
+    )
+    read = get_type_hints(training_request.RetrainRequest)
+    assert get_args(asked["preset"]) == get_args(read["preset"])
+    assert get_args(asked["activate"]) == get_args(read["activate"])

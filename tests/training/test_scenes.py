@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.training.portrait import ellipsoid_mesh
+from tests.training.synthesis.portrait import ellipsoid_mesh
 from training.cli.scenes import scenes
 from training.data.records import DataSetError
 from training.research.scenes import bootstrap_mean, check_scenes, likeness, robust_gain, ssim

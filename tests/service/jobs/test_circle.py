@@ -22,7 +22,7 @@ from tests.service.jobs.test_http import Listener
 from tests.service.spaces.load import Load, Writer, check_nobody_lost, subjects_of
 from tests.service.spaces.people import LFW, SAMPLES, people
 from tests.service.spaces.support import photo_oracle
-from tests.training.retrain_sets import write_set
+from tests.training.jobs.retrain_sets import write_set
 
 # Other work on the machine may make this slow; nothing here depends on the time it takes.
 WAIT_S = 1200.0

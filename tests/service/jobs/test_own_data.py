@@ -19,7 +19,7 @@ from service.store.records import NewSample
 from tests.conftest import StartService
 from tests.service.jobs.test_archive import zipped
 from tests.service.store.support import new_sample
-from tests.training.retrain_sets import SIDE, pattern
+from tests.training.jobs.retrain_sets import SIDE, pattern
 
 WAIT_S = 3600.0
 TRAIN, HELD = 8, 78

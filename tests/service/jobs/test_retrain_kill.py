@@ -22,7 +22,7 @@ from service.jobs.process import ProcessId
 from tests.conftest import Service, StartService, sample_bytes
 from tests.service.api.test_errors import enroll
 from tests.service.spaces.load import check_nobody_lost
-from tests.training.retrain_sets import write_set
+from tests.training.jobs.retrain_sets import write_set
 
 KILLS = int(os.environ.get("KILLS", "2"))
 WAIT_S = 1800.0

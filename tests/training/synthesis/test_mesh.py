@@ -19,7 +19,7 @@ from faces.bundle import read
 from faces.image import DecodeLimits, decode
 from faces.types import Face, Image, Spectrum
 from tests.conftest import sample_bytes
-from tests.training.portrait import ellipsoid_mesh
+from tests.training.synthesis.portrait import ellipsoid_mesh
 from training.networks.onnx_runner import BundleRunner
 from training.synthesis import assets
 from training.synthesis.assets import CANONICAL_FACE, MESH_NETWORK, Pin, SynthesisError, find_file

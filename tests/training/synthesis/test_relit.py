@@ -11,7 +11,7 @@ import pytest
 
 from faces.image import recognise_spectrum
 from faces.types import Spectrum
-from tests.training.portrait import EYES, MOUTH, Portrait, ellipsoid_mesh, portrait
+from tests.training.synthesis.portrait import EYES, MOUTH, Portrait, ellipsoid_mesh, portrait
 from tests.training.test_nir import at
 from training.data.lfw import Split, read_lfw
 from training.synthesis.nir import TrainNir, transform

@@ -12,7 +12,7 @@ import pytest
 
 from faces.types import Pixels, Spectrum
 from tests.conftest import SAMPLES
-from tests.training.portrait import EYES, MOUTH, ellipsoid_mesh, portrait
+from tests.training.synthesis.portrait import EYES, MOUTH, ellipsoid_mesh, portrait
 from training.cli.masks import MasksReport, make_masks
 from training.synthesis.assets import SynthesisError
 from training.synthesis.masks.designs import NIST_REFLECTANCES, MaskDesign, nist_matrix

@@ -18,7 +18,7 @@ import torch
 from faces.types import Condition, Spectrum
 from service.jobs.job_files import LOG, read_progress, read_result
 from tests.conftest import REPO
-from tests.training.retrain_sets import request_for, write_request, write_set
+from tests.training.jobs.retrain_sets import request_for, write_request, write_set
 from training.data.prepared import PreparedSet
 from training.evaluation.metrics import supports_fmr
 from training.evaluation.rank1 import SubjectCounts

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from faces.image import recognise_spectrum
 from faces.types import Spectrum
-from tests.training.portrait import EYES, MOUTH, SIDE, Portrait, portrait
+from tests.training.synthesis.portrait import EYES, MOUTH, SIDE, Portrait, portrait
 from training.synthesis import sensor
 from training.synthesis.nir import TrainNir, TrainNirRanges, transform
 from training.synthesis.regions import find_regions

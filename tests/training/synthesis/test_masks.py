@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from faces.types import Spectrum
-from tests.training.portrait import CENTRE, EYES, MOUTH, RADII, Portrait, portrait
+from tests.training.synthesis.portrait import CENTRE, EYES, MOUTH, RADII, Portrait, portrait
 from training.synthesis.masks.designs import COVERAGES, MaskDesign, nist_matrix
 from training.synthesis.masks.outline import outline
 from training.synthesis.masks.paint import BOTTOM, LEFT, RIGHT, TOP, width_for
