@@ -12,7 +12,7 @@ import pytest
 from faces.image import recognise_spectrum
 from faces.types import Spectrum
 from tests.training.synthesis.portrait import EYES, MOUTH, Portrait, ellipsoid_mesh, portrait
-from tests.training.test_nir import at
+from tests.training.synthesis.test_nir import at
 from training.data.lfw import Split, read_lfw
 from training.synthesis.nir import TrainNir, transform
 from training.synthesis.relit import RelitNir, RelitRanges, channel_law, harmonics
