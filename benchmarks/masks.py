@@ -30,7 +30,6 @@ from faces.align import ALIGNMENTS, similarity
 from faces.bundle import read
 from faces.image import DecodeLimits, decode
 from faces.types import Face, Image, Point
-from training.cli.masks import BUNDLE, SUFFIXES, TEMPLATES
 from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import find_assets
 from training.synthesis.masks.designs import MaskDesign
@@ -41,6 +40,7 @@ from training.synthesis.masks.templates import TemplateSet, load_templates
 from training.synthesis.masks.wear import MaskPainter
 from training.synthesis.mesh import FaceMesh, MeshFitter, load_topology
 from training.synthesis.simple import to_linear
+from training.views.masked_pictures import BUNDLE, SUFFIXES, TEMPLATES
 
 Floats = NDArray[np.float32]
 TARGET_PER_S = 200

@@ -27,7 +27,8 @@ from faces.types import Spectrum
 from training.data.batches import PairBatch
 from training.data.pair_loader import PairLoader
 from training.data.pairs import PairSampler
-from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
+from training.data.prepared import PreparedSet, Row, SetInfo
+from training.data.set_writer import SetWriter
 from training.methods.hsst import Hsst, HsstConfig
 from training.networks.mobilefacenet import MobileFaceNet
 

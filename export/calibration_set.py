@@ -26,8 +26,9 @@ from faces.bundle import read, verify
 from faces.types import CONDITIONS, Condition, Spectrum
 from training.cli.errors import exit_on_user_error
 from training.data.lfw import Identity, Photo, Split, read_lfw, split_of
-from training.data.prepared import Made, PreparedSet, Refused, Role
+from training.data.prepared import PreparedSet, Refused, Role
 from training.data.prepared import Split as SplitName
+from training.data.set_writer import Made
 from training.synthesis.assets import CHECKOUT
 from training.views.conditions import PHOTO, Family, View
 from training.views.found_faces import FoundFace, find_face, largest_crop

@@ -10,7 +10,8 @@ from torch import nn
 
 from faces.types import Pixels, Spectrum
 from training.data.network_input import network_input
-from training.data.prepared import PreparedSet, Refused, Row, SetInfo, SetWriter
+from training.data.prepared import PreparedSet, Refused, Row, SetInfo
+from training.data.set_writer import SetWriter
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import save_encoder
 from training.networks.layers import norms, route

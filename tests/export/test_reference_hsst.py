@@ -16,7 +16,8 @@ from faces.bundle import read, verify
 from faces.types import CONDITIONS, Spectrum
 from tests.export.parts import SIDE_PX, crop
 from training.data.network_input import network_input
-from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
+from training.data.prepared import PreparedSet, Row, SetInfo
+from training.data.set_writer import SetWriter
 from training.networks.layers import unit_rows
 from training.networks.onnx_import import import_bundle
 from training.networks.onnx_runner import BatchRunner

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from faces.types import Spectrum
 from training.data.batches import PairBatch
-from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
+from training.data.prepared import PreparedSet, Row, SetInfo
+from training.data.set_writer import SetWriter
 from training.networks.layers import ConvNorm, SpectralBatchNorm
 
 DIMENSION = 16

@@ -17,16 +17,18 @@ from faces.types import Spectrum
 from training.__main__ import app
 from training.data.faces_extra import read_extra
 from training.data.photo_sources import Terms, extra_shots
-from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter, Shards, read_prepared
+from training.data.prepared import PreparedSet, Row, SetInfo, Shards, read_prepared
 from training.data.records import DataSetError
+from training.data.set_writer import SetWriter
 from training.distil import labels
 from training.distil.batches import DistilBatches, Harder, plain_rows
 from training.distil.clean_views import Views, moved
-from training.distil.labels import LabelStore, at_cells, seen_columns, taps_of
+from training.distil.labels import LabelStore
 from training.distil.recipe import DistilRecipe, ViewsConfig
 from training.distil.relighting import toned
 from training.distil.task import MapDistil
-from training.finetune.recipe import read_recipe
+from training.distil.teacher_maps import at_cells, seen_columns, taps_of
+from training.engine.recipe_file import read_recipe
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import load_network
 from training.networks.imported import ImportedNet

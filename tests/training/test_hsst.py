@@ -1,4 +1,4 @@
-"""What pins HSST (docs/hsst.md, section 2): queues, directions, gradients, the sampler's promise, resuming."""
+"""Pins HSST (docs/hsst.md, section 2): queues, directions, gradients, the sampler's promise, resuming."""
 
 from __future__ import annotations
 

@@ -22,11 +22,11 @@ from training.data.prepared import (
     Refused,
     Row,
     SetInfo,
-    SetWriter,
     read_prepared,
     shard_name,
 )
 from training.data.records import DataSetError, Fold, Sample
+from training.data.set_writer import SetWriter
 from training.networks.backbone import BackboneConfig
 from training.networks.onnx_runner import BundleRunner
 from training.networks.teacher import Teacher, cached_templates

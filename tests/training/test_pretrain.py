@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 from faces.align import ALIGNMENTS
 from faces.types import Spectrum
 from training.__main__ import app
-from training.data.prepared import Row, SetInfo, SetWriter, Split
+from training.data.prepared import Row, SetInfo, Split
 from training.data.records import DataSetError
+from training.data.set_writer import SetWriter
 from training.engine.loop import LAST, LOG
 from training.engine.prefetch import prefetch_map
-from training.finetune.recipe import RecipeError, read_recipe
+from training.engine.recipe_file import RecipeError, read_recipe
 from training.methods.losses import LossConfig
 from training.networks.checkpoint import load_network, save_encoder
 from training.networks.imported import ImportedNet

@@ -17,8 +17,9 @@ from tests.training.data.trees import casia_tree
 from training.__main__ import app
 from training.data.casia import load_casia
 from training.data.loaded import NO_PLACE, Place, places_of
-from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
+from training.data.prepared import PreparedSet, Row, SetInfo
 from training.data.records import Fold, Sample
+from training.data.set_writer import SetWriter
 from training.finetune.recipe import load_recipe
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import save_encoder

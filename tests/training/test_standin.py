@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from faces.types import Spectrum
 from training.__main__ import app
 from training.data.lfw import Identity, Photo, Split, split_of
-from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter
+from training.data.prepared import PreparedSet, Row, SetInfo
 from training.data.records import DataSetError
+from training.data.set_writer import SetWriter
 from training.methods.build import TaskConfig, build_task
 from training.methods.contrast import ContrastConfig
 from training.methods.hsst import HsstConfig

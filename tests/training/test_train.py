@@ -19,12 +19,14 @@ from faces.types import Spectrum
 from tests.training.nets import prepared_set
 from training.__main__ import app
 from training.data.assign_splits import assign_fold, assign_validation
-from training.data.prepared import PreparedSet, SetWriter
+from training.data.prepared import PreparedSet
 from training.data.records import DataSetError, Fold, Sample
+from training.data.set_writer import SetWriter
 from training.engine.compile import compile_task
 from training.engine.devices import DeviceError, chosen_device
+from training.engine.recipe_file import RecipeError, recipe_names
 from training.finetune.fine_tuning import FineTuning
-from training.finetune.recipe import RecipeError, differences, load_recipe, recipe_names, shortened
+from training.finetune.recipe import differences, load_recipe, shortened
 from training.finetune.run import Place, train_recipe
 from training.methods.hsst import HsstConfig
 from training.networks.backbone import BackboneConfig

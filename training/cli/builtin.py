@@ -16,7 +16,7 @@ from training.data.prepared import read_prepared
 from training.distil.recipe import DistilRecipe
 from training.distil.run import Place, distil
 from training.engine.compile import check_compiler
-from training.finetune.recipe import read_recipe
+from training.engine.recipe_file import read_recipe
 from training.views.photos import MaskedCopies, build_photos
 from training.views.set_builder import ViewAssets
 

@@ -27,7 +27,7 @@ from training.detector.report import worn_photos as worn_table
 from training.detector.run import Place, train_detector
 from training.detector.trial import TrialRoom, trial_photos, trial_sources
 from training.engine.compile import check_compiler
-from training.finetune.recipe import read_recipe
+from training.engine.recipe_file import read_recipe
 from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import find_assets
 from training.synthesis.mesh import MeshFitter

@@ -16,7 +16,7 @@ from training.engine.compile import CompilerError
 from training.engine.devices import DeviceError
 from training.engine.distributed import rank
 from training.engine.loop import Diverged
-from training.finetune.recipe import RecipeError
+from training.engine.recipe_file import RecipeError
 from training.synthesis.assets import SynthesisError
 from training.synthesis.rendered.model import FaceKitError
 

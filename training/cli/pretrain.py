@@ -11,7 +11,7 @@ from rich.console import Console
 from training.cli.errors import exit_on_user_error, print_once
 from training.cli.progress import loss_bar
 from training.engine.devices import processes
-from training.finetune.recipe import read_recipe
+from training.engine.recipe_file import read_recipe
 from training.pretrain.photo_loader import PhotoLoader
 from training.pretrain.photos import NONE, read_photos
 from training.pretrain.recipe import PretrainRecipe

@@ -16,8 +16,9 @@ from training.data.registry import load_fold
 from training.engine.compile import check_compiler
 from training.engine.devices import processes
 from training.engine.distributed import rank
+from training.engine.recipe_file import recipe_names
 from training.engine.run_record import RunRecord
-from training.finetune.recipe import Recipe, differences, load_recipe, recipe_names, shortened
+from training.finetune.recipe import Recipe, differences, load_recipe, shortened
 from training.finetune.run import ENCODER, Place, train_recipe
 
 

@@ -11,7 +11,7 @@ is continued, not lost. Read it with `read_prepared`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
-from faces.files import write_array, write_whole
 from faces.strict import Strict, strip_prefix
 from faces.types import Condition, Pixels, Spectrum
 from training.data.records import DataSetError
@@ -159,71 +158,6 @@ class PreparedSet:
 
 def shard_name(number: int) -> str:
     return f"shard-{number:05d}.npy"
-
-
-def write_shard(root: Path, number: int, crops: Pixels) -> None:
-    """One shard [n, side, side, 3]; all but the last hold SHARD_ROWS."""
-    write_array(root / shard_name(number), crops)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Made:
-    """One crop [side, side, 3] with its row, on its way into a set."""
-
-    row: Row
-    crop: Pixels
-
-
-class SetWriter:
-    """Collect rows and crops in order; `close` makes the set readable."""
-
-    def __init__(self, root: Path, info: SetInfo) -> None:
-        root.mkdir(parents=True, exist_ok=True)
-        (root / SET_FILE).unlink(missing_ok=True)
-        self._root, self._info = root, info
-        self._rows: list[Row] = []
-        self._refused: list[Refused] = []
-        self._waiting: list[Pixels] = []
-
-    def add(self, row: Row, crop: Pixels) -> None:
-        """Raises ValueError where the crop is not the set's size."""
-        side = self._info.side_px
-        if crop.shape != (side, side, 3) or crop.dtype != np.uint8:
-            raise ValueError(
-                f"a crop of this set is uint8 [{side}, {side}, 3], got {crop.dtype} {crop.shape}"
-            )
-        self._rows.append(row)
-        self._waiting.append(crop.copy())
-        if len(self._waiting) == SHARD_ROWS:
-            self._flush()
-
-    def refuse(self, refused: Refused) -> None:
-        self._refused.append(refused)
-
-    def take(self, items: Iterable[Made | Refused]) -> None:
-        """Crops and refusals as they come. Raises ValueError as `add` does."""
-        for item in items:
-            if isinstance(item, Made):
-                self.add(item.row, item.crop)
-            else:
-                self.refuse(item)
-
-    def _flush(self) -> None:
-        if self._waiting:
-            write_shard(self._root, (len(self._rows) - 1) // SHARD_ROWS, np.stack(self._waiting))
-            self._waiting.clear()
-
-    def close(self) -> PreparedSet:
-        """Write the rest; the set's own file comes last, so that only a whole set can be read."""
-        self._flush()
-        write_whole(self._root / ROWS_FILE, _lines(self._rows))
-        write_whole(self._root / REFUSED_FILE, _lines(self._refused))
-        write_whole(self._root / SET_FILE, (self._info.model_dump_json(indent=1) + "\n").encode())
-        return read_prepared(self._root)
-
-
-def _lines(rows: Iterable[BaseModel]) -> bytes:
-    return b"".join(row.model_dump_json(exclude_defaults=True).encode() + b"\n" for row in rows)
 
 
 def read_prepared(root: Path) -> PreparedSet:

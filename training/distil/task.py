@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from faces.types import Spectrum
 from training.distil.batches import MapBatch, map_values
-from training.distil.labels import seen_columns
+from training.distil.teacher_maps import seen_columns
 from training.engine.task import Outcome, Task
 from training.methods.distillation import cosine_distance
 from training.methods.losses import cosines

@@ -21,7 +21,8 @@ from training.engine.devices import OnDevice
 from training.engine.distributed import rank, world_size
 from training.engine.loop import OnSave, OnStep, Training
 from training.engine.prefetch import prefetch
-from training.finetune.recipe import Recipe, RecipeError
+from training.engine.recipe_file import RecipeError
+from training.finetune.recipe import Recipe
 from training.methods.build import build_task
 from training.methods.class_means import cached_class_means
 from training.networks.checkpoint import save_encoder

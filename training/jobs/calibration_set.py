@@ -13,8 +13,9 @@ import numpy as np
 
 from faces.align import ALIGNMENTS
 from faces.types import CONDITIONS, Condition, Pixels, Spectrum
-from training.data.prepared import PreparedSet, Row, SetInfo, SetWriter, read_prepared
+from training.data.prepared import PreparedSet, Row, SetInfo, read_prepared
 from training.data.records import DataSetError
+from training.data.set_writer import SetWriter
 from training.views.crop_views import crop_view
 
 SYNTHETIC = "probes of {}: made from VIS crops (pseudo-NIR, drawn masks)"

@@ -16,7 +16,8 @@ import numpy as np
 from faces.align import align
 from faces.types import Condition, Image, Spectrum
 from training.data.photo_sources import Shot
-from training.data.prepared import Made, PreparedSet, Refused
+from training.data.prepared import PreparedSet, Refused
+from training.data.set_writer import Made
 from training.synthesis import simple
 from training.synthesis.mesh import FaceMesh
 from training.views.conditions import PHOTO, View, ViewMaker

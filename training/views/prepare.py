@@ -15,8 +15,9 @@ from faces.bundle import read as read_bundle
 from faces.files import write_whole
 from faces.strict import Strict
 from training.data.loaded import Finding, Reader, Source
-from training.data.prepared import SET_FILE, PreparedSet, SetInfo, SetWriter, read_prepared
+from training.data.prepared import SET_FILE, PreparedSet, SetInfo, read_prepared
 from training.data.records import DataSetError
+from training.data.set_writer import SetWriter
 from training.data.splits import write_split
 from training.views.parts import (
     NOTES_FILE,

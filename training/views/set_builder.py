@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.progress import track
 
 from faces.bundle import read
-from training.data.prepared import Made, PreparedSet, Refused, SetInfo, SetWriter
+from training.data.prepared import PreparedSet, Refused, SetInfo
+from training.data.set_writer import Made, SetWriter
 from training.engine.worker_pool import in_order, worker_pool
 from training.networks.onnx_runner import BundleRunner
 from training.views.conditions import Family, ViewMaker

@@ -10,8 +10,9 @@ import pytest
 
 from faces.types import Spectrum
 from training.data.fold_rows import resolve
-from training.data.prepared import PreparedSet, Refused, Row, SetInfo, SetWriter
+from training.data.prepared import PreparedSet, Refused, Row, SetInfo
 from training.data.records import DataSetError, Fold, Sample
+from training.data.set_writer import SetWriter
 
 
 def sample(name: str) -> Sample:

@@ -10,7 +10,8 @@ import cv2
 import numpy as np
 
 from faces.types import Pixels, Spectrum
-from training.data.prepared import PreparedSet, Role, Row, SetInfo, SetWriter, Split
+from training.data.prepared import PreparedSet, Role, Row, SetInfo, Split
+from training.data.set_writer import SetWriter
 
 SIDE = 112
 

@@ -13,7 +13,6 @@ import pytest
 from faces.types import Pixels, Spectrum
 from tests.conftest import SAMPLES
 from tests.training.synthesis.portrait import EYES, MOUTH, ellipsoid_mesh, portrait
-from training.cli.masks import MasksReport, make_masks
 from training.synthesis.assets import SynthesisError
 from training.synthesis.masks.designs import NIST_REFLECTANCES, MaskDesign, nist_matrix
 from training.synthesis.masks.draw_design import draw_design
@@ -25,6 +24,7 @@ from training.synthesis.masks.spline import ThinPlate
 from training.synthesis.masks.templates import TemplateSet, load_templates
 from training.synthesis.mesh import vertex_normals
 from training.synthesis.simple import to_linear
+from training.views.masked_pictures import MasksReport, make_masks
 
 NAMES = ("KN95", "N95", "cloth", "cloth_left", "surgical", "surgical_green")
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from faces.bundle import BundleError
-from training.data.prepared import SET_FILE, Made, Refused
+from training.data.prepared import SET_FILE, Refused
+from training.data.set_writer import Made
 from training.engine.worker_pool import in_order
 from training.views.conditions import PHOTO
 from training.views.found_faces import SIDE_PX

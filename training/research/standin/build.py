@@ -17,8 +17,9 @@ import numpy as np
 from faces.align import align
 from faces.types import Condition, Spectrum
 from training.data.lfw import Identity, Photo, Split, read_lfw, split_of
-from training.data.prepared import Made, PreparedSet, Refused, Role
+from training.data.prepared import PreparedSet, Refused, Role
 from training.data.prepared import Split as SplitName
+from training.data.set_writer import Made
 from training.views.conditions import PHOTO
 from training.views.found_faces import ALIGNMENT, find_face, largest_crop
 from training.views.row_facts import RowFacts

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.data.lfw import Photo, Split, read_lfw, split_of
-from training.data.prepared import Made, PreparedSet, Refused
+from training.data.prepared import PreparedSet, Refused
 from training.data.prepared import Split as SplitName
+from training.data.set_writer import Made
 from training.views.conditions import PHOTO
 from training.views.found_faces import find_face
 from training.views.row_facts import RowFacts

@@ -15,7 +15,8 @@ from rich.progress import Progress
 
 from faces.align import ALIGNMENTS, AlignError, align, similarity
 from faces.types import Box, Face, Image, Spectrum
-from training.data.prepared import PreparedSet, Refused, Row, SetInfo, SetWriter, Split
+from training.data.prepared import PreparedSet, Refused, Row, SetInfo, Split
+from training.data.set_writer import SetWriter
 from training.synthesis.rendered.model import FaceModel
 from training.synthesis.rendered.pictures import (
     GENERATOR,

@@ -10,8 +10,9 @@ import numpy as np
 from faces.align import ALIGNMENTS, align
 from faces.image import DecodeLimits, decode
 from faces.types import Spectrum
-from training.data.prepared import PreparedSet, Role, Row, SetInfo, SetWriter, Split
+from training.data.prepared import PreparedSet, Role, Row, SetInfo, Split
 from training.data.records import DataSetError
+from training.data.set_writer import SetWriter
 from training.synthesis.rendered.family import Detector
 from training.synthesis.rendered.pictures import GENERATOR
 from training.synthesis.rendered.samples import INDEX_FILE, KINDS, Kind
