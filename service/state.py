@@ -14,7 +14,7 @@ from service.access.limits import Admission, RateLimiter
 from service.bundles.registry import bundle_store
 from service.crops import CropVault, open_vault
 from service.enrolment.enroller import Enroller
-from service.enrolment.transaction import Enrolled
+from service.enrolment.types import Enrolled
 from service.errors import Draining, NotReady
 from service.jobs.base import JobKind
 from service.jobs.child import job_directory

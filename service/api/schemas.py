@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from faces.types import Face, Spectrum
 from service.enrolment.enroller import Receipt
-from service.enrolment.transaction import Enrolled
+from service.enrolment.types import Enrolled
 from service.inference.engine import Description
 from service.inference.quality import Quality
 from service.matching.comparison import Candidate, Identified, Verified

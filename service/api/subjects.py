@@ -16,7 +16,7 @@ from service.api.deps import ADMITTED, Operator, SpaceDep, StateDep
 from service.api.problems import problem_docs
 from service.api.recognition import ANY_IMAGE
 from service.api.uploads import Upload, checked_metadata, parse_metadata, read_form
-from service.enrolment.transaction import Enrolment
+from service.enrolment.types import Enrolment
 from service.errors import (
     Draining,
     DuplicateFace,

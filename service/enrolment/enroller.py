@@ -1,4 +1,4 @@
-"""Use case: samples of a subject become templates, in one transaction, before the answer."""
+"""Use cases: enrol photos of a subject, erase a subject or a sample."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from faces.types import Role
 from service.crops import CropVault, align_all
-from service.enrolment.transaction import Accepted, Enrolled, Enrolment, EnrolmentWriter
+from service.enrolment.transaction import EnrolmentTransaction
+from service.enrolment.types import Accepted, Enrolled, Enrolment
 from service.errors import (
     DuplicateFace,
     IdempotencyConflict,
@@ -38,14 +39,14 @@ DUPLICATE_HITS = 20
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What was erased, and the audit entry that says so."""
+    """What was erased, and the id of its audit entry."""
 
     erased: Erased
     audit_id: int
 
 
 class Enroller:
-    """Enrols samples and erases them. `encode` makes the JSON answer that idempotency keeps."""
+    """Enrols samples and erases them. `encode`: makes the JSON answer that idempotency keeps."""
 
     def __init__(
         self,
@@ -57,17 +58,17 @@ class Enroller:
         encode: Callable[[Enrolled], dict[str, Any]],
     ) -> None:
         self._db, self._pipeline, self._registry, self._settings = db, pipeline, registry, settings
-        self._writer = EnrolmentWriter(db, registry, vault if settings.keep_crops else None, encode)
+        self._transaction = EnrolmentTransaction(db, registry, vault if settings.keep_crops else None, encode)
 
     async def enrol(self, space: EmbeddingSpace, request: Enrolment) -> dict[str, Any]:
-        """Commit, make searchable in this process, then answer.
+        """Commits, makes the samples searchable in this process, then returns the answer.
 
-        Raises the ServiceError of the refusal; then nothing was stored.
+        Raises the ServiceError of a refusal, after which nothing is stored.
         """
-        if (before := await self._stored_answer(request)) is not None:
-            return before
+        if (stored := await self._stored_answer(request)) is not None:
+            return stored
         outcomes = await asyncio.gather(
-            *(self._examine(space, request, i, data) for i, data in enumerate(request.images))
+            *(self._accept(space, request, i, data) for i, data in enumerate(request.images))
         )
         accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
         rejected = tuple(outcome for outcome in outcomes if isinstance(outcome, ServiceError))
@@ -76,30 +77,30 @@ class Enroller:
         if not request.allow_duplicate:
             await self._refuse_duplicate(space, request.subject_id, accepted)
         try:
-            answer = await self._writer.write(space, request, accepted, rejected)
+            answer = await self._transaction.commit(space, request, accepted, rejected)
         except IdempotencyTaken:
             # The same request won the race in another task or process: its answer is the answer.
-            if (before := await self._stored_answer(request)) is None:
+            if (stored := await self._stored_answer(request)) is None:
                 raise
-            return before
-        await self._show(space)
+            return stored
+        await self._follow_log(space)
         return answer
 
     async def erase_subject(self, space: EmbeddingSpace, subject_id: str, actor: str) -> Receipt:
-        """Erase a subject everywhere. Raises SubjectNotFound."""
+        """Erases a subject with its samples, templates and crops. Raises SubjectNotFound."""
         async with self._db.write() as uow:
             erased = await uow.subjects.delete(subject_id)
             if erased is None:
                 raise SubjectNotFound(f"no subject {subject_id} is enrolled")
             audit_id = await uow.audit.add(actor, "subject.erase", subject_id, _counts(erased))
             await uow.commit()
-        await self._show(space)
+        await self._follow_log(space)
         return Receipt(erased, audit_id)
 
     async def erase_sample(
         self, space: EmbeddingSpace, subject_id: str, sample_id: str, actor: str
     ) -> Receipt:
-        """Erase one sample of a subject. Raises SubjectNotFound, SampleNotFound."""
+        """Erases one sample of a subject. Raises SubjectNotFound, SampleNotFound."""
         async with self._db.write() as uow:
             if await uow.subjects.get(subject_id) is None:
                 raise SubjectNotFound(f"no subject {subject_id} is enrolled")
@@ -109,10 +110,11 @@ class Enroller:
             detail = {"sample_id": sample_id} | _counts(erased)
             audit_id = await uow.audit.add(actor, "sample.erase", subject_id, detail)
             await uow.commit()
-        await self._show(space)
+        await self._follow_log(space)
         return Receipt(erased, audit_id)
 
     async def _stored_answer(self, request: Enrolment) -> dict[str, Any] | None:
+        """The answer that this idempotency key already got. Raises IdempotencyConflict."""
         if request.idempotency_key is None:
             return None
         async with self._db.read() as uow:
@@ -123,10 +125,10 @@ class Enroller:
             raise IdempotencyConflict("this Idempotency-Key belongs to a different enrolment")
         return stored.body
 
-    async def _examine(
+    async def _accept(
         self, space: EmbeddingSpace, request: Enrolment, index: int, data: bytes
     ) -> Accepted | ServiceError:
-        """One image: accepted, or why not. Overload is not the image's fault and is raised."""
+        """Accepts one image, or returns the refusal. Raises RetryLater: overload is no fault of the image."""
         try:
             found = await self._pipeline.describe(
                 space, data, spectrum=request.spectrum, choose=subject_face, role=Role.REFERENCE
@@ -143,6 +145,7 @@ class Enroller:
         return Accepted(new_sample_id(), digest, (image.width, image.height), described, crops)
 
     def _refuse_poor(self, quality: Quality) -> None:
+        """Raises LowQuality."""
         limits = self._settings
         if quality.inter_eye_px < limits.min_inter_eye_px:
             raise LowQuality(
@@ -159,6 +162,7 @@ class Enroller:
     async def _refuse_duplicate(
         self, space: EmbeddingSpace, subject_id: str, accepted: Sequence[Accepted]
     ) -> None:
+        """Raises DuplicateFace if another subject's template scores above the duplicate threshold."""
         calibration = space.calibration
         queries = np.stack([one.description.embedding.vector for one in accepted])
         found = await asyncio.to_thread(space.gallery.search, queries, DUPLICATE_HITS)
@@ -175,19 +179,19 @@ class Enroller:
                         subject_id=owner.subject_id,
                     )
 
-    async def _show(self, space: EmbeddingSpace) -> None:
-        """Bring this process's gallery up to the commit just made; both, where a swap came between."""
+    async def _follow_log(self, space: EmbeddingSpace) -> None:
+        """Applies the commit to this process's gallery; to both, if another space became active since."""
         try:
             for one in {space, self._registry.active or space}:
                 await one.follow(self._db)
         except StoreError as error:
-            # The commit stands and the background feed will show it; the client must not be told
-            # that it can be searched already.
+            # The commit stands and the background task will apply it, but the samples cannot be
+            # searched yet.
             raise NotReady("stored, but the gallery has not caught up yet") from error
 
 
 def _refusal(rejected: Sequence[ServiceError]) -> ServiceError:
-    """What to answer where no image was enrolled: the shared reason, or 422 with all of them."""
+    """The error of an enrolment without any accepted image: the shared reason, or 422 with all."""
     first = rejected[0]
     reasons = [{"index": r.index, "code": r.code, "detail": r.detail} for r in rejected]
     if len({error.code for error in rejected}) > 1:

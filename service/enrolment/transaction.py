@@ -1,23 +1,19 @@
-"""What an enrolment becomes: samples, crops and a template in every writable space, in one transaction."""
+"""The transaction of an enrolment: samples, crops and a template in every writable space."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from faces.types import AlignedCrop, Face, Role, Spectrum
+from faces.types import Role
 from service.crops import CropVault
+from service.enrolment.types import Accepted, Enrolled, EnrolledSample, Enrolment
 from service.errors import NotReady, RetryLater, ServiceError
-from service.inference.engine import Description
-from service.inference.quality import Quality
 from service.matching.pipeline import inference_errors
 from service.spaces.registry import EmbeddingSpace, SpaceRegistry
 from service.store.database import Database
@@ -25,62 +21,17 @@ from service.store.errors import StoreError
 from service.store.records import NewSample, SealedCrop
 
 COMMIT_ATTEMPTS = 5
-# Of each space: a unit vector for each accepted image, or None where its networks fail.
+# Of each space: a unit vector, float32 [d], for each accepted image, or None if its networks failed.
 Vectors = dict[str, list[NDArray[np.float32]] | None]
 
 log = structlog.get_logger("halflight.enrolment")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Enrolment:
-    """What a client asks for. `actor` is the key it used, for the audit log."""
+class EnrolmentTransaction:
+    """Stores enrolments, each in one transaction.
 
-    subject_id: str
-    images: tuple[bytes, ...]
-    metadata: dict[str, Any] | None
-    spectrum: Spectrum
-    allow_duplicate: bool
-    actor: str
-    idempotency_key: str | None = None
-
-    def digest(self) -> str:
-        """Two requests with one idempotency key must agree in this."""
-        parts = [hashlib.sha256(data).hexdigest() for data in self.images]
-        what = [self.subject_id, parts, self.metadata, self.spectrum.value, self.allow_duplicate]
-        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Accepted:
-    """One image that becomes a sample; `crops`: its face on every template of `faces.align`."""
-
-    sample_id: str
-    digest: str
-    size: tuple[int, int]
-    description: Description
-    crops: tuple[AlignedCrop, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EnrolledSample:
-    sample_id: str
-    template_id: int
-    face: Face
-    quality: Quality
-
-
-@dataclass(frozen=True, slots=True)
-class Enrolled:
-    """What was enrolled and what was refused, each refusal with the index of its image."""
-
-    subject_id: str
-    space_id: str
-    samples: tuple[EnrolledSample, ...]
-    rejected: tuple[ServiceError, ...]
-
-
-class EnrolmentWriter:
-    """`vault`: None where crops are not kept. `encode` makes the JSON answer that idempotency keeps."""
+    `vault`: None if crops are not kept. `encode`: makes the JSON answer that idempotency keeps.
+    """
 
     def __init__(
         self,
@@ -91,17 +42,17 @@ class EnrolmentWriter:
     ) -> None:
         self._db, self._registry, self._vault, self._encode = db, registry, vault, encode
 
-    async def write(
+    async def commit(
         self,
         space: EmbeddingSpace,
         request: Enrolment,
         accepted: Sequence[Accepted],
         rejected: tuple[ServiceError, ...],
     ) -> dict[str, Any]:
-        """One transaction for samples, crops and a template in every writable space.
+        """Stores samples, crops and templates; returns the answer.
 
-        Which spaces those are is read inside it: where one is unknown here, nothing is stored, the
-        space is loaded, and the transaction begins again. Raises IdempotencyTaken, NotReady, StoreError.
+        The transaction reads which spaces are writable. If this process has not loaded one of them, it
+        stores nothing, loads the space and begins again. Raises IdempotencyTaken, NotReady, StoreError.
         """
         vectors: Vectors = {space.space_id: [one.description.embedding.vector for one in accepted]}
         await self._embed_for([s.space_id for s in self._registry.loaded], accepted, vectors)
@@ -121,9 +72,10 @@ class EnrolmentWriter:
     async def _embed_for(
         self, space_ids: Sequence[str], accepted: Sequence[Accepted], vectors: Vectors
     ) -> None:
-        """Add the templates for these spaces; None for one whose networks fail: it is filled later.
+        """Adds the templates for these spaces to `vectors`.
 
-        Raises Overloaded, Draining, StoreError.
+        A space whose networks fail gets None, and its templates from a later backfill. Raises
+        Overloaded, Draining, StoreError.
         """
         for space_id in space_ids:
             if space_id in vectors:
@@ -134,7 +86,7 @@ class EnrolmentWriter:
                     vectors[space_id] = [await _embed(other, one) for one in accepted]
             except (RetryLater, StoreError):
                 raise
-            except Exception as error:  # noqa: BLE001 - a new model must not keep anybody from enrolling
+            except Exception as error:  # noqa: BLE001 - a new model must not stop enrolments
                 log.error("a space cannot be written", space_id=space_id, kind=type(error).__name__)
                 vectors[space_id] = None
 
@@ -146,7 +98,7 @@ class EnrolmentWriter:
         vectors: Vectors,
         rejected: tuple[ServiceError, ...],
     ) -> dict[str, Any] | list[str]:
-        """The answer, or the writable spaces that `vectors` lacks; then nothing was stored."""
+        """Returns the answer, or, without storing anything, the writable spaces that `vectors` lacks."""
         async with self._db.write() as uow:
             await uow.subjects.ensure(request.subject_id, request.metadata)
             await uow.spaces.lock_shared()
@@ -188,6 +140,7 @@ class EnrolmentWriter:
 
 
 async def _embed(space: EmbeddingSpace, one: Accepted) -> NDArray[np.float32]:
+    """The template of an accepted image in another space: a unit vector, float32 [d]."""
     wanted = space.manifest.encoder.alignment
     crop = next(crop for crop in one.crops if crop.alignment_id == wanted)
     return (await space.engine.encoder.embed(crop, Role.REFERENCE)).vector

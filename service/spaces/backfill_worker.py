@@ -14,7 +14,7 @@ from service.crops import NOT_KEPT, CropVault
 from service.inference.batcher import BatcherClosed
 from service.inference.parity import ParityError
 from service.spaces.backfill import BackfillReport, Throttle, backfill
-from service.spaces.readiness import NotFit, check
+from service.spaces.readiness import SpaceNotFit, check
 from service.spaces.registry import SpaceRegistry
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
@@ -83,7 +83,7 @@ class SpaceFiller:
             await self._release(space_id)
             return None
         except Exception as error:  # noqa: BLE001 - said in the space's report; the service goes on
-            told = isinstance(error, (BundleError, ParityError, NotFit))
+            told = isinstance(error, (BundleError, ParityError, SpaceNotFit))
             reason = str(error) if told else f"the backfill failed ({type(error).__name__})"
             log.error("backfill failed", space_id=space_id, kind=type(error).__name__)
             report = BackfillReport(message=reason)
@@ -131,7 +131,7 @@ class SpaceFiller:
         async with self._db.write() as uow:
             await uow.spaces.lock_exclusive()
             if left := await uow.templates.count_missing(space.space_id):
-                raise NotFit(f"{left} samples were enrolled without a template in the space")
+                raise SpaceNotFit(f"{left} samples were enrolled without a template in the space")
             await uow.spaces.transition(space.space_id, ("backfilling",), "ready")
             await uow.backfills.finish(space.space_id, report.as_dict())
             await uow.commit()

@@ -21,16 +21,16 @@ COUNTS = 40
 COUNT_WAIT_S = 0.05
 
 
-class NotFit(RuntimeError):
+class SpaceNotFit(RuntimeError):
     """The space may not go live. The text says why."""
 
 
 async def check(db: Database, space: EmbeddingSpace, vault: CropVault) -> int:
-    """Raises NotFit, StoreError; else how many samples were identified by themselves."""
+    """Raises SpaceNotFit, StoreError; else how many samples were identified by themselves."""
     async with db.read() as uow:
         missing = await uow.templates.count_missing(space.space_id)
     if missing:
-        raise NotFit(f"{missing} samples have no template in the space")
+        raise SpaceNotFit(f"{missing} samples have no template in the space")
     await _whole(db, space)
     async with db.read() as uow:
         drawn = await uow.templates.pick_random(space.space_id, DRAWN)
@@ -41,7 +41,7 @@ async def check(db: Database, space: EmbeddingSpace, vault: CropVault) -> int:
         async with db.read() as uow:
             gone = one.template_id not in await uow.templates.owners([one.template_id])
         if not gone:
-            raise NotFit("a sample does not find its own template: the networks or the gallery differ")
+            raise SpaceNotFit("a sample does not find its own template: the networks or the gallery differ")
     return len(drawn)
 
 
@@ -56,7 +56,7 @@ async def _whole(db: Database, space: EmbeddingSpace) -> None:
         if size == count and space.applied_seq == head:
             return
         await asyncio.sleep(COUNT_WAIT_S)
-    raise NotFit(f"the gallery holds {size} templates, the database {count}")
+    raise SpaceNotFit(f"the gallery holds {size} templates, the database {count}")
 
 
 async def _finds_itself(

@@ -18,7 +18,7 @@ from service.crops import CropVault, align_all
 from service.gallery.faiss import FaissGallery
 from service.inference.engine import Engine
 from service.spaces.backfill import BackfillReport, Throttle, backfill, embed
-from service.spaces.readiness import NotFit, check
+from service.spaces.readiness import SpaceNotFit, check
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from tests.service.inference.faces import OPTIONS, pixels, samples
@@ -82,7 +82,7 @@ async def test_stopped_and_taken_up_again_every_sample_has_one_template(
     first = await run(db, space, stop=lambda: next(turns) == 2)
     assert first.stopped
     assert (first.total, first.added) == (COUNT, 8)
-    with pytest.raises(NotFit, match="16 samples"):
+    with pytest.raises(SpaceNotFit, match="16 samples"):
         await check(db, space, VAULT)
     # Two at once, as two replicas would: each sample is filled by one of them.
     both = await asyncio.gather(run(db, space), run(db, space, throttle=eager(3)))
@@ -142,7 +142,7 @@ async def test_it_says_what_it_cannot_fill(
         assert await uow.crops.count_unembeddable(space.space_id, "arcface-112") == 1
     report = await run(db, space)
     assert (report.added, report.without_crop, report.unreadable) == (3, 1, 1)
-    with pytest.raises(NotFit, match="2 samples"):
+    with pytest.raises(SpaceNotFit, match="2 samples"):
         await check(db, space, VAULT)
 
 
@@ -174,7 +174,7 @@ async def test_networks_that_differ_from_the_templates_are_noticed(
     engine.start()
     other = EmbeddingSpace(space.manifest, engine, FaissGallery(space.manifest.encoder.dimension))
     try:
-        with pytest.raises(NotFit):
+        with pytest.raises(SpaceNotFit):
             await check(db, other, VAULT)
     finally:
         await engine.close()

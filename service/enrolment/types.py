@@ -1,0 +1,67 @@
+"""An enrolment: what a client asks for, what is accepted, what is stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from faces.types import AlignedCrop, Face, Spectrum
+from service.errors import ServiceError
+from service.inference.engine import Description
+from service.inference.quality import Quality
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Enrolment:
+    """What a client asks for. `actor`: the id of its key, for the audit log."""
+
+    subject_id: str
+    images: tuple[bytes, ...]
+    metadata: dict[str, Any] | None
+    spectrum: Spectrum
+    allow_duplicate: bool
+    actor: str
+    idempotency_key: str | None = None
+
+    def digest(self) -> str:
+        """SHA-256 of the request: two requests with one idempotency key must agree in it."""
+        parts = [hashlib.sha256(data).hexdigest() for data in self.images]
+        content = [self.subject_id, parts, self.metadata, self.spectrum.value, self.allow_duplicate]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accepted:
+    """An image that becomes a sample.
+
+    `digest`: SHA-256 of its bytes. `size`: width and height in pixels. `crops`: its face on every
+    template of `faces.align`.
+    """
+
+    sample_id: str
+    digest: str
+    size: tuple[int, int]
+    description: Description
+    crops: tuple[AlignedCrop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledSample:
+    """A stored sample and its template in the space that answers the request."""
+
+    sample_id: str
+    template_id: int
+    face: Face
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """The stored samples, and the refusals, each with the index of its image."""
+
+    subject_id: str
+    space_id: str
+    samples: tuple[EnrolledSample, ...]
+    rejected: tuple[ServiceError, ...]
