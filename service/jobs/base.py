@@ -1,4 +1,4 @@
-"""What a kind of job is, and what it is given to do its work with."""
+"""A kind of job, the handle that it works with, and how it ends."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ REPORT_EVERY_S = 1.0
 
 
 class JobFailed(Exception):
-    """The job cannot be done; trying again would not help. Its text is shown: no path in it."""
+    """The job cannot be done, and another attempt would not help. Clients see the text: no path in it."""
 
 
 class JobInterrupted(Exception):
-    """Whatever worked on the job died; another attempt may get further."""
+    """The process that worked on the job died; another attempt may get further."""
 
 
 class JobCancelled(Exception):
-    """Someone asked for the end, and the work has stopped."""
+    """A client cancelled the job, and the work has stopped."""
 
 
 class LeaseLost(Exception):
-    """Another runner has the job now: this one must not touch it any more."""
+    """Another runner holds the job now; this one must no longer touch it."""
 
 
 class JobHandle:
-    """One job in the hands of its runner."""
+    """One job as its runner holds it."""
 
     def __init__(self, db: Database, job: JobRecord, owner: str, directory: Path) -> None:
         self._db, self._owner = db, owner
@@ -46,14 +46,16 @@ class JobHandle:
         self._reported_s = 0.0
 
     def cancelled(self) -> bool:
-        """Whether someone asked for the end: stop, and raise JobCancelled."""
+        """Whether a client cancelled the job. The kind then stops its work and raises JobCancelled."""
         return self.cancel_requested
 
-    async def progress(
+    async def report_progress(
         self, fraction: float, stage: str, message: str = "", metrics: Mapping[str, Any] | None = None
     ) -> None:
-        """Tell how far the job is, 0 to 1; it never goes back. Written once a second, or when the
-        stage changes. Raises LeaseLost, StoreError."""
+        """Stores how far the job is, 0 to 1; the fraction never falls.
+
+        Writes once a second at most, and always if the stage changes. Raises LeaseLost, StoreError.
+        """
         changed = stage[:STAGE_CHARACTERS] != self.stage
         self.fraction = max(self.fraction, min(1.0, fraction))
         self.stage, self.message = stage[:STAGE_CHARACTERS], message[:MESSAGE_CHARACTERS]
@@ -74,8 +76,8 @@ class JobHandle:
         if not kept:
             raise LeaseLost(self.job_id)
 
-    async def works_in(self, process: ProcessId | None) -> None:
-        """Remember which process does the work, before anything else can happen. Raises LeaseLost."""
+    async def set_process(self, process: ProcessId | None) -> None:
+        """Stores which process does the work; None for none. Raises LeaseLost, StoreError."""
         async with self._db.write() as uow:
             stored = None if process is None else process.as_dict()
             kept = await uow.jobs.set_process(self.job_id, self._owner, stored)
@@ -85,7 +87,7 @@ class JobHandle:
         self.process = process
 
     async def begin_attempt(self) -> int:
-        """Count an attempt; how many there were in a row that got no further. Raises LeaseLost."""
+        """Counts an attempt. Returns how many in a row, with it, began without progress. Raises LeaseLost."""
         async with self._db.write() as uow:
             count = await uow.jobs.begin_attempt(self.job_id, self._owner)
             await uow.commit()
@@ -95,20 +97,20 @@ class JobHandle:
 
 
 class JobKind(Protocol):
-    """One kind of job. Its work is idempotent: it may be run again from the start at any moment."""
+    """One kind of job. Its work is idempotent: a runner may run it again from the start at any moment."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def on_accelerator(self) -> bool:
-        """Whether only one such job may run on a machine at a time."""
+        """Whether a machine runs only one such job at a time."""
         ...
 
     async def run(self, handle: JobHandle) -> Mapping[str, Any]:
-        """Do the work; the metrics of the finished job.
+        """Does the work and returns the metrics of the finished job.
 
-        Raises JobFailed, JobInterrupted, JobCancelled, LeaseLost. Cancelled as a task where the
-        runner stops: the job is taken over by another one later.
+        Raises JobFailed, JobInterrupted, JobCancelled, LeaseLost, StoreError. The task is cancelled
+        if the runner stops; another runner takes the job over later.
         """
         ...

@@ -1,7 +1,7 @@
-"""Jobs that a process of its own works on: started, watched, taken over, ended.
+"""Jobs that run as a process of their own: starts, watches, takes over and ends the process.
 
-The process is in a session of its own and outlives the service; what it does is told through the
-files of `service.jobs.job_files`. It ends by itself when nobody has looked after the job for `ORPHAN_S`.
+The process has a session of its own and outlives the service. It reports through the files of
+`service.jobs.job_files`, and ends by itself if no runner has touched the heartbeat for `ORPHAN_S`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from service.settings import SECRETS
 POLL_S = 0.25
 GRACE_S = 10.0
 ORPHAN_S = 300.0
-Ask = Callable[[], Awaitable[Mapping[str, Any]]]
-# What only the service may know: every secret setting, and the keys of others that it may have been given.
+MakeRequest = Callable[[], Awaitable[Mapping[str, Any]]]
+# Variables that the process must not see: every secret setting, and keys of other services.
 PRIVATE = (
     *SECRETS,
     "HALFLIGHT_KEY",
@@ -38,89 +38,90 @@ async def run_child(
     handle: JobHandle,
     command: Sequence[str],
     *,
-    request: Ask | None = None,
+    request: MakeRequest | None = None,
     share: float = 1.0,
 ) -> Result:
-    """The result of the job's process: the one that runs already, or a new one.
+    """Returns the result of the job's process: of the one that runs already, or of a new one.
 
-    `command` gets the job's directory as its last argument; `request` says what `request.json` will hold,
-    and is only asked where a process is started.
-    `share`: how much of the whole job its progress is.
-    Raises JobFailed where it says that it failed, JobInterrupted where it died, JobCancelled.
+    `command`: the program; it gets the job's directory as its last argument. `request`: makes the
+    content of `request.json`, by default the job's own request; called only if a process is started.
+    `share`: the part of the whole job, 0 to 1, that the progress of the process covers.
+    Raises JobFailed if the process reports a failure, JobInterrupted if it died, JobCancelled,
+    LeaseLost, StoreError.
     """
     directory = handle.directory
     offset = 0
     if handle.process is not None and handle.process.alive():
-        # Everything but the last line was told by the runner before this one.
+        # The runner before this one has reported every line but the last.
         lines, offset = job_files.read_progress(directory, 0)
-        await _tell(handle, lines[-1:], share)
+        await _report(handle, lines[-1:], share)
     elif job_files.read_result(directory) is None:
         if handle.process is not None:
             handle.process.kill_group(signal.SIGKILL)
-            await handle.works_in(None)
+            await handle.set_process(None)
             raise JobInterrupted("the job's process died while nobody watched")
-        asked = handle.request if request is None else await request()
-        offset = await _start(handle, command, asked)
+        content = handle.request if request is None else await request()
+        offset = await _start(handle, command, content)
     process = handle.process
     while process is not None and process.alive():
         if handle.cancelled():
             await asyncio.to_thread(process.end, grace_s=GRACE_S)
             raise JobCancelled
         lines, offset = job_files.read_progress(directory, offset)
-        await _tell(handle, lines, share)
+        await _report(handle, lines, share)
         await asyncio.sleep(POLL_S)
     code = None
     if process is not None:
-        # What it started dies with it.
+        # The processes that it started end with it.
         process.kill_group(signal.SIGKILL)
         code = await asyncio.to_thread(process.reap)
     lines, _ = job_files.read_progress(directory, offset)
-    await _tell(handle, lines, share)
+    await _report(handle, lines, share)
     result = job_files.read_result(directory)
-    await handle.works_in(None)
+    await handle.set_process(None)
     if result is None:
-        raise JobInterrupted(f"the job's process {_how(code)}")
+        raise JobInterrupted(f"the job's process {_exit_reason(code)}")
     if result.state == "failed":
         raise JobFailed(result.message)
     return result
 
 
 async def _start(handle: JobHandle, command: Sequence[str], request: Mapping[str, Any]) -> int:
-    """Start the process; where its progress lines will begin."""
+    """Starts the process. Returns the offset in the progress file at which its lines will begin."""
     directory = handle.directory
     write_json(directory / job_files.REQUEST, dict(request))
     (directory / job_files.HEARTBEAT).touch()
     _, offset = job_files.read_progress(directory, 0)
     env = {name: value for name, value in os.environ.items() if name not in PRIVATE}
-    # The working directory is no place to import from.
+    # The process must not import from the working directory.
     env["PYTHONSAFEPATH"] = "1"
     try:
         started = spawn([*command, str(directory)], log=directory / job_files.LOG, env=env)
     except OSError as error:
         raise JobFailed(f"the job's process cannot be started: {error.strerror}") from error
     try:
-        await handle.works_in(started)
+        await handle.set_process(started)
     except BaseException:
-        # Nobody would ever find it.
+        # No runner would ever find the process.
         started.kill_group(signal.SIGKILL)
         started.reap()
         raise
     return offset
 
 
-async def _tell(handle: JobHandle, lines: Sequence[job_files.Progress], share: float) -> None:
+async def _report(handle: JobHandle, lines: Sequence[job_files.Progress], share: float) -> None:
     for number, line in enumerate(lines):
         last = number == len(lines) - 1
         if last or line.stage != handle.stage:
-            await handle.progress(share * line.fraction, line.stage, line.message, line.metrics)
+            await handle.report_progress(share * line.fraction, line.stage, line.message, line.metrics)
 
 
-def _how(code: int | None) -> str:
+def _exit_reason(code: int | None) -> str:
     if code is None:
         return "ended without a result"
     return f"was ended by signal {-code}" if code < 0 else f"ended with exit status {code} and no result"
 
 
 def job_directory(data_dir: Path) -> Path:
-    """Below which each job has its own directory."""
+    """The directory in which each job has one of its own."""
     return (data_dir / "jobs").resolve()

@@ -1,4 +1,4 @@
-"""Processes that outlive the one that started them, told apart from others that get their number later."""
+"""Processes that outlive their parent, identified by host, number and start time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REAP_S, REAP_POLL_S = 1.0, 0.005
 
 
 def this_host() -> str:
-    """Within which process numbers mean something: machine, boot and PID namespace."""
+    """The scope of process numbers: machine, boot and PID namespace."""
     parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append((PROC / "sys/kernel/random/boot_id").read_text().strip()[:8])
@@ -37,7 +37,7 @@ def _stat(pid: int) -> list[str] | None:
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
-    """One process, for ever: `started` is its start time in ticks since boot."""
+    """Identifies one process, also after its number is reused. `started`: ticks since boot."""
 
     host: str
     pid: int
@@ -45,7 +45,7 @@ class ProcessId:
 
     @classmethod
     def of(cls, pid: int) -> ProcessId:
-        """Raises ProcessLookupError where there is none."""
+        """Raises ProcessLookupError if there is no such process."""
         stat = _stat(pid)
         if stat is None:
             raise ProcessLookupError(f"no process {pid}")
@@ -62,27 +62,27 @@ class ProcessId:
 
     @property
     def here(self) -> bool:
-        """Whether this machine can say anything about it."""
+        """Whether the process is one of this machine, boot and PID namespace."""
         return self.host == this_host()
 
     def alive(self) -> bool:
-        """Whether it runs here. One that ended and that nobody has waited for does not."""
+        """Whether the process runs here. A zombie does not."""
         if not self.here:
             return False
         stat = _stat(self.pid)
         return stat is not None and int(stat[STARTED]) == self.started and stat[STATE] not in "ZX"
 
     def kill_group(self, number: int) -> None:
-        """Signal it and everything it started. Only for a process started by `spawn`."""
+        """Signals the process and everything it started. Only for a process that `spawn` started."""
         stat = _stat(self.pid)
         if not self.here or (stat is not None and int(stat[STARTED]) != self.started):
-            # Its number is another's by now, and so would be its group.
+            # Another process has the number by now, and so has its group.
             return
         with suppress(ProcessLookupError):
             os.killpg(self.pid, number)
 
     def end(self, *, grace_s: float) -> None:
-        """SIGTERM, then SIGKILL for whoever of its group is left after `grace_s`. Blocks."""
+        """Sends SIGTERM, and SIGKILL to what is left of the group after `grace_s`. Blocks."""
         self.kill_group(signal.SIGTERM)
         give_up = time.monotonic() + grace_s
         while self.alive() and time.monotonic() < give_up:
@@ -91,8 +91,10 @@ class ProcessId:
         self.reap()
 
     def reap(self) -> int | None:
-        """Wait for it where it is a child of this process and over: its exit code, -N for signal N. Blocks
-        for as long as its threads take to follow the first one, which is over before they are."""
+        """Returns the exit code of an ended child process, -N for signal N; None if it is no such child.
+
+        Blocks until the threads of the process have ended too, which takes longer than its first one.
+        """
         give_up = time.monotonic() + REAP_S
         try:
             while not (done := os.waitpid(self.pid, os.WNOHANG))[0]:
@@ -105,9 +107,9 @@ class ProcessId:
 
 
 def spawn(command: Sequence[str], *, log: Path, env: Mapping[str, str]) -> ProcessId:
-    """Start a process in a session of its own; what it prints is appended to `log`.
+    """Starts a process in a session of its own and appends its output to `log`.
 
-    Raises OSError where the program cannot be started.
+    Raises OSError if the program cannot be started.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     actions = [

@@ -1,4 +1,4 @@
-"""The queue of jobs: submit, look at, cancel. Whoever runs them, on whichever replica."""
+"""The queue of jobs: submits, lists and cancels them, whichever replica runs them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from service.store.job_records import JobEvent, JobRecord
 
 
 def new_job_id() -> str:
-    """Ids begin with the time, in milliseconds, so that their order is that of submission."""
+    """A new id. It begins with the time in milliseconds, so ids sort in order of submission."""
     return f"job-{int(time.time() * 1000):012x}-{secrets.token_hex(6)}"
 
 
 class JobQueue:
-    """What the table of jobs is asked for."""
+    """The use cases of clients on the table of jobs."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -32,9 +32,9 @@ class JobQueue:
         actor: str,
         sole: bool = False,
     ) -> str:
-        """Queue a job; its id. `sole`: refused while another one of its kind waits or runs.
+        """Queues a job and returns its id.
 
-        Raises JobRunning, StoreError.
+        `sole`: only one job of this kind may wait or run. Raises JobRunning, StoreError.
         """
         job_id = new_job_id()
         try:
@@ -55,17 +55,17 @@ class JobQueue:
         return found
 
     async def page(self, before: str | None, limit: int) -> list[JobRecord]:
-        """Newest first, from behind the job `before`. Raises StoreError."""
+        """Up to `limit` jobs older than `before`, newest first. Raises StoreError."""
         async with self._db.read() as uow:
             return await uow.jobs.page(before, limit)
 
     async def events(self, job_id: str, after: int, limit: int = 100) -> list[JobEvent]:
-        """Raises StoreError."""
+        """Up to `limit` events after number `after`, oldest first. Raises StoreError."""
         async with self._db.read() as uow:
             return await uow.jobs.events(job_id, after, limit)
 
     async def cancel(self, job_id: str, *, actor: str) -> JobRecord:
-        """Cancel it where it waits, ask for its end where it runs, leave it where it is over.
+        """Cancels a queued job, asks the runner of a running job to stop, leaves a finished job alone.
 
         Raises JobNotFound, StoreError.
         """

@@ -1,7 +1,8 @@
-"""The embedded runner: takes jobs from the queue under a lease, one at a time on the accelerator.
+"""The embedded runner: claims jobs from the queue under a lease and runs them.
 
-A job belongs to whoever holds its lease. A runner that dies stops prolonging it; another one (or the
-same service, started again) takes the job over and finds in the table which process works on it.
+It runs one job on the accelerator and one beside it at a time. A job belongs to the runner that holds
+its lease. A runner that dies no longer prolongs the lease; another one (or the same service, started
+again) takes the job over and finds in the table which process works on it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ log = structlog.get_logger("halflight.jobs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerOptions:
-    """`lease_s`: after so long without a heartbeat a job is another runner's to take. `attempts`: how
-    often in a row a job may die without getting further."""
+    """`lease_s`: time without a heartbeat after which another runner takes the job over.
+
+    `attempts`: number of attempts in a row without progress after which a job fails.
+    """
 
     lease_s: float = 15.0
     poll_s: float = 0.5
@@ -39,24 +42,24 @@ class RunnerOptions:
 
 
 class JobRunner:
-    """Runs jobs of the kinds it is given until it is closed."""
+    """Runs jobs of the given kinds."""
 
     def __init__(
         self, db: Database, kinds: Sequence[JobKind], directory: Path, options: RunnerOptions | None = None
     ) -> None:
         self._db, self._directory, self._options = db, directory, options or RunnerOptions()
         self._kinds = {kind.name: kind for kind in kinds}
-        self._me = ProcessId.of(os.getpid())
-        # Two runners of one process (tests) are two owners as well.
-        self._owner = f"{self._me.host}|{self._me.pid}|{self._me.started}|{id(self):x}"
+        self._process = ProcessId.of(os.getpid())
+        # Two runners in one process (tests) are two owners.
+        self._owner = f"{self._process.host}|{self._process.pid}|{self._process.started}|{id(self):x}"
         self._working: dict[bool, asyncio.Task[None]] = {}
 
     async def serve(self) -> None:
-        """Look for work until cancelled; then leave running processes to the next runner."""
+        """Claims and runs jobs until cancelled; then leaves running processes to the next runner."""
         try:
             while True:
                 try:
-                    await self._look()
+                    await self._claim_jobs()
                 except StoreError as error:
                     log.warning("jobs wait for the database", cause=type(error.__cause__).__name__)
                 await asyncio.sleep(self._options.poll_s)
@@ -65,10 +68,10 @@ class JobRunner:
                 task.cancel()
             await asyncio.gather(*self._working.values(), return_exceptions=True)
 
-    async def _look(self) -> None:
+    async def _claim_jobs(self) -> None:
         self._working = {lane: task for lane, task in self._working.items() if not task.done()}
         if len(self._working) < 2:
-            await self._free_the_dead()
+            await self._expire_dead_leases()
         for lane in (True, False):
             names = [kind.name for kind in self._kinds.values() if kind.on_accelerator is lane]
             if lane in self._working or not names:
@@ -77,21 +80,21 @@ class JobRunner:
                 if not await uow.jobs.any_claimable(names):
                     continue
             async with self._db.write() as uow:
-                slot = self._me.host if lane else None
+                slot = self._process.host if lane else None
                 claim = await uow.jobs.claim(
                     self._owner, kinds=names, slot=slot, lease_s=self._options.lease_s
                 )
                 await uow.commit()
             if claim is not None:
-                self._working[lane] = asyncio.create_task(self._work(claim), name=claim.job.job_id)
+                self._working[lane] = asyncio.create_task(self._run_job(claim), name=claim.job.job_id)
 
-    async def _free_the_dead(self) -> None:
-        """End the leases of this machine's dead runners, rather than wait until they run out."""
+    async def _expire_dead_leases(self) -> None:
+        """Ends the leases of dead runners of this machine, before they run out."""
         async with self._db.read() as uow:
             running = await uow.jobs.running()
         for job in running:
             host, _, rest = (job.lease_owner or "").partition("|")
-            if job.lease_owner is None or host != self._me.host:
+            if job.lease_owner is None or host != self._process.host:
                 continue
             pid, started, _ = rest.split("|")
             if not ProcessId(host, int(pid), int(started)).alive():
@@ -99,60 +102,60 @@ class JobRunner:
                     await uow.jobs.expire(job.job_id, job.lease_owner)
                     await uow.commit()
 
-    async def _work(self, claim: Claim) -> None:
-        """Everything between the claim and the end of one job."""
+    async def _run_job(self, claim: Claim) -> None:
+        """Runs one job from its claim to its end."""
         job = claim.job
         directory = self._directory / job.job_id
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = JobHandle(self._db, job, self._owner, directory)
         log.info("job begins", job=job.job_id, kind=job.kind)
-        beat = asyncio.create_task(self._beat(handle))
+        heartbeat = asyncio.create_task(self._heartbeat(handle))
         work = asyncio.create_task(self._attempts(self._kinds[job.kind], handle, claim))
         try:
-            await asyncio.wait({beat, work}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({heartbeat, work}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 log.warning("lease lost", job=job.job_id)
                 return
-            await self._end(handle, *_outcome(work))
+            await self._finish(handle, *_outcome(work))
         except asyncio.CancelledError:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
-            await self._let_go(handle)
+            await self._release(handle)
             raise
         finally:
-            for task in (beat, work):
+            for task in (heartbeat, work):
                 task.cancel()
-            await asyncio.gather(beat, work, return_exceptions=True)
+            await asyncio.gather(heartbeat, work, return_exceptions=True)
 
     async def _attempts(self, kind: JobKind, handle: JobHandle, claim: Claim) -> Mapping[str, Any]:
-        """Run the kind again as long as only what worked on it dies, and it gets further in between."""
-        died: str | None = None
+        """Runs the job again after each interruption, until `_next_attempt` gives up."""
+        reason: str | None = None
         if claim.interrupted and handle.process is None:
-            died = "the service died at it"
+            reason = "the service died at it"
         while True:
             try:
-                if died is not None:
-                    await self._again(handle, died)
-                    died = None
+                if reason is not None:
+                    await self._next_attempt(handle, reason)
+                    reason = None
                 return await kind.run(handle)
             except JobInterrupted as error:
-                died = str(error)
+                reason = str(error)
             except StoreError:
-                # The lease is watched elsewhere: this waits no longer than it holds.
+                # `_heartbeat` watches the lease and ends this wait when the lease is lost.
                 await asyncio.sleep(self._options.poll_s)
 
-    async def _again(self, handle: JobHandle, died: str) -> None:
-        """Raises JobFailed after too many attempts, JobCancelled where nobody wants another one."""
+    async def _next_attempt(self, handle: JobHandle, reason: str) -> None:
+        """Counts the attempt. Raises JobFailed after too many without progress, JobCancelled."""
         if handle.cancelled():
             raise JobCancelled
         attempts = await handle.begin_attempt()
         if attempts >= self._options.attempts:
-            raise JobFailed(f"{died}; given up after {attempts} attempts")
-        log.warning("job interrupted", job=handle.job_id, kind=handle.kind, why=died)
-        await handle.progress(handle.fraction, "resuming", f"{died}; it goes on from what was kept")
+            raise JobFailed(f"{reason}; given up after {attempts} attempts")
+        log.warning("job interrupted", job=handle.job_id, kind=handle.kind, why=reason)
+        await handle.report_progress(handle.fraction, "resuming", f"{reason}; it goes on from what was kept")
 
-    async def _beat(self, handle: JobHandle) -> None:
-        """Prolong the lease and watch for a wish to cancel; returns when the lease is lost."""
+    async def _heartbeat(self, handle: JobHandle) -> None:
+        """Prolongs the lease and reads whether the job is cancelled; returns when the lease is lost."""
         options, held_s, renew_s = self._options, time.monotonic(), 0.0
         while time.monotonic() - held_s < options.lease_s:
             with suppress(OSError):
@@ -169,7 +172,7 @@ class JobRunner:
                     handle.cancel_requested = await uow.jobs.cancel_requested(handle.job_id)
             await asyncio.sleep(options.poll_s)
 
-    async def _end(
+    async def _finish(
         self, handle: JobHandle, state: JobState, message: str, metrics: Mapping[str, Any] | None
     ) -> None:
         await asyncio.to_thread(shutil.rmtree, handle.directory / PRIVATE, ignore_errors=True)
@@ -187,7 +190,7 @@ class JobRunner:
             else:
                 return
 
-    async def _let_go(self, handle: JobHandle) -> None:
+    async def _release(self, handle: JobHandle) -> None:
         with suppress(StoreError):
             async with self._db.write() as uow:
                 await uow.jobs.release(handle.job_id, self._owner)
@@ -202,6 +205,6 @@ def _outcome(work: asyncio.Task[Mapping[str, Any]]) -> tuple[JobState, str, Mapp
         return "cancelled", "cancelled on request", None
     if isinstance(error, JobFailed):
         return "failed", str(error), None
-    # The text of an exception may hold what a job read: only its type is told.
+    # The text of an exception may hold data of the job: only its type is shown.
     log.error("job failed", kind=type(error).__name__, cause=type(error.__cause__).__name__)
     return "failed", f"the service failed at it ({type(error).__name__}); see its log", None

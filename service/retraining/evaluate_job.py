@@ -48,7 +48,7 @@ class EvaluateKind:
             result = await run_child(handle, command, request=lambda: self._request(handle))
         except ServiceError as error:
             raise JobFailed(error.detail) from error
-        await handle.progress(1.0, "done", result.message)
+        await handle.report_progress(1.0, "done", result.message)
         return result.metrics
 
     async def _request(self, handle: JobHandle) -> dict[str, Any]:

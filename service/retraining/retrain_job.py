@@ -89,7 +89,9 @@ class RetrainKind:
         """Register the bundle; where it is better and that was asked for, fill its space and switch."""
         if handle.cancelled():
             raise JobCancelled
-        await handle.progress(CHILD_SHARE, "registering", "the service verifies the bundle", result.metrics)
+        await handle.report_progress(
+            CHILD_SHARE, "registering", "the service verifies the bundle", result.metrics
+        )
         name = handle.job_id.lower()
         await asyncio.to_thread(_offer, handle.directory / BUNDLE, self._registry_root / name)
         try:
@@ -111,7 +113,7 @@ class RetrainKind:
                 view = await self._admin.backfill(space_id, actor)
             try:
                 await fill(handle, self._admin, view, actor=actor, low=0.93, high=0.98)
-                await handle.progress(0.98, "activating", "")
+                await handle.report_progress(0.98, "activating", "")
                 await self._admin.activate(space_id, actor)
             except JobFailed as error:
                 why = f"better, but not activated: {error}"
@@ -120,7 +122,7 @@ class RetrainKind:
             else:
                 metrics["activated"] = True
                 why = f"activated: {why}"
-        await handle.progress(1.0, "done", why)
+        await handle.report_progress(1.0, "done", why)
         return dict(result.metrics) | metrics | {"decision": why}
 
 

@@ -32,7 +32,7 @@ async def fill(
             raise JobFailed(f"the space is not complete: {view.message or 'its filling ended early'}")
         fraction = float(report.get("fraction", 0.0))
         told = f"{view.templates} templates, {view.missing} missing"
-        await handle.progress(low + (high - low) * fraction, "backfilling", told)
+        await handle.report_progress(low + (high - low) * fraction, "backfilling", told)
         await asyncio.sleep(LOOK_EVERY_S)
         view = await admin.one(space_id)
     return view
@@ -54,5 +54,5 @@ class BackfillKind:
             raise JobFailed(error.detail) from error
         if view.record.state not in ("ready", "active"):
             raise JobFailed(f"the space was {view.record.state} meanwhile")
-        await handle.progress(1.0, "ready", f"{view.templates} templates, nothing missing")
+        await handle.report_progress(1.0, "ready", f"{view.templates} templates, nothing missing")
         return {"space_id": space_id, "templates": view.templates}

@@ -48,7 +48,7 @@ class Nap:
             if handle.cancelled():
                 raise JobCancelled
             await asyncio.sleep(float(handle.request["pause_s"]))
-            await handle.progress((step + 1) / steps, "napping")
+            await handle.report_progress((step + 1) / steps, "napping")
         with (handle.directory / "naps").open("a") as naps:
             naps.write("nap\n")
         return {"napped": steps}
