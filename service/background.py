@@ -1,4 +1,4 @@
-"""What a replica does beside answering: load, follow the database, fill spaces, run jobs, forget."""
+"""What a replica does beside answering: loads, follows the database, runs jobs, purges."""
 
 from __future__ import annotations
 
@@ -34,7 +34,6 @@ def start(state: State, when_loaded: WhenLoaded | None = None) -> Tasks:
         state.loading,
         asyncio.create_task(feed, name="feed"),
         asyncio.create_task(follow, name="follow"),
-        asyncio.create_task(_fill(state), name="fill"),
         asyncio.create_task(_purge(state), name="purge"),
         asyncio.create_task(_run_jobs(state), name="jobs"),
     ]
@@ -83,14 +82,6 @@ async def _feed(state: State) -> None:
     state.metrics.behind.set(await space.behind(state.db))
     await space.catch_up(state.db)
     state.metrics.behind.set(0)
-
-
-async def _fill(state: State) -> None:
-    """Fill spaces that somebody asked for, as soon as this process serves."""
-    assert state.loading is not None  # noqa: S101 - set before this task runs
-    await asyncio.wait([state.loading])
-    if state.registry.active is not None:
-        await state.filler.serve()
 
 
 async def _run_jobs(state: State) -> None:

@@ -29,9 +29,9 @@ from service.retraining.evaluate_job import EvaluateKind, Evaluator
 from service.retraining.request import Retrainer, TrainingPlaces
 from service.retraining.retrain_job import RetrainKind
 from service.settings import Settings
-from service.spaces.admin import SpaceAdmin
+from service.spaces.admin import BACKFILL, SpaceAdmin
 from service.spaces.backfill_job import BackfillKind
-from service.spaces.backfill_worker import SpaceFiller
+from service.spaces.backfill_worker import BackfillWorker
 from service.spaces.registry import EmbeddingSpace, SpaceRegistry
 from service.store.database import Database
 from service.telemetry import Metrics
@@ -50,7 +50,6 @@ class State:
     db: Database
     keys: KeyRing
     registry: SpaceRegistry
-    filler: SpaceFiller
     spaces: SpaceAdmin
     jobs: JobQueue
     runner: JobRunner
@@ -92,22 +91,19 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         if lost := await uow.crops.count_under_other_keys(vault.key_id):
             log.warning("kept crops do not open with this key", crops=lost, key_id=vault.key_id)
     registry = SpaceRegistry(db, bundle_store(settings))
-    filler = SpaceFiller(
-        db, registry, vault, busy=lambda: admission.in_flight > 0, poll_s=settings.log_poll_s
-    )
+    worker = BackfillWorker(db, registry, vault, busy=lambda: admission.in_flight > 0)
     admin = SpaceAdmin(
-        db, registry, filler, settle_s=SETTLE_POLLS * settings.log_poll_s, bundle_key=settings.bundle_key
+        db, registry, settle_s=SETTLE_POLLS * settings.log_poll_s, bundle_key=settings.bundle_key
     )
-    queue = JobQueue(db)
+    queue = JobQueue(db, {BACKFILL: admin.end_cancelled_backfill})
     return State(
         settings=settings,
         db=db,
         keys=KeyRing(db),
         registry=registry,
-        filler=filler,
         spaces=admin,
         jobs=queue,
-        runner=_runner(settings, db, registry, admin, vault),
+        runner=_runner(settings, db, registry, admin, worker, vault),
         retrainer=_retrainer(settings, queue),
         evaluator=_evaluator(settings, queue),
         uploads=_uploads(settings, db, queue),
@@ -149,17 +145,24 @@ def _uploads(settings: Settings, db: Database, queue: JobQueue) -> UploadedSets:
 
 
 def _runner(
-    settings: Settings, db: Database, registry: SpaceRegistry, admin: SpaceAdmin, vault: CropVault
+    settings: Settings,
+    db: Database,
+    registry: SpaceRegistry,
+    admin: SpaceAdmin,
+    worker: BackfillWorker,
+    vault: CropVault,
 ) -> JobRunner:
     """Knows every kind of job there is."""
     retrain = RetrainKind(
         _places(settings),
         registry,
         admin,
+        worker,
         EnrolledCrops(db, vault),
         registry_root=settings.bundle_registry,
         rendered=settings.data_dir / "rendered",
     )
     options = RunnerOptions(lease_s=settings.job_lease_s)
-    kinds: list[JobKind] = [retrain, EvaluateKind(_places(settings), registry), BackfillKind(admin)]
+    evaluate, backfill = EvaluateKind(_places(settings), registry), BackfillKind(worker, admin)
+    kinds: list[JobKind] = [retrain, evaluate, backfill]
     return JobRunner(db, kinds, job_directory(settings.data_dir), options)

@@ -21,8 +21,7 @@ from service.errors import (
     SpaceNotReady,
     Unauthorized,
 )
-from service.spaces.admin import SpaceView
-from service.spaces.backfill_job import KIND as BACKFILL
+from service.spaces.view import SpaceView
 
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining)
 ONE = (*COMMON, SpaceNotFound, SpaceNotReady)
@@ -122,10 +121,7 @@ async def get_space(space_id: str, _admin: Admin, state: StateDep) -> SpaceOut:
 @router.post("/{space_id}/backfill", status_code=202, responses=problem_docs(*ONE))
 async def backfill_space(space_id: str, admin: Admin, state: StateDep) -> BackfillOut:
     """Embed the kept crops of every sample that lacks a template; enrolments write to it from now on."""
-    view = await state.spaces.backfill(space_id, admin.key_id)
-    # The filler does the work in any case; the job tells of it, and cancels it.
-    request = {"space_id": space_id, "actor": admin.key_id}
-    job_id = await state.jobs.submit(BACKFILL, request, actor=admin.key_id)
+    view, job_id = await state.spaces.backfill(space_id, admin.key_id)
     return BackfillOut(**SpaceOut.of(view).model_dump(), job_id=job_id)
 
 

@@ -25,7 +25,8 @@ from service.retraining.request import (
     request_of,
 )
 from service.spaces.admin import SpaceAdmin
-from service.spaces.backfill_job import fill
+from service.spaces.backfill_job import fill_space
+from service.spaces.backfill_worker import BackfillWorker
 from service.spaces.registry import SpaceRegistry
 
 # The share of the whole that training, evaluation and export are; the rest is the service's own.
@@ -46,13 +47,14 @@ class RetrainKind:
         places: TrainingPlaces,
         registry: SpaceRegistry,
         admin: SpaceAdmin,
+        worker: BackfillWorker,
         enrolled: EnrolledCrops,
         *,
         registry_root: Path,
         rendered: Path,
     ) -> None:
         self._places, self._registry, self._admin = places, registry, admin
-        self._enrolled = enrolled
+        self._worker, self._enrolled = worker, enrolled
         self._registry_root, self._rendered = registry_root, rendered
 
     async def run(self, handle: JobHandle) -> Mapping[str, Any]:
@@ -110,9 +112,9 @@ class RetrainKind:
             why = f"not activated: {why}"
         else:
             if view.record.state not in ("ready", "active"):
-                view = await self._admin.backfill(space_id, actor)
+                view = await self._admin.backfill_within(handle.job_id, space_id, actor)
             try:
-                await fill(handle, self._admin, view, actor=actor, low=0.93, high=0.98)
+                await fill_space(handle, self._worker, self._admin, view, actor=actor, low=0.93, high=0.98)
                 await handle.report_progress(0.98, "activating", "")
                 await self._admin.activate(space_id, actor)
             except JobFailed as error:

@@ -1,78 +1,64 @@
-"""Use cases of an administrator: register, fill, activate, retire and delete embedding spaces."""
+"""Use cases of an administrator: register, backfill, activate, retire and delete embedding spaces."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
 
 from faces.bundle import BundleError
 from service.bundles import signing
-from service.crops import NOT_KEPT
 from service.errors import InvalidParameter, SpaceNotFound, SpaceNotReady
 from service.inference.parity import ParityError
 from service.inference.session import ProviderError
-from service.spaces.backfill_worker import SpaceFiller
+from service.jobs.queue import enqueue
 from service.spaces.registry import SpaceRegistry, new_bundle
+from service.spaces.view import SpaceView, space_views
 from service.store.database import Database
 from service.store.errors import StoreError
-from service.store.records import BundleRecord, SpaceRecord, SpaceState
+from service.store.job_records import JobRecord
+from service.store.records import SpaceRecord, SpaceState
 from service.store.unit import UnitOfWork
 
 log = structlog.get_logger("halflight.admin")
 
+BACKFILL = "backfill"
 FILLABLE: tuple[SpaceState, ...] = ("registered", "backfilling", "ready", "retired")
 
 
-@dataclass(frozen=True, slots=True)
-class SpaceView:
-    """A space as an administrator sees it. `backfill`: the last report, None where nobody asked for one.
-
-    `message` says what stands in its way, for people.
-    """
-
-    record: SpaceRecord
-    bundle: BundleRecord | None
-    templates: int
-    missing: int
-    backfill: Mapping[str, Any] | None
-    message: str
-
-
 class SpaceAdmin:
-    """Each use case is one transaction, written to the audit log."""
+    """Each use case writes to the audit log in its own transaction."""
 
     def __init__(
         self,
         db: Database,
         registry: SpaceRegistry,
-        filler: SpaceFiller,
         *,
         settle_s: float,
         bundle_key: Path | None,
     ) -> None:
-        """`settle_s`: after so long every replica has seen a change of state."""
-        self._db, self._registry, self._filler = db, registry, filler
+        """`settle_s`: time within which every replica sees a change of state.
+
+        `bundle_key`: public key that bundles must be signed with, None to accept unsigned ones.
+        """
+        self._db, self._registry = db, registry
         self._settle_s, self._bundle_key = settle_s, bundle_key
 
     async def all(self) -> list[SpaceView]:
         """Every space, oldest first."""
         async with self._db.read() as uow:
-            return await self._views(uow, await uow.spaces.all())
+            return await space_views(uow, await uow.spaces.all(), self._registry.trouble)
 
     async def one(self, space_id: str) -> SpaceView:
         """Raises SpaceNotFound."""
         async with self._db.read() as uow:
-            return (await self._views(uow, [await _get(uow, space_id)]))[0]
+            return (await space_views(uow, [await _get(uow, space_id)], self._registry.trouble))[0]
 
     async def register(self, name: str, actor: str) -> SpaceView:
-        """Verify a bundle of the registry directory, load it on this provider, make its space known.
+        """Verifies a bundle of the registry directory, loads it on this provider, stores its space.
 
-        A bundle of a known space brings it new thresholds, at once. Raises InvalidParameter.
+        A bundle of a known space replaces its thresholds at once. Raises InvalidParameter.
         """
         try:
             digest = await asyncio.to_thread(self._install, name)
@@ -93,11 +79,11 @@ class SpaceAdmin:
             detail = {"space_id": manifest.space_id, "bundle": manifest.name, "digest": digest}
             await uow.audit.add(actor, "space.register", None, detail)
             await uow.commit()
-        await self._show()
+        await self._follow()
         return await self.one(manifest.space_id)
 
     def _install(self, name: str) -> str:
-        """Signature and digests first; then it lies in the registry under its digest."""
+        """Checks signature and digests, and copies the bundle under its digest, which is returned."""
         store = self._registry.bundles
         waiting = store.find_by_name(name)
         try:
@@ -107,37 +93,65 @@ class SpaceAdmin:
         finally:
             store.discard(waiting)
 
-    async def backfill(self, space_id: str, actor: str) -> SpaceView:
-        """Have what is missing filled in; enrolments write to the space from now on.
+    async def backfill(self, space_id: str, actor: str) -> tuple[SpaceView, str]:
+        """Queues the job that fills the space; enrolments write to the space from now on.
 
-        Raises SpaceNotFound, SpaceNotReady for the active space.
+        Returns the space and the id of the job. Raises SpaceNotFound, SpaceNotReady for the active space.
         """
         async with self._db.write() as uow:
-            await uow.spaces.lock_exclusive()
-            record = await _get(uow, space_id)
-            if not await uow.spaces.transition(space_id, FILLABLE, "backfilling"):
-                raise SpaceNotReady(f"the space is {record.state}: there is nothing to fill")
-            bundle = (await uow.spaces.newest_bundles()).get(space_id)
-            if bundle is None:
-                raise SpaceNotReady("the space has no registered bundle: register it again")
-            await uow.backfills.request(space_id, {})
-            await uow.audit.add(actor, "space.backfill", None, {"space_id": space_id})
+            await self._begin_backfill(uow, space_id, actor)
+            # In one transaction, so that a kill leaves no space that is wanted and has no job.
+            request = {"space_id": space_id, "actor": actor}
+            job_id = await enqueue(uow, BACKFILL, request, actor=actor)
+            await uow.backfills.request(space_id, job_id)
             await uow.commit()
-        self._filler.wake()
+        return await self.one(space_id), job_id
+
+    async def backfill_within(self, job_id: str, space_id: str, actor: str) -> SpaceView:
+        """Prepares the space for a running job that fills it itself. Raises as `backfill` does."""
+        async with self._db.write() as uow:
+            await self._begin_backfill(uow, space_id, actor)
+            await uow.backfills.request(space_id, job_id)
+            await uow.commit()
         return await self.one(space_id)
 
-    async def activate(self, space_id: str, actor: str) -> SpaceView:
-        """Serve this space from now on, here at once and in every replica when it looks next.
+    async def _begin_backfill(self, uow: UnitOfWork, space_id: str, actor: str) -> None:
+        await uow.spaces.lock_exclusive()
+        record = await _get(uow, space_id)
+        if not await uow.spaces.transition(space_id, FILLABLE, "backfilling"):
+            raise SpaceNotReady(f"the space is {record.state}: there is nothing to fill")
+        if space_id not in await uow.spaces.newest_bundles():
+            raise SpaceNotReady("the space has no registered bundle: register it again")
+        await uow.audit.add(actor, "space.backfill", None, {"space_id": space_id})
 
-        The former one stays written to, so the way back is the same request. Does nothing where it is
-        active. Raises SpaceNotFound, SpaceNotReady.
+    async def end_cancelled_backfill(self, job: JobRecord, actor: str) -> None:
+        """Retires the space of a backfill job that was cancelled before it began."""
+        space_id = str(job.request["space_id"])
+        async with self._db.write() as uow:
+            await uow.spaces.lock_exclusive()
+            record, backfill = await uow.spaces.get(space_id), await uow.backfills.get(space_id)
+            if record is None or record.state != "backfilling":
+                return
+            if backfill is None or not backfill.wanted or backfill.job_id != job.job_id:
+                # Another job fills the space.
+                return
+            await self._retire(uow, space_id)
+            await uow.audit.add(actor, "space.retire", None, {"space_id": space_id})
+            await uow.commit()
+        await self._follow()
+
+    async def activate(self, space_id: str, actor: str) -> SpaceView:
+        """Makes the space active: in this process at once, in other replicas at their next poll.
+
+        Enrolments still write to the former one, so the way back is the same request. Does nothing if
+        the space is active. Raises SpaceNotFound, SpaceNotReady.
         """
         view = await self.one(space_id)
         if view.record.state == "active":
             return view
         if view.record.state != "ready":
             raise SpaceNotReady(_why_not(view), missing=view.missing)
-        # Everything slow before the transaction: the swap itself is one reference.
+        # Everything slow comes before the transaction; the swap replaces one reference.
         try:
             space = await self._registry.load(space_id)
         except (BundleError, ParityError, ProviderError) as error:
@@ -153,11 +167,11 @@ class SpaceAdmin:
             detail = {"space_id": space_id, "former": former.space_id if former else None}
             await uow.audit.add(actor, "space.activate", None, detail)
             await uow.commit()
-        await self._show()
+        await self._follow()
         return await self.one(space_id)
 
     async def retire(self, space_id: str, actor: str) -> SpaceView:
-        """Write no more templates to it. What it has stays; a backfill brings it back.
+        """Ends writing to the space. Its templates stay; a backfill brings it back.
 
         Raises SpaceNotFound, SpaceNotReady for the active space.
         """
@@ -167,11 +181,11 @@ class SpaceAdmin:
             await self._retire(uow, space_id)
             await uow.audit.add(actor, "space.retire", None, {"space_id": space_id})
             await uow.commit()
-        await self._show()
+        await self._follow()
         return await self.one(space_id)
 
     async def delete(self, space_id: str, actor: str) -> int:
-        """Erase a space with its templates, its log and its bundles; how many templates.
+        """Erases a space with its templates, log and bundles; returns the number of templates.
 
         Raises SpaceNotFound, SpaceNotReady for the active space.
         """
@@ -180,7 +194,7 @@ class SpaceAdmin:
             await _get(uow, space_id)
             await self._retire(uow, space_id)
             await uow.commit()
-        # A replica that has not seen the last swap may still search in it.
+        # A replica that has not seen the last swap may still search the space.
         await asyncio.sleep(self._settle_s)
         async with self._db.write() as uow:
             await uow.spaces.lock_exclusive()
@@ -192,7 +206,7 @@ class SpaceAdmin:
             detail = {"space_id": space_id, "templates": templates}
             await uow.audit.add(actor, "space.delete", None, detail)
             await uow.commit()
-        await self._show()
+        await self._follow()
         for digest in digests:
             await asyncio.to_thread(self._registry.bundles.remove, digest)
         return templates
@@ -202,36 +216,12 @@ class SpaceAdmin:
             raise SpaceNotReady("the space is active: activate another one first")
         await uow.backfills.finish(space_id, {})
 
-    async def _show(self) -> None:
-        """This process sees at once what was committed; the others when they look next."""
+    async def _follow(self) -> None:
+        """Applies the commit to this process at once; other replicas follow at their next poll."""
         try:
             await self._registry.follow()
         except StoreError as error:
             log.warning("spaces wait for the database", cause=type(error.__cause__).__name__)
-
-    async def _views(self, uow: UnitOfWork, records: Sequence[SpaceRecord]) -> list[SpaceView]:
-        serving, reports = await uow.spaces.newest_bundles(), await uow.backfills.reports()
-        views = []
-        for record in records:
-            bundle, space_id = serving.get(record.space_id), record.space_id
-            wanted, report = reports.get(space_id, (False, None))
-            missing = await uow.templates.count_missing(space_id)
-            alignment = bundle.metrics.get("alignment") if bundle else None
-            lacking = await uow.crops.count_unembeddable(space_id, alignment) if missing and alignment else 0
-            message = self._registry.trouble.get(space_id) or str((report or {}).get("message", ""))
-            if lacking:
-                message = f"{lacking} samples have neither a template nor a kept crop: {NOT_KEPT}"
-            views.append(
-                SpaceView(
-                    record,
-                    bundle,
-                    await uow.templates.count(space_id),
-                    missing,
-                    None if report is None else {"running": wanted, **report},
-                    message,
-                )
-            )
-        return views
 
 
 async def _get(uow: UnitOfWork, space_id: str) -> SpaceRecord:

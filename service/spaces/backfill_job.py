@@ -1,55 +1,59 @@
-"""Filling a space, as a job: the service's own filler does it, this watches and tells."""
+"""A backfill as a job: it fills a space, and cancelling it retires the space."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from service.errors import ServiceError
 from service.jobs.base import JobCancelled, JobFailed, JobHandle
-from service.spaces.admin import SpaceAdmin, SpaceView
+from service.spaces.admin import BACKFILL, SpaceAdmin
+from service.spaces.backfill_worker import BackfillWorker
+from service.spaces.view import SpaceView
 
-KIND = "backfill"
-LOOK_EVERY_S = 0.5
 
-
-async def fill(
-    handle: JobHandle, admin: SpaceAdmin, view: SpaceView, *, actor: str, low: float = 0.0, high: float = 1.0
+async def fill_space(
+    handle: JobHandle,
+    worker: BackfillWorker,
+    admin: SpaceAdmin,
+    view: SpaceView,
+    *,
+    actor: str,
+    low: float = 0.0,
+    high: float = 1.0,
 ) -> SpaceView:
-    """Wait until the space is filled, telling progress from `low` to `high`; the space as it is then.
+    """Fills a space that is `backfilling`, with the job's progress from `low` to `high`. Returns it then.
 
-    Cancelling the job retires the space: nobody fills it any more. Raises JobFailed where something is
-    missing for good, JobCancelled, LeaseLost, StoreError.
+    Retires the space if the job is cancelled. Raises JobFailed if the space cannot be completed,
+    JobCancelled, LeaseLost, StoreError, and SpaceNotFound if it is deleted meanwhile.
     """
+    if view.record.state != "backfilling":
+        return view
     space_id = view.record.space_id
-    while view.record.state == "backfilling":
+    if not handle.cancelled():
+        await worker.fill(handle, space_id, low=low, high=high)
+        view = await admin.one(space_id)
+    if view.record.state == "backfilling":
         if handle.cancelled():
             await admin.retire(space_id, actor)
             raise JobCancelled
-        report = view.backfill or {}
-        if not report.get("running", False):
-            raise JobFailed(f"the space is not complete: {view.message or 'its filling ended early'}")
-        fraction = float(report.get("fraction", 0.0))
-        told = f"{view.templates} templates, {view.missing} missing"
-        await handle.report_progress(low + (high - low) * fraction, "backfilling", told)
-        await asyncio.sleep(LOOK_EVERY_S)
-        view = await admin.one(space_id)
+        raise JobFailed(f"the space is not complete: {view.message or 'its filling ended early'}")
     return view
 
 
 class BackfillKind:
-    """The request: `space_id`, and `actor` who asked."""
+    """The request: `space_id`, and `actor`, the id of the key that asked."""
 
-    name, on_accelerator = KIND, False
+    name, on_accelerator = BACKFILL, False
 
-    def __init__(self, admin: SpaceAdmin) -> None:
-        self._admin = admin
+    def __init__(self, worker: BackfillWorker, admin: SpaceAdmin) -> None:
+        self._worker, self._admin = worker, admin
 
     async def run(self, handle: JobHandle) -> Mapping[str, Any]:
         space_id, actor = str(handle.request["space_id"]), str(handle.request["actor"])
         try:
-            view = await fill(handle, self._admin, await self._admin.one(space_id), actor=actor)
+            view = await self._admin.one(space_id)
+            view = await fill_space(handle, self._worker, self._admin, view, actor=actor)
         except ServiceError as error:
             raise JobFailed(error.detail) from error
         if view.record.state not in ("ready", "active"):

@@ -1,10 +1,8 @@
-"""Fills the spaces that somebody asked for, one process at a time, until each is ready or cannot be."""
+"""The work of a backfill job: fills a space until it is ready, or stores why it cannot be."""
 
 from __future__ import annotations
 
-import asyncio
 import time
-import uuid
 from collections.abc import Callable
 
 import structlog
@@ -13,120 +11,83 @@ from faces.bundle import BundleError
 from service.crops import NOT_KEPT, CropVault
 from service.inference.batcher import BatcherClosed
 from service.inference.parity import ParityError
-from service.spaces.backfill import BackfillReport, Throttle, backfill
+from service.jobs.base import JobHandle, LeaseLost
+from service.spaces.backfill import BackfillReport, backfill
 from service.spaces.readiness import SpaceNotFit, check
 from service.spaces.registry import SpaceRegistry
 from service.spaces.space import EmbeddingSpace
+from service.spaces.throttle import Throttle
 from service.store.database import Database
 from service.store.errors import StoreError
 
 log = structlog.get_logger("halflight.filler")
 
-# Short: two processes that fill one space do no harm, and after a kill somebody should go on soon.
-LEASE_S = 4.0
-TELL_EVERY_S = 0.5
+STAGE = "backfilling"
+REPORT_EVERY_S = 0.5
 
 
-class SpaceFiller:
-    """`serve` runs in every replica; the lease in the database says who works on a space."""
+class BackfillWorker:
+    """Fills one space within a job; the lease of the job says which replica does. `busy`: see Throttle."""
 
     def __init__(
-        self,
-        db: Database,
-        registry: SpaceRegistry,
-        vault: CropVault,
-        *,
-        busy: Callable[[], bool],
-        poll_s: float,
+        self, db: Database, registry: SpaceRegistry, vault: CropVault, *, busy: Callable[[], bool]
     ) -> None:
-        self._db, self._registry, self._vault = db, registry, vault
-        self._busy, self._poll_s = busy, poll_s
-        self._owner = uuid.uuid4().hex
-        self._wake = asyncio.Event()
+        self._db, self._registry, self._vault, self._busy = db, registry, vault, busy
 
-    def wake(self) -> None:
-        """Something was asked for in this process: do not wait for the next look."""
-        self._wake.set()
+    async def fill(self, handle: JobHandle, space_id: str, *, low: float = 0.0, high: float = 1.0) -> None:
+        """Fills a space in the state `backfilling` and makes it ready.
 
-    async def serve(self) -> None:
-        """Look for spaces to fill until cancelled."""
-        while True:
-            try:
-                async with self._db.read() as uow:
-                    waiting = await uow.backfills.unclaimed()
-                for space_id in waiting:
-                    await self.fill(space_id)
-            except StoreError as error:
-                log.warning("filler waits for the database", cause=type(error.__cause__).__name__)
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._poll_s)
-            except TimeoutError:
-                continue
-            self._wake.clear()
-
-    async def fill(self, space_id: str) -> BackfillReport | None:
-        """Fill one space and make it ready; None where another process does it, or it was let go of.
-
-        Cancelled, or its lease lost, it can be taken up again at any time. Raises StoreError.
+        If it cannot become ready, the stored report says why. Ends early if the job is cancelled or the
+        space is no longer writable. The progress of the job goes from `low` to `high`. Another runner may
+        resume the work at any time. Raises LeaseLost, StoreError.
         """
         async with self._db.write() as uow:
-            if not await uow.backfills.claim(space_id, self._owner, LEASE_S):
-                return None
+            wanted = await uow.backfills.begin(space_id, handle.job_id)
             await uow.commit()
+        if not wanted:
+            return
+        progress = _Progress(self._db, handle, space_id, max(low, handle.fraction), high)
         try:
-            report = await self._work(space_id)
-        except (asyncio.CancelledError, StoreError):
-            await self._release(space_id)
+            await progress.write(BackfillReport())
+            await self._fill(handle, space_id, progress)
+        except (LeaseLost, StoreError):
             raise
-        except BatcherClosed:
-            # A newer bundle of the space took the place of the one that embedded: whoever looks next goes on.
-            await self._release(space_id)
-            return None
-        except Exception as error:  # noqa: BLE001 - said in the space's report; the service goes on
-            told = isinstance(error, (BundleError, ParityError, SpaceNotFit))
-            reason = str(error) if told else f"the backfill failed ({type(error).__name__})"
+        except Exception as error:  # noqa: BLE001 - the report shows the reason; the service goes on
+            known = isinstance(error, (BundleError, ParityError, SpaceNotFit))
+            reason = str(error) if known else f"the backfill failed ({type(error).__name__})"
             log.error("backfill failed", space_id=space_id, kind=type(error).__name__)
-            report = BackfillReport(message=reason)
-            await self._finish(space_id, report)
-        return report
+            await self._finish(space_id, BackfillReport(message=reason))
 
-    async def _work(self, space_id: str) -> BackfillReport:
-        space = await self._registry.load(space_id)
-        told_s, ours = time.monotonic(), True
-
-        async def tell(report: BackfillReport) -> None:
-            nonlocal told_s, ours
-            if time.monotonic() - told_s < TELL_EVERY_S:
-                return
-            told_s = time.monotonic()
-            async with self._db.write() as uow:
-                ours = await uow.backfills.renew(space_id, self._owner, LEASE_S, report.as_dict())
-                await uow.commit()
-
+    async def _fill(self, handle: JobHandle, space_id: str, progress: _Progress) -> None:
         throttle = Throttle(busy=self._busy)
         while True:
-            report = await backfill(
-                self._db,
-                space,
-                self._vault,
-                throttle=throttle,
-                on_progress=tell,
-                stop=lambda: not ours,
-            )
-            if report.stopped:
-                await self._release(space_id)
-                return report
-            async with self._db.read() as uow:
-                missing = await uow.templates.count_missing(space_id)
-            if not missing or not report.added:
-                return await self._conclude(space, report, missing)
+            space = await self._registry.load(space_id)
+            try:
+                report = await backfill(
+                    self._db,
+                    space,
+                    self._vault,
+                    throttle=throttle,
+                    on_progress=progress.update,
+                    stop=handle.cancelled,
+                )
+                if report.stopped:
+                    return
+                async with self._db.read() as uow:
+                    missing = await uow.templates.count_missing(space_id)
+                if not missing or not report.added:
+                    await self._conclude(space, report, missing)
+                    return
+            except BatcherClosed:
+                # A newer bundle of the space replaced the networks: the next pass loads its own.
+                continue
 
-    async def _conclude(self, space: EmbeddingSpace, report: BackfillReport, missing: int) -> BackfillReport:
-        """Ready, or the reason why it cannot be."""
+    async def _conclude(self, space: EmbeddingSpace, report: BackfillReport, missing: int) -> None:
+        """Makes the space ready, or stores the reason why it cannot be. Raises SpaceNotFit, StoreError."""
         if missing:
-            report.message = _lacks(report, missing)
+            report.message = _shortfall(report, missing)
             await self._finish(space.space_id, report)
-            return report
+            return
         await check(self._db, space, self._vault)
         async with self._db.write() as uow:
             await uow.spaces.lock_exclusive()
@@ -136,24 +97,45 @@ class SpaceFiller:
             await uow.backfills.finish(space.space_id, report.as_dict())
             await uow.commit()
         log.info("space ready", space_id=space.space_id, added=report.added)
-        return report
 
     async def _finish(self, space_id: str, report: BackfillReport) -> None:
         async with self._db.write() as uow:
             await uow.backfills.finish(space_id, report.as_dict())
             await uow.commit()
 
-    async def _release(self, space_id: str) -> None:
-        try:
-            async with self._db.write() as uow:
-                await uow.backfills.release(space_id, self._owner)
-                await uow.commit()
-        except StoreError:
-            # The lease runs out by itself.
+
+class _Progress:
+    """Stores the report of a backfill in its space and in its job, from `low` to `high` of the job."""
+
+    def __init__(self, db: Database, handle: JobHandle, space_id: str, low: float, high: float) -> None:
+        self._db, self._handle, self._space_id = db, handle, space_id
+        self._low, self._high = low, high
+        self._written_s = time.monotonic()
+
+    async def update(self, report: BackfillReport) -> None:
+        """Writes the report, twice a second at most. Raises LeaseLost, StoreError."""
+        if time.monotonic() - self._written_s < REPORT_EVERY_S:
             return
+        async with self._db.write() as uow:
+            await uow.backfills.report(self._space_id, self._handle.job_id, report.as_dict())
+            await uow.commit()
+        await self.write(report)
+
+    async def write(self, report: BackfillReport) -> None:
+        """Writes the progress of the job only."""
+        self._written_s = time.monotonic()
+        async with self._db.read() as uow:
+            templates = await uow.templates.count(self._space_id)
+            missing = await uow.templates.count_missing(self._space_id)
+        share = report.fraction if report.total else 0.0
+        await self._handle.report_progress(
+            self._low + max(0.0, self._high - self._low) * share,
+            STAGE,
+            f"{templates} templates, {missing} missing",
+        )
 
 
-def _lacks(report: BackfillReport, missing: int) -> str:
+def _shortfall(report: BackfillReport, missing: int) -> str:
     parts = [f"{missing} samples have no template"]
     if report.without_crop:
         parts.append(f"{report.without_crop} of them have no kept crop: {NOT_KEPT}")

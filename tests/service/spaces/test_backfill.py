@@ -17,9 +17,10 @@ from faces.types import AlignedCrop, Box, Face, Image, Spectrum
 from service.crops import CropVault, align_all
 from service.gallery.faiss import FaissGallery
 from service.inference.engine import Engine
-from service.spaces.backfill import BackfillReport, Throttle, backfill, embed
+from service.spaces.backfill import BackfillReport, backfill, embed
 from service.spaces.readiness import SpaceNotFit, check
 from service.spaces.space import EmbeddingSpace
+from service.spaces.throttle import Throttle
 from service.store.database import Database
 from tests.service.inference.faces import OPTIONS, pixels, samples
 from tests.service.spaces.support import variant

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from service.store.backfills import BackfillRecord
 from service.store.database import Database
 from service.store.errors import StoreError
 from service.store.records import NewBundle, SpaceState
@@ -92,27 +93,42 @@ async def test_two_activations_at_once_leave_one_active(db: Database, database_u
     await other.close()
 
 
-async def test_one_lease_a_space_until_it_runs_out(db: Database) -> None:
+async def test_one_runner_fills_a_space_until_its_lease_ends(db: Database) -> None:
+    async def claimed(owner: str, lease_s: float) -> bool:
+        async with db.write() as uow:
+            claim = await uow.jobs.claim(owner, kinds=["backfill"], slot=None, lease_s=lease_s)
+            await uow.commit()
+            return claim is not None
+
     async with db.write() as uow:
-        assert not await uow.backfills.claim(SPACE, "one", 10), "nobody asked for it"
-        await uow.backfills.request(SPACE, {})
-        assert await uow.backfills.unclaimed() == [SPACE]
-        assert await uow.backfills.claim(SPACE, "one", 0.05)
-        assert await uow.backfills.claim(SPACE, "one", 0.05)
-        assert not await uow.backfills.claim(SPACE, "two", 10)
-        assert await uow.backfills.unclaimed() == []
+        assert not await uow.backfills.begin(SPACE, "job-1"), "nobody asked for it"
+        await uow.commit()
+    assert not await claimed("one", 10), "nobody asked for it"
+    async with db.write() as uow:
+        await uow.jobs.add("job-1", "backfill", {"space_id": SPACE}, sole=None)
+        await uow.backfills.request(SPACE, "job-1")
+        await uow.commit()
+    assert await claimed("one", 0.05)
+    async with db.write() as uow:
+        assert await uow.jobs.heartbeat("job-1", "one", lease_s=0.05)
         await uow.commit()
     await asyncio.sleep(0.1)
+    assert await claimed("two", 10)
+    assert not await claimed("three", 10)
     async with db.write() as uow:
-        assert await uow.backfills.claim(SPACE, "two", 10)
-        assert not await uow.backfills.renew(SPACE, "one", 10, {})
-        assert await uow.backfills.renew(SPACE, "two", 10, {"added": 3})
-        await uow.backfills.release(SPACE, "one")
-        assert await uow.backfills.unclaimed() == []
-        assert await uow.backfills.reports() == {SPACE: (True, {"added": 3})}
+        assert not await uow.jobs.heartbeat("job-1", "one", lease_s=10)
+        assert not await uow.jobs.report("job-1", "one", progress=0.1)
+        assert not await uow.jobs.release("job-1", "one")
+        assert await uow.jobs.heartbeat("job-1", "two", lease_s=10)
+        assert await uow.backfills.begin(SPACE, "job-1")
+        assert await uow.backfills.report(SPACE, "job-1", {"added": 3})
+        assert await uow.backfills.get(SPACE) == BackfillRecord(True, "job-1", {"added": 3})
         await uow.backfills.finish(SPACE, {"added": 4})
-        assert await uow.backfills.reports() == {SPACE: (False, {"added": 4})}
-        assert not await uow.backfills.claim(SPACE, "two", 10)
+        assert await uow.backfills.get(SPACE) == BackfillRecord(False, None, {"added": 4})
+        assert not await uow.backfills.begin(SPACE, "job-1")
+        assert not await uow.backfills.report(SPACE, "job-1", {"added": 5})
+        assert await uow.backfills.get(SPACE) == BackfillRecord(False, None, {"added": 4})
+        await uow.commit()
 
 
 async def test_the_newest_bundle_serves_and_deletion_leaves_nothing(db: Database) -> None:
@@ -128,7 +144,7 @@ async def test_the_newest_bundle_serves_and_deletion_leaves_nothing(db: Database
         )
         assert len(made) == 2
         assert await uow.templates.add_missing(OTHER, {s.sample_id: vector(5) for s in samples}) == []
-        await uow.backfills.request(OTHER, {})
+        await uow.backfills.request(OTHER, "job-1")
         await uow.commit()
     async with db.write() as uow:
         assert sorted(await uow.spaces.delete(OTHER)) == ["a" * 64, "b" * 64]
