@@ -32,7 +32,7 @@ from training.networks.onnx_runner import BundleRunner
 from training.networks.teacher import Teacher, cached_templates
 from training.networks.torch_encoder import load_checkpoint_encoder
 from training.research.standin.photos import align_photos
-from training.research.standin.trunk import TrunkConfig, lesson, train_trunk
+from training.research.standin.trunk import TrunkConfig, label_images, train_trunk
 from training.views.found_faces import find_face
 
 INFO = SetInfo(name="small", alignment="arcface-112", side_px=16, made_by="a test")
@@ -156,15 +156,15 @@ def test_a_trunk_is_distilled_and_goes_on_where_it_was(bundle_dir: Path, tmp_pat
     backbone = BackboneConfig(side_px=32, width=0.125, dimension=32)
     config = TrunkConfig(backbone=backbone, iterations=6, batch=4, mixtures=5)
     prepared = writer.close()
-    taught = lesson(prepared, bundle_dir, config, tmp_path / "cache")
+    labelled = label_images(prepared, bundle_dir, config, tmp_path / "cache")
     kept = sorted((tmp_path / "cache").iterdir())
     np.save(kept[0], np.zeros_like(np.load(kept[0])))
-    assert not lesson(prepared, bundle_dir, config, tmp_path / "cache").templates[:3].any()
-    assert taught.images.shape == (11, 3, 32, 32)
-    assert np.allclose(np.linalg.norm(taught.templates, axis=1), 1.0, atol=1e-5)
+    assert not label_images(prepared, bundle_dir, config, tmp_path / "cache").templates[:3].any()
+    assert labelled.images.shape == (11, 3, 32, 32)
+    assert np.allclose(np.linalg.norm(labelled.templates, axis=1), 1.0, atol=1e-5)
     seen: list[int] = []
-    path = train_trunk(taught, config, tmp_path / "out", on_step=lambda done, _: seen.append(done))
-    train_trunk(taught, config, tmp_path / "out", on_step=lambda done, _: seen.append(done))
+    path = train_trunk(labelled, config, tmp_path / "out", on_step=lambda done, _: seen.append(done))
+    train_trunk(labelled, config, tmp_path / "out", on_step=lambda done, _: seen.append(done))
     assert seen == [1, 2, 3, 4, 5, 6]
     rows = load_checkpoint_encoder(path).embed(np.zeros((2, 112, 112, 3), np.uint8), Spectrum.NIR)
     assert rows.shape == (2, 32)

@@ -1,4 +1,4 @@
-"""The paper's tables as one command: real layouts end to end, and the stand-in, SYNTHETIC throughout."""
+"""The command for the paper's tables, on a real layout and on the stand-in."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def call(table: str, out: Path, *words: object) -> Result:
     return CliRunner().invoke(app, ["reproduce", table, str(out), *map(str, words), *QUICK])
 
 
-def test_table1_runs_from_the_protocol_to_the_table(
+def test_table1_is_made_from_the_protocol_with_the_papers_figures_beside(
     casia: PreparedSet, tree: Path, start: Path, tmp_path: Path
 ) -> None:
     words = ("--casia", casia.root, "--casia-root", tree, "--start", start, "--fold", 2)
@@ -141,7 +141,7 @@ def test_table1_runs_from_the_protocol_to_the_table(
     assert "finished otherwise (seed = 0 instead of 1)" in other.stderr
 
 
-def test_finished_arms_are_left_alone_and_folds_are_averaged(
+def test_finished_arms_are_not_run_again_and_folds_are_averaged(
     casia: PreparedSet, tree: Path, start: Path, tmp_path: Path
 ) -> None:
     words = ("--casia", casia.root, "--casia-root", tree, "--start", start)
@@ -160,7 +160,7 @@ def test_finished_arms_are_left_alone_and_folds_are_averaged(
     assert f"| {np.mean(rates):.2f} ± {np.std(rates):.2f} | 83.9 |" in row
 
 
-def test_table2_tries_the_same_networks_on_other_data_sets(
+def test_table2_evaluates_the_same_networks_on_other_data_sets(
     fold1: PreparedSet, tree: Path, start: Path, tmp_path: Path
 ) -> None:
     fold = load_casia(tree).folds()[1]
@@ -204,7 +204,7 @@ def test_the_standin_is_synthetic_in_every_line_and_file(
         assert (tmp_path / "SYNTHETIC-fig4.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_real_and_synthetic_are_never_taken_for_each_other(
+def test_a_set_that_is_not_what_its_option_says_is_refused(
     casia: PreparedSet, fold1: PreparedSet, standin: PreparedSet, start: Path, tmp_path: Path
 ) -> None:
     for words, told in (
@@ -223,8 +223,8 @@ def test_real_and_synthetic_are_never_taken_for_each_other(
     assert not any(tmp_path.iterdir())
 
 
-def test_the_figures_of_record() -> None:
-    """docs/hsst.md, section 8: the claim is 83.9 -> 93.6, and every arm of Table II has seven figures."""
+def test_every_arm_has_the_figures_that_the_paper_prints() -> None:
+    """The paper, Tables I and II: the claim is 83.9 -> 93.6, and every arm of Table II has seven figures."""
     masked = {arm.name: p for arm in TABLE1.arms for p in arm.paper if p.masked}
     assert masked["plain softmax, trained masked"].rank1 == 83.9
     assert masked["HSST softmax, trained masked"].rank1 == 93.6

@@ -1,4 +1,4 @@
-"""The check on registered scene pairs: measures that know what they measure."""
+"""The comparison with registered scene pairs, and its measures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from tests.training.synthesis.portrait import ellipsoid_mesh
 from training.cli.scenes import scenes
 from training.data.records import DataSetError
-from training.research.scenes import bootstrap_mean, check_scenes, likeness, robust_gain, ssim
+from training.research.likeness import likeness, robust_gain, ssim
+from training.research.scenes import bootstrap_mean, check_scenes
 from training.synthesis.nir import TrainNir
 from training.synthesis.relit import RelitNir
 
@@ -53,7 +54,7 @@ def test_the_same_seed_gives_the_same_report(tmp_path: Path) -> None:
     assert check_scenes(tmp_path, TrainNir(), seed=3) == check_scenes(tmp_path, TrainNir(), seed=3)
 
 
-def test_likeness_is_one_for_the_same_and_for_another_gain() -> None:
+def test_likeness_is_one_for_the_same_picture_at_any_gain() -> None:
     real = picture(1)
     for other in (real, 0.4 * real + 0.2):
         found = likeness(np.asarray(other, np.float32), real)
@@ -65,14 +66,14 @@ def test_likeness_is_one_for_the_same_and_for_another_gain() -> None:
     assert negative.ssim < 0.5
 
 
-def test_a_gain_is_not_misled_by_a_tenth_of_outliers() -> None:
+def test_robust_gain_ignores_a_tenth_of_outliers() -> None:
     real = picture(2)
     shown = np.asarray(0.5 * real + 0.1, np.float32)
     shown[:8] = 1.0
     assert np.abs(robust_gain(shown, real)[20:] - real[20:]).mean() < 0.01
 
 
-def test_ssim_falls_with_noise_and_a_flat_picture_is_no_likeness() -> None:
+def test_ssim_falls_with_noise_and_a_flat_picture_has_no_correlation() -> None:
     real = picture(3)
     rng = np.random.default_rng(0)
     values = [
@@ -84,7 +85,7 @@ def test_ssim_falls_with_noise_and_a_flat_picture_is_no_likeness() -> None:
     assert likeness(np.full_like(real, 0.5), real).pearson == 0.0
 
 
-def test_an_interval_holds_the_mean_and_narrows() -> None:
+def test_an_interval_contains_the_mean_and_narrows_with_more_pairs() -> None:
     rng = np.random.default_rng(1)
     few, many = (bootstrap_mean(list(rng.normal(0.5, 0.1, count))) for count in (10, 400))
     assert few.low < few.mean < few.high
@@ -92,7 +93,7 @@ def test_an_interval_holds_the_mean_and_narrows() -> None:
     assert many.high - many.low == pytest.approx(2 * 1.96 * 0.1 / 20, rel=0.15)
 
 
-def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_fitting_pairs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="no pair"):
         check_scenes(tmp_path, TrainNir())
     write_pair(tmp_path, "0007", 2, 0)
@@ -104,7 +105,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
         check_scenes(tmp_path, TrainNir())
 
 
-def test_a_generator_that_needs_a_face_says_so(tmp_path: Path) -> None:
+def test_a_generator_that_needs_a_face_is_refused(tmp_path: Path) -> None:
     write_pair(tmp_path, "0000", 2, 0)
     with pytest.raises(ValueError, match="mesh"):
         check_scenes(tmp_path, RelitNir(ellipsoid_mesh()[1]))
@@ -121,7 +122,7 @@ def test_the_command_prints_every_candidate(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.realdata
-def test_on_real_pairs_the_transform_keeps_up_with_grey(shared: Path, tmp_path: Path) -> None:
+def test_on_real_pairs_the_transform_is_no_worse_than_grey(shared: Path, tmp_path: Path) -> None:
     place = shared / "data" / "rgb_nir_scenes"
     for name in sorted(place.glob("*_rgb.jpg"))[::8]:
         for kind in ("rgb", "nir"):

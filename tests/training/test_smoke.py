@@ -1,4 +1,4 @@
-"""The smoke command: what it does without a face model, and with a wrong one."""
+"""The smoke run on the committed samples, and what the command refuses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.research.standin.run import RunConfig
 from training.synthesis.rendered.sample_set import sample_sets
 
 
-def test_the_committed_samples_are_enough_to_go_the_whole_way(bundle_dir: Path, tmp_path: Path) -> None:
+def test_the_committed_samples_are_enough_for_every_part(bundle_dir: Path, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     learn, strangers = sample_sets(tmp_path, BundleRunner(read(bundle_dir)))
     subjects = [{row.subject for row in part.rows} for part in (learn, strangers)]
@@ -41,7 +41,7 @@ def test_the_committed_samples_are_enough_to_go_the_whole_way(bundle_dir: Path, 
     assert sum(probes) == sum(row.role == "probe" for row in strangers.rows)
 
 
-def test_what_is_missing_is_said(bundle_dir: Path, tmp_path: Path) -> None:
+def test_missing_samples_and_a_wrong_face_model_are_refused(bundle_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="checkout"):
         sample_sets(tmp_path, BundleRunner(read(bundle_dir)), folder=tmp_path)
     wrong = CliRunner().invoke(app, ["smoke", "--facekit", str(tmp_path)])

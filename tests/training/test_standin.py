@@ -1,4 +1,4 @@
-"""The stand-in benchmark: arms, a run from trunk to result, the choice of a learning rate, the set itself."""
+"""The stand-in benchmark: arms, a run, the choice of a learning rate, the table and the set."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from training.networks.checkpoint import save_encoder
 from training.networks.torch_encoder import load_checkpoint_encoder
 from training.research.standin.arms import Arm, arms
 from training.research.standin.build import Plan, build, plan_jobs
-from training.research.standin.grid import best_rates, choose, results
-from training.research.standin.run import RunConfig, Trial, run_arm
-from training.research.standin.table import lines, markdown, rivals
+from training.research.standin.grid import best_rates, results, runs_at_best_rate
+from training.research.standin.run import EvaluationSet, RunConfig, run_arm
+from training.research.standin.table import comparisons, lines, markdown
 from training.views.set_builder import ViewAssets
 
 SIDE_PX = 32
@@ -75,11 +75,11 @@ def trunk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def trials_of(prepared: PreparedSet) -> list[Trial]:
-    return [Trial("validation", prepared, "validation"), Trial("test", prepared, "test")]
+def evaluation_sets(prepared: PreparedSet) -> list[EvaluationSet]:
+    return [EvaluationSet("validation", prepared, "validation"), EvaluationSet("test", prepared, "test")]
 
 
-def test_every_arm_of_the_issue_is_there() -> None:
+def test_the_arms_are_all_baselines_methods_and_controls() -> None:
     names = set(arms(1000))
     assert {"zero-shot", "grey-only", "IDR", "W-CNN", "SST", "in-batch"} <= names
     assert {
@@ -102,7 +102,7 @@ def test_every_arm_of_the_issue_is_there() -> None:
         TaskConfig(method=InvariantConfig(kind="wcnn", shared=24)),
     ],
 )
-def test_an_arm_trains_and_is_found_again(
+def test_an_arm_is_trained_and_its_encoder_can_be_loaded(
     task: TaskConfig, prepared: PreparedSet, trunk: Path, tmp_path: Path
 ) -> None:
     teacher = np.eye(len(prepared.rows), 128, dtype=np.float32) + 0.01
@@ -114,7 +114,7 @@ def test_an_arm_trains_and_is_found_again(
         trunk,
         QUICK,
         out=tmp_path,
-        tests=trials_of(prepared),
+        tests=evaluation_sets(prepared),
         teacher=teacher if task.distil else None,
         on_step=lambda done, _: steps.append(done),
     )
@@ -128,8 +128,10 @@ def test_an_arm_trains_and_is_found_again(
     assert np.allclose(np.linalg.norm(embedded, axis=1), 1.0, atol=1e-5)
 
 
-def test_grey_only_never_sees_the_near_infrared(prepared: PreparedSet, trunk: Path, tmp_path: Path) -> None:
-    """Other NIR pixels change nothing of what it learns."""
+def test_grey_only_never_learns_from_near_infrared(
+    prepared: PreparedSet, trunk: Path, tmp_path: Path
+) -> None:
+    """Other NIR pixels do not change its loss."""
     arm = Arm("grey", TaskConfig(method=ContrastConfig()), grey=True)
     losses = []
     for value in (0, 200):
@@ -141,7 +143,7 @@ def test_grey_only_never_sees_the_near_infrared(prepared: PreparedSet, trunk: Pa
                 crop[:] = value
             writer.add(row, crop)
         other = writer.close()
-        run = run_arm(arm, other, trunk, QUICK, out=tmp_path / str(value), tests=trials_of(other))
+        run = run_arm(arm, other, trunk, QUICK, out=tmp_path / str(value), tests=evaluation_sets(other))
         losses.append(run["loss"])
     assert losses[0] == losses[1]
 
@@ -149,15 +151,15 @@ def test_grey_only_never_sees_the_near_infrared(prepared: PreparedSet, trunk: Pa
 def test_one_seed_gives_one_result(prepared: PreparedSet, trunk: Path, tmp_path: Path) -> None:
     arm = Arm("again", TaskConfig(method=HsstConfig(queue=4)))
     places = (tmp_path / "once", tmp_path / "again")
-    once, again = (run_arm(arm, prepared, trunk, QUICK, out=p, tests=trials_of(prepared)) for p in places)
+    once, again = (
+        run_arm(arm, prepared, trunk, QUICK, out=p, tests=evaluation_sets(prepared)) for p in places
+    )
     assert once["loss"] == again["loss"]
     assert once["found"] == again["found"]
 
 
 @pytest.mark.slow
-def test_the_command_goes_on_where_it_was_and_prints_the_table(
-    prepared: PreparedSet, trunk: Path, tmp_path: Path
-) -> None:
+def test_the_command_resumes_and_prints_the_table(prepared: PreparedSet, trunk: Path, tmp_path: Path) -> None:
     # plain+ first: its class means are written before any run's folder is made.
     out = tmp_path / "new"
     words = ["standin", "run", str(prepared.root), str(trunk), str(out)]
@@ -187,11 +189,11 @@ def test_the_learning_rate_is_chosen_on_validation(tmp_path: Path) -> None:
             for split, rate in (("validation", validation), ("test", test))
         }
         (place / "result.json").write_text(json.dumps({"arm": "one", "lr": lr, "seed": 0, "found": facts}))
-    assert [run["lr"] for run in choose(results(tmp_path))["one"]] == [0.1]
+    assert [run["lr"] for run in runs_at_best_rate(results(tmp_path))["one"]] == [0.1]
 
 
 def run_of(arm: str, lr: float, seed: int, hits: list[int], validation: float) -> dict[str, Any]:
-    """A finished run: two subjects with two probes each, alike in both conditions."""
+    """A finished run: two subjects with two probes each, equal in both conditions."""
     tried = {"hits": hits, "probes": [2, 2], "rank1": 25.0 * sum(hits)}
     conditions = ("nir-masked", "nir-unmasked")
     found = {
@@ -207,14 +209,14 @@ def run_of(arm: str, lr: float, seed: int, hits: list[int], validation: float) -
     }
 
 
-def test_the_rate_is_chosen_on_the_seed_that_all_rates_have() -> None:
+def test_rates_are_compared_on_the_seeds_that_all_of_them_have() -> None:
     runs = [
         run_of("HSST am", 0.1, 0, [2, 2], 50.0),
         run_of("HSST am", 0.01, 0, [0, 0], 40.0),
         run_of("HSST am", 0.1, 1, [1, 1], 0.0),
     ]
     assert best_rates(runs) == {"HSST am": 0.1}
-    assert [run["seed"] for run in choose(runs)["HSST am"]] == [0, 1]
+    assert [run["seed"] for run in runs_at_best_rate(runs)["HSST am"]] == [0, 1]
 
 
 def test_the_table_pairs_each_loss_with_its_plain_arm_of_one_mode() -> None:
@@ -226,19 +228,21 @@ def test_the_table_pairs_each_loss_with_its_plain_arm_of_one_mode() -> None:
         "HSST triplet",
         "plain triplet",
     ]
-    assert rivals(names, mode="") == {
+    assert comparisons(names, mode="") == {
         "HSST am": "plain+ am",
         "HSST am, joint BN": "plain+ am",
         "HSST triplet": "plain triplet",
     }
-    assert rivals(names, mode="joint")["HSST am"] == "plain+ am, joint BN"
+    assert comparisons(names, mode="joint")["HSST am"] == "plain+ am, joint BN"
 
 
 def test_the_table_gives_rates_of_all_seeds_and_paired_differences() -> None:
     runs = [run_of("zero-shot", 0.1, 0, [0, 1], 1.0)]
     runs += [run_of("plain+ am", 0.1, seed, [0, 1], 1.0) for seed in (0, 1)]
     runs += [run_of("HSST am", 0.1, seed, [1, 2], 1.0) for seed in (0, 1)]
-    made = {one.arm: one for one in lines(choose(runs), test="test", against={"HSST am": "plain+ am"})}
+    made = {
+        one.arm: one for one in lines(runs_at_best_rate(runs), test="test", against={"HSST am": "plain+ am"})
+    }
     assert made["zero-shot"].lr is None
     assert made["plain+ am"].rates[0].value == pytest.approx(25.0)
     # Each subject gains one of two probes under both systems' same draw: no spread is left.
@@ -249,7 +253,9 @@ def test_the_table_gives_rates_of_all_seeds_and_paired_differences() -> None:
     assert "+50.0 [+50.0, +50.0]" in written
 
 
-def test_finished_runs_are_tried_on_another_set(prepared: PreparedSet, trunk: Path, tmp_path: Path) -> None:
+def test_finished_runs_are_evaluated_on_another_set(
+    prepared: PreparedSet, trunk: Path, tmp_path: Path
+) -> None:
     words = [
         "standin", "run", str(prepared.root), str(trunk), str(tmp_path), "--arm", "zero-shot", "--seed", "0",
         "--workers", "1",
@@ -261,14 +267,14 @@ def test_finished_runs_are_tried_on_another_set(prepared: PreparedSet, trunk: Pa
     assert result["found"]["stripes"] == result["found"]["test"]
 
 
-def test_a_broken_checkpoint_is_named(tmp_path: Path) -> None:
+def test_a_broken_checkpoint_is_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "half.pt"
     path.write_bytes(b"PK nothing")
     with pytest.raises(DataSetError, match=r"half\.pt is no encoder"):
         load_checkpoint_encoder(path)
 
 
-def test_means_and_templates_are_asked_for() -> None:
+def test_a_task_without_its_class_means_or_templates_is_refused() -> None:
     def made(task: TaskConfig) -> None:
         build_task(task, BACKBONE.build(), dimension=32, classes=8, batch=4, seed=0)
 
@@ -278,7 +284,7 @@ def test_means_and_templates_are_asked_for() -> None:
         made(TaskConfig(method=ContrastConfig(), distil=1))
 
 
-def test_jobs_keep_the_first_photo_for_the_gallery() -> None:
+def test_the_first_photo_of_a_held_out_subject_is_its_reference() -> None:
     names = [f"Person_{i}" for i in range(40)]
     people = [Identity(n, tuple(Photo(f"lfw/{n}/{k}", b"") for k in range(5))) for n in names]
     people.append(Identity("Alone", (Photo("lfw/Alone/0", b""),)))
@@ -292,8 +298,10 @@ def test_jobs_keep_the_first_photo_for_the_gallery() -> None:
 
 @pytest.mark.slow
 @pytest.mark.realdata
-def test_a_small_set_from_real_photos(shared: Path, bundle_dir: Path, tmp_path: Path) -> None:
-    """Two subjects of each split: generators and masks of training and test differ, and so do photos."""
+def test_training_and_test_subjects_share_no_generator_and_no_mask(
+    shared: Path, bundle_dir: Path, tmp_path: Path
+) -> None:
+    """Two subjects of each split, from real photos."""
     made = build(
         shared / "data" / "lfw.tar",
         tmp_path,

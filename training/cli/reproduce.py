@@ -18,10 +18,10 @@ from training.data.records import DataSetError
 from training.engine.devices import chosen_device
 from training.evaluation.resampling import BOOTSTRAPS
 from training.finetune.recipe import load_recipe
-from training.research.reproduce.datasets import real_grounds, standin_ground
+from training.research.reproduce.datasets import load_folds, load_standin
 from training.research.reproduce.figure import queue_png
 from training.research.reproduce.published import On, Plan, Table, plan_of
-from training.research.reproduce.run import Ground, Result, Settings, run_arm
+from training.research.reproduce.run import FoldData, Result, Settings, run_arm
 from training.research.reproduce.tables import SYNTHETIC, lines_of, write_table
 
 UNREAD = "the paper's Fig. 4 could not be read; that it shows this, and what it shows, is not known here"
@@ -51,7 +51,7 @@ def reproduce(
     """Train and try every arm of a table of Du et al. 2021, and print ours beside the paper's figures."""
     errors = Console(stderr=True)
     with exit_on_user_error():
-        grounds, begin = _chosen(
+        datasets, begin = _chosen(
             casia, {On.OULU: oulu, On.BUAA: buaa}, start, casia_root, fold, standin, trunk
         )
         settings = Settings(
@@ -63,13 +63,13 @@ def reproduce(
             seed=seed,
             bootstraps=bootstraps,
         )
-        plan = _plan(table, grounds, batch, arm)
-        results = _run(plan, grounds, settings, out, errors)
-        lines = lines_of(plan, results, _notes(plan, grounds))
+        plan = _plan(table, datasets, batch, arm)
+        results = _run(plan, datasets, settings, out, errors)
+        lines = lines_of(plan, results, _notes(plan, datasets))
         names = list(write_table(out, plan, results, lines))
         if plan.table == "fig4":
             names.append(_figure(plan, results, out))
-    mark = f"{SYNTHETIC}: " if grounds[0].synthetic else ""
+    mark = f"{SYNTHETIC}: " if datasets[0].synthetic else ""
     lines.append(f"{mark}written: {', '.join(names)}")
     print_once(Console(), "\n".join(lines))
 
@@ -82,7 +82,7 @@ def _chosen(
     folds: list[int] | None,
     standin: Path | None,
     trunk: Path | None,
-) -> tuple[tuple[Ground, ...], Path]:
+) -> tuple[tuple[FoldData, ...], Path]:
     """What is trained on, and the checkpoint to begin with. Raises DataSetError."""
     given = {on: path for on, path in others.items() if path is not None}
     if standin is not None:
@@ -90,19 +90,19 @@ def _chosen(
             raise DataSetError("--standin goes with --trunk alone: real data and it never share a table")
         if trunk is None:
             raise DataSetError("--standin needs --trunk, the checkpoint to begin with")
-        return (standin_ground(standin),), trunk
+        return (load_standin(standin),), trunk
     if casia is None:
         raise DataSetError("give --casia SET --start CHECKPOINT, or --standin SET --trunk FILE")
     if start is None or trunk is not None:
         raise DataSetError("--casia needs --start, the pre-trained backbone to begin with, and no --trunk")
-    return real_grounds(casia, given, root=root, folds=folds or ()), start
+    return load_folds(casia, given, root=root, folds=folds or ()), start
 
 
-def _plan(table: str, grounds: Sequence[Ground], batch: int | None, arms: Sequence[str] | None) -> Plan:
+def _plan(table: str, datasets: Sequence[FoldData], batch: int | None, arms: Sequence[str] | None) -> Plan:
     known: dict[str, Table] = {name: name for name in get_args(Table)}
     if table not in known:
         raise DataSetError(f"{table!r} is none of {', '.join(known)}")
-    subjects = min(len(paired_subjects(ground.prepared, "train")) for ground in grounds)
+    subjects = min(len(paired_subjects(data.prepared, "train")) for data in datasets)
     plan = plan_of(known[table], batch=batch or load_recipe("hsst-softmax").batch, subjects=subjects)
     if not plan.arms:
         raise DataSetError(f"{subjects} training subjects do not fill one batch: choose a smaller --batch")
@@ -116,28 +116,28 @@ def _plan(table: str, grounds: Sequence[Ground], batch: int | None, arms: Sequen
 
 
 def _run(
-    plan: Plan, grounds: Sequence[Ground], settings: Settings, out: Path, console: Console
+    plan: Plan, datasets: Sequence[FoldData], settings: Settings, out: Path, console: Console
 ) -> list[Result]:
     results = []
-    jobs = [(one, ground) for one in plan.arms for ground in grounds]
+    jobs = [(one, data) for one in plan.arms for data in datasets]
     with Progress(*bar_columns(), console=console) as progress:
         length = settings.iterations or load_recipe("hsst-softmax").loop.iterations
         bar = progress.add_task("iterations", total=len(jobs) * length, loss="")
-        for number, (one, ground) in enumerate(jobs):
-            progress.update(bar, description=f"{one.name}, {ground.name}", completed=number * length)
+        for number, (one, data) in enumerate(jobs):
+            progress.update(bar, description=f"{one.name}, {data.name}", completed=number * length)
 
             def step(done: int, loss: float, before: int = number * length) -> None:
                 progress.update(bar, completed=before + done, loss=f"loss {loss:.3f}")
 
-            results.append(run_arm(one, ground, settings, out, on_step=step))
+            results.append(run_arm(one, data, settings, out, on_step=step))
         progress.update(bar, completed=len(jobs) * length)
     return results
 
 
-def _notes(plan: Plan, grounds: Sequence[Ground]) -> list[str]:
+def _notes(plan: Plan, datasets: Sequence[FoldData]) -> list[str]:
     notes = [UNREAD] if plan.table == "fig4" else []
-    notes += [f"trained and tried on {ground.name}" for ground in grounds]
-    sets = [ground.prepared for ground in grounds] + list(grounds[0].others.values())
+    notes += [f"trained and tried on {data.name}" for data in datasets]
+    sets = [data.prepared for data in datasets] + list(datasets[0].others.values())
     notes += [f"{one.info.name}: {one.info.synthetic}" for one in sets if one.info.synthetic]
     return list(dict.fromkeys(notes))
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from training.data.records import DataSetError
-from training.research.scenes import MEASURES, check_scenes
+from training.research.likeness import MEASURES
+from training.research.scenes import check_scenes
 from training.synthesis.nir import TrainNir
 
 

@@ -20,11 +20,11 @@ from training.networks.teacher import by_row, cached_templates
 from training.research.standin.arms import arms
 from training.research.standin.build import Plan
 from training.research.standin.build import build as build_set
-from training.research.standin.grid import Grid, choose, results, run_grid, try_also
+from training.research.standin.grid import Grid, evaluate_on, results, run_grid, runs_at_best_rate
 from training.research.standin.photos import align_photos
 from training.research.standin.run import RunConfig
-from training.research.standin.table import as_json, lines, markdown, rivals, written
-from training.research.standin.trunk import TrunkConfig, lesson, train_trunk
+from training.research.standin.table import as_json, comparisons, lines, markdown, written
+from training.research.standin.trunk import TrunkConfig, label_images, train_trunk
 from training.views.set_builder import ViewAssets
 
 LFW = Path("../shared/data/lfw.tar")
@@ -75,10 +75,10 @@ def trunk(
     with exit_on_user_error():
         if compiled:
             check_compiler()
-        taught = lesson(read_prepared(photos_set), bundle, config, out / "lesson")
+        labelled = label_images(read_prepared(photos_set), bundle, config, out / "lesson")
         with Progress() as progress:
             bar = progress.add_task("distilling", total=iterations)
-            made = train_trunk(taught, config, out, on_step=_mover(progress, bar))
+            made = train_trunk(labelled, config, out, on_step=_mover(progress, bar))
     Console().print(f"trunk: {made.name}")
 
 
@@ -157,7 +157,7 @@ def also(
         def moved(name: str, done: int, total: int) -> None:
             progress.update(bar, completed=done, total=total, description=name)
 
-        try_also(out, start, prepared, on_done=moved)
+        evaluate_on(out, start, prepared, on_done=moved)
 
 
 @standin.command()
@@ -168,11 +168,11 @@ def table(
     to: Annotated[Path | None, typer.Option(help="also as Markdown (.md) or JSON")] = None,
 ) -> None:
     """Print the table of all runs in OUT: the learning rate of each arm is the best on validation."""
-    by_arm = choose(results(out))
+    by_arm = runs_at_best_rate(results(out))
     chosen = {name: by_arm[name] for name in arms(1) if name in by_arm}
     if not chosen:
         raise typer.BadParameter(f"no finished run in {out.name}: `standin run` makes them")
-    made = lines(chosen, test=test, against=rivals(list(chosen), mode=mode))
+    made = lines(chosen, test=test, against=comparisons(list(chosen), mode=mode))
     shown = Table(title="Stand-in, test subjects; pseudo-NIR and masks are SYNTHETIC")
     for column in ("arm", "lr", "seeds", "masked rank-1 %", "unmasked %", "minus plain+, masked", "unmasked"):
         shown.add_column(column)

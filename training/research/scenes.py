@@ -1,7 +1,7 @@
-"""How near a VIS -> NIR transform comes to real near-infrared, on registered pairs of scenes.
+"""Compares a VIS -> NIR transform with real near-infrared, on registered pairs of scenes.
 
 Scenes are landscapes and buildings, not faces: foliage is bright at 850 nm and skin rules do not
-apply. The check says whether tone and structure are kept better than by a plain grey picture.
+apply. The comparison says whether the transform keeps tone and structure better than a grey picture does.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from faces.types import Pixels
 from training.data.records import DataSetError
+from training.research.likeness import Likeness, Measure, likeness
 from training.synthesis.nir import NirGenerator, transform
 from training.synthesis.regions import Floats
 from training.synthesis.relit import channel_law
@@ -25,33 +24,13 @@ from training.synthesis.simple import to_linear, to_pixels
 MAX_SIDE_PX = 512
 BOOTSTRAPS = 2000
 CONFIDENCE = 0.95
-# Wang et al. 2004, section III-C: window and constants.
-SSIM_SIGMA, SSIM_K1, SSIM_K2 = 1.5, 0.01, 0.03
-TRIMMED = 0.1
-SLOPES = 4000
 
-Measure = Literal["pearson", "ssim", "gradient"]
-MEASURES: tuple[Measure, ...] = get_args(Measure)
 Candidate = Callable[[Pixels, np.random.Generator], Floats]
 
 
 @dataclass(frozen=True, slots=True)
-class Likeness:
-    """One candidate beside one real NIR picture: Pearson correlation of pixel values, SSIM after a
-    robust gain and offset, Pearson correlation of gradient magnitudes. Each is 1 at best."""
-
-    pearson: float
-    ssim: float
-    gradient: float
-
-    def value(self, measure: Measure) -> float:
-        """One of the three, by name."""
-        return {"pearson": self.pearson, "ssim": self.ssim, "gradient": self.gradient}[measure]
-
-
-@dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean over pairs with the ends of its bootstrap interval."""
+    """A mean over pairs and its 95 % bootstrap interval."""
 
     mean: float
     low: float
@@ -63,17 +42,17 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class CandidateReport:
-    """A candidate's likeness for each pair, in the order of the report's pairs."""
+    """The likeness of one candidate on each pair, in the order of the report's pairs."""
 
     name: str
     pairs: tuple[Likeness, ...]
 
     def mean(self, measure: Measure) -> Interval:
-        """Over pairs."""
+        """Returns the mean over pairs."""
         return bootstrap_mean([pair.value(measure) for pair in self.pairs])
 
     def gain_over(self, other: CandidateReport, measure: Measure) -> Interval:
-        """Mean difference to another candidate, paired by picture."""
+        """Returns the mean difference to another candidate, paired by picture."""
         return bootstrap_mean(
             [
                 one.value(measure) - two.value(measure)
@@ -84,13 +63,13 @@ class CandidateReport:
 
 @dataclass(frozen=True, slots=True)
 class SceneReport:
-    """All candidates on the same pairs; `candidates[0]` is the generator, then the baselines."""
+    """All candidates on the same pairs: the generator first, then the baselines."""
 
     pairs: tuple[str, ...]
     candidates: tuple[CandidateReport, ...]
 
     def candidate(self, name: str) -> CandidateReport:
-        """Raises KeyError for a name that was not compared."""
+        """Raises KeyError if no candidate has the name."""
         for candidate in self.candidates:
             if candidate.name == name:
                 return candidate
@@ -98,10 +77,10 @@ class SceneReport:
 
 
 def check_scenes(directory: Path, generator: NirGenerator, *, seed: int = 0) -> SceneReport:
-    """Compare the generator, luminance, red and the relit generator's channel law with real NIR.
+    """Compares the generator, luminance, red and the relit generator's channel law with real NIR.
 
-    `directory` holds pairs NNNN_{rgb,nir}.jpg. Raises DataSetError without pairs or for one that
-    does not fit, ValueError from a generator that needs a face mesh: scenes have no face.
+    `directory` holds pairs NNNN_{rgb,nir}.jpg. Raises DataSetError if there are no pairs or the pictures of
+    one do not fit, ValueError if the generator needs a face mesh: scenes have no face.
     """
     candidates: dict[str, Candidate] = {
         generator.name: lambda pixels, rng: _grey(transform(generator, pixels, None, rng)),
@@ -125,72 +104,14 @@ def check_scenes(directory: Path, generator: NirGenerator, *, seed: int = 0) -> 
     )
 
 
-def likeness(picture: Floats, real: Floats) -> Likeness:
-    """Both float32 [h, w], 0 to 1. The gain is taken out of the picture before SSIM."""
-    fitted = robust_gain(picture, real)
-    return Likeness(
-        pearson=_pearson(picture, real),
-        ssim=ssim(fitted, real),
-        gradient=_pearson(_gradient(picture), _gradient(real)),
-    )
-
-
-def robust_gain(picture: Floats, real: Floats) -> Floats:
-    """`picture` with the gain and offset of a least-squares line through all but the worst tenth of
-    the pixels, begun at the median slope of random pairs of them; a negative gain is not allowed,
-    for a negative is no likeness."""
-    x, y = picture.ravel().astype(np.float64), real.ravel().astype(np.float64)
-    one, two = np.random.default_rng(0).integers(0, len(x), (2, SLOPES))
-    run = x[two] - x[one]
-    apart = np.abs(run) > 1e-3
-    gain = float(np.median((y[two] - y[one])[apart] / run[apart])) if apart.any() else 0.0
-    offset = float(np.median(y - gain * x))
-    for _ in range(3):
-        miss = np.abs(gain * x + offset - y)
-        kept = miss <= np.quantile(miss, 1.0 - TRIMMED)
-        centre = x[kept].mean()
-        spread = float(((x[kept] - centre) ** 2).sum())
-        moved = float(((x[kept] - centre) * y[kept]).sum())
-        gain = max(moved / spread, 0.0) if spread > 1e-9 else 0.0
-        offset = float(y[kept].mean() - gain * centre)
-    return np.asarray(np.clip(gain * picture + offset, 0.0, 1.0), np.float32)
-
-
-def ssim(one: Floats, two: Floats) -> float:
-    """Mean structural similarity of two pictures in [0, 1] (Wang et al. 2004, eq. 13)."""
-
-    def mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
-        return np.asarray(cv2.GaussianBlur(values, (11, 11), SSIM_SIGMA))
-
-    a, b = one.astype(np.float64), two.astype(np.float64)
-    mean_a, mean_b = mean(a), mean(b)
-    var_a, var_b = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2
-    both = mean(a * b) - mean_a * mean_b
-    c1, c2 = SSIM_K1**2, SSIM_K2**2
-    top = (2 * mean_a * mean_b + c1) * (2 * both + c2)
-    return float((top / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean())
-
-
 def bootstrap_mean(values: list[float]) -> Interval:
-    """Mean and percentile interval, resampling values with a fixed seed."""
+    """Returns the mean and its percentile interval, from resampling the values with a fixed seed."""
     array = np.array(values)
     rng = np.random.default_rng(0)
     means = array[rng.integers(0, len(array), (BOOTSTRAPS, len(array)))].mean(axis=1)
     tail = (1.0 - CONFIDENCE) / 2
     low, high = np.quantile(means, [tail, 1.0 - tail])
     return Interval(float(array.mean()), float(low), float(high))
-
-
-def _pearson(one: Floats, two: Floats) -> float:
-    a, b = (values.ravel().astype(np.float64) - float(values.mean()) for values in (one, two))
-    scale = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return float((a * b).sum() / scale) if scale > 1e-9 else 0.0
-
-
-def _gradient(values: Floats) -> Floats:
-    smooth = cv2.GaussianBlur(values, (0, 0), 1.0)
-    dx, dy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
-    return np.asarray(cv2.magnitude(dx, dy), np.float32)
 
 
 def _grey(pixels: Pixels) -> Floats:

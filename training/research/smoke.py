@@ -1,6 +1,6 @@
-"""The whole way in three minutes: render a tiny set, pre-train, fine-tune, evaluate, print a table.
+"""Runs every part of the training once, in three minutes: render, pre-train, fine-tune, evaluate.
 
-Nothing is exported and no figure means anything: so few rendered faces only show that every part runs.
+Nothing is exported and the figures mean nothing: so few rendered faces only show that every part runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from training.methods.plain import PlainConfig
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import save_encoder
 from training.research.standin.arms import Arm
-from training.research.standin.run import RunConfig, Trial, run_arm
+from training.research.standin.run import EvaluationSet, RunConfig, run_arm
 from training.synthesis.rendered.family import tiny_family
 from training.synthesis.rendered.model import load_model
 
@@ -33,31 +33,31 @@ FINE_TUNE = RunConfig(iterations=60, batch=BATCH, lr=0.01)
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Subjects to learn from, and others to find."""
+    """How many subjects are trained on and tested on."""
 
     train: int = 16
     test: int = 12
 
 
 def rendered_sets(facekit: Path, out: Path, *, size: Size, workers: int) -> tuple[PreparedSet, PreparedSet]:
-    """Subjects to learn from, and others to find, rendered now. Raises FaceKitError."""
+    """Renders a set to train on and one of other subjects to test on. Raises FaceKitError."""
     model = load_model(facekit)
-    learn = tiny_family(out / "train", model, subjects=size.train, seed=1, split="train", workers=workers)
-    strangers = tiny_family(out / "test", model, subjects=size.test, seed=2, split="test", workers=workers)
-    return learn, strangers
+    train_set = tiny_family(out / "train", model, subjects=size.train, seed=1, split="train", workers=workers)
+    test_set = tiny_family(out / "test", model, subjects=size.test, seed=2, split="test", workers=workers)
+    return train_set, test_set
 
 
 def run_smoke(
-    learn: PreparedSet,
-    strangers: PreparedSet,
+    train_set: PreparedSet,
+    test_set: PreparedSet,
     out: Path,
     *,
     on_step: Callable[[str, int, int], None],
     pretrain: RunConfig = PRETRAIN,
     fine_tune: RunConfig = FINE_TUNE,
 ) -> list[dict[str, Any]]:
-    """Results of the pre-trained network, plain+ and HSST, in that order."""
-    tests = [Trial("test", strangers, "test")]
+    """Trains and tests three networks; returns the results of the pre-trained one, plain+ and HSST."""
+    tests = [EvaluationSet("test", test_set, "test")]
     start = out / "start.pt"
     torch.manual_seed(0)
     save_encoder(start, BACKBONE.build(), BACKBONE)
@@ -65,10 +65,10 @@ def run_smoke(
     plus = TaskConfig(method=PlainConfig(loss=SOFT, class_means=True, head_lr=10))
     hsst = TaskConfig(method=HsstConfig(loss=SOFT, queue=BATCH, ema=0.9))
 
-    def go(name: str, task: TaskConfig | None, trunk: Path, config: RunConfig) -> dict[str, Any]:
+    def train(name: str, task: TaskConfig | None, trunk: Path, config: RunConfig) -> dict[str, Any]:
         return run_arm(
             Arm(name, task),
-            learn,
+            train_set,
             trunk,
             config,
             out=out / name.replace(" ", "-"),
@@ -76,6 +76,6 @@ def run_smoke(
             on_step=lambda done, _: on_step(name, done, config.iterations),
         )
 
-    first = go("pre-trained", plain, start, pretrain)
+    first = train("pre-trained", plain, start, pretrain)
     trunk = out / "pre-trained" / "encoder.pt"
-    return [first, go("plain+", plus, trunk, fine_tune), go("HSST", hsst, trunk, fine_tune)]
+    return [first, train("plain+", plus, trunk, fine_tune), train("HSST", hsst, trunk, fine_tune)]

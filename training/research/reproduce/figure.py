@@ -1,4 +1,4 @@
-"""Fig. 4 as it is read here: rank-1 and VR of masked probes by the size of HSST's queues."""
+"""Draws Fig. 4 as it is read here: rank-1 and VR of masked probes by the size of HSST's queues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CURVES: tuple[tuple[str, Callable[[Cell], float]], ...] = (
 
 
 def queue_png(results: Sequence[Result], *, title: str) -> bytes:
-    """Means over folds, masked NIR probes of the data set that was trained on."""
+    """Draws means over folds, for masked NIR probes of the data set that was trained on; returns a PNG."""
     by_size: dict[int, list[Cell]] = defaultdict(list)
     for result in results:
         size = int(result.recipe["task"]["method"]["queue"])

@@ -1,4 +1,4 @@
-"""The paper's figures of one encoder: rank-1, and VR at FAR 1 % and .1 %, of near-infrared probes."""
+"""Measures the paper's figures of one encoder: rank-1, and VR at FAR 1 % and .1 %, of NIR probes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.research.reproduce.published import VR_POINTS, On
 
 
 class Rate(Strict):
-    """In percent, with its 95 % subject-bootstrap interval."""
+    """A rate in percent with its 95 % subject-bootstrap interval."""
 
     value: float
     low: float
@@ -30,7 +30,7 @@ class Rate(Strict):
 
 
 class VrAtFar(Strict):
-    """`doubt`: why so few subjects cannot support that FAR; the paper prints such figures all the same."""
+    """VR at one FAR. `doubt`: why so few subjects cannot support the FAR; the paper prints such figures."""
 
     far: float
     vr: Rate
@@ -38,7 +38,7 @@ class VrAtFar(Strict):
 
 
 class Cell(Strict):
-    """One condition of probes against the unmasked visible references."""
+    """NIR probes of one condition against the unmasked VIS references."""
 
     on: On
     masked: bool
@@ -50,9 +50,9 @@ class Cell(Strict):
 
 
 def measure(encoder: CropEncoder, prepared: PreparedSet, on: On, *, bootstraps: int) -> tuple[Cell, ...]:
-    """Unmasked, then masked probes of the test split, as far as the set has them.
+    """Measures unmasked, then masked probes of the test split, as far as the set has them.
 
-    Raises DataSetError where the split lacks a side, or the alignment is not the encoder's.
+    Raises DataSetError if the split lacks references or probes, or if the alignment is not the encoder's.
     """
     pool = split_pool(prepared, "test")
     bench = Bench(embed(encoder, prepared, pool.rows), pool)

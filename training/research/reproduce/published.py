@@ -1,8 +1,8 @@
-"""What the paper prints (Du et al., IEEE SPL 2021), in percent, and the arms that it prints it of.
+"""The arms of the paper's tables and the figures that it prints (Du et al., IEEE SPL 2021), in percent.
 
 Table I: fold 1, MobileFaceNet, softmax. Table II: masked fold 1, ResNet-50; the same networks are then
-tried on two other data sets. Fig. 4 could not be read when this was written, so it carries no figures:
-here it is HSST by the size of its queues, the one setting on which paper (128) and code (256) differ.
+evaluated on two other data sets. Fig. 4 could not be read when this was written, so it has no figures here:
+it varies the size of HSST's queues, the one setting on which paper (128) and code (256) differ.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ QUEUE = "task.method.queue"
 
 
 class On(StrEnum):
-    """The test subjects: of the data set that was trained on, or of another one."""
+    """Whose test subjects: those of the data set that was trained on, or of another one."""
 
     OWN = "own"
     OULU = "oulu"
@@ -27,7 +27,7 @@ class On(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One cell of the paper. `vr`: by FAR. Probes are near-infrared, references visible and unmasked."""
+    """The paper's figures of one arm. `vr`: by FAR. Probes are NIR, references VIS and unmasked."""
 
     on: On
     masked: bool
@@ -37,7 +37,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """A row: a recipe of `recipes/`, changed by what the table varies."""
+    """A row of a table: a recipe of `recipes/`, with what the table varies in `changes`."""
 
     name: str
     recipe: str
@@ -93,7 +93,7 @@ _TABLE2: tuple[tuple[str, str, tuple[float, ...]], ...] = (
     ("HSST Arc", "hsst-arc", (98.24, 98.35, 90.5, 77.8, 98.3, 86.2, 71.4)),
     ("HSST triplet", "hsst-triplet", (98.60, 98.58, 91.3, 83.0, 98.4, 85.3, 70.6)),
 )
-# Beside the paper: baselines at their best, the ancestor, and the control that tied HSST in a pilot.
+# Not in the paper: baselines at their best, HSST's predecessor, and the control that tied HSST in a pilot.
 _BESIDE = (
     ("plain+ softmax", "plain-plus-softmax"),
     ("plain+ AM", "plain-plus-am"),
@@ -122,14 +122,14 @@ TABLE2 = Plan(
 
 
 def fig4(batch: int, subjects: int) -> Plan:
-    """HSST softmax with queues of one to five batches, as far as there are subjects to fill them."""
+    """Plans HSST softmax with queues of one to five batches, as far as there are subjects to fill them."""
     sizes = [batch * k for k in range(1, 6) if batch * k <= subjects]
     arms = tuple(Arm(f"HSST softmax, K = {size}", "hsst-softmax", (f"{QUEUE}={size}",)) for size in sizes)
     return Plan("fig4", "Fig. 4, as read here: HSST by the size of its queues", arms)
 
 
 def plan_of(table: Table, *, batch: int, subjects: int) -> Plan:
-    """`batch` and training `subjects` bound the queues of `fig4`."""
+    """Returns the plan of a table; `batch` and training `subjects` bound the queues of `fig4`."""
     if table == "fig4":
         return fig4(batch, subjects)
     return TABLE1 if table == "table1" else TABLE2

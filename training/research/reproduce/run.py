@@ -1,4 +1,4 @@
-"""A table's arms, one after the other: train, try, write down. What is finished is left alone."""
+"""Trains and evaluates the arms of a table, one after the other, and keeps their results."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ RESULT = "result.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What an arm is trained and tried on: one fold, and other data sets to be tried on.
+class FoldData:
+    """One fold to train and evaluate on, and other data sets to evaluate on.
 
-    `synthetic`: made by generators, so that nothing of it may stand beside the paper's figures.
+    `synthetic`: generators made it, so its results must not stand beside the paper's figures.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Ground:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What departs from the paper on purpose. `changes`: `key=value` over every recipe."""
+    """The departures from the paper that the caller asks for. `changes`: `key=value` over each recipe."""
 
     start: Path
     device: torch.device
@@ -56,7 +56,7 @@ class Settings:
 
 
 class Result(Strict):
-    """One arm on one fold. `departures`: what its recipe has other than the paper's."""
+    """One arm on one fold. `departures`: what differs in its recipe from the paper's."""
 
     synthetic: bool
     arm: str
@@ -73,7 +73,7 @@ class Result(Strict):
 
 
 def recipes_of(arm: Arm, settings: Settings, backbone: BackboneConfig) -> tuple[Recipe, Recipe]:
-    """What is run, and what the paper ran. Raises RecipeError."""
+    """Returns the recipe to run and the paper's. Raises RecipeError."""
     paper = load_recipe(arm.recipe, arm.changes)
     batch = () if settings.batch is None else _batch(paper, settings.batch)
     changes = (*batch, *arm.changes, *settings.changes, f"seed={settings.seed}")
@@ -84,13 +84,13 @@ def recipes_of(arm: Arm, settings: Settings, backbone: BackboneConfig) -> tuple[
 
 
 def _batch(paper: Recipe, batch: int) -> tuple[str, ...]:
-    """Queues keep their length in batches."""
+    """The changes of a smaller batch: queues keep their length in batches."""
     columns = paper.task.queue * batch // paper.batch
     return (f"batch={batch}", *([f"{QUEUE}={columns}"] if columns else []))
 
 
 def _fitted(recipe: Recipe) -> Recipe:
-    """IDR and W-CNN share three quarters of a feature that is too small for what they share in the paper."""
+    """Lets IDR and W-CNN share three quarters of a feature that is too small for the paper's share."""
     method, dimension = recipe.task.method, recipe.backbone.dimension
     if not isinstance(method, InvariantConfig) or method.shared < dimension:
         return recipe
@@ -99,41 +99,41 @@ def _fitted(recipe: Recipe) -> Recipe:
 
 
 def slug(name: str) -> str:
-    """A folder's name of an arm's or a fold's."""
+    """Returns a name of an arm or a fold as the name of a folder."""
     return "-".join("".join(c if c.isalnum() else " " for c in name.replace("+", " plus")).split()).lower()
 
 
 def run_arm(
     arm: Arm,
-    ground: Ground,
+    data: FoldData,
     settings: Settings,
     out: Path,
     *,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Result:
-    """Train on the ground's train split and try the encoder as written on its test split and the others.
+    """Trains on the fold's train split and evaluates the written encoder on its test split and the others.
 
-    Raises DataSetError where `out` holds another run's result.
+    An arm with a result in `out` is not run again. Raises DataSetError if that result is of other settings.
     """
     _, backbone = load_network(settings.start)
     recipe, paper = recipes_of(arm, settings, backbone)
-    place = Place(out=out / slug(arm.name) / slug(ground.name), start=settings.start, device=settings.device)
+    place = Place(out=out / slug(arm.name) / slug(data.name), start=settings.start, device=settings.device)
     found = read_result(place.out / RESULT)
     if found is not None:
-        _check(found, recipe, ground, file_digest(settings.start))
+        _check(found, recipe, data, file_digest(settings.start))
         return found
-    record = train_recipe(recipe, ground.prepared, place, on_step=on_step)
+    record = train_recipe(recipe, data.prepared, place, on_step=on_step)
     net, trained = load_network(place.out / ENCODER)
     encoder = TorchEncoder(OnDevice(net.to(settings.device), settings.device), trained, name=arm.name)
     cells = [
         cell
-        for on, prepared in {On.OWN: ground.prepared, **ground.others}.items()
+        for on, prepared in {On.OWN: data.prepared, **data.others}.items()
         for cell in measure(encoder, prepared, on, bootstraps=settings.bootstraps)
     ]
     result = Result(
-        synthetic=ground.synthetic,
+        synthetic=data.synthetic,
         arm=arm.name,
-        fold=ground.name,
+        fold=data.name,
         recipe=record.recipe,
         departures=differences(recipe.facts(), paper.facts()),
         start=record.start or "",
@@ -149,7 +149,7 @@ def run_arm(
 
 
 def read_result(path: Path) -> Result | None:
-    """None where the arm has none yet. Raises DataSetError where the file is none of ours."""
+    """Returns None if there is no file. Raises DataSetError if the file is no result of this command."""
     try:
         return Result.model_validate_json(path.read_bytes())
     except FileNotFoundError:
@@ -158,13 +158,13 @@ def read_result(path: Path) -> Result | None:
         raise DataSetError(f"{path.name} of {path.parent.name} is not one of this command") from error
 
 
-def _check(found: Result, recipe: Recipe, ground: Ground, start: str) -> None:
-    told = list(differences(found.recipe, recipe.facts()))
-    told += ["one of the two is synthetic"] if found.synthetic != ground.synthetic else []
-    told += ["from another checkpoint"] if found.start != start else []
-    if told:
-        raise DataSetError(f"{found.arm} was finished otherwise ({told[0]}): choose another folder")
-    missing = set(ground.others) - {cell.on for cell in found.cells}
+def _check(found: Result, recipe: Recipe, data: FoldData, start: str) -> None:
+    differs = list(differences(found.recipe, recipe.facts()))
+    differs += ["one of the two is synthetic"] if found.synthetic != data.synthetic else []
+    differs += ["from another checkpoint"] if found.start != start else []
+    if differs:
+        raise DataSetError(f"{found.arm} was finished otherwise ({differs[0]}): choose another folder")
+    missing = set(data.others) - {cell.on for cell in found.cells}
     if missing:
         raise DataSetError(
             f"{found.arm} was finished without --{min(missing)}: choose another folder, or leave it out"
@@ -172,5 +172,5 @@ def _check(found: Result, recipe: Recipe, ground: Ground, start: str) -> None:
 
 
 def departures(results: Sequence[Result]) -> tuple[str, ...]:
-    """Of all arms, each once."""
+    """Returns the departures of all arms, each once."""
     return tuple(dict.fromkeys(text for result in results for text in result.departures))

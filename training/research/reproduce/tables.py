@@ -1,4 +1,4 @@
-"""Results as Markdown and JSON: ours beside the paper's, or SYNTHETIC in every line and name."""
+"""Writes results as Markdown and JSON: ours beside the paper's, or SYNTHETIC in every line and name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEW = "†"
 
 
 def lines_of(plan: Plan, results: Sequence[Result], notes: Sequence[str] = ()) -> list[str]:
-    """The table's lines. Synthetic results are all of a table or none of it. Raises ValueError."""
+    """Returns the lines of the table. Raises ValueError if some results are synthetic and some are real."""
     if len({result.synthetic for result in results}) > 1:
         raise ValueError("synthetic and real results do not belong in one table")
     synthetic = bool(results) and results[0].synthetic
@@ -37,20 +37,20 @@ def lines_of(plan: Plan, results: Sequence[Result], notes: Sequence[str] = ()) -
     ]
     lines = [f"# {mark}{plan.title}", ""]
     lines += [_markdown(columns), _markdown(["---"] * len(columns)), *map(_markdown, rows), ""]
-    told = [*notes, *(f"not the paper's: {text}" for text in departures(results))]
+    remarks = [*notes, *(f"not the paper's: {text}" for text in departures(results))]
     if any(point.doubt for result in results for cell in result.cells for point in cell.vr):
-        told.append(f"{FEW}: so few subjects do not support that FAR by the rule of 30")
+        remarks.append(f"{FEW}: so few subjects do not support that FAR by the rule of 30")
     folds = len({result.fold for result in results})
-    told.append(
+    remarks.append(
         "intervals: 95 %, by bootstrap of subjects" if folds == 1 else f"mean ± deviation of {folds} folds"
     )
-    for text in told:
+    for text in remarks:
         lines.append(f"- {mark}{text}")
     return [line for line in lines if line or not synthetic]
 
 
 def write_table(out: Path, plan: Plan, results: Sequence[Result], lines: Sequence[str]) -> tuple[str, str]:
-    """`table1.md` and `table1.json`, or with SYNTHETIC in front of each name; the names are returned."""
+    """Writes `table1.md` and `table1.json`, named SYNTHETIC-... if they are; returns the names."""
     synthetic = bool(results) and results[0].synthetic
     stem = f"{SYNTHETIC}-{plan.table}" if synthetic else plan.table
     facts = {
@@ -81,7 +81,7 @@ def write_table(out: Path, plan: Plan, results: Sequence[Result], lines: Sequenc
 
 
 def _cells(results: Sequence[Result], arm: Arm, on: On, masked: bool) -> list[Cell]:
-    """One for each fold."""
+    """Returns the cells of an arm, one for each fold."""
     return [
         cell
         for result in results
@@ -103,7 +103,7 @@ def _row(arm: Arm, on: On, masked: bool, cells: Sequence[Cell], *, with_paper: b
 
 
 def rate_text(rates: Sequence[Rate]) -> str:
-    """One fold with its interval, or mean and standard deviation (ddof 0) of several."""
+    """Formats one fold with its interval, or mean and standard deviation (ddof 0) of several folds."""
     if len(rates) == 1:
         return f"{rates[0].value:.2f} [{rates[0].low:.1f}, {rates[0].high:.1f}]"
     values = [rate.value for rate in rates]

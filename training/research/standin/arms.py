@@ -1,4 +1,4 @@
-"""The arms of the stand-in benchmark: every baseline of the paper, HSST, and the controls."""
+"""The arms of the stand-in benchmark: the paper's baselines, HSST, and the controls."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ QUEUE = 128
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One row of the table. `task`: None is the trunk as it is. `grey`: the NIR photo is replaced by
-    the same subject's other VIS photo in grey, so nothing but colour is taken away."""
+    """One row of the table.
+
+    `task`: None for the trunk without training. `grey`: the NIR photo is replaced by the VIS photo of the
+    same source in grey, so that nothing but colour is taken away.
+    """
 
     name: str
     task: TaskConfig | None
@@ -32,10 +35,10 @@ class Arm:
 
 
 def arms(iterations: int) -> Mapping[str, Arm]:
-    """All arms by name: each method in each mode of batch normalisation ("HSST arc, frozen BN"; no
-    mode named is the paper's, `separate`).
+    """Returns all arms by name: each method in each mode of batch normalisation.
 
-    The moving average keeps the paper's ratio to the length of a run: ema = 1 - 10 / iterations.
+    A name without a mode ("HSST arc", not "HSST arc, frozen BN") is in the paper's mode, `separate`. The
+    moving average keeps the paper's ratio to the length of a run: ema = 1 - 10 / iterations.
     """
     ema = 1.0 - 10.0 / max(iterations, 11)
     found = [Arm("zero-shot", None)]

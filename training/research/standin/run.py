@@ -1,4 +1,4 @@
-"""One arm, one seed, one learning rate: train from the trunk, then find the probes."""
+"""Trains one arm with one seed and one learning rate from the trunk, and evaluates it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RESULT, ENCODER = "result.json", "encoder.pt"
 
 
 class RunConfig(Strict):
-    """What all arms share: images seen are `2 x batch x iterations` in each."""
+    """What all arms share. An arm sees `2 x batch x iterations` images."""
 
     iterations: int = 1000
     batch: int = 16
@@ -45,8 +45,8 @@ class RunConfig(Strict):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trial:
-    """What a trained arm is tried on."""
+class EvaluationSet:
+    """A split that a trained arm is evaluated on. `name`: its key in the result."""
 
     name: str
     prepared: PreparedSet
@@ -54,7 +54,7 @@ class Trial:
 
 
 class GreyPairLoader(PairLoader):
-    """The NIR photo's place is taken by the VIS photo of the same source, in grey."""
+    """Gives the VIS photo of the same source, in grey, in place of the NIR photo."""
 
     def requests(self, start: int) -> Iterator[tuple[PairRequest, ...]]:
         by_source = {
@@ -71,8 +71,8 @@ class GreyPairLoader(PairLoader):
         return in_grey(images)
 
 
-def described(found: Sequence[ConditionRank1]) -> dict[str, Any]:
-    """As it is written down: hits and probes of each subject, in the set's order."""
+def counts_by_condition(found: Sequence[ConditionRank1]) -> dict[str, Any]:
+    """Returns the result's entry: by condition, hits and probes of each subject in the set's order."""
     return {
         one.condition: {
             "hits": one.counts.successes.tolist(),
@@ -90,14 +90,15 @@ def run_arm(
     config: RunConfig,
     *,
     out: Path,
-    tests: Sequence[Trial],
+    tests: Sequence[EvaluationSet],
     teacher: NDArray[np.float32] | None = None,
     means: Path | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
-    """Train and evaluate; the result is also written to `out`.
+    """Trains and evaluates an arm; returns the result, which is also written to `out`.
 
-    `means`: a file that keeps the trunk's class means from run to run.
+    `means`: a file that keeps the trunk's class means from run to run. `teacher` float32 [rows, T]: its
+    templates by row of the set, for an arm that distils.
     """
     started = time.perf_counter()
     torch.manual_seed(config.seed)
@@ -107,7 +108,7 @@ def run_arm(
         tuning = _tuning(arm, prepared, net, backbone, config, out=out, teacher=teacher, means=means)
         loss = tuning.run(on_step)
         tuning.save(out / ENCODER)
-        # Read back, so that what is tried is what was written, and nothing is compiled again.
+        # Read back, so that the written file is evaluated, and nothing is compiled again.
         net, backbone = load_network(out / ENCODER)
     encoder = TorchEncoder(net, backbone, name=arm.name)
     result = {
@@ -115,7 +116,9 @@ def run_arm(
         **config.model_dump(),
         "loss": loss,
         "seconds": round(time.perf_counter() - started, 1),
-        "found": {test.name: described(closed_set(encoder, test.prepared, test.split)) for test in tests},
+        "found": {
+            test.name: counts_by_condition(closed_set(encoder, test.prepared, test.split)) for test in tests
+        },
     }
     out.mkdir(parents=True, exist_ok=True)
     write_whole(out / RESULT, json.dumps(result).encode())

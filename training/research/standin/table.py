@@ -1,4 +1,4 @@
-"""The benchmark's table: intervals over test subjects, and HSST minus plain+ of the same loss."""
+"""Makes the benchmark's table: rates with intervals over test subjects, and HSST minus plain+."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ Runs = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One arm on one test set. `lr`: None where nothing is trained. Rates in percent; `gain`: in points, of
-    the probes of each condition over the arm it is compared with."""
+    """One arm on one test set, by condition of the probes.
+
+    `lr`: None if nothing was trained; `rates`: in percent; `gain`: in points, over the arm `against`, which
+    it is compared with.
+    """
 
     arm: str
     lr: float | None
@@ -34,23 +37,28 @@ class Line:
 
 
 def lines(chosen: dict[str, Runs], *, test: str, against: dict[str, str]) -> list[Line]:
-    """`against`: which arm each arm is compared with, where it is."""
+    """Makes the lines. `against`: the arm that an arm is compared with."""
     return [_line(chosen, name, test, against.get(name)) for name in chosen]
 
 
 def _line(chosen: dict[str, Runs], name: str, test: str, other: str | None) -> Line:
     runs = chosen[name]
-    rates = tuple(success_rate(sum_runs(hits_of(runs, test, c))).in_percent() for c in PROBE_CONDITIONS)
+    rates = tuple(
+        success_rate(sum_runs(counts_of_seeds(runs, test, c))).in_percent() for c in PROBE_CONDITIONS
+    )
     gain: tuple[Interval, ...] = ()
     if other is not None:
-        pairs = [(hits_of(runs, test, c), hits_of(chosen[other], test, c)) for c in PROBE_CONDITIONS]
+        pairs = [
+            (counts_of_seeds(runs, test, c), counts_of_seeds(chosen[other], test, c))
+            for c in PROBE_CONDITIONS
+        ]
         gain = tuple(paired_difference(a, b) for a, b in pairs)
     trained = not math.isnan(runs[0]["loss"])
     return Line(name, runs[0]["lr"] if trained else None, len(runs), rates, other, gain)
 
 
-def rivals(names: list[str], *, mode: str) -> dict[str, str]:
-    """Each HSST arm and the plain+ arm of its loss in `mode` ("" is the paper's), as far as it was run."""
+def comparisons(names: list[str], *, mode: str) -> dict[str, str]:
+    """Pairs each HSST arm with the plain+ arm of its loss in `mode` ("": the paper's), if that was run."""
     found = {}
     for name in names:
         if not name.startswith("HSST"):
@@ -64,8 +72,8 @@ def rivals(names: list[str], *, mode: str) -> dict[str, str]:
     return found
 
 
-def hits_of(runs: Runs, test: str, condition: str) -> list[SubjectCounts]:
-    """One `SubjectCounts` for each seed; subjects are numbered in the set's order."""
+def counts_of_seeds(runs: Runs, test: str, condition: str) -> list[SubjectCounts]:
+    """Returns the counts of each seed's run; subjects are numbered in the set's order."""
     found = []
     for run in runs:
         facts = run["found"][test][condition]
@@ -77,7 +85,7 @@ def hits_of(runs: Runs, test: str, condition: str) -> list[SubjectCounts]:
 
 
 def markdown(found: list[Line]) -> str:
-    """As a table of a document."""
+    """Returns the lines as a Markdown table."""
     head = "| arm | lr | seeds | masked | unmasked | masked, minus plain+ | unmasked, minus plain+ |"
     rows = [head, "|---|---|---|---|---|---|---|"]
     for line in found:

@@ -1,7 +1,7 @@
-"""The trunk that every arm starts from: distilled from the reference embedder on LFW training photos.
+"""Distils the trunk, which every arm starts from, from the reference embedder on LFW training photos.
 
-Teacher and student see the same geometry: crops, their mirror images, and mixtures of two faces, all
-labelled by the teacher once. The student's view differs in gain, offset and, for one in five, colour.
+Teacher and student see the same geometry: crops, their mirror images, and mixtures of two faces. The teacher
+labels each image once. The student's view differs in gain, offset and, in one of five, colour.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ AT_ONCE = 2000
 
 
 class TrunkConfig(Strict):
-    """`mixtures`: how many pairs of faces are blended, at 25 to 75 %."""
+    """The settings of the trunk. `mixtures`: how many pairs of faces are blended, at 25 to 75 %."""
 
     backbone: BackboneConfig = BackboneConfig(kind="ir-compact", side_px=48)
     iterations: Annotated[int, Field(gt=0)] = 7000
@@ -48,17 +48,17 @@ class TrunkConfig(Strict):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lesson:
-    """Everything the student may see: images float32 [n, 3, side, side], templates float32 [n, T]."""
+class LabelledImages:
+    """The training images float32 [n, 3, side, side] and the teacher's templates of them float32 [n, T]."""
 
     images: torch.Tensor
     templates: Vectors
 
 
-def lesson(prepared: PreparedSet, bundle: Path, config: TrunkConfig, cache: Path) -> Lesson:
-    """Training crops, mirrored crops and mixtures, with the teacher's templates of each.
+def label_images(prepared: PreparedSet, bundle: Path, config: TrunkConfig, cache: Path) -> LabelledImages:
+    """Labels training crops, their mirror images and mixtures with the teacher's templates.
 
-    Templates cost far more than pictures, so they are cached in `cache`, a file for each part.
+    Templates cost far more than images, so they are kept in `cache`, a file for each part.
     """
     crops = prepared.crops(prepared.select(split="train"))
     teacher, side = Teacher(bundle), config.backbone.side_px
@@ -71,7 +71,7 @@ def lesson(prepared: PreparedSet, bundle: Path, config: TrunkConfig, cache: Path
         templates.append(
             cached(path, len(made), partial(embed_all, teacher, made, label=f"teacher: {label}"))
         )
-    return Lesson(torch.cat(images), np.concatenate(templates))
+    return LabelledImages(torch.cat(images), np.concatenate(templates))
 
 
 def _views(crops: Pixels, mixtures: int, rng: np.random.Generator) -> Iterator[tuple[str, Pixels]]:
@@ -84,30 +84,32 @@ def _views(crops: Pixels, mixtures: int, rng: np.random.Generator) -> Iterator[t
         yield f"mixtures {start + n} of {mixtures}", (a * share + b * (1 - share)).round().astype(np.uint8)
 
 
-def batches(taught: Lesson, config: TrunkConfig, start: int) -> Iterator[TaughtBatch]:
-    """From iteration `start` on; a batch depends on seed and iteration alone. Nothing is mirrored here:
-    the teacher has labelled mirror images on their own."""
+def batches(labelled: LabelledImages, config: TrunkConfig, start: int) -> Iterator[TaughtBatch]:
+    """Yields the batches from iteration `start` on; a batch depends on seed and iteration alone.
+
+    Nothing is mirrored here: the teacher has labelled mirror images as images of their own.
+    """
     for iteration in range(start, config.iterations):
         rng = np.random.default_rng([config.seed, iteration])
-        chosen: NDArray[np.int64] = rng.integers(len(taught.images), size=config.batch)
-        images = augment(taught.images[chosen], rng, grey=config.grey, mirror=False)
-        yield TaughtBatch(iteration, images, torch.from_numpy(taught.templates[chosen]))
+        chosen: NDArray[np.int64] = rng.integers(len(labelled.images), size=config.batch)
+        images = augment(labelled.images[chosen], rng, grey=config.grey, mirror=False)
+        yield TaughtBatch(iteration, images, torch.from_numpy(labelled.templates[chosen]))
 
 
 def train_trunk(
-    taught: Lesson,
+    labelled: LabelledImages,
     config: TrunkConfig,
     out: Path,
     *,
     on_step: Callable[[int, float], None] | None = None,
 ) -> Path:
-    """Distil, going on from the last checkpoint in `out`; returns the encoder's file."""
+    """Distils, from the last checkpoint in `out` if there is one; returns the encoder's file."""
     torch.manual_seed(config.seed)
     net: torch.nn.Module = config.backbone.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.compiled:
         compile_networks(net)
     dimension = config.backbone.dimension
-    task = Distil(net, dimension=dimension, teacher=taught.templates.shape[1])
+    task = Distil(net, dimension=dimension, teacher=labelled.templates.shape[1])
     loop = LoopConfig(
         iterations=config.iterations,
         lr=config.lr,
@@ -120,7 +122,7 @@ def train_trunk(
     )
     training = Training(task, loop, out=out)
     training.resume()
-    training.run(prefetch(batches(taught, config, training.iteration)), on_step=on_step)
+    training.run(prefetch(batches(labelled, config, training.iteration)), on_step=on_step)
     path = out / "trunk.pt"
     save_encoder(path, net, config.backbone)
     return path
