@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 
 from service import background
 from service.api import datasets, jobs, operations, problems, recognition, schemas, spaces, subjects
-from service.api.middleware import AccessLog, BodyLimit
+from service.api.middleware import AccessLog, LocalHost
 from service.background import WhenLoaded
 from service.settings import Settings
 from service.state import open_state
@@ -45,12 +45,13 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
         docs_url=None,
         redoc_url=None,
     )
-    for part in (recognition, subjects, operations, spaces, jobs, datasets):
+    app.include_router(recognition.router)
+    app.include_router(subjects.enroll_router)
+    for part in (subjects, operations, spaces, jobs, datasets):
         app.include_router(part.router)
     operations.install_docs(app)
     problems.install(app)
-    larger = {datasets.UPLOAD_PATH: settings.max_archive_bytes}
-    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, larger=larger)
+    app.add_middleware(LocalHost)
     app.add_middleware(AccessLog, metrics=metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

@@ -56,6 +56,10 @@ class NotFound(ServiceError):
     status, code, title = 404, "not_found", "There is nothing here"
 
 
+class RequestTimeout(ServiceError):
+    status, code, title = 408, "request_timeout", "The request came too slowly"
+
+
 class SubjectNotFound(NotFound):
     code, title = "subject_not_found", "No such subject"
 

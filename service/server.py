@@ -8,12 +8,13 @@ import shlex
 import signal
 import socket
 import sys
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
 from faces.bundle import BundleError, read
-from service.access.keys import KeyRing
+from service.api.connections import ConnectionLimits, GuardedProtocol
 from service.api.deps import is_loopback
 from service.app import create_app
 from service.bundles.origin import OriginError
@@ -51,7 +52,8 @@ async def _has_keys(settings: Settings) -> bool:
     db = await Database.open(settings.sqlalchemy_url)
     try:
         await db.migrate()
-        return await KeyRing(db).any_active()
+        async with db.read() as uow:
+            return await uow.keys.any_active()
     finally:
         await db.close()
 
@@ -125,6 +127,10 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=round(settings.drain_s),
+            http=partial(GuardedProtocol, limits=ConnectionLimits.of(settings)),  # type: ignore[arg-type]
+            ws="none",
+            proxy_headers=bool(settings.trusted_proxies),
+            forwarded_allow_ips=list(settings.trusted_proxies),
         )
     )
     if is_loopback(settings.host):

@@ -11,7 +11,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-MIB = 1 << 20
+KIB, MIB = 1 << 10, 1 << 20
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -70,6 +70,14 @@ class Settings(BaseSettings):
     max_batch: Annotated[int, Field(ge=1, le=256)] = 8
     max_queue: Annotated[int, Field(ge=1)] = 64
     max_requests: Annotated[int, Field(ge=1)] = 64
+    max_connections: Annotated[int, Field(ge=0)] = 0
+    max_head_bytes: Annotated[int, Field(ge=1024)] = 32 * KIB
+    max_headers: Annotated[int, Field(ge=16)] = 100
+    head_timeout_s: Annotated[float, Field(gt=0)] = 10.0
+    body_idle_s: Annotated[float, Field(gt=0)] = 10.0
+    body_grace_s: Annotated[float, Field(gt=0)] = 10.0
+    min_body_bytes_per_s: Annotated[float, Field(gt=0)] = 8.0 * KIB
+    max_body_memory_bytes: Annotated[int, Field(ge=1024)] = 256 * MIB
 
     max_image_bytes: Annotated[int, Field(ge=1024)] = 16 * MIB
     max_image_pixels: Annotated[int, Field(ge=4096)] = 50_000_000
@@ -82,8 +90,11 @@ class Settings(BaseSettings):
 
     min_inter_eye_px: Annotated[float, Field(ge=4)] = 16.0
     min_enrol_quality: Annotated[int, Field(ge=0, le=100)] = 20
-    rate_limit_per_s: Annotated[float, Field(ge=0)] = 0.0
-    rate_limit_burst: Annotated[int, Field(ge=1)] = 20
+    rate_limit_per_s: Annotated[float, Field(ge=0)] = 100.0
+    rate_limit_burst: Annotated[int, Field(ge=1)] = 200
+    failed_logins_per_s: Annotated[float, Field(ge=0)] = 1.0
+    failed_logins_burst: Annotated[int, Field(ge=1)] = 30
+    trusted_proxies: tuple[str, ...] = ()
     log_poll_s: Annotated[float, Field(gt=0)] = 0.5
     drain_s: Annotated[float, Field(ge=0)] = 10.0
     log_level: str = "info"
@@ -92,6 +103,8 @@ class Settings(BaseSettings):
     def _room_for_one_image(self) -> Settings:
         if self.max_body_bytes < self.max_image_bytes:
             raise ValueError("max_body_bytes must hold at least one image of max_image_bytes")
+        if self.max_body_memory_bytes < self.max_body_bytes:
+            raise ValueError("max_body_memory_bytes must hold at least one body of max_body_bytes")
         return self
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from service.access.keys import KeyRing
-from service.access.limits import Admission, RateLimiter
+from service.access.limits import Admission, MemoryBudget, RateLimiter
 from service.bundles.registry import bundle_store
 from service.crops import CropVault, open_vault
 from service.enrolment.enroller import Enroller
@@ -60,6 +60,8 @@ class State:
     enroller: Enroller
     comparer: Comparer
     admission: Admission
+    bodies: MemoryBudget
+    failed_logins: RateLimiter
     limiter: RateLimiter
     metrics: Metrics
     draining: bool = False
@@ -85,7 +87,9 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
     db = await Database.open(settings.sqlalchemy_url)
     await db.migrate()
     pipeline, admission = FacePipeline(settings), Admission(settings.max_requests)
+    bodies = MemoryBudget(settings.max_body_memory_bytes)
     metrics.in_flight.set_function(lambda: admission.in_flight)
+    metrics.body_bytes.set_function(lambda: bodies.held_bytes)
     vault = open_vault(settings.given_crop_key, settings.data_dir)
     async with db.read() as uow:
         if lost := await uow.crops.count_under_other_keys(vault.key_id):
@@ -111,6 +115,12 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         enroller=Enroller(db, pipeline, registry, vault, settings, encode),
         comparer=Comparer(db, pipeline, max_faces=settings.max_faces),
         admission=admission,
+        bodies=bodies,
+        failed_logins=RateLimiter(
+            rate_per_s=settings.failed_logins_per_s,
+            burst=settings.failed_logins_burst,
+            why="too many requests without a valid key come from this address",
+        ),
         limiter=RateLimiter(rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst),
         metrics=metrics,
     )

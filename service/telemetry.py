@@ -39,6 +39,8 @@ class Metrics:
             buckets=BATCHES,
         )
         self.refusals = Counter("halflight_refusals", "Refusals by code", ["code"], registry=r)
+        self.failed_logins = Counter("halflight_failed_logins", "Requests with no or a wrong key", registry=r)
+        self.body_bytes = Gauge("halflight_body_bytes", "Bytes of request bodies in memory", registry=r)
         self.decisions = Counter(
             "halflight_decisions",
             "Decisions by condition",

@@ -104,7 +104,7 @@ class KeyRing:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._cache: dict[str, _CachedPrincipal] = {}
-        self._any_active: tuple[bool, float] = (False, 0.0)
+        self._any_ever: tuple[bool, float] = (False, 0.0)
         self._changes = 0
 
     async def authenticate(self, token: str) -> Principal | None:
@@ -125,15 +125,15 @@ class KeyRing:
             self._cache[digest] = _CachedPrincipal(principal, now + CACHE_S)
         return principal
 
-    async def any_active(self) -> bool:
-        """Returns whether an active key exists, at most `CACHE_S` old. Raises StoreError."""
-        known, until_s = self._any_active
+    async def any_ever(self) -> bool:
+        """Returns whether a key was ever made, at most `CACHE_S` old; true stays. Raises StoreError."""
+        known, until_s = self._any_ever
         now, changes = time.monotonic(), self._changes
-        if now >= until_s:
+        if not known and now >= until_s:
             async with self._db.read() as uow:
-                known = await uow.keys.any_active()
+                known = await uow.keys.any_ever()
             if changes == self._changes:
-                self._any_active = (known, now + CACHE_S)
+                self._any_ever = (known, now + CACHE_S)
         return known
 
     async def create(self, *, role: Role, label: str = "", actor: str) -> CreatedKey:
@@ -154,4 +154,4 @@ class KeyRing:
     def _clear_cache(self) -> None:
         self._changes += 1
         self._cache.clear()
-        self._any_active = (False, 0.0)
+        self._any_ever = (self._any_ever[0], 0.0)

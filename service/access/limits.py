@@ -32,6 +32,22 @@ class Admission:
             self.in_flight -= 1
 
 
+class MemoryBudget:
+    """Counts the bytes that received bodies hold, over all requests, and refuses the one too many."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit, self.held_bytes = limit_bytes, 0
+
+    def take(self, count: int) -> None:
+        """Raises Overloaded instead of waiting; then nothing was taken."""
+        if self.held_bytes + count > self._limit:
+            raise Overloaded("other uploads fill the memory for bodies; try again")
+        self.held_bytes += count
+
+    def give_back(self, count: int) -> None:
+        self.held_bytes -= count
+
+
 @dataclass(slots=True)
 class _Bucket:
     tokens: float
@@ -41,8 +57,15 @@ class _Bucket:
 class RateLimiter:
     """Token bucket for each caller: `rate_per_s` on average, `burst` at once. A rate of 0 sets no limit."""
 
-    def __init__(self, *, rate_per_s: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate, self._burst, self._clock = rate_per_s, burst, clock
+    def __init__(
+        self,
+        *,
+        rate_per_s: float,
+        burst: int,
+        clock: Callable[[], float] = time.monotonic,
+        why: str = "this key asks too often",
+    ) -> None:
+        self._rate, self._burst, self._clock, self._why = rate_per_s, burst, clock, why
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
     def take(self, caller: str) -> None:
@@ -57,6 +80,18 @@ class RateLimiter:
         while len(self._buckets) > MAX_BUCKETS:
             self._buckets.popitem(last=False)
         if bucket.tokens < 1:
-            wait_s = math.ceil((1 - bucket.tokens) / self._rate)
-            raise RateLimited("this key asks too often", retry_after_s=max(1, wait_s))
+            raise self._refusal(bucket)
         bucket.tokens -= 1
+
+    def check(self, caller: str) -> None:
+        """Raises what `take` would raise, and takes nothing."""
+        bucket = self._buckets.get(caller)
+        if self._rate <= 0 or bucket is None:
+            return
+        tokens = min(self._burst, bucket.tokens + (self._clock() - bucket.at_s) * self._rate)
+        if tokens < 1:
+            raise self._refusal(_Bucket(tokens, bucket.at_s))
+
+    def _refusal(self, bucket: _Bucket) -> RateLimited:
+        wait_s = math.ceil((1 - bucket.tokens) / self._rate)
+        return RateLimited(self._why, retry_after_s=max(1, wait_s))

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.requests import ClientDisconnect
 
 from service.api.deps import Admin, StateDep
+from service.api.guard import StreamRoute
 from service.api.problems import problem_docs
 from service.api.schemas import Wire
 from service.errors import (
@@ -37,7 +38,7 @@ ARCHIVE_TYPES = (
 )
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining)
 
-router = APIRouter(prefix=UPLOAD_PATH, tags=["administration"])
+router = APIRouter(prefix=UPLOAD_PATH, tags=["administration"], route_class=StreamRoute)
 
 
 class DatasetOut(Wire):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from typing import Annotated
 from urllib.parse import urlsplit
 
+import structlog
 from fastapi import Depends, Request
+from starlette.requests import HTTPConnection
 
 from service.access.keys import Principal, Role
 from service.errors import Forbidden, Unauthorized
 from service.spaces.registry import EmbeddingSpace
 from service.state import State
+
+log = structlog.get_logger("halflight.access")
 
 LOCAL = Principal(key_id="local", role=Role.ADMIN, label="open access on loopback")
 
@@ -36,54 +40,109 @@ async def get_state(request: Request) -> State:
 StateDep = Annotated[State, Depends(get_state)]
 
 
-def _refuse_foreign_page(request: Request) -> None:
-    """Open access trusts this machine, not the web pages its browser shows.
+# Whoever forwards a request speaks for somebody else: that it comes from this machine says nothing.
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+# What a web page can send anywhere without asking first, besides multipart, which carries its Origin.
+FORM_TYPES = ("application/x-www-form-urlencoded", "text/plain")
+READS = ("GET", "HEAD", "OPTIONS")
+MAKE_A_KEY = "create a key with `halflight keys create`"
 
-    A page elsewhere can send requests to loopback (its Origin gives it away), and can make its own
-    name resolve to loopback (then the Host is its name).
+
+def _name_of(header: str) -> str:
+    try:
+        return urlsplit(header if "//" in header else f"//{header}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def refuse_foreign(request: HTTPConnection) -> None:
+    """Raises Forbidden unless the request comes from this machine, for itself, and from no foreign page.
+
+    Open access trusts this machine, not the pages that its browser shows: a page elsewhere can send
+    requests to loopback (Origin or Sec-Fetch-Site gives it away), and can make its own name resolve to
+    loopback (then the Host is its name). Nor does it trust a proxy here that speaks for others.
     """
-    for header in ("host", "origin"):
-        value = request.headers.get(header)
-        if value is None:
-            continue
-        name = urlsplit(value if "//" in value else f"//{value}").hostname or ""
-        if not is_loopback(name):
-            raise Forbidden(
-                f"without keys only this machine may ask, and the {header} header names another;"
-                " create a key with `halflight keys create`"
-            )
+    headers = request.headers
+    if forwarded := next((name for name in FORWARDED if name in headers), None):
+        raise Forbidden(f"without keys nobody may ask through a proxy ({forwarded}); {MAKE_A_KEY}")
+    hosts, origins = headers.getlist("host"), headers.getlist("origin")
+    if len(hosts) > 1 or not all(is_loopback(_name_of(host)) for host in hosts):
+        raise Forbidden(
+            f"without keys only this machine may ask, and the host header names another; {MAKE_A_KEY}"
+        )
+    if any(origin != f"{request.url.scheme}://{hosts[0] if hosts else ''}" for origin in origins):
+        raise Forbidden(f"without keys no other page may ask, and the origin header names one; {MAKE_A_KEY}")
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise Forbidden(f"without keys no other page may ask, and sec-fetch-site names one; {MAKE_A_KEY}")
 
 
-async def caller(request: Request, state: StateDep) -> Principal:
-    """Who asks. Raises Unauthorized, Forbidden, RateLimited."""
+def _refuse_form_post(request: Request) -> None:
+    """Raises Forbidden where a page could have sent a change of state as a plain form."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.method not in READS and kind in FORM_TYPES:
+        raise Forbidden(f"without keys a change must be sent as JSON or multipart; {MAKE_A_KEY}")
+
+
+async def is_open(state: State) -> bool:
+    """Whether access is open: on loopback, while no key has ever been made. Raises StoreError."""
+    return is_loopback(state.settings.host) and not await state.keys.any_ever()
+
+
+async def authenticate(request: Request, role: Role) -> None:
+    """Find out who asks, from the head alone, and leave it for `caller`.
+
+    Raises Unauthorized, Forbidden, RateLimited.
+    """
+    state: State = request.app.state.halflight
+    address = request.client.host if request.client is not None else ""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if token and scheme.lower() == "bearer":
-        principal = await state.keys.authenticate(token.strip())
-        if principal is None:
-            raise Unauthorized("this key is unknown or revoked")
-    elif is_loopback(state.settings.host) and not await state.keys.any_active():
-        _refuse_foreign_page(request)
-        principal = LOCAL
-    else:
-        raise Unauthorized("send a key as `Authorization: Bearer ...`")
+    try:
+        if token and scheme.lower() == "bearer":
+            state.failed_logins.check(address)
+            principal = await state.keys.authenticate(token.strip())
+            if principal is None:
+                raise Unauthorized("this key is unknown or revoked")
+        elif await is_open(state):
+            refuse_foreign(request)
+            _refuse_form_post(request)
+            principal = LOCAL
+        else:
+            raise Unauthorized("send a key as `Authorization: Bearer ...`")
+    except Unauthorized:
+        state.metrics.failed_logins.inc()
+        log.warning("authentication failed", address=address)
+        state.failed_logins.take(address)
+        raise
     state.limiter.take(principal.key_id)
+    if not principal.allows(role):
+        raise Forbidden(f"this needs the role {role.value}, the key has {principal.role.value}")
+    request.state.principal = principal
+
+
+async def caller(request: Request) -> Principal:
+    """Who asks, as `GuardedRoute` found out before anything else was read."""
+    principal: Principal = request.state.principal
     return principal
 
 
-def needs(role: Role) -> Callable[..., Awaitable[Principal]]:
-    """A dependency that lets callers of this role in. Raises Forbidden besides what `caller` does."""
+class _Needs:
+    """A dependency that names the role a route needs; `GuardedRoute` reads it and lets callers in."""
 
-    async def check(principal: Annotated[Principal, Depends(caller)]) -> Principal:
-        if not principal.allows(role):
-            raise Forbidden(f"this needs the role {role.value}, the key has {principal.role.value}")
+    def __init__(self, role: Role) -> None:
+        self.role = role
+
+    async def __call__(self, principal: Annotated[Principal, Depends(caller)]) -> Principal:
         return principal
 
-    return check
+
+def required_role(dependency: object) -> Role | None:
+    """The role that this dependency asks for; None where it asks for none."""
+    return dependency.role if isinstance(dependency, _Needs) else None
 
 
-Prober = Annotated[Principal, Depends(needs(Role.PROBE))]
-Operator = Annotated[Principal, Depends(needs(Role.OPERATOR))]
-Admin = Annotated[Principal, Depends(needs(Role.ADMIN))]
+Prober = Annotated[Principal, Depends(_Needs(Role.PROBE))]
+Operator = Annotated[Principal, Depends(_Needs(Role.OPERATOR))]
+Admin = Annotated[Principal, Depends(_Needs(Role.ADMIN))]
 
 
 async def active_space(state: StateDep) -> EmbeddingSpace:

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.api.deps import Admin, StateDep
+from service.api.guard import GuardedRoute
 from service.api.job_schemas import EvaluateIn, JobEventOut, JobOut, JobsOut, RetrainIn, SubmittedOut
 from service.api.problems import problem_docs
 from service.errors import (
@@ -32,7 +33,7 @@ EVENTS_EVERY_S = 0.5
 JOB_ID = re.compile(r"[A-Za-z0-9-]{1,36}")
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining)
 
-router = APIRouter(prefix="/admin", tags=["administration"])
+router = APIRouter(prefix="/admin", tags=["administration"], route_class=GuardedRoute)
 
 
 @router.post(

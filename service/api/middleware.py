@@ -1,15 +1,19 @@
-"""Two ASGI layers around every request: a cap on its body, and one log line without identities."""
+"""ASGI layers around every request: one log line without identities, and the check of the Host."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import structlog
+from starlette.requests import HTTPConnection
 
-from service.errors import BodyTooLarge
+from service.api.deps import is_open, refuse_foreign
+from service.api.problems import answer
+from service.errors import ServiceError
+from service.store.errors import StoreError
 from service.telemetry import Metrics
 
 Scope = MutableMapping[str, Any]
@@ -20,57 +24,30 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = structlog.get_logger("halflight.access")
 
-# A client that sends too much is read a little further, so that it sees the answer
-# instead of a reset connection.
-DRAIN_BYTES = 16 << 20
+# No answer of this service may be kept by a cache, or read as another type than it says.
+ANSWER_HEADERS = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
-class BodyLimit:
-    """Raises BodyTooLarge inside the request as soon as its body passes the limit.
+class LocalHost:
+    """While access is open, refuses whoever does not ask this machine by its own name, on every path.
 
-    `larger`: paths with a limit of their own.
+    Routes that need a role are refused with their own reasons by `api.deps`; this covers the others.
     """
 
-    def __init__(self, app: App, *, max_bytes: int, larger: Mapping[str, int]) -> None:
-        self._app, self._max_bytes, self._larger = app, max_bytes, larger
+    def __init__(self, app: App) -> None:
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        seen = 0
-        limit = self._larger.get(scope["path"], self._max_bytes)
-        over = BodyTooLarge(f"a request may have {limit} bytes at most")
-
-        async def drain() -> None:
-            left = DRAIN_BYTES
-            while left > 0:
-                message = await receive()
-                if message["type"] != "http.request" or not message.get("more_body", False):
-                    return
-                left -= len(message.get("body", b""))
-
-        async def limited() -> Message:
-            nonlocal seen
-            message = await receive()
-            if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                if seen > limit:
-                    if message.get("more_body", False):
-                        await drain()
-                    raise over
-            return message
-
-        declared = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
-        if declared.isdigit() and int(declared) > limit:
-
-            async def refuse() -> Message:
-                await drain()
-                raise over
-
-            await self._app(scope, refuse, send)
-            return
-        await self._app(scope, limited, send)
+        if scope["type"] == "http":
+            try:
+                if await is_open(scope["app"].state.halflight):
+                    refuse_foreign(HTTPConnection(scope))
+            except StoreError:
+                pass  # Whether a key exists is not known: routes that need one say so themselves.
+            except ServiceError as error:
+                await answer(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
 
 class AccessLog:
@@ -89,10 +66,10 @@ class AccessLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", []),
-                    (b"x-request-id", request_id.encode()),
-                ]
+                headers = list(message.get("headers", []))
+                named = {name.lower() for name, _ in headers}
+                headers += [each for each in ANSWER_HEADERS if each[0] not in named]
+                message["headers"] = [*headers, (b"x-request-id", request_id.encode())]
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):

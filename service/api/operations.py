@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.staticfiles import StaticFiles
 
 from service.api import schemas
-from service.api.deps import StateDep, is_loopback
+from service.api.deps import StateDep, is_open
 from service.errors import NotReady, RetryLater
 from service.state import State
 from service.store.errors import StoreError
@@ -49,7 +49,7 @@ async def readiness(state: State) -> schemas.ReadyOut:
     space = state.space()
     try:
         behind = await space.behind(state.db)
-        open_access = is_loopback(state.settings.host) and not await state.keys.any_active()
+        open_access = await is_open(state)
     except StoreError as error:
         raise NotReady("the database does not answer") from error
     if (why := state.registry.trouble_of_active) is not None:

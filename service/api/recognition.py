@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from faces.types import Role, Spectrum
 from service.api import schemas
 from service.api.deps import ADMITTED, Operator, Prober, SpaceDep, StateDep
+from service.api.guard import ImageRoute
 from service.api.problems import problem_docs
 from service.api.uploads import IMAGE_TYPES, read_form, read_image
 from service.errors import (
@@ -72,7 +73,7 @@ VERIFY_BODY: dict[str, Any] = {
     }
 }
 
-router = APIRouter(tags=["matching"], dependencies=[ADMITTED])
+router = APIRouter(tags=["matching"], dependencies=[ADMITTED], route_class=ImageRoute)
 
 AskedSpectrum = Annotated[
     Literal["auto", "nir", "vis"], Query(description="`auto` recognises it from the pixels")

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from service.api.deps import Admin, StateDep
+from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
 from service.api.schemas import Wire
 from service.errors import (
@@ -26,7 +27,7 @@ from service.spaces.view import SpaceView
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining)
 ONE = (*COMMON, SpaceNotFound, SpaceNotReady)
 
-router = APIRouter(prefix="/admin/spaces", tags=["administration"])
+router = APIRouter(prefix="/admin/spaces", tags=["administration"], route_class=GuardedRoute)
 
 
 class BundleOut(Wire):

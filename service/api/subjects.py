@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from faces.types import Spectrum
 from service.api import schemas
 from service.api.deps import ADMITTED, Operator, SpaceDep, StateDep
+from service.api.guard import GuardedRoute, ImageRoute
 from service.api.problems import problem_docs
 from service.api.recognition import ANY_IMAGE
 from service.api.uploads import Upload, checked_metadata, parse_metadata, read_form
@@ -65,7 +66,8 @@ ENROL_BODY: dict[str, Any] = {
     }
 }
 
-router = APIRouter(tags=["subjects"])
+enroll_router = APIRouter(tags=["subjects"], route_class=ImageRoute)
+router = APIRouter(tags=["subjects"], route_class=GuardedRoute)
 
 
 def checked_subject_id(text: str) -> str:
@@ -93,7 +95,7 @@ def _spectrum(form: Upload) -> Spectrum:
         raise InvalidParameter("`spectrum` must be vis or nir") from error
 
 
-@router.post(
+@enroll_router.post(
     "/enroll",
     status_code=201,
     response_model=schemas.EnrolOut,

@@ -55,6 +55,11 @@ class Keys:
         query = select(api_keys.c.key_id).where(api_keys.c.revoked_at.is_(None)).limit(1)
         return (await self._connection.execute(query)).first() is not None
 
+    async def any_ever(self) -> bool:
+        """Whether a key was ever made; revoked ones stay."""
+        query = select(api_keys.c.key_id).limit(1)
+        return (await self._connection.execute(query)).first() is not None
+
 
 class Audit:
     """All SQL about the audit log. Nothing changes or removes an entry."""

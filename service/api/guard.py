@@ -1,0 +1,102 @@
+"""Lets a request in from its head alone, then receives its body: nothing is read for a stranger.
+
+FastAPI parses a body before it resolves dependencies, so a dependency that checks the key comes too
+late. `GuardedRoute` checks it first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from service.access.keys import Role
+from service.api.bodies import Pace, declared_length, paced, receive_body, replay
+from service.api.deps import authenticate, required_role
+from service.errors import BodyTooLarge
+from service.settings import Settings
+from service.state import State
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+# A JSON body of ours has a few fields; metadata, the largest of them, has 8 KiB.
+MAX_JSON_BYTES = 64 << 10
+BODYLESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+
+
+def pace_of(settings: Settings) -> Pace:
+    return Pace(settings.body_idle_s, settings.body_grace_s, settings.min_body_bytes_per_s)
+
+
+def role_of(dependant: Dependant) -> Role | None:
+    """The role that a route's dependencies ask for; None for a route that is open to everybody."""
+    roles = [role_of(each) for each in dependant.dependencies]
+    if dependant.call is not None:
+        roles.append(required_role(dependant.call))
+    return max((role for role in roles if role is not None), key=list(Role).index, default=None)
+
+
+class GuardedRoute(APIRoute):
+    """A JSON route: at most `MAX_JSON_BYTES`, received before anything parses it."""
+
+    def max_body_bytes(self, settings: Settings) -> int:  # noqa: ARG002 - other routes ask the settings
+        return MAX_JSON_BYTES
+
+    def get_route_handler(self) -> Handler:
+        handle, role = super().get_route_handler(), role_of(self.dependant)
+
+        async def guarded(request: Request) -> Response:
+            if role is not None:
+                await authenticate(request, role)
+            if request.method in BODYLESS:
+                return await handle(request)
+            return await self.with_body(request, handle)
+
+        return guarded
+
+    async def with_body(self, request: Request, handle: Handler) -> Response:
+        """Receive the whole body, then handle the request."""
+        state: State = request.app.state.halflight
+        limit, declared = self.max_body_bytes(state.settings), declared_length(request.scope["headers"])
+        body = await receive_body(
+            request.receive, pace_of(state.settings), state.bodies, declared=declared, limit=limit
+        )
+        try:
+            return await handle(Request(request.scope, replay(body, request.receive)))
+        finally:
+            state.bodies.give_back(len(body))
+
+
+class ImageRoute(GuardedRoute):
+    """A route that takes images: as many bytes as the settings allow."""
+
+    def max_body_bytes(self, settings: Settings) -> int:
+        return settings.max_body_bytes
+
+
+class StreamRoute(GuardedRoute):
+    """A route whose handler reads an archive as it comes, within its size and pace."""
+
+    def max_body_bytes(self, settings: Settings) -> int:
+        return settings.max_archive_bytes
+
+    async def with_body(self, request: Request, handle: Handler) -> Response:
+        state: State = request.app.state.halflight
+        limit = self.max_body_bytes(state.settings)
+        over = BodyTooLarge(f"this request may have a body of {limit} bytes at most")
+        if declared_length(request.scope["headers"]) > limit:
+            raise over
+        chunks, seen = paced(request.receive, pace_of(state.settings)), 0
+
+        async def receive() -> dict[str, Any]:
+            nonlocal seen
+            chunk = await anext(chunks, None)
+            seen += len(chunk or b"")
+            if seen > limit:
+                raise over
+            return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
+
+        return await handle(Request(request.scope, receive))
