@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import structlog
 from fastapi import Depends, Request
@@ -48,15 +48,18 @@ READS = ("GET", "HEAD", "OPTIONS")
 MAKE_A_KEY = "create a key with `halflight keys create`"
 
 
-def _name_of(header: str) -> str:
-    try:
-        return urlsplit(header if "//" in header else f"//{header}").hostname or ""
-    except ValueError:
-        return ""
+# A host and nothing else: no user, no path (RFC 9110, 7.2).
+HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?")
+
+
+def _is_here(host: str) -> bool:
+    """Whether a Host header names this machine's loopback."""
+    found = HOST.fullmatch(host)
+    return found is not None and is_loopback(found["name"].lower())
 
 
 def refuse_foreign(request: HTTPConnection) -> None:
-    """Raises Forbidden unless the request comes from this machine, for itself, and from no foreign page.
+    """Raises Unauthorized for a proxy's request, Forbidden for one of another machine or a foreign page.
 
     Open access trusts this machine, not the pages that its browser shows: a page elsewhere can send
     requests to loopback (Origin or Sec-Fetch-Site gives it away), and can make its own name resolve to
@@ -64,9 +67,9 @@ def refuse_foreign(request: HTTPConnection) -> None:
     """
     headers = request.headers
     if forwarded := next((name for name in FORWARDED if name in headers), None):
-        raise Forbidden(f"without keys nobody may ask through a proxy ({forwarded}); {MAKE_A_KEY}")
+        raise Unauthorized(f"without keys nobody may ask through a proxy ({forwarded}); {MAKE_A_KEY}")
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
-    if len(hosts) > 1 or not all(is_loopback(_name_of(host)) for host in hosts):
+    if len(hosts) > 1 or not all(_is_here(host) for host in hosts):
         raise Forbidden(
             f"without keys only this machine may ask, and the host header names another; {MAKE_A_KEY}"
         )
