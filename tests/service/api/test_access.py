@@ -22,6 +22,11 @@ def make_key(data: Path, role: str) -> str:
     return made.stdout.strip()
 
 
+def revoke_key(data: Path, key: str) -> None:
+    command = [sys.executable, "-m", "service.cli.main", "keys", "revoke", key.split("_")[1]]
+    subprocess.run([*command, "--data", str(data)], check=True, capture_output=True)
+
+
 @pytest.fixture
 def keyed(start_service: StartService, tmp_path: Path) -> tuple[Service, dict[str, str]]:
     data = tmp_path / "keyed"
@@ -62,9 +67,7 @@ def test_a_revoked_key_stops_within_seconds(
     service, keys = keyed
     with service.client(keys["probe"]) as client:
         assert identify(client, sample_bytes("s01")).status_code == 200
-        key_id = keys["probe"].split("_")[1]
-        command = [sys.executable, "-m", "service.cli.main", "keys", "revoke", key_id]
-        subprocess.run([*command, "--data", str(service.data)], check=True, capture_output=True)
+        revoke_key(service.data, keys["probe"])
         end = time.monotonic() + 30
         while identify(client, sample_bytes("s01")).status_code == 200:
             assert time.monotonic() < end, "the revoked key is still accepted"
