@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from faces.strict import strip_prefix
 from service.errors import (
@@ -25,6 +26,7 @@ from service.store.errors import StoreError
 log = structlog.get_logger("halflight.http")
 
 PROBLEM = "application/problem+json"
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
 def answer(error: ServiceError, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -48,6 +50,16 @@ def problem_docs(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]
         known = entry["description"]
         entry["description"] = f"{known}, `{error.code}`" if known else f"`{error.code}`"
     return docs
+
+
+def _methods_at(request: Request) -> set[str]:
+    """Every method that some route takes at this path: the router names those of the first one alone."""
+    found: set[str] = set()
+    for method in METHODS:
+        scope = dict(request.scope) | {"method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.routes):
+            found.add(method)
+    return found
 
 
 PROBLEM_SCHEMA = "#/components/schemas/Problem"
@@ -88,7 +100,8 @@ def install(app: FastAPI) -> None:
         if error.status_code == 404:
             return answer(NotFound("no such path"), headers)
         if error.status_code == 405:
-            return answer(MethodNotAllowed("the path does not take this method"), headers)
+            allowed = ", ".join(sorted(_methods_at(request)))
+            return answer(MethodNotAllowed("the path does not take this method"), {"Allow": allowed})
         return await refused(request, MalformedRequest("the request cannot be parsed"))
 
     async def store(request: Request, error: Exception) -> JSONResponse:

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from faces.types import Role, Spectrum
+from faces.types import CONDITIONS, Role, Spectrum
+from service.access.keys import Principal
+from service.access.keys import Role as KeyRole
 from service.api import schemas
 from service.api.deps import ADMITTED, Operator, Prober, SpaceDep, StateDep
 from service.api.guard import ImageRoute
@@ -31,6 +33,7 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.matching.comparison import Options
+from service.matching.disclosure import DOOR, EVERYTHING, Disclosure
 from service.matching.pipeline import StageTimes
 
 ANY_IMAGE = (
@@ -81,6 +84,11 @@ AskedSpectrum = Annotated[
 WhichFaces = Annotated[Literal["largest", "all"], Query()]
 
 
+def disclosure_of(principal: Principal) -> Disclosure:
+    """A probe key opens doors; whoever may look at subjects anyway sees everything."""
+    return EVERYTHING if principal.allows(KeyRole.OPERATOR) else DOOR
+
+
 def spectrum_of(asked: str) -> Spectrum | None:
     return None if asked == "auto" else Spectrum(asked)
 
@@ -124,23 +132,25 @@ def _decided(options: Options) -> Options:
 )
 async def identify(
     request: Request,
-    _caller: Prober,
+    caller: Prober,
     state: StateDep,
     space: SpaceDep,
     options: Annotated[Options, Depends(_options)],
 ) -> schemas.IdentifyOut:
     """Who is this? One row per subject; an unknown face is an answer, not an error."""
-    times = StageTimes()
+    times, disclosure = StageTimes(), disclosure_of(caller)
+    disclosure.check(space, options, CONDITIONS)
     data = await read_image(request, state.settings)
     found = await state.comparer.identify(space, data, options, times)
     for one in found:
+        disclosure.check(space, options, [one.description.condition])
         condition = str(one.description.condition)
         state.metrics.decisions.labels("identify", condition, one.decision).inc()
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
     return schemas.IdentifyOut(
         space_id=space.space_id,
-        results=[schemas.IdentifiedOut.of(one) for one in found],
+        results=[schemas.IdentifiedOut.of(disclosure.identified(one)) for one in found],
         timing_ms=timing_ms,
     )
 
@@ -152,13 +162,14 @@ async def identify(
 )
 async def verify(
     request: Request,
-    _caller: Prober,
+    caller: Prober,
     state: StateDep,
     space: SpaceDep,
     options: Annotated[Options, Depends(_verify_options)],
 ) -> schemas.VerifyOut:
     """Is this the subject, or the face of the reference image?"""
-    times = StageTimes()
+    times, disclosure = StageTimes(), disclosure_of(caller)
+    disclosure.check(space, options, CONDITIONS)
     form = await read_form(request, state.settings)
     image, subject_id = form.image("image"), form.fields.get("subject_id")
     if (subject_id is None) == ("reference" not in form.files):
@@ -168,11 +179,14 @@ async def verify(
     else:
         reference = form.image("reference")
         verified = await state.comparer.verify_image(space, image, reference, options, times)
+    disclosure.check(space, options, [verified.probe.condition])
     condition = str(verified.probe.condition)
     state.metrics.decisions.labels("verify", condition, verified.decision).inc()
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
-    return schemas.VerifyOut.of(verified, space.space_id, subject_id, timing_ms)
+    return schemas.VerifyOut.of(
+        verified, space.space_id, subject_id, timing_ms, score_digits=disclosure.score_digits
+    )
 
 
 @router.post("/embed", openapi_extra=PROBE_BODY, responses=problem_docs(*ANY_IMAGE, NoFace))

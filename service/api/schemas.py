@@ -203,12 +203,18 @@ class VerifyOut(Wire):
 
     @classmethod
     def of(
-        cls, verified: Verified, space_id: str, subject_id: str | None, timing_ms: dict[str, float]
+        cls,
+        verified: Verified,
+        space_id: str,
+        subject_id: str | None,
+        timing_ms: dict[str, float],
+        *,
+        score_digits: int | None,
     ) -> VerifyOut:
         other = verified.reference
         return cls(
             space_id=space_id,
-            score=round(verified.score, SCORE_DIGITS),
+            score=round(verified.score, SCORE_DIGITS if score_digits is None else score_digits),
             threshold=verified.decider.threshold,
             target_fmr=verified.decider.target_fmr,
             decision=verified.decision,
