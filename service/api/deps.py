@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from service.access.keys import Principal, Role
-from service.errors import Forbidden, Unauthorized
+from service.errors import Forbidden, Unauthorized, UnsupportedMediaType
 from service.spaces.registry import EmbeddingSpace
 from service.state import State
 
@@ -80,10 +80,10 @@ def refuse_foreign(request: HTTPConnection) -> None:
 
 
 def _refuse_form_post(request: Request) -> None:
-    """Raises Forbidden where a page could have sent a change of state as a plain form."""
+    """Raises UnsupportedMediaType where a page could have sent a change of state as a plain form."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if request.method not in READS and kind in FORM_TYPES:
-        raise Forbidden(f"without keys a change must be sent as JSON or multipart; {MAKE_A_KEY}")
+        raise UnsupportedMediaType("send the request as JSON, as multipart/form-data or as an image")
 
 
 async def is_open(state: State) -> bool:

@@ -16,6 +16,8 @@ from fastapi.routing import APIRoute
 from service.access.keys import Role
 from service.api.bodies import Pace, declared_length, paced, receive_body, replay
 from service.api.deps import authenticate, required_role
+from service.api.options import MULTIPART, KnownOptions
+from service.api.uploads import media_type, read_form
 from service.errors import BodyTooLarge
 from service.settings import Settings
 from service.state import State
@@ -47,10 +49,12 @@ class GuardedRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         handle, role = super().get_route_handler(), role_of(self.dependant)
+        self.options = KnownOptions.of(self)
 
         async def guarded(request: Request) -> Response:
             if role is not None:
                 await authenticate(request, role)
+            self.options.check_query(request.scope["query_string"])
             if request.method in BODYLESS:
                 return await handle(request)
             return await self.with_body(request, handle)
@@ -65,9 +69,14 @@ class GuardedRoute(APIRoute):
             request.receive, pace_of(state.settings), state.bodies, declared=declared, limit=limit
         )
         try:
-            return await handle(Request(request.scope, replay(body, request.receive)))
+            received = Request(request.scope, replay(body, request.receive))
+            await self.prepare(received, state.settings)
+            return await handle(received)
         finally:
             state.bodies.give_back(len(body))
+
+    async def prepare(self, request: Request, settings: Settings) -> None:
+        """Look at a received body before the handler does."""
 
 
 class ImageRoute(GuardedRoute):
@@ -75,6 +84,15 @@ class ImageRoute(GuardedRoute):
 
     def max_body_bytes(self, settings: Settings) -> int:
         return settings.max_body_bytes
+
+    async def prepare(self, request: Request, settings: Settings) -> None:
+        """Read a form, and take its options as if they stood in the query."""
+        if media_type(request) != MULTIPART:
+            return
+        form = await read_form(request, settings)
+        request.scope["query_string"], request.state.form = self.options.merge(
+            request.scope["query_string"], form
+        )
 
 
 class StreamRoute(GuardedRoute):

@@ -13,7 +13,7 @@ from service.api import schemas
 from service.api.deps import ADMITTED, Operator, Prober, SpaceDep, StateDep
 from service.api.guard import ImageRoute
 from service.api.problems import problem_docs
-from service.api.uploads import IMAGE_TYPES, read_form, read_image
+from service.api.uploads import IMAGE_TYPES, form_of, read_image
 from service.errors import (
     BodyTooLarge,
     Draining,
@@ -170,7 +170,7 @@ async def verify(
     """Is this the subject, or the face of the reference image?"""
     times, disclosure = StageTimes(), disclosure_of(caller)
     disclosure.check(space, options, CONDITIONS)
-    form = await read_form(request, state.settings)
+    form = form_of(request)
     image, subject_id = form.image("image"), form.fields.get("subject_id")
     if (subject_id is None) == ("reference" not in form.files):
         raise InvalidParameter("give `subject_id` or a `reference` image, one of them")

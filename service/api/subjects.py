@@ -16,7 +16,7 @@ from service.api.deps import ADMITTED, Operator, SpaceDep, StateDep
 from service.api.guard import GuardedRoute, ImageRoute
 from service.api.problems import problem_docs
 from service.api.recognition import ANY_IMAGE
-from service.api.uploads import Upload, checked_metadata, parse_metadata, read_form
+from service.api.uploads import Upload, checked_metadata, form_of, parse_metadata
 from service.enrolment.types import Enrolment
 from service.errors import (
     Draining,
@@ -113,7 +113,7 @@ async def enroll(
     """Add samples to a subject. Committed, and searchable in this process, before the answer."""
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= MAX_IDEMPOTENCY_KEY:
         raise InvalidParameter(f"Idempotency-Key has 1 to {MAX_IDEMPOTENCY_KEY} characters")
-    form = await read_form(request, state.settings)
+    form = form_of(request)
     if "subject_id" not in form.fields:
         raise InvalidParameter("`subject_id` is missing")
     images = form.files.get("images", ())

@@ -44,14 +44,12 @@ class Upload:
         return found[0]
 
 
-def _media_type(request: Request) -> str:
+def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def read_form(request: Request, settings: Settings) -> Upload:
-    """Parse a multipart form. Raises MalformedRequest, UnsupportedMediaType, ImageTooLarge."""
-    if _media_type(request) != "multipart/form-data":
-        raise UnsupportedMediaType("send the request as multipart/form-data")
+    """Parses a multipart form. Raises MalformedRequest, InvalidParameter, ImageTooLarge."""
     parser = MultiPartParser(
         request.headers,
         request.stream(),
@@ -82,11 +80,19 @@ async def read_form(request: Request, settings: Settings) -> Upload:
     return Upload(fields, {name: tuple(found) for name, found in files.items()})
 
 
+def form_of(request: Request) -> Upload:
+    """The form that `ImageRoute` has read. Raises UnsupportedMediaType where the body is none."""
+    form: Upload | None = getattr(request.state, "form", None)
+    if form is None:
+        raise UnsupportedMediaType("send the request as multipart/form-data")
+    return form
+
+
 async def read_image(request: Request, settings: Settings) -> bytes:
     """The probe: a multipart field `image`, or the raw image as the body."""
-    kind = _media_type(request)
+    kind = media_type(request)
     if kind == "multipart/form-data":
-        return (await read_form(request, settings)).image("image")
+        return form_of(request).image("image")
     if kind not in RAW_TYPES:
         raise UnsupportedMediaType(
             f"send multipart/form-data with `image`, or one of {', '.join(IMAGE_TYPES)} as the body"
@@ -122,7 +128,11 @@ def checked_metadata(value: object) -> dict[str, Any]:
         raise InvalidParameter("`metadata` must be a JSON object")
     if _depth(value) > MAX_METADATA_DEPTH:
         raise InvalidParameter(f"`metadata` may nest {MAX_METADATA_DEPTH} levels at most")
-    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        # JSON has no infinity, but a parser makes one of 1e999.
+        raise InvalidParameter("`metadata` holds a number that is too large") from error
     if "\x00" in text or "\\u0000" in text:
         raise InvalidParameter("`metadata` may not hold a null character")
     try:

@@ -262,7 +262,7 @@ def test_without_keys_a_page_cannot_change_anything_with_a_plain_form(service: S
     with service.client() as client:
         for kind in ("text/plain", "application/x-www-form-urlencoded"):
             answer = client.post("/admin/evaluate", content=b"{}", headers={"content-type": kind})
-            problem(answer, 403, "forbidden")
+            problem(answer, 415, "unsupported_media_type")
 
 
 def test_no_answer_may_be_cached_or_sniffed(service: Service) -> None:

@@ -1,0 +1,95 @@
+"""Options are taken from query and form alike; what is misspelt is refused with the name that was meant."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from service.app import create_app
+from service.settings import Settings
+from tests.conftest import sample_bytes
+from tests.service.api.test_errors import problem
+
+IMAGE = {"image": ("p.jpg", sample_bytes("s01", "nir_masked_1.jpg"), "image/jpeg")}
+
+
+def documented() -> list[tuple[str, str, str]]:
+    """Method, path and name of every query option in the OpenAPI document."""
+    return [
+        (method, path, parameter["name"])
+        for path, operations in create_app(Settings()).openapi()["paths"].items()
+        for method, operation in operations.items()
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "query"
+    ]
+
+
+@pytest.mark.parametrize(("method", "path", "name"), documented())
+def test_every_misspelt_query_option_is_refused_with_its_right_name(
+    client: httpx.Client, method: str, path: str, name: str
+) -> None:
+    misspelt = name[:-1] + name[-1] * 2
+    answer = client.request(method, path, params={misspelt: "1"})
+    refused = problem(answer, 422, "invalid_parameter")
+    assert f"`{misspelt}`" in refused["detail"]
+    assert f"did you mean `{name}`?" in refused["detail"]
+
+
+@pytest.mark.parametrize("place", ["query", "form"])
+def test_a_threshold_counts_wherever_it_stands(client: httpx.Client, place: str) -> None:
+    option = {"threshold": "0.9", "top_k": "1"}
+    if place == "query":
+        answer = client.post("/identify", params=option, files=IMAGE)
+    else:
+        answer = client.post("/identify", data=option, files=IMAGE)
+    (found,) = answer.json()["results"]
+    assert found["threshold"] == 0.9
+    assert len(found["candidates"]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("query", "form", "said"),
+    [
+        ({"treshold": "0.9"}, {}, "did you mean `threshold`?"),
+        ({}, {"treshold": "0.9"}, "did you mean `threshold`?"),
+        ({"threshold": "0.9"}, {"threshold": "0.8"}, "`threshold` is given twice"),
+        ({"xyz": "1"}, {}, "known: "),
+        ({}, {"image": "text"}, "`image` must be a file"),
+        ({}, {"threshold": "high"}, "threshold"),
+    ],
+)
+def test_what_is_misspelt_doubled_or_misplaced_is_422(
+    client: httpx.Client, query: dict[str, str], form: dict[str, str], said: str
+) -> None:
+    files = {} if "image" in form else IMAGE
+    if "image" in form:
+        answer = client.post("/identify", params=query, files={"image": (None, form["image"])})
+    else:
+        answer = client.post("/identify", params=query, data=form, files=files)
+    assert said in problem(answer, 422, "invalid_parameter")["detail"]
+
+
+def test_a_repeated_query_option_is_422(client: httpx.Client) -> None:
+    answer = client.get("/subjects", params=[("limit", "1"), ("limit", "2")])
+    assert "given twice" in problem(answer, 422, "invalid_parameter")["detail"]
+
+
+def test_a_file_under_another_name_is_refused_with_the_name_that_is_read(client: httpx.Client) -> None:
+    answer = client.post("/identify", files={"file": IMAGE["image"]})
+    assert "did you mean `image`?" in problem(answer, 422, "invalid_parameter")["detail"]
+
+
+def test_fields_of_a_form_may_stand_in_the_query(client: httpx.Client) -> None:
+    photo = ("a.jpg", sample_bytes("s05"), "image/jpeg")
+    query = {"subject_id": "query-1", "spectrum": "nir", "allow_duplicate": "true"}
+    assert client.post("/enroll", params=query, files={"images": photo}).status_code == 201
+    (sample,) = client.get("/subjects/query-1").json()["samples"]
+    assert sample["spectrum"] == "nir"
+    verified = client.post("/verify", params={"subject_id": "query-1"}, files={"image": photo})
+    assert verified.status_code == 200
+    client.delete("/subjects/query-1")
+
+
+def test_options_that_are_known_are_taken_on_every_matching_route(client: httpx.Client) -> None:
+    for path in ("/identify", "/embed", "/detect"):
+        assert client.post(path, data={"spectrum": "nir"}, files=IMAGE).status_code == 200, path
