@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 
 from faces.bundle import BundleError, read
+from service.access.private import make_private
 from service.api.connections import ConnectionLimits, GuardedProtocol
 from service.api.deps import is_loopback
 from service.app import create_app
@@ -62,7 +63,7 @@ def refusal(settings: Settings) -> str | None:
     """Why the service will not start with these settings, and what to do; None where it will."""
     try:
         read(settings.bundle_dir)
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        make_private(settings.data_dir)
         open_vault(settings.given_crop_key, settings.data_dir)
         bundle_store(settings)
         if not is_loopback(settings.host) and not asyncio.run(_has_keys(settings)):

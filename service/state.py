@@ -11,6 +11,7 @@ import structlog
 
 from service.access.keys import KeyRing
 from service.access.limits import Admission, MemoryBudget, RateLimiter
+from service.access.private import make_private
 from service.bundles.registry import bundle_store
 from service.crops import CropVault, open_vault
 from service.enrolment.enroller import Enroller
@@ -83,7 +84,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
 
     `encode` makes the JSON answer of an enrolment that idempotency keeps.
     """
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_private(settings.data_dir)
     db = await Database.open(settings.sqlalchemy_url)
     await db.migrate()
     pipeline, admission = FacePipeline(settings), Admission(settings.max_requests)

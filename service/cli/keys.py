@@ -133,7 +133,9 @@ def _with_database(settings: Settings, work: Callable[[Database], Awaitable[T]],
 def _check_place(data_dir: Path, *, make: bool) -> None:
     if make:
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            from service.access.private import make_private
+
+            make_private(data_dir)
         except OSError as error:
             raise Failure(f"{data_dir}: {error.strerror}") from error
     elif not (data_dir / "halflight.db").exists():
