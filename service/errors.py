@@ -148,6 +148,10 @@ class StorageFull(ServiceError):
     status, code, title = 507, "storage_full", "The service's disk is full"
 
 
+class StorageReadOnly(ServiceError):
+    status, code, title = 503, "storage_read_only", "The service's disk takes no writes"
+
+
 class RetryLater(ServiceError):
     """A temporary refusal: the client should try again after `retry_after_s`."""
 

@@ -64,8 +64,10 @@ async def readiness(state: State) -> schemas.ReadyOut:
             raise NotReady("a network fails; see the log") from error
         for batcher in space.engine.batchers:
             batcher.failed = False
+    trouble = state.db.write_trouble
     return schemas.ReadyOut(
-        status="ready",
+        status="ready" if trouble is None else "degraded",
+        detail=None if trouble is None else f"{trouble}: enrolment is refused, matching works",
         space_id=space.space_id,
         bundle=f"{space.manifest.name} {space.manifest.version}",
         provider=space.engine.provider,

@@ -20,8 +20,10 @@ from service.errors import (
     NotFound,
     NotReady,
     ServiceError,
+    StorageFull,
+    StorageReadOnly,
 )
-from service.store.errors import StoreError
+from service.store.errors import StoreError, StoreFull, StoreReadOnly
 
 log = structlog.get_logger("halflight.http")
 
@@ -106,6 +108,10 @@ def install(app: FastAPI) -> None:
 
     async def store(request: Request, error: Exception) -> JSONResponse:
         log.error("store failed", kind=type(error).__name__, cause=type(error.__cause__).__name__)
+        if isinstance(error, StoreFull):
+            return await refused(request, StorageFull("the disk of the database is full; nothing was stored"))
+        if isinstance(error, StoreReadOnly):
+            return await refused(request, StorageReadOnly("the database takes no writes; nothing was stored"))
         gone = NotReady("the database does not answer; nothing was stored", retry_after_s=5)
         return await refused(request, gone)
 

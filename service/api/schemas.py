@@ -321,7 +321,7 @@ class ReceiptOut(Wire):
 
 
 class ReadyOut(Wire):
-    status: Literal["ready", "not_ready"]
+    status: Literal["ready", "degraded", "not_ready"]
     detail: str | None = None
     space_id: str | None = None
     bundle: str | None = None

@@ -88,7 +88,7 @@ class Enroller:
 
     async def erase_subject(self, space: EmbeddingSpace, subject_id: str, actor: str) -> Receipt:
         """Erases a subject with its samples, templates and crops. Raises SubjectNotFound."""
-        async with self._db.write() as uow:
+        async with self._db.write(erasing=True) as uow:
             erased = await uow.subjects.delete(subject_id)
             if erased is None:
                 raise SubjectNotFound(f"no subject {subject_id} is enrolled")
@@ -101,7 +101,7 @@ class Enroller:
         self, space: EmbeddingSpace, subject_id: str, sample_id: str, actor: str
     ) -> Receipt:
         """Erases one sample of a subject. Raises SubjectNotFound, SampleNotFound."""
-        async with self._db.write() as uow:
+        async with self._db.write(erasing=True) as uow:
             if await uow.subjects.get(subject_id) is None:
                 raise SubjectNotFound(f"no subject {subject_id} is enrolled")
             erased = await uow.samples.delete(subject_id, sample_id)

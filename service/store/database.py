@@ -18,7 +18,8 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from service.store.errors import StoreError
+from service.store.errors import StoreError, StoreFull, StoreReadOnly
+from service.store.reserve import DiskReserve
 from service.store.unit import UnitOfWork
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
@@ -26,6 +27,8 @@ BUSY_MS = 15_000
 WAL_BUSY_MS = (10, 100)
 # Any number that no other advisory lock in this database uses.
 MIGRATION_LOCK = 0x48A1F
+# SQLSTATE classes of PostgreSQL (appendix A of its manual): disk_full; read_only_sql_transaction.
+POSTGRES_FULL, POSTGRES_READ_ONLY = ("53100",), ("25006",)
 WRITE, MIGRATE = "halflight_write", "halflight_migrate"
 
 
@@ -37,6 +40,11 @@ class Database:
         self.dialect = engine.dialect.name
         # SQLite has one writer at a time. Waiting for this lock is fairer than polling the file lock.
         self._one_writer = asyncio.Lock() if self.dialect == "sqlite" else None
+        # SQLite lies on this machine's disk, which others fill; a server keeps its own.
+        place = engine.url.database
+        self._reserve = DiskReserve(Path(place).parent) if self.dialect == "sqlite" and place else None
+        self._reserve_kept = False
+        self.write_trouble: StoreFull | StoreReadOnly | None = None
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -81,10 +89,24 @@ class Database:
             yield UnitOfWork(connection)
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[UnitOfWork]:
-        """Opens a unit of work that may write and rolls back without `commit`. Raises StoreError."""
-        async with self._transaction(write=True) as connection:
-            yield UnitOfWork(connection)
+    async def write(self, *, erasing: bool = False) -> AsyncIterator[UnitOfWork]:
+        """Opens a unit of work that may write and rolls back without `commit`.
+
+        `erasing`: it may use the room that is kept for erasures. Raises StoreError; StoreFull and
+        StoreReadOnly stay in `write_trouble` until a write succeeds.
+        """
+        if self._reserve is not None and erasing:
+            await asyncio.to_thread(self._reserve.give_up_if_full)
+            self._reserve_kept = False
+        try:
+            async with self._transaction(write=True) as connection:
+                yield UnitOfWork(connection)
+        except (StoreFull, StoreReadOnly) as error:
+            self.write_trouble = error
+            raise
+        self.write_trouble = None
+        if self._reserve is not None and not self._reserve_kept:
+            self._reserve_kept = await asyncio.to_thread(self._reserve.keep)
 
     @asynccontextmanager
     async def _transaction(self, *, write: bool, migrate: bool = False) -> AsyncIterator[AsyncConnection]:
@@ -103,10 +125,21 @@ class Database:
                 if connection is not None:
                     await connection.invalidate()
                 # The text of the driver may quote the row, so only its type is passed on.
-                raise StoreError(f"the database failed: {type(error).__name__}") from error
+                raise _store_error(error) from error
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+def _store_error(error: SQLAlchemyError) -> StoreError:
+    """What failed, in words without data: drivers quote rows in their texts."""
+    cause = getattr(error, "orig", None)
+    code, state = getattr(cause, "sqlite_errorcode", 0) & 0xFF, getattr(cause, "sqlstate", None)
+    if code == sqlite3.SQLITE_FULL or state in POSTGRES_FULL:
+        return StoreFull("the disk of the database holds no more")
+    if code == sqlite3.SQLITE_READONLY or state in POSTGRES_READ_ONLY:
+        return StoreReadOnly("the database takes no writes")
+    return StoreError(f"the database failed: {type(error).__name__}")
 
 
 def _set_up_sqlite(connection: Any, _record: Any) -> None:

@@ -7,6 +7,14 @@ class StoreError(RuntimeError):
     """The database failed or refused, and stored nothing of the unit of work."""
 
 
+class StoreFull(StoreError):
+    """The disk of the database holds no more."""
+
+
+class StoreReadOnly(StoreError):
+    """The database, or the disk it lies on, takes no writes."""
+
+
 class IdempotencyTaken(StoreError):
     """Another request has stored its answer under the same idempotency key."""
 
