@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, get_args
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 KIB, MIB = 1 << 10, 1 << 20
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -31,6 +33,19 @@ def builtin_bundle() -> Path:
 
 def _is_secret(field: FieldInfo) -> bool:
     return SecretStr in (field.annotation, *get_args(field.annotation))
+
+
+def _names(given: object) -> object:
+    """A JSON list as it is; any other text as names between commas."""
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("["):
+        return json.loads(given)
+    return tuple(name.strip() for name in given.split(",") if name.strip())
+
+
+# pydantic-settings would take JSON alone from the environment.
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
 
 
 class Settings(BaseSettings):
@@ -62,7 +77,7 @@ class Settings(BaseSettings):
     trunk: Path = CHECKOUT / "models" / "standin-trunk" / "trunk.pt"
     facekit: Path = CHECKOUT.parent / "shared" / "data" / "ict_facekit"
 
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    providers: Names = ("CPUExecutionProvider",)
     allow_fallback: bool = False
     tensorrt_half: bool = False
     engine_cache_dir: Path | None = None
@@ -94,10 +109,18 @@ class Settings(BaseSettings):
     rate_limit_burst: Annotated[int, Field(ge=1)] = 200
     failed_logins_per_s: Annotated[float, Field(ge=0)] = 1.0
     failed_logins_burst: Annotated[int, Field(ge=1)] = 30
-    trusted_proxies: tuple[str, ...] = ()
+    trusted_proxies: Names = ()
     log_poll_s: Annotated[float, Field(gt=0)] = 0.5
     drain_s: Annotated[float, Field(ge=0)] = 10.0
     log_level: str = "info"
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, level: str) -> str:
+        known = [name.lower() for name in logging.getLevelNamesMapping() if name != "NOTSET"]
+        if level.lower() not in known:
+            raise ValueError(f"{level} is no level; levels: {', '.join(sorted(known))}")
+        return level
 
     @model_validator(mode="after")
     def _room_for_one_image(self) -> Settings:
