@@ -11,8 +11,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service import background
-from service.api import datasets, jobs, operations, problems, recognition, schemas, spaces, subjects
+from service.api import datasets, jobs, operations, problems, recognition, spaces, subjects
 from service.api.middleware import AccessLog, BodyLimit
+from service.api.schemas.subjects import enrol_answer
 from service.background import WhenLoaded
 from service.settings import Settings
 from service.state import open_state
@@ -25,7 +26,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        state = await open_state(settings, metrics, schemas.enrol_answer)
+        state = await open_state(settings, metrics, enrol_answer)
         app.state.halflight = state
         tasks = background.start(state, when_loaded)
         try:

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.api.deps import Admin, StateDep
-from service.api.job_schemas import EvaluateIn, JobEventOut, JobOut, JobsOut, RetrainIn, SubmittedOut
 from service.api.problems import problem_docs
+from service.api.schemas.jobs import EvaluateIn, JobEventOut, JobOut, JobsOut, RetrainIn, SubmittedOut
 from service.errors import (
     Draining,
     Forbidden,

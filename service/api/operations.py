@@ -12,8 +12,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.staticfiles import StaticFiles
 
-from service.api import schemas
 from service.api.deps import StateDep, is_loopback
+from service.api.schemas.operations import ReadyOut
 from service.errors import NotReady, RetryLater
 from service.state import State
 from service.store.errors import StoreError
@@ -29,8 +29,8 @@ async def live() -> dict[str, str]:
 
 @router.get(
     "/health/ready",
-    response_model=schemas.ReadyOut,
-    responses={503: {"description": "not ready", "model": schemas.ReadyOut}},
+    response_model=ReadyOut,
+    responses={503: {"description": "not ready", "model": ReadyOut}},
 )
 async def ready(state: StateDep) -> JSONResponse:
     """200 only when the active space is loaded, warm, and its gallery has caught up."""
@@ -38,13 +38,13 @@ async def ready(state: StateDep) -> JSONResponse:
         body = await readiness(state)
     except RetryLater as error:
         state.metrics.ready.set(0)
-        body = schemas.ReadyOut(status="not_ready", detail=error.detail)
+        body = ReadyOut(status="not_ready", detail=error.detail)
         return JSONResponse(body.model_dump(), status_code=503, headers=error.headers())
     state.metrics.ready.set(1)
     return JSONResponse(body.model_dump())
 
 
-async def readiness(state: State) -> schemas.ReadyOut:
+async def readiness(state: State) -> ReadyOut:
     """Raises NotReady or Draining with the reason."""
     space = state.space()
     try:
@@ -64,7 +64,7 @@ async def readiness(state: State) -> schemas.ReadyOut:
             raise NotReady("a network fails; see the log") from error
         for batcher in space.engine.batchers:
             batcher.failed = False
-    return schemas.ReadyOut(
+    return ReadyOut(
         status="ready",
         space_id=space.space_id,
         bundle=f"{space.manifest.name} {space.manifest.version}",

@@ -7,9 +7,17 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 
 from faces.types import Role, Spectrum
-from service.api import schemas
 from service.api.deps import ADMITTED, Operator, Prober, SpaceDep, StateDep
 from service.api.problems import problem_docs
+from service.api.schemas.faces import FaceOut, sighting
+from service.api.schemas.recognition import (
+    DetectOut,
+    EmbeddedOut,
+    EmbedOut,
+    IdentifiedOut,
+    IdentifyOut,
+    VerifyOut,
+)
 from service.api.uploads import IMAGE_TYPES, read_form, read_image
 from service.errors import (
     BodyTooLarge,
@@ -127,7 +135,7 @@ async def identify(
     state: StateDep,
     space: SpaceDep,
     options: Annotated[Options, Depends(_options)],
-) -> schemas.IdentifyOut:
+) -> IdentifyOut:
     """Who is this? One row per subject; an unknown face is an answer, not an error."""
     times = StageTimes()
     data = await read_image(request, state.settings)
@@ -137,9 +145,9 @@ async def identify(
         state.metrics.decisions.labels("identify", condition, one.decision).inc()
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
-    return schemas.IdentifyOut(
+    return IdentifyOut(
         space_id=space.space_id,
-        results=[schemas.IdentifiedOut.of(one) for one in found],
+        results=[IdentifiedOut.of(one) for one in found],
         timing_ms=timing_ms,
     )
 
@@ -155,7 +163,7 @@ async def verify(
     state: StateDep,
     space: SpaceDep,
     options: Annotated[Options, Depends(_verify_options)],
-) -> schemas.VerifyOut:
+) -> VerifyOut:
     """Is this the subject, or the face of the reference image?"""
     times = StageTimes()
     form = await read_form(request, state.settings)
@@ -171,7 +179,7 @@ async def verify(
     state.metrics.decisions.labels("verify", condition, verified.decision).inc()
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
-    return schemas.VerifyOut.of(verified, space.space_id, subject_id, timing_ms)
+    return VerifyOut.of(verified, space.space_id, subject_id, timing_ms)
 
 
 @router.post("/embed", openapi_extra=PROBE_BODY, responses=problem_docs(*ANY_IMAGE, NoFace))
@@ -183,17 +191,14 @@ async def embed(
     spectrum: AskedSpectrum = "auto",
     faces: WhichFaces = "largest",
     role: Annotated[Literal["probe", "reference"], Query()] = "probe",
-) -> schemas.EmbedOut:
+) -> EmbedOut:
     """The template of each face: a unit vector of the active space."""
     data = await read_image(request, state.settings)
     options = Options(spectrum=spectrum_of(spectrum), every_face=faces == "all")
     found = await state.comparer.describe(space, data, options, Role(role), StageTimes())
-    return schemas.EmbedOut(
+    return EmbedOut(
         space_id=space.space_id,
-        results=[
-            schemas.EmbeddedOut(**schemas.sighting(one), embedding=one.embedding.vector.tolist())
-            for one in found
-        ],
+        results=[EmbeddedOut(**sighting(one), embedding=one.embedding.vector.tolist()) for one in found],
     )
 
 
@@ -204,12 +209,12 @@ async def detect(
     state: StateDep,
     space: SpaceDep,
     spectrum: AskedSpectrum = "auto",
-) -> schemas.DetectOut:
+) -> DetectOut:
     """Every face, largest first; none is an empty list."""
     data = await read_image(request, state.settings)
     image, found = await state.pipeline.detect(space, data, spectrum_of(spectrum))
-    return schemas.DetectOut(
-        results=[schemas.FaceOut.of(face) for face in found],
+    return DetectOut(
+        results=[FaceOut.of(face) for face in found],
         spectrum=image.spectrum,
         image=(image.width, image.height),
     )

@@ -11,10 +11,18 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse
 
 from faces.types import Spectrum
-from service.api import schemas
 from service.api.deps import ADMITTED, Operator, SpaceDep, StateDep
 from service.api.problems import problem_docs
 from service.api.recognition import ANY_IMAGE
+from service.api.schemas.subjects import (
+    EnrolOut,
+    PatchIn,
+    ReceiptOut,
+    SampleOut,
+    SubjectDetailOut,
+    SubjectOut,
+    SubjectsOut,
+)
 from service.api.uploads import Upload, checked_metadata, parse_metadata, read_form
 from service.enrolment.types import Enrolment
 from service.errors import (
@@ -96,7 +104,7 @@ def _spectrum(form: Upload) -> Spectrum:
 @router.post(
     "/enroll",
     status_code=201,
-    response_model=schemas.EnrolOut,
+    response_model=EnrolOut,
     openapi_extra=ENROL_BODY,
     dependencies=[ADMITTED],
     responses=problem_docs(*ANY_IMAGE, NoFace, MultipleFaces, DuplicateFace, IdempotencyConflict),
@@ -151,20 +159,20 @@ async def list_subjects(
     state: StateDep,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> schemas.SubjectsOut:
+) -> SubjectsOut:
     """Subjects by id; `next_cursor` leads to the next page, null after the last."""
     after = None if cursor is None else _decode_cursor(cursor)
     async with state.db.read() as uow:
         page = await uow.subjects.page(after, limit + 1)
     more = len(page) > limit
-    return schemas.SubjectsOut(
-        subjects=[schemas.SubjectOut.of(record) for record in page[:limit]],
+    return SubjectsOut(
+        subjects=[SubjectOut.of(record) for record in page[:limit]],
         next_cursor=_encode_cursor(page[limit - 1].subject_id) if more else None,
     )
 
 
 @router.get("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
-async def get_subject(subject_id: str, _operator: Operator, state: StateDep) -> schemas.SubjectDetailOut:
+async def get_subject(subject_id: str, _operator: Operator, state: StateDep) -> SubjectDetailOut:
     """One subject with its samples."""
     checked_subject_id(subject_id)
     async with state.db.read() as uow:
@@ -172,14 +180,14 @@ async def get_subject(subject_id: str, _operator: Operator, state: StateDep) -> 
         if record is None:
             raise SubjectNotFound(f"no subject {subject_id} is enrolled")
         samples = await uow.samples.of_subject(subject_id)
-    summary = schemas.SubjectOut.of(record).model_dump(exclude={"samples"})
-    return schemas.SubjectDetailOut(**summary, samples=[schemas.SampleOut.of(sample) for sample in samples])
+    summary = SubjectOut.of(record).model_dump(exclude={"samples"})
+    return SubjectDetailOut(**summary, samples=[SampleOut.of(sample) for sample in samples])
 
 
 @router.patch("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
 async def change_subject(
-    subject_id: str, change: schemas.PatchIn, operator: Operator, state: StateDep
-) -> schemas.SubjectDetailOut:
+    subject_id: str, change: PatchIn, operator: Operator, state: StateDep
+) -> SubjectDetailOut:
     """Replace the metadata of a subject."""
     checked_subject_id(subject_id)
     metadata = checked_metadata(change.metadata)
@@ -192,12 +200,10 @@ async def change_subject(
 
 
 @router.delete("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
-async def erase_subject(
-    subject_id: str, operator: Operator, state: StateDep, space: SpaceDep
-) -> schemas.ReceiptOut:
+async def erase_subject(subject_id: str, operator: Operator, state: StateDep, space: SpaceDep) -> ReceiptOut:
     """Erase a subject: rows, templates and index entries, at once."""
     receipt = await state.enroller.erase_subject(space, checked_subject_id(subject_id), operator.key_id)
-    return schemas.ReceiptOut.of(receipt)
+    return ReceiptOut.of(receipt)
 
 
 @router.delete(
@@ -206,9 +212,9 @@ async def erase_subject(
 )
 async def erase_sample(
     subject_id: str, sample_id: str, operator: Operator, state: StateDep, space: SpaceDep
-) -> schemas.ReceiptOut:
+) -> ReceiptOut:
     """Erase one sample with its templates and index entries."""
     receipt = await state.enroller.erase_sample(
         space, checked_subject_id(subject_id), sample_id, operator.key_id
     )
-    return schemas.ReceiptOut.of(receipt)
+    return ReceiptOut.of(receipt)

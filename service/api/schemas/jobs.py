@@ -1,4 +1,4 @@
-"""Wire types of jobs and retraining."""
+"""Wire types of /admin/jobs, /admin/retrain and /admin/evaluate."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from service.api.schemas import Wire
+from service.api.schemas.base import Wire
 from service.retraining.request import MAX_ITERATIONS, MAX_MINUTES, Activate, Preset, Retraining
 from service.store.job_records import JobEvent, JobRecord, JobState
 
