@@ -49,7 +49,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     for part in (recognition, subjects, operations, spaces, jobs, datasets):
         app.include_router(part.router)
     operations.install_docs(app)
-    problems.install(app)
+    problems.install_handlers(app)
     larger = {datasets.UPLOAD_PATH: settings.max_archive_bytes}
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes, larger=larger)
     app.add_middleware(AccessLog, metrics=metrics)

@@ -1,4 +1,4 @@
-"""/admin/datasets: archives of labelled photos to learn from, sent in, listed, erased."""
+"""Routes of /admin/datasets: upload, list and erase archives of labelled photos for training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What handlers ask for: the state, the caller, room to work."""
+"""Defines the dependencies of the routes: the state, the caller, the active space, admission."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCAL = Principal(key_id="local", role=Role.ADMIN, label="open access on loopbac
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a bind address or host name can only be reached from this machine."""
+    """Returns whether only this machine can reach a bind address or host name."""
     if host == "localhost":
         return True
     try:
@@ -28,7 +28,7 @@ def is_loopback(host: str) -> bool:
 
 
 async def get_state(request: Request) -> State:
-    # Async, as every dependency is here: a plain function would wait for one of FastAPI's threads.
+    # Async like every dependency here: FastAPI would run a plain function in a thread of its pool.
     state: State = request.app.state.halflight
     return state
 
@@ -37,10 +37,11 @@ StateDep = Annotated[State, Depends(get_state)]
 
 
 def _refuse_foreign_page(request: Request) -> None:
-    """Open access trusts this machine, not the web pages its browser shows.
+    """Raises Forbidden if the request comes from a web page of another host.
 
-    A page elsewhere can send requests to loopback (its Origin gives it away), and can make its own
-    name resolve to loopback (then the Host is its name).
+    Open access trusts this machine, not the pages in its browser. Such a page can send requests to
+    loopback, which its Origin reveals, and can make its own name resolve to loopback, which the Host
+    reveals.
     """
     for header in ("host", "origin"):
         value = request.headers.get(header)
@@ -55,7 +56,7 @@ def _refuse_foreign_page(request: Request) -> None:
 
 
 async def caller(request: Request, state: StateDep) -> Principal:
-    """Who asks. Raises Unauthorized, Forbidden, RateLimited."""
+    """Identifies the caller. Raises Unauthorized, Forbidden, RateLimited."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if token and scheme.lower() == "bearer":
         principal = await state.keys.authenticate(token.strip())
@@ -70,8 +71,8 @@ async def caller(request: Request, state: StateDep) -> Principal:
     return principal
 
 
-def needs(role: Role) -> Callable[..., Awaitable[Principal]]:
-    """A dependency that lets callers of this role in. Raises Forbidden besides what `caller` does."""
+def require_role(role: Role) -> Callable[..., Awaitable[Principal]]:
+    """Returns a dependency that admits callers of this role. Raises Forbidden and what `caller` raises."""
 
     async def check(principal: Annotated[Principal, Depends(caller)]) -> Principal:
         if not principal.allows(role):
@@ -81,13 +82,13 @@ def needs(role: Role) -> Callable[..., Awaitable[Principal]]:
     return check
 
 
-Prober = Annotated[Principal, Depends(needs(Role.PROBE))]
-Operator = Annotated[Principal, Depends(needs(Role.OPERATOR))]
-Admin = Annotated[Principal, Depends(needs(Role.ADMIN))]
+Prober = Annotated[Principal, Depends(require_role(Role.PROBE))]
+Operator = Annotated[Principal, Depends(require_role(Role.OPERATOR))]
+Admin = Annotated[Principal, Depends(require_role(Role.ADMIN))]
 
 
 async def active_space(state: StateDep) -> EmbeddingSpace:
-    """Taken once for each request, so probe, gallery and threshold cannot mix."""
+    """Returns the active space, once for each request, so that its probe, gallery and threshold agree."""
     return state.space()
 
 
@@ -95,13 +96,13 @@ SpaceDep = Annotated[EmbeddingSpace, Depends(active_space)]
 
 
 async def _admitted(state: StateDep) -> AsyncIterator[None]:
-    """Room for one more request in work. Raises Overloaded at once.
+    """Admits the request while it runs. Raises Overloaded at the limit.
 
-    On the event loop, so that nobody comes between the look at the limit and the count.
+    Runs on the event loop, so that no other request comes between the check and the count.
     """
     with state.admission.admitted():
         yield
 
 
-# Given back before the answer is sent: whoever has an answer finds room for the next request.
+# The scope ends the admission before the response is sent, so a client that has its response finds room.
 ADMITTED = Depends(_admitted, scope="function")

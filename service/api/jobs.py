@@ -1,4 +1,4 @@
-"""/admin/retrain, /admin/evaluate and /admin/jobs: start what takes long, watch it, end it."""
+"""Routes of /admin/retrain, /admin/evaluate and /admin/jobs: start, watch and cancel jobs."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def list_jobs(
 
 
 async def asked_job(job_id: str, _admin: Admin, state: StateDep) -> JobRecord:
-    """Raises JobNotFound before anything is answered."""
+    """Returns the job of the path. Raises JobNotFound before a response starts."""
     if not JOB_ID.fullmatch(job_id):
         raise JobNotFound("there is no such job")
     return await state.jobs.get(job_id)
@@ -91,7 +91,7 @@ async def get_job(job: AskedJob) -> JobOut:
 
 
 async def _last_seen(last_event_id: Annotated[str | None, Header()] = None) -> int:
-    """Where a client that was cut off goes on; 0 for a new one."""
+    """Returns the number of the last event that a reconnecting client has seen, 0 for a new client."""
     if last_event_id is None or not last_event_id.strip():
         return 0
     if not re.fullmatch(r"[0-9]{1,9}", last_event_id.strip()):
@@ -111,10 +111,10 @@ async def watch_job(
     while not state.draining:
         try:
             events = await state.jobs.events(job.job_id, seen)
-            # Read after the events: a job that was over then has told everything.
-            over = not events and (await state.jobs.get(job.job_id)).state in FINAL
+            # Read after the events, so that an ended job has no further ones.
+            ended = not events and (await state.jobs.get(job.job_id)).state in FINAL
         except StoreError:
-            # The client comes back with the last number it saw.
+            # The client reconnects with the number of the last event that it saw.
             return
         for event in events:
             seen, last = event.seq, event.state in FINAL
@@ -122,7 +122,7 @@ async def watch_job(
             yield ServerSentEvent(data=data, event="end" if last else "progress", id=str(seen))
             if last:
                 return
-        if over and not await state.jobs.events(job.job_id, seen, 1):
+        if ended and not await state.jobs.events(job.job_id, seen, 1):
             return
         if not events:
             await asyncio.sleep(EVENTS_EVERY_S)

@@ -1,4 +1,4 @@
-"""Two ASGI layers around every request: a cap on its body, and one log line without identities."""
+"""Wraps every request in two ASGI layers: a limit on its body, and a log line without identities."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = structlog.get_logger("halflight.access")
 
-# A client that sends too much is read a little further, so that it sees the answer
-# instead of a reset connection.
+# The service reads a little more from a client that sends too much, so that the client sees the
+# response instead of a reset connection.
 DRAIN_BYTES = 16 << 20
 
 
 class BodyLimit:
     """Raises BodyTooLarge inside the request as soon as its body passes the limit.
 
-    `larger`: paths with a limit of their own.
+    `larger`: limits in bytes of paths that take more.
     """
 
     def __init__(self, app: App, *, max_bytes: int, larger: Mapping[str, int]) -> None:
@@ -74,7 +74,7 @@ class BodyLimit:
 
 
 class AccessLog:
-    """Counts, times and logs each request by its route template: paths hold subject ids."""
+    """Counts, times and logs each request by its route template, since its path may hold a subject id."""
 
     def __init__(self, app: App, *, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics

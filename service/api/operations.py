@@ -1,4 +1,4 @@
-"""Health, metrics and documentation: what an operator asks."""
+"""Routes of health, metrics and documentation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def ready(state: StateDep) -> JSONResponse:
 
 
 async def readiness(state: State) -> ReadyOut:
-    """Raises NotReady or Draining with the reason."""
+    """Checks that the service can match. Raises NotReady or Draining with the reason."""
     space = state.space()
     try:
         behind = await space.behind(state.db)
@@ -57,7 +57,7 @@ async def readiness(state: State) -> ReadyOut:
     if behind:
         raise NotReady(f"the gallery has {behind} log rows to apply")
     if any(batcher.failed for batcher in space.engine.batchers):
-        # The last batch failed: only a forward pass that works says it was that batch's fault.
+        # The last batch failed: only a working forward pass shows that the batch was at fault.
         try:
             await asyncio.to_thread(space.engine.forward)
         except Exception as error:
@@ -85,7 +85,7 @@ async def metrics(state: StateDep) -> Response:
 
 
 def install_docs(app: FastAPI) -> None:
-    """Swagger UI from a package, not from a CDN: a closed network sees its documentation too."""
+    """Serves Swagger UI from a package, not from a CDN, so that it works in a closed network."""
     resources = Path(str(files("fastapi_swagger").joinpath("resources")))
     app.mount("/docs/assets", StaticFiles(directory=resources), name="docs-assets")
 

@@ -1,4 +1,4 @@
-"""POST /identify, /verify, /embed, /detect: what is asked of a probe."""
+"""Routes of /identify, /verify, /embed and /detect."""
 
 from __future__ import annotations
 
@@ -89,6 +89,7 @@ WhichFaces = Annotated[Literal["largest", "all"], Query()]
 
 
 def spectrum_of(asked: str) -> Spectrum | None:
+    """Returns None for `auto`."""
     return None if asked == "auto" else Spectrum(asked)
 
 
@@ -99,7 +100,7 @@ async def _options(
     spectrum: AskedSpectrum = "auto",
     faces: WhichFaces = "largest",
 ) -> Options:
-    return _decided(
+    return _check_threshold(
         Options(
             fmr=fmr,
             threshold=threshold,
@@ -115,10 +116,11 @@ async def _verify_options(
     threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
     spectrum: AskedSpectrum = "auto",
 ) -> Options:
-    return _decided(Options(fmr=fmr, threshold=threshold, spectrum=spectrum_of(spectrum)))
+    return _check_threshold(Options(fmr=fmr, threshold=threshold, spectrum=spectrum_of(spectrum)))
 
 
-def _decided(options: Options) -> Options:
+def _check_threshold(options: Options) -> Options:
+    """Raises InvalidParameter if both an FMR and a threshold are given."""
     if options.fmr is not None and options.threshold is not None:
         raise InvalidParameter("give `fmr` or `threshold`, not both")
     return options
@@ -140,14 +142,14 @@ async def identify(
     times = StageTimes()
     data = await read_image(request, state.settings)
     found = await state.comparer.identify(space, data, options, times)
-    for one in found:
-        condition = str(one.description.condition)
-        state.metrics.decisions.labels("identify", condition, one.decision).inc()
+    for face in found:
+        condition = str(face.description.condition)
+        state.metrics.decisions.labels("identify", condition, face.decision).inc()
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
     return IdentifyOut(
         space_id=space.space_id,
-        results=[IdentifiedOut.of(one) for one in found],
+        results=[IdentifiedOut.of(face) for face in found],
         timing_ms=timing_ms,
     )
 

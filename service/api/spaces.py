@@ -1,4 +1,4 @@
-"""/admin/spaces: register a bundle, fill its space, switch to it, go back, erase what is left over."""
+"""Routes of /admin/spaces: register, backfill, activate, retire and erase embedding spaces."""
 
 from __future__ import annotations
 

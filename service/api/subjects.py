@@ -1,4 +1,4 @@
-"""POST /enroll and the subjects: list, get, change, erase."""
+"""Routes of /enroll and /subjects: enrol, list, get, change and erase subjects."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from service.api.schemas.subjects import (
     SubjectOut,
     SubjectsOut,
 )
-from service.api.uploads import Upload, checked_metadata, parse_metadata, read_form
+from service.api.uploads import UploadForm, parse_metadata, read_form, validate_metadata
 from service.enrolment.types import Enrolment
 from service.errors import (
     Draining,
@@ -76,24 +76,24 @@ ENROL_BODY: dict[str, Any] = {
 router = APIRouter(tags=["subjects"])
 
 
-def checked_subject_id(text: str) -> str:
-    """Raises InvalidParameter."""
+def validate_subject_id(text: str) -> str:
+    """Returns the id. Raises InvalidParameter if it is malformed."""
     if not SUBJECT_ID.fullmatch(text):
         raise InvalidParameter("a subject_id has 1 to 128 characters of A-Z a-z 0-9 . _ : @ -")
     if text in (".", ".."):
-        # Clients resolve these in a URL: the subject could be enrolled and never be erased.
+        # Clients resolve these in a URL, so such a subject could be enrolled but never erased.
         raise InvalidParameter("a subject_id may not be `.` or `..`")
     return text
 
 
-def _flag(form: Upload, name: str) -> bool:
+def _flag(form: UploadForm, name: str) -> bool:
     text = form.fields.get(name, "false").lower()
     if text not in ("true", "false", "1", "0"):
         raise InvalidParameter(f"`{name}` must be true or false")
     return text in ("true", "1")
 
 
-def _spectrum(form: Upload) -> Spectrum:
+def _spectrum(form: UploadForm) -> Spectrum:
     text = form.fields.get("spectrum", "vis")
     try:
         return Spectrum(text)
@@ -128,7 +128,7 @@ async def enroll(
     answer = await state.enroller.enrol(
         space,
         Enrolment(
-            subject_id=checked_subject_id(form.fields["subject_id"]),
+            subject_id=validate_subject_id(form.fields["subject_id"]),
             images=images,
             metadata=parse_metadata(form.fields.get("metadata")),
             spectrum=_spectrum(form),
@@ -148,7 +148,7 @@ def _encode_cursor(subject_id: str) -> str:
 def _decode_cursor(cursor: str) -> str:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        return checked_subject_id(base64.urlsafe_b64decode(padded.encode("ascii")).decode("ascii"))
+        return validate_subject_id(base64.urlsafe_b64decode(padded.encode("ascii")).decode("ascii"))
     except (binascii.Error, UnicodeError, InvalidParameter) as error:
         raise InvalidParameter("`cursor` is not one this service gave") from error
 
@@ -174,7 +174,7 @@ async def list_subjects(
 @router.get("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
 async def get_subject(subject_id: str, _operator: Operator, state: StateDep) -> SubjectDetailOut:
     """One subject with its samples."""
-    checked_subject_id(subject_id)
+    validate_subject_id(subject_id)
     async with state.db.read() as uow:
         record = await uow.subjects.get(subject_id)
         if record is None:
@@ -189,8 +189,8 @@ async def change_subject(
     subject_id: str, change: PatchIn, operator: Operator, state: StateDep
 ) -> SubjectDetailOut:
     """Replace the metadata of a subject."""
-    checked_subject_id(subject_id)
-    metadata = checked_metadata(change.metadata)
+    validate_subject_id(subject_id)
+    metadata = validate_metadata(change.metadata)
     async with state.db.write() as uow:
         if not await uow.subjects.set_metadata(subject_id, metadata):
             raise SubjectNotFound(f"no subject {subject_id} is enrolled")
@@ -202,7 +202,7 @@ async def change_subject(
 @router.delete("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
 async def erase_subject(subject_id: str, operator: Operator, state: StateDep, space: SpaceDep) -> ReceiptOut:
     """Erase a subject: rows, templates and index entries, at once."""
-    receipt = await state.enroller.erase_subject(space, checked_subject_id(subject_id), operator.key_id)
+    receipt = await state.enroller.erase_subject(space, validate_subject_id(subject_id), operator.key_id)
     return ReceiptOut.of(receipt)
 
 
@@ -215,6 +215,6 @@ async def erase_sample(
 ) -> ReceiptOut:
     """Erase one sample with its templates and index entries."""
     receipt = await state.enroller.erase_sample(
-        space, checked_subject_id(subject_id), sample_id, operator.key_id
+        space, validate_subject_id(subject_id), sample_id, operator.key_id
     )
     return ReceiptOut.of(receipt)

@@ -75,7 +75,7 @@ class SightingOut(Wire):
 
 
 def sighting(described: Description) -> dict[str, Any]:
-    """The three parts that every answer about a face has."""
+    """Returns the fields that every answer about a face has."""
     return {
         "face": FaceOut.of(described.face),
         "condition": ConditionOut(

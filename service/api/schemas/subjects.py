@@ -35,7 +35,7 @@ class EnrolOut(Wire):
 
 
 def enrol_answer(enrolled: Enrolled) -> dict[str, Any]:
-    """The JSON of a 201, as it is sent and as idempotency keeps it."""
+    """Returns the JSON of a 201 response, which idempotency stores as well."""
     return EnrolOut(
         subject_id=enrolled.subject_id,
         space_id=enrolled.space_id,
