@@ -21,7 +21,7 @@ from faces.files import write_whole
 from training.cli.errors import exit_on_user_error
 from training.data.network_input import NORMALISATION
 from training.detector.candidates import DetectorFacts
-from training.detector.network import OUTPUTS, DetectorNet, Exported, parameters_of
+from training.detector.network import OUTPUTS, DetectorNet, Exported, count_parameters
 from training.detector.run import load_detector
 from training.networks.onnx_runner import session
 
@@ -42,7 +42,7 @@ def export_detector(net: DetectorNet, path: Path) -> float:
 
     The largest difference from torch is given back. Raises ExportError where it is too large, or the file.
     """
-    weights = parameters_of(net) * BYTES_EACH
+    weights = count_parameters(net) * BYTES_EACH
     if weights >= MOST_BYTES:
         raise ExportError(f"the detector's weights have {weights} bytes, and {MOST_BYTES} are too many")
     coarsest = STRIDES[-1]

@@ -12,7 +12,7 @@ import torch
 from faces.detect import CELL_VALUES, STRIDES
 from tests.training.detector.parts import RECIPE, TINY, stored
 from training.data.records import DataSetError
-from training.detector.network import DetectorNet, Exported, NetworkConfig, parameters_of
+from training.detector.network import DetectorNet, Exported, NetworkConfig, count_parameters
 from training.detector.pictures import Pictures
 from training.detector.run import Place, batches, load_detector, train_detector
 from training.detector.targets import cell_centres
@@ -34,7 +34,7 @@ def pictures(tmp_path: Path) -> Pictures:
 
 
 def test_the_network_of_the_recipe_stays_below_a_megabyte() -> None:
-    assert parameters_of(DetectorNet(NetworkConfig())) < 250_000
+    assert count_parameters(DetectorNet(NetworkConfig())) < 250_000
 
 
 @pytest.mark.parametrize("size", [(64, 96), (160, 32)])

@@ -1,4 +1,4 @@
-"""Which picture a place of a scene shows."""
+"""Draws which picture a cell of a scene shows."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ import numpy as np
 from faces.strict import Strict
 from training.data.records import DataSetError
 from training.detector.pictures import Entry, Kind, Pictures
-from training.detector.placing import Rectangle
+from training.detector.placement import Rectangle
 
-# Of a picture with room around its faces: the largest one's share of the area, at most.
+# In a picture with room around its faces, the largest face has at most this share of the area.
 ROOMY_SHARE = 0.3
 
 
-class HardPlace(Strict):
-    """A place that a detector took for a face. `source`: of the picture; `box` in its pixels."""
+class HardNegative(Strict):
+    """A part of a picture that a detector took for a face.
+
+    `source` names the picture, `box` is in its pixels.
+    """
 
     source: str
     box: Rectangle
     score: float
 
 
-class Choice:
-    """Draws pictures: kinds by their weights; `roomy`, `crowded`: how often a picture with room around its
-    faces, or with several sure ones; `hard`: how often one of the places, and the places.
+class PictureSampler:
+    """Draws pictures by the weights of their kinds.
 
-    Raises DataSetError where a place is in none of the pictures.
+    `roomy` and `crowded` are the probabilities of a picture with room around its faces, and of one with
+    several sure faces; `hard` is the probability of a hard negative, and the hard negatives. Raises
+    DataSetError if a hard negative is in none of the pictures.
     """
 
     def __init__(
@@ -38,7 +42,7 @@ class Choice:
         *,
         roomy: float,
         crowded: float,
-        hard: tuple[float, Sequence[HardPlace]],
+        hard: tuple[float, Sequence[HardNegative]],
     ) -> None:
         self.of = _by_kind(pictures, lambda _: True)
         self._kinds = [kind for kind in self.of if kinds.get(kind, 0.0) > 0]
@@ -56,7 +60,7 @@ class Choice:
         self._hard = [(numbers[place.source], place.box) for place in places]
 
     def draw(self, rng: np.random.Generator) -> tuple[int, Rectangle | None]:
-        """The number of a picture, and the place in it that must be seen, if any."""
+        """Returns the number of a picture, and the hard negative in it that must be visible, if any."""
         if self._hard and self._hard_share and rng.random() < self._hard_share:
             return self._hard[int(rng.integers(len(self._hard)))]
         kind = self._kinds[int(rng.choice(len(self._kinds), p=self._weights))]

@@ -1,4 +1,4 @@
-"""Where a picture goes in a place of a scene, and what becomes of its labels there."""
+"""Places a picture in a view, a cell of a scene, and moves its labels with it."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.types import Pixels
-from training.detector.pictures import Entry, Known
+from training.detector.pictures import Entry, LabelledFace
 
 Floats = NDArray[np.float64]
 # Left, top, width, height.
 Rectangle = tuple[float, float, float, float]
-# Of a mirrored face: eyes and mouth corners change places.
+# The order of a mirrored face's landmarks: eyes and mouth corners change places.
 MIRRORED = (1, 0, 2, 4, 3)
-# Below `TAUGHT` of its box in sight a face is not taught, below `SEEN` it is not there.
+# A face with a smaller share of its box in view than `TAUGHT` becomes doubtful, than `SEEN` is dropped.
 TAUGHT, SEEN = 0.6, 0.15
-# How often a part without a face is looked for.
+# Attempts to find a part without a face.
 TRIES = 6
 WIDEST_TURN, USUAL_TURN, WIDE_SHARE = 40.0, 9.0, 0.15
 
 
-def aim(
+def random_similarity(
     box: Rectangle,
     size: tuple[int, ...],
     rng: np.random.Generator,
     *,
     by: tuple[float, float] | None = None,
 ) -> tuple[Floats, bool]:
-    """The similarity [2, 3] that brings a box to a size and place of chance in a view, and whether it
-    mirrors. `by`: enlarged so many times, from the least to the most, whatever the view."""
+    """Draws a similarity [2, 3] that brings a box to a random size and place in a view; tells if it mirrors.
+
+    `by` is the range of the enlargement; without it, the range depends on the size of the view.
+    """
     height, width = size[:2]
     side = float(np.sqrt(box[2] * box[3]))
     room = min(width, height)
@@ -48,16 +50,16 @@ def aim(
     return np.column_stack([linear, shift]), mirrored
 
 
-def warp(view: Pixels, pixels: Pixels, matrix: Floats) -> None:
-    """A picture into a view, in place."""
+def warp_into(view: Pixels, pixels: Pixels, matrix: Floats) -> None:
+    """Warps a picture into a view, in place."""
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     times = min(int(1.0 / scale), min(pixels.shape[:2]))
     if times > 1:
-        # Whole blocks of pixels are averaged, which is fast; the rest is left to the interpolation.
+        # Averages whole blocks of pixels, which is fast; interpolation does the rest.
         rows, columns = pixels.shape[0] // times, pixels.shape[1] // times
         blocks = pixels[: rows * times, : columns * times]
         pixels = np.asarray(cv2.resize(blocks, (columns, rows), interpolation=cv2.INTER_AREA), np.uint8)
-        # The middle of a block is where the middle of its pixels was.
+        # The middle of a block is the middle of its pixels.
         linear = matrix[:, :2] * times
         matrix = np.column_stack([linear, matrix[:, 2] + matrix[:, :2] @ np.full(2, (times - 1) / 2)])
     if pixels.ndim == 2:
@@ -70,24 +72,27 @@ def warp(view: Pixels, pixels: Pixels, matrix: Floats) -> None:
     view[:] = warped
 
 
-def cover(view: Pixels, pixels: Pixels, rng: np.random.Generator) -> None:
-    """A part of a picture, of chance, over the whole view."""
+def fill_with_random_part(view: Pixels, pixels: Pixels, rng: np.random.Generator) -> None:
+    """Fills the view with a random part of a picture."""
     height, width = pixels.shape[:2]
     share = float(rng.uniform(0.3, 1.0))
     ratio = min(height / view.shape[0], width / view.shape[1]) * share
     part_h, part_w = max(1, int(view.shape[0] * ratio)), max(1, int(view.shape[1] * ratio))
     top, left = int(rng.integers(height - part_h + 1)), int(rng.integers(width - part_w + 1))
-    stretch(view, pixels[top : top + part_h, left : left + part_w])
+    fill_with(view, pixels[top : top + part_h, left : left + part_w])
 
 
-def stretch(view: Pixels, part: Pixels) -> None:
-    """A part of a picture over the whole view."""
+def fill_with(view: Pixels, part: Pixels) -> None:
+    """Fills the view with a part of a picture, resized."""
     resized = cv2.resize(part, (view.shape[1], view.shape[0]), interpolation=cv2.INTER_LINEAR)
     view[:] = resized if resized.ndim == 3 else resized[:, :, None]
 
 
-def beside(entry: Entry, size: tuple[int, ...], rng: np.random.Generator) -> tuple[slice, slice] | None:
-    """Rows and columns of a part, of the view's form, that touches no face; None where none is found."""
+def find_free_part(
+    entry: Entry, size: tuple[int, ...], rng: np.random.Generator
+) -> tuple[slice, slice] | None:
+    """Returns rows and columns of a random part, of the view's aspect, that touches no face; None if
+    none is found."""
     height, width = entry.shape[:2]
     for _ in range(TRIES):
         side = float(rng.uniform(0.15, 0.7)) * min(height / size[0], width / size[1])
@@ -101,8 +106,8 @@ def beside(entry: Entry, size: tuple[int, ...], rng: np.random.Generator) -> tup
     return None
 
 
-def moved(face: Known, matrix: Floats, *, mirrored: bool) -> Known:
-    """Labels after a similarity; the box is that of the ellipse it holds."""
+def transform_face(face: LabelledFace, matrix: Floats, *, mirrored: bool) -> LabelledFace:
+    """Returns the labels after a similarity; the new box bounds the ellipse inscribed in the old one."""
     x, y, w, h = face.box
     linear = matrix[:, :2]
     cx, cy = linear @ np.array([x + w / 2, y + h / 2]) + matrix[:, 2]
@@ -115,8 +120,8 @@ def moved(face: Known, matrix: Floats, *, mirrored: bool) -> Known:
     return face.model_copy(update={"box": box, "landmarks": landmarks})
 
 
-def in_sight(face: Known, size: tuple[int, ...]) -> Known | None:
-    """None where hardly anything of a face is left in the view; unsure where too little is."""
+def clip_to_view(face: LabelledFace, size: tuple[int, ...]) -> LabelledFace | None:
+    """Returns the face, doubtful if too little of it is in the view, or None if hardly anything is."""
     x, y, w, h = face.box
     seen_w = min(x + w, size[1]) - max(x, 0.0)
     seen_h = min(y + h, size[0]) - max(y, 0.0)
@@ -127,9 +132,11 @@ def in_sight(face: Known, size: tuple[int, ...]) -> Known | None:
     return face if inside and seen >= TAUGHT else face.model_copy(update={"sure": False})
 
 
-def occlude(view: Pixels, face: Known, rng: np.random.Generator) -> None:
-    """Something over a part of a face: one colour, or a piece of the view itself. It hides a third at most,
-    and leaves the mouth, by which a mask is told, as often as not."""
+def occlude(view: Pixels, face: LabelledFace, rng: np.random.Generator) -> None:
+    """Covers a part of a face, a third at most, with one colour or with a piece of the view itself.
+
+    In about half of the cases the mouth, by which a mask is recognised, stays visible.
+    """
     x, y, w, h = face.box
     ow, oh = rng.uniform(0.2, 0.6) * w, rng.uniform(0.2, 0.5) * h
     left = int(np.clip(rng.uniform(x, x + w - ow), 0, view.shape[1] - 1))
