@@ -43,7 +43,7 @@ router = APIRouter(prefix="/admin", tags=["administration"])
 async def retrain(asked: RetrainIn, admin: Admin, state: StateDep) -> SubmittedOut:
     """Train on a data set, evaluate against the active bundle, export, register the new space."""
     state.space()
-    return SubmittedOut(job_id=await state.retrainer.submit(asked.asked(), actor=admin.key_id))
+    return SubmittedOut(job_id=await state.training_jobs.retrain(asked, actor=admin.key_id))
 
 
 @router.post(
@@ -54,7 +54,7 @@ async def retrain(asked: RetrainIn, admin: Admin, state: StateDep) -> SubmittedO
 async def evaluate(asked: EvaluateIn, admin: Admin, state: StateDep) -> SubmittedOut:
     """Labelled probes through the active bundle: the job's metrics are rates, curves and thresholds."""
     state.space()
-    return SubmittedOut(job_id=await state.evaluator.submit(asked.dataset, asked.seed, actor=admin.key_id))
+    return SubmittedOut(job_id=await state.training_jobs.evaluate(asked, actor=admin.key_id))
 
 
 @router.get("/jobs", responses=problem_docs(*COMMON))

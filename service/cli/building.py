@@ -14,7 +14,7 @@ from service.bundles.download import ProvisionError, model_cache, pull
 from service.bundles.reference import assemble
 from service.cli.output import Failure, say
 from service.errors import TrainingUnavailable
-from service.retraining.request import missing_modules
+from service.retraining.environment import missing_modules
 from service.settings import Settings, cache_root
 
 # Name -> the module that builds it.

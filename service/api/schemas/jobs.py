@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from service.api.schemas.base import Wire
-from service.retraining.request import MAX_ITERATIONS, MAX_MINUTES, Activate, Preset, Retraining
+from service.retraining.request import Evaluation, Retraining
 from service.store.job_records import JobEvent, JobRecord, JobState
 
 
@@ -78,33 +78,13 @@ class JobEventOut(Wire):
         )
 
 
-class RetrainIn(Wire):
+class RetrainIn(Retraining):
     """One of `iterations`, `epochs` and `minutes` at most; without any, the preset's own length.
 
     `dataset`: a prepared set's directory below `HALFLIGHT_DATASETS`, the id of an uploaded set, `enrolled`
     or `smoke`.
     """
 
-    dataset: Annotated[str, Field(min_length=1, max_length=200)]
-    preset: Preset = "hsst"
-    iterations: Annotated[int, Field(ge=1, le=MAX_ITERATIONS)] | None = None
-    epochs: Annotated[float, Field(gt=0, le=10_000)] | None = None
-    minutes: Annotated[float, Field(gt=0, le=MAX_MINUTES)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    activate: Activate = "manual"
 
-    @model_validator(mode="after")
-    def _one_budget(self) -> RetrainIn:
-        if sum(budget is not None for budget in (self.iterations, self.epochs, self.minutes)) > 1:
-            raise ValueError("give one of iterations, epochs and minutes")
-        return self
-
-    def asked(self) -> Retraining:
-        return Retraining(**self.model_dump())
-
-
-class EvaluateIn(Wire):
+class EvaluateIn(Evaluation):
     """`dataset`: the id of an uploaded set, or a directory below `HALFLIGHT_DATASETS`. `seed`: of draws."""
-
-    dataset: Annotated[str, Field(min_length=1, max_length=200)]
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0

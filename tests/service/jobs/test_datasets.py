@@ -14,7 +14,7 @@ from service.errors import StorageFull
 from service.jobs.queue import JobQueue
 from service.retraining.archive import ArchiveLimits
 from service.retraining.datasets import UploadedSets
-from service.retraining.request import KIND
+from service.retraining.request import RETRAIN
 from service.store.database import Database
 from tests.conftest import ANSWER_S, Service
 from tests.service.api.test_errors import problem
@@ -93,7 +93,7 @@ async def test_a_set_that_is_learned_from_stays(place: Service, admin: httpx.Cli
     async with httpx.AsyncClient(base_url=place.url, timeout=ANSWER_S) as web:
         queue = JobQueue(db)
         # Not of a kind that this service would begin with.
-        job_id = await queue.submit(f"{KIND}-elsewhere", {"dataset": made}, actor="test")
+        job_id = await queue.submit(f"{RETRAIN}-elsewhere", {"dataset": made}, actor="test")
         problem(await web.delete(f"/admin/datasets/{made}"), 409, "job_running")
         await queue.cancel(job_id, actor="test")
         assert (await web.delete(f"/admin/datasets/{made}")).status_code == 200
