@@ -54,7 +54,7 @@ ABOUT = About(
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sets:
-    """`learned`: its train split is learned from; `calibration`: whose validation split gives thresholds."""
+    """`learned`: its train split is trained on; `calibration`: thresholds come from the validation splits."""
 
     learned: PreparedSet
     calibration: Sequence[PreparedSet]
@@ -78,7 +78,7 @@ def standin_sets(lfw: Path, assets: ViewAssets, work: Path, *, subjects: int) ->
 
 
 def _read(path: Path) -> PreparedSet | None:
-    """A set that was finished earlier."""
+    """Reads a set that an earlier run finished; None if there is none."""
     try:
         return read_prepared(path)
     except DataSetError:
@@ -88,7 +88,7 @@ def _read(path: Path) -> PreparedSet | None:
 def train(
     recipe: Recipe, learned: PreparedSet, base: Path, work: Path, *, device: str, compiled: bool
 ) -> RunRecord:
-    """Fine-tune in `work/run`, with a progress bar. Raises what `train_recipe` raises, and DeviceError."""
+    """Fine-tunes in `work/run`, with a progress bar. Raises what `train_recipe` raises, and DeviceError."""
     console = Console(stderr=True)
     with processes(device) as where, loss_bar(console, "fine-tuning", total=recipe.loop.iterations) as step:
         place = Place(out=work / "run", start=base, teacher=base, compiled=compiled, device=where)
@@ -98,7 +98,7 @@ def train(
 def export(
     record: RunRecord, sets: Sets, base: Path, work: Path, out: Path, *, targets: Sequence[float]
 ) -> Exported:
-    """The trained encoder as a bundle in `out`. Raises what `export_bundle` raises."""
+    """Exports the trained encoder as a bundle to `out`. Raises what `export_bundle` raises."""
     about = ABOUT.model_copy(update={"data": f"{record.set_name}: {record.synthetic or 'real photos'}"})
     request = Request(
         checkpoint=work / "run" / ENCODER,
@@ -113,7 +113,7 @@ def export(
     console = Console(stderr=True)
     return export_bundle(
         request,
-        say=lambda text: console.print(text, markup=False, highlight=False),
+        report_progress=lambda text: console.print(text, markup=False, highlight=False),
         track=lambda _: lambda _: None,
     )
 

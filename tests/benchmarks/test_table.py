@@ -76,7 +76,7 @@ class Case:
         )
 
 
-def test_figures_are_those_of_the_evaluation_on_the_same_scores() -> None:
+def test_figures_equal_those_of_the_evaluation_on_the_same_scores() -> None:
     case = Case(SUBJECTS)
     assert rank1(case.probes, case.said, case.names).rate == counts_at_rank(case.comparison).rate
     mine = success_rate(rank1(case.probes, case.said, case.names))
@@ -90,7 +90,7 @@ def test_figures_are_those_of_the_evaluation_on_the_same_scores() -> None:
     assert 0.1 < made.value < 0.95
 
 
-def test_the_best_few_settle_a_strict_threshold_and_say_so_where_they_do_not(
+def test_the_listed_candidates_decide_a_strict_threshold_and_a_loose_one_is_marked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("benchmarks.table.asking.TOP_K", 30)
@@ -121,7 +121,7 @@ def test_a_tie_is_a_miss_and_failures_stay_in_the_denominator() -> None:
     assert (hits.successes.tolist(), hits.probes.tolist()) == ([1, 0], [2, 2])
 
 
-def test_fmr_counts_pairs_of_those_that_were_made_alone() -> None:
+def test_fmr_counts_only_comparisons_that_were_made() -> None:
     case = Case(SUBJECTS)
     data = scored(case.probes, case.said, case.names)
     made = fmr_at(data, 0.3, drawn_weights(SUBJECTS, bootstraps=50))
@@ -141,7 +141,7 @@ def test_fmr_counts_pairs_of_those_that_were_made_alone() -> None:
         (0.0010, 0.0006, 0.0015, False, "not settled by the hundred best"),
     ],
 )
-def test_a_threshold_holds_within_what_calibration_stated(
+def test_the_verdict_compares_the_observed_fmr_with_the_stated_bound(
     value: float, low: float, high: float, exact: bool, verdict: str
 ) -> None:
     rate = Rate(Interval(value, low, high), exact=exact)
@@ -149,14 +149,14 @@ def test_a_threshold_holds_within_what_calibration_stated(
     assert point.verdict == verdict
 
 
-def test_a_figure_that_is_not_settled_has_a_star() -> None:
+def test_an_undecided_figure_is_marked_with_a_star() -> None:
     assert percent(Rate(Interval(0.5, 0.4, 0.6))) == "50.0 [40.0, 60.0]"
     assert percent(Rate(Interval(0.5, 0.4, 0.6), exact=False)) == "50.0 [40.0, 60.0] *"
 
 
 @pytest.mark.realdata
 @pytest.mark.slow
-def test_two_bundles_are_asked_the_same_probes_once(
+def test_two_bundles_get_the_same_probes_and_each_is_asked_once(
     shared: Path, bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = typer.Typer()
