@@ -34,10 +34,10 @@ from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import find_assets
 from training.synthesis.masks.designs import MaskDesign
 from training.synthesis.masks.draw_design import draw_design
-from training.synthesis.masks.landmarks import wear_flat
+from training.synthesis.masks.landmarks import apply_flat_mask
+from training.synthesis.masks.painter import MaskPainter
 from training.synthesis.masks.raster import blend
 from training.synthesis.masks.templates import TemplateSet, load_templates
-from training.synthesis.masks.wear import MaskPainter
 from training.synthesis.mesh import FaceMesh, MeshFitter, load_topology
 from training.synthesis.simple import to_linear
 from training.views.masked_pictures import BUNDLE, SUFFIXES, TEMPLATES
@@ -108,7 +108,7 @@ def timed(call: Callable[[], object]) -> Took:
 def changed(painter: MaskPainter, sitter: Sitter, design: MaskDesign) -> tuple[int, int]:
     """Rows and columns of the picture that a mask changes."""
     rows, columns = np.nonzero(
-        (painter.wear(sitter.linear, sitter.mesh, design) != sitter.linear).any(axis=2)
+        (painter.apply(sitter.linear, sitter.mesh, design) != sitter.linear).any(axis=2)
     )
     return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
@@ -125,16 +125,16 @@ def _ways(
 
     def fitted() -> Floats:
         fitter.fit(who.image, who.face)
-        return painter.wear(who.linear, who.mesh, replace(new, seed=new.seed + 1))
+        return painter.apply(who.linear, who.mesh, replace(new, seed=new.seed + 1))
 
     ways: dict[str, Callable[[], object]] = {
-        "mesh, same design": lambda: painter.wear(who.linear, who.mesh, same),
-        "mesh, new design": lambda: painter.wear(who.linear, who.mesh, new),
+        "mesh, same design": lambda: painter.apply(who.linear, who.mesh, same),
+        "mesh, new design": lambda: painter.apply(who.linear, who.mesh, new),
         "mesh, new design, with fit": fitted,
     }
     if templates is not None:
         photo = templates[templates.frontal(held_out=False)[new.seed % 2]]
-        ways["2D baseline"] = lambda: wear_flat(who.linear, who.landmarks, same, photo)
+        ways["2D baseline"] = lambda: apply_flat_mask(who.linear, who.landmarks, same, photo)
     return ways
 
 

@@ -16,8 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from faces.calibration import Calibration
 from faces.files import write_whole
-from faces.strict import Strict as Strict
-from faces.strict import strip_prefix
+from faces.strict import Strict, strip_prefix
 
 MANIFEST_NAME = "manifest.json"
 READ_BLOCK_BYTES = 1 << 20

@@ -17,9 +17,8 @@ from benchmarks.table.measured import Rate, Threshold
 from benchmarks.table.probes import Probe, ProbeFile
 from benchmarks.table.report import percent
 from faces.types import Spectrum
-from training.evaluation.figures import counts_at_rank
 from training.evaluation.intervals import Interval
-from training.evaluation.rank1 import success_rate
+from training.evaluation.rank1 import counts_at_rank, success_rate
 from training.evaluation.scores import Comparison, Side
 from training.evaluation.verification import PairScores
 

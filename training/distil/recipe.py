@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from faces.bundle import Strict
+from faces.strict import Strict
 from training.engine.loop import LoopConfig
 from training.networks.backbone import BackboneConfig
 

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 from training.evaluation.intervals import Interval
 from training.evaluation.metrics import ERRORS_NEEDED, supports_fmr
-from training.evaluation.rank1 import SubjectCounts, counts_at_rank, paired_difference, success_rate
+from training.evaluation.rank1 import counts_at_rank, success_rate
 from training.evaluation.resampling import BOOTSTRAPS
 from training.evaluation.scores import Comparison
 from training.evaluation.verification import PairScores, ThresholdRule, Verification
-
-__all__ = ["Figures", "SubjectCounts", "counts_at_rank", "figures", "paired_difference"]
 
 FMR_POINTS = (1e-2, 1e-3, 1e-4)
 

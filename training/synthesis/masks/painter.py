@@ -1,4 +1,4 @@
-"""Put a mask on a fitted face. Linear light in, linear light out; only the mask's surroundings change."""
+"""Paints a mask on a fitted face, in linear light; only the surroundings of the mask change."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ Floats = NDArray[np.float32]
 
 CACHED_DESIGNS = 64
 LUMA = np.array([[0.11, 0.59, 0.30]], np.float32)
-# The face hides the far side of a mask only where it is clearly in front of it.
+# The face hides the far side of a mask only where it is this far in front of it.
 OCCLUDER_CM = 0.9
 MARGIN_CM = 1.2
-# Room for the drop and lift of any one mask of a shape.
+# Spare cm around the usual outline, for the drop and lift of any mask of a shape.
 USUAL_DROP_CM, SPARE_CM = 1.2, 2.0
 FEATHER_PX = 0.65
-# Of the slow shading and of the harmonics: together they would count the light twice.
+# Exponents of slow shading and harmonics; with exponents of 1 the light would count twice.
 POWERS = np.array([0.65, 0.75], np.float32)
 LOOP_LIGHT = 0.75
-# Even flat light shows folds: they turn away from it and shade each other.
+# Folds show in flat light too, because they turn away from it and shade each other.
 FOLD_FROM_ABOVE = 0.35
 SHADOW, SHADOW_CM = 0.45, 0.35
 
@@ -47,7 +47,7 @@ class _Prepared:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scene:
-    """The picture within the window, and the face in it."""
+    """The picture in the window, and the face in it."""
 
     view: Floats
     luminance: Floats
@@ -59,7 +59,7 @@ class _Scene:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Window:
-    """The part of the picture that a mask can change: rows and columns, and what is drawn in it."""
+    """The part of the picture that a mask can change, in pixels."""
 
     top: int
     left: int
@@ -68,7 +68,7 @@ class _Window:
 
 
 class MaskPainter:
-    """Wears masks. Keeps the last designs painted, so repeated ones cost less; not thread-safe."""
+    """Paints masks on faces. Caches the last designs, so a repeated one is cheaper; not thread-safe."""
 
     def __init__(self, topology: MeshTopology, templates: TemplateSet | None = None) -> None:
         self._topology = topology
@@ -80,23 +80,23 @@ class MaskPainter:
         self._prepared: OrderedDict[tuple[MaskDesign, int], _Prepared] = OrderedDict()
         self._nothing = np.zeros((len(topology.canonical), 0), np.float32)
 
-    def wear(self, linear: Floats, mesh: FaceMesh, design: MaskDesign) -> Floats:
-        """float32 [h, w, 3] -> the same with the mask on, a new array.
+    def apply(self, linear: Floats, mesh: FaceMesh, design: MaskDesign) -> Floats:
+        """Returns a copy of the picture with the mask on.
 
-        `linear`: linear light, blue-green-red; `mesh`: in pixels of that picture. Raises KeyError
-        for a template that is not at hand, ValueError for another shape or type of picture.
+        `linear`: linear light float32 [h, w, 3], blue-green-red; `mesh`: in pixels of that picture.
+        Raises KeyError for an unknown template, ValueError for a picture of another shape or type.
         """
         if linear.dtype != np.float32 or linear.ndim != 3 or linear.shape[2] != 3:
             raise ValueError(f"linear light is float32 [h, w, 3], got {linear.dtype} {linear.shape}")
-        worn = linear.copy()
+        masked = linear.copy()
         scale = self._px_per_cm(mesh)
         parts = self._prepare(design, width_for(scale))
         points = parts.sheet.weights @ mesh.points
         loops = (parts.loops @ mesh.points).astype(np.float32)
         window = _window(points, loops, scale, linear.shape)
         if window is None:
-            return worn
-        view = worn[window.top : window.top + window.height, window.left : window.left + window.width]
+            return masked
+        view = masked[window.top : window.top + window.height, window.left : window.left + window.width]
         shift = np.array([window.left, window.top, 0.0], np.float32)
         face = mesh.points - shift
         normals = _normals(face, self._topology.triangles)
@@ -109,10 +109,10 @@ class MaskPainter:
             _add_loops(layer, scene, loops - shift, design.loops)
         layer = cv2.GaussianBlur(layer, (0, 0), FEATHER_PX)
         blend(view, layer, _shadow(layer[:, :, 3], on_face, scale))
-        return worn
+        return masked
 
     def _cloth(self, scene: _Scene, parts: _Prepared, points: Floats) -> tuple[Floats, Floats]:
-        """Where the face is [h, w], and the lit cloth over it, premultiplied [h, w, 4]."""
+        """Returns where the face is, [h, w], and the lit cloth over it, premultiplied [h, w, 4]."""
         face, light, scale = scene.face, scene.light, scene.px_per_cm
         size = scene.view.shape[:2]
         depth = np.full(size, FAR, np.float32)
@@ -152,7 +152,7 @@ class MaskPainter:
         return prepared
 
     def _fitted(self, design: MaskDesign) -> tuple[Sheet, Floats]:
-        """The sheet under every mask of this shape, and its loops."""
+        """Returns the sheet of every mask of this shape, and its loops."""
         key = (design.shape, design.coverage, design.cut)
         if key not in self._fits:
             if design.coverage not in self._sheets:
@@ -166,7 +166,7 @@ class MaskPainter:
 
 
 def _window(points: Floats, loops: Floats, scale: float, shape: tuple[int, ...]) -> _Window | None:
-    """Around mask and loops, inside the picture; None where they miss it."""
+    """Returns the window around mask and loops inside the picture, or None if they are outside."""
     every = np.concatenate([points[:, :2], loops.reshape(-1, 3)[:, :2]])
     margin = MARGIN_CM * scale + 2
     left, top = np.floor(every.min(axis=0) - margin).astype(int)
@@ -179,14 +179,14 @@ def _window(points: Floats, loops: Floats, scale: float, shape: tuple[int, ...])
 
 
 def _add_loops(layer: Floats, scene: _Scene, loops: Floats, colour: Reflectance) -> None:
-    """Under the cloth, over the skin."""
+    """Draws the loops under the cloth and over the skin."""
     cover, share = draw_loops(loops, scene.normals, scene.view.shape, scene.px_per_cm)
     lit = LOOP_LIGHT * scene.light.irradiance * np.array(colour)
     lay_under(layer, cover, share, lit.astype(np.float32))
 
 
 def _lamp(light: FaceLight, face: Floats) -> Floats:
-    """Irradiance, and how much light comes from the right and from below in the head's own axes."""
+    """Returns irradiance, and the light from the right and from below in the axes of the head: [3]."""
     across = face[454, :2] - face[234, :2]
     cos, sin = across / max(float(np.hypot(*across)), 1e-6)
     right = float(light.slope[0] * cos + light.slope[1] * sin)
@@ -201,7 +201,7 @@ def _normals(points: Floats, triangles: NDArray[np.int32]) -> Floats:
 
 
 def _shadow(alpha: Floats, on_face: Floats, scale: float) -> Floats:
-    """What the mask keeps from the skin beside its edge, more of it below: share of light, [h, w]."""
+    """Returns the share of light that the mask takes from the skin near its edge, mostly below it: [h, w]."""
     sigma = max(0.6, SHADOW_CM * scale)
     wide = cv2.GaussianBlur(alpha, (0, 0), sigma)
     down = cv2.warpAffine(wide, np.array([[1.0, 0, 0], [0, 1.0, 0.4 * sigma]]), wide.shape[::-1])
