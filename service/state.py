@@ -33,7 +33,8 @@ from service.settings import Settings
 from service.spaces.admin import BACKFILL, SpaceAdmin
 from service.spaces.backfill_job import BackfillJob
 from service.spaces.backfill_worker import BackfillWorker
-from service.spaces.registry import EmbeddingSpace, SpaceRegistry
+from service.spaces.registry import SpaceRegistry
+from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from service.telemetry import Metrics
 

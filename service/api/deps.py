@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 
 from service.access.keys import Principal, Role
 from service.errors import Forbidden, Unauthorized
-from service.spaces.registry import EmbeddingSpace
+from service.spaces.space import EmbeddingSpace
 from service.state import State
 
 LOCAL = Principal(key_id="local", role=Role.ADMIN, label="open access on loopback")

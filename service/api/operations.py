@@ -52,7 +52,7 @@ async def readiness(state: State) -> ReadyOut:
         open_access = is_loopback(state.settings.host) and not await state.keys.any_active()
     except StoreError as error:
         raise NotReady("the database does not answer") from error
-    if (why := state.registry.trouble_of_active) is not None:
+    if (why := state.registry.active_error) is not None:
         raise NotReady(f"the active space cannot be loaded here: {why}")
     if behind:
         raise NotReady(f"the gallery has {behind} log rows to apply")

@@ -16,7 +16,7 @@ from service.gallery.base import Hit
 from service.inference.engine import Description
 from service.matching.choice import every_face, largest_face
 from service.matching.pipeline import FacePipeline, StageTimes
-from service.spaces.registry import EmbeddingSpace
+from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from service.store.records import Owner
 

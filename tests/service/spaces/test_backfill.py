@@ -18,7 +18,7 @@ from service.crops import CropVault, align_all
 from service.gallery.faiss import FaissGallery
 from service.inference.engine import Engine
 from service.spaces.backfill import BackfillReport, backfill, embed
-from service.spaces.readiness import SpaceNotFit, check
+from service.spaces.readiness import SpaceNotFit, check_readiness
 from service.spaces.space import EmbeddingSpace
 from service.spaces.throttle import Throttle
 from service.store.database import Database
@@ -84,7 +84,7 @@ async def test_stopped_and_taken_up_again_every_sample_has_one_template(
     assert first.stopped
     assert (first.total, first.added) == (COUNT, 8)
     with pytest.raises(SpaceNotFit, match="16 samples"):
-        await check(db, space, VAULT)
+        await check_readiness(db, space, VAULT)
     # Two at once, as two replicas would: each sample is filled by one of them.
     both = await asyncio.gather(run(db, space), run(db, space, throttle=eager(3)))
     assert sum(report.added for report in both) == COUNT - 8
@@ -96,7 +96,7 @@ async def test_stopped_and_taken_up_again_every_sample_has_one_template(
     for one in drawn[:4]:
         again = await embed(space, VAULT.open(stored[one.sample_id]))
         assert float(again @ one.vector) > 0.99999
-    assert await check(db, space, VAULT) == COUNT
+    assert await check_readiness(db, space, VAULT) == COUNT
     assert (await run(db, space)).total == 0
 
 
@@ -144,7 +144,7 @@ async def test_it_says_what_it_cannot_fill(
     report = await run(db, space)
     assert (report.added, report.without_crop, report.unreadable) == (3, 1, 1)
     with pytest.raises(SpaceNotFit, match="2 samples"):
-        await check(db, space, VAULT)
+        await check_readiness(db, space, VAULT)
 
 
 async def test_a_space_that_is_retired_meanwhile_gets_no_more(
@@ -176,7 +176,7 @@ async def test_networks_that_differ_from_the_templates_are_noticed(
     other = EmbeddingSpace(space.manifest, engine, FaissGallery(space.manifest.encoder.dimension))
     try:
         with pytest.raises(SpaceNotFit):
-            await check(db, other, VAULT)
+            await check_readiness(db, other, VAULT)
     finally:
         await engine.close()
 
