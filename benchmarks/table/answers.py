@@ -1,8 +1,8 @@
-"""A service on one bundle, and what it answers to every probe: kept in a file, so that a killed run goes on.
+"""Asks a service on one bundle about every probe, and keeps the answers, so that a killed run can continue.
 
 Enrolment is `POST /enroll`, every probe one `POST /identify` with the largest `top_k` and `fmr` at the
-point that is judged. The hundred best of some hundred subjects hold every score that a threshold near
-FMR .1 % can accept, so TAR and FMR from them are exact; where they are not, `Answer.floor` shows it.
+point that is judged. The hundred best of some hundred subjects contain every score that a threshold near
+FMR .1 % can accept, so TAR and FMR from them are exact; if they are not, `Answer.floor` shows it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks.backfill import Served
-from benchmarks.served import SENDERS
-from benchmarks.served import Probe as Client
+from benchmarks.client import SENDERS, ServiceClient
 from benchmarks.table.photos import Subject
 from benchmarks.table.probes import Probe
 from faces.bundle import MANIFEST_NAME, Bundle
@@ -35,9 +34,9 @@ T = TypeVar("T")
 
 
 class Answer(Strict):
-    """What the service said of one probe. `found` False: no face, the other fields say nothing.
+    """The service's answer to one probe. `found` False: no face, and the other fields mean nothing.
 
-    `scores`: of the best subjects; `threshold`: that of the condition it was taken for.
+    `scores`: of the best subjects; `threshold`: of the condition that the service took the probe for.
     """
 
     key: str
@@ -49,21 +48,21 @@ class Answer(Strict):
 
     @property
     def floor(self) -> float:
-        """No subject that is not listed scores more; -1 where all are listed."""
+        """No subject that is not listed scores more than this; -1 if all are listed."""
         return min(self.scores.values()) if len(self.scores) >= TOP_K else -1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """Answers by key, and the subjects that could not be enrolled."""
+class Answers:
+    """The answers by the key of their probe, and the subjects that could not be enrolled."""
 
-    answers: dict[str, Answer]
+    by_key: dict[str, Answer]
     not_enrolled: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
-    """Who is enrolled before these probes are asked; what earlier rounds enrolled stays."""
+    """Subjects to enrol and probes to ask then; what earlier rounds enrolled stays."""
 
     name: str
     enrol: Sequence[Subject]
@@ -71,42 +70,42 @@ class Round:
     photos: Sequence[Path] = ()
 
 
-def ask(bundle: Bundle, rounds: Sequence[Round], *, probes: Path, kept: Path, fmr: float) -> Said:
-    """Every round, in order. `kept`: folder of answers; those of this bundle and gallery are used again, so
-    throw it away after a change of the service itself.
+def ask(bundle: Bundle, rounds: Sequence[Round], *, probes: Path, kept: Path, fmr: float) -> Answers:
+    """Runs every round, in order, and returns all answers.
 
-    Raises httpx.HTTPError, and AssertionError where the service does not start.
+    `kept`: folder of answers. Answers of this bundle and gallery are used again, so remove the folder after a
+    change of the service itself. Raises httpx.HTTPError, and AssertionError if the service does not start.
     """
     kept.mkdir(parents=True, exist_ok=True)
-    books = [
-        _Book(one, probes, kept / f"{bundle.manifest.name}-{_digest(bundle, rounds[: i + 1], fmr)}")
+    files = [
+        _AnswerFile(one, probes, kept / f"{bundle.manifest.name}-{_digest(bundle, rounds[: i + 1], fmr)}")
         for i, one in enumerate(rounds)
     ]
-    if not all(book.whole for book in books):
+    if not all(file.whole for file in files):
         with tempfile.TemporaryDirectory(prefix="halflight-table-") as place:
             service = Served(Settings(data_dir=Path(place), bundle_dir=bundle.root))
-            client = Client(service.url, None)
+            client = ServiceClient(service.url, None)
             try:
-                for book in books:
-                    book.enrol(client)
-                    book.ask(client, fmr)
+                for file in files:
+                    file.enrol(client)
+                    file.ask(client, fmr)
             finally:
                 client.close()
                 service.stop()
-    answers = {key: answer for book in books for key, answer in book.answers().items()}
-    return Said(answers, frozenset(name for book in books for name in book.refused()))
+    answers = {key: answer for file in files for key, answer in file.answers().items()}
+    return Answers(answers, frozenset(name for file in files for name in file.refused()))
 
 
 def _digest(bundle: Bundle, rounds: Sequence[Round], fmr: float) -> str:
-    """Of everything that an answer depends on, but the probe."""
+    """Returns a digest of everything but the probe that an answer depends on."""
     digest = hashlib.sha256((bundle.root / MANIFEST_NAME).read_bytes() + f"{fmr:g} {TOP_K}".encode())
     for one in (subject for earlier in rounds for subject in earlier.enrol):
         digest.update(f"{one.name} {one.reference.name}\n".encode())
     return digest.hexdigest()[:16]
 
 
-class _Book:
-    """One round's answers on the disk: a line for each, and the subjects that were refused."""
+class _AnswerFile:
+    """One round's answers on disk: a line for each, and the subjects that were refused."""
 
     def __init__(self, of: Round, folder: Path, stem: Path) -> None:
         self._round = of
@@ -127,20 +126,20 @@ class _Book:
     def answers(self) -> dict[str, Answer]:
         return {key: self._known[key] for key in self._wanted}
 
-    def enrol(self, client: Client) -> None:
-        """Everybody, also in a run that goes on: its service is a new one."""
+    def enrol(self, client: ServiceClient) -> None:
+        """Enrols all subjects, also in a run that continues: its service is a new one."""
 
         def call(subject: Subject) -> bool:
             return client.enrol(subject.name, subject.reference.data)
 
         people = self._round.enrol
         with ThreadPoolExecutor(SENDERS) as pool:
-            taken = list(_tracked(pool.map(call, people), f"enrolling {self._round.name}", len(people)))
+            taken = list(_with_progress(pool.map(call, people), f"enrolling {self._round.name}", len(people)))
         refused = [subject.name for subject, one in zip(people, taken, strict=True) if not one]
         write_whole(self._refused, json.dumps(refused).encode())
 
-    def ask(self, client: Client, fmr: float) -> None:
-        """What is not known yet."""
+    def ask(self, client: ServiceClient, fmr: float) -> None:
+        """Asks the probes without an answer."""
         left = [key for key in self._wanted if key not in self._known]
 
         def call(key: str) -> Answer:
@@ -148,18 +147,18 @@ class _Book:
             return _answer(key, client.ask("/identify", image, top_k=TOP_K, fmr=fmr))
 
         with self._lines.open("a", encoding="utf-8") as stream, ThreadPoolExecutor(SENDERS) as pool:
-            for answer in _tracked(pool.map(call, left), f"asking {self._round.name}", len(left)):
+            for answer in _with_progress(pool.map(call, left), f"asking {self._round.name}", len(left)):
                 stream.write(answer.model_dump_json() + "\n")
                 stream.flush()
                 self._known[answer.key] = answer
 
 
-def _tracked(calls: Iterable[T], what: str, total: int) -> Iterable[T]:
+def _with_progress(calls: Iterable[T], what: str, total: int) -> Iterable[T]:
     return track(calls, what, total, console=Console(stderr=True))
 
 
 def _kept(file: Path) -> dict[str, Answer]:
-    """What an earlier run was answered; a line that was cut short is asked again."""
+    """Reads the answers of an earlier run; removes a line that was cut short, so that it is asked again."""
     if not file.is_file():
         return {}
     lines = file.read_bytes().split(b"\n")
@@ -194,7 +193,7 @@ class _Candidate(BaseModel):
 
 
 class _Result(BaseModel):
-    """The part of the answer that counts here."""
+    """The fields of the service's answer that are used."""
 
     condition: _Condition
     threshold: float

@@ -1,4 +1,4 @@
-"""What the accuracy benchmarks share: photos out of a tar, a client of a running service, senders."""
+"""A client of a running service, with the photos and the senders that the accuracy benchmarks share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 def lfw_test_pairs(tar: Path) -> dict[str, tuple[bytes, bytes]]:
-    """First and second photo of every LFW test identity with two or more (split: SHA-1 of the name)."""
+    """Reads the first and second photo of each LFW test identity that has two (split: SHA-1 of the name)."""
     photos: dict[str, dict[str, bytes]] = defaultdict(dict)
     with tarfile.open(tar) as archive:
         for member in archive:
@@ -36,7 +36,7 @@ def lfw_test_pairs(tar: Path) -> dict[str, tuple[bytes, bytes]]:
     return {name: (first[1], second[1]) for name, (first, second) in pairs.items()}
 
 
-class Probe:
+class ServiceClient:
     """A client of a running service; safe to use from several threads."""
 
     def __init__(self, base: str, key: str | None) -> None:
@@ -44,13 +44,13 @@ class Probe:
         self._http = httpx.Client(base_url=base, timeout=60, headers=headers)
 
     def enrol(self, subject: str, image: bytes) -> bool:
-        """Whether it was enrolled."""
+        """Enrols a subject with one photo; returns whether the service did."""
         files = [("images", ("photo", image, media_type(image)))]
         form = {"subject_id": subject, "allow_duplicate": "true"}
         return self._http.post("/enroll", data=form, files=files).status_code == httpx.codes.CREATED
 
     def ask(self, path: str, image: bytes, **query: Any) -> list[dict[str, Any]]:
-        """The `results` of `/identify` or `/detect`; empty where no face was found."""
+        """Returns the `results` of `/identify` or `/detect`, empty if no face was found."""
         answer = self._http.post(
             path, content=image, headers={"content-type": media_type(image)}, params=query
         )
@@ -68,14 +68,14 @@ class Probe:
 
 
 def media_type(image: bytes) -> str:
-    """By the first bytes; the service looks at them too."""
+    """Returns the media type by the first bytes, as the service does."""
     if image[:4] == b"RIFF":
         return "image/webp"
     return "image/png" if image[:1] == b"\x89" else "image/jpeg"
 
 
 def send(what: str, call: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """`call` for every item from a few threads, with a progress bar; results in order."""
+    """Calls `call` for each item from a few threads, with a progress bar; returns the results in order."""
     with ThreadPoolExecutor(SENDERS) as pool:
         calls = pool.map(call, items)
         return list(track(calls, what, len(items), console=Console(stderr=True), transient=True))
