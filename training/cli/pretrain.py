@@ -55,7 +55,7 @@ def pretrain(
 
 
 def _about(loader: PhotoLoader) -> str:
-    """What is learned from, and where masks come from."""
+    """A line on the photos and the source of their masks."""
     photos = loader.photos
     worn = int((photos.worn != NONE).sum())
     said = {

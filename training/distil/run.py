@@ -1,4 +1,4 @@
-"""Distil the built-in embedder: labels first, then the student, both going on where they stopped."""
+"""Distils the built-in embedder: labels first, then the student; both resume."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ ENCODER, LABELS = "encoder.pt", "labels"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """`teacher`: a bundle's folder. `start`: a checkpoint to begin with, which brings its own backbone; None
-    is random weights. `compiled`: compile the networks, which needs a C++ compiler."""
+    """`out`: the run's folder; `teacher`: a bundle's folder; `start`: a checkpoint, which brings its own
+    backbone, None for random weights; `compiled`: whether to compile, which needs a C++ compiler."""
 
     out: Path
     teacher: Path
@@ -43,7 +43,7 @@ def distil(
     *,
     on_step: OnStep | None = None,
 ) -> Path:
-    """The student's checkpoint, written at every save too. Raises DataSetError, Diverged."""
+    """Trains the student; returns its checkpoint, which every save writes. Raises DataSetError, Diverged."""
     torch.manual_seed(recipe.seed)
     backbone = recipe.backbone
     net = backbone.build()

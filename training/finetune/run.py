@@ -1,4 +1,4 @@
-"""One recipe on one prepared set: from a start checkpoint to an encoder, resumable at every checkpoint."""
+"""Runs one recipe on one prepared set, from initial weights to an encoder; every checkpoint resumes."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ TEMPLATES = "teacher.npy"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a run happens: `start`, a checkpoint or a bundle's folder, None is random weights; `teacher` is a
-    bundle, for distillation. `compiled`: compile the networks, which needs a C++ compiler."""
+    """`out`: the run's folder; `start`: a checkpoint or a bundle's folder, None for random weights;
+    `teacher`: a bundle, for distillation; `compiled`: compiles the networks, which needs a C++ compiler."""
 
     out: Path
     start: Path | None = None
@@ -45,17 +45,16 @@ class Place:
 def train_recipe(
     recipe: Recipe, prepared: PreparedSet, place: Place, *, on_step: OnStep | None = None
 ) -> RunRecord:
-    """Train on the set's train split, or go on with what is in `place.out`; a finished run is left alone.
+    """Trains on the set's train split, or resumes the run in `place.out`; keeps a finished run.
 
     Writes `encoder.pt` and `last.pt` at every checkpoint, `log.jsonl`, `run.json`, and with validation
-    `validation.jsonl` and `best.pt`. Raises DataSetError, RecipeError, QueueError
-    and Diverged.
+    `validation.jsonl` and `best.pt`. Raises DataSetError, RecipeError, QueueError and Diverged.
     """
     if recipe.batch % world_size():
         raise DataSetError(f"a batch of {recipe.batch} cannot be shared by {world_size()} processes")
     if recipe.validation.held_out:
         prepared = assign_validation(prepared, recipe.validation.held_out, seed=recipe.seed)
-    # Everything that is drawn from here on is the same in every process.
+    # Every process draws the same random numbers from here on.
     torch.manual_seed(recipe.seed)
     net, recipe = _network(recipe, place)
     learned = TrainingData(prepared.info, rows_digest(prepared))
@@ -70,7 +69,7 @@ def train_recipe(
 
 
 class _Run:
-    """A run with its record: what is written down, and when somebody looks at validation subjects."""
+    """A run with its record and its evaluations on validation subjects."""
 
     def __init__(
         self, recipe: Recipe, prepared: PreparedSet, place: Place, net: nn.Module, run_log: RunLog
@@ -113,7 +112,7 @@ class _Run:
 
 
 def _network(recipe: Recipe, place: Place) -> tuple[nn.Module, Recipe]:
-    """The network to begin with, and the recipe with the backbone that it has."""
+    """The initial network, and the recipe with its backbone."""
     if place.start is None:
         return recipe.backbone.build(), recipe
     net, backbone = load_initial(place.start, dimension=recipe.backbone.dimension)
@@ -121,9 +120,9 @@ def _network(recipe: Recipe, place: Place) -> tuple[nn.Module, Recipe]:
 
 
 def teacher_templates(prepared: PreparedSet, sampler: PairSampler, place: Place) -> NDArray[np.float32]:
-    """The teacher's templates [rows, T] of the unmasked VIS photos that are learned from, zero elsewhere.
+    """The teacher's templates [rows, T] of the unmasked VIS photos in training, zero elsewhere.
 
-    Raises DataSetError where no teacher is given, or the set is aligned to another template than its.
+    Raises DataSetError if no teacher is given, or the set and the teacher differ in alignment.
     """
     if place.teacher is None:
         raise DataSetError("this recipe distils: give the teacher's bundle with --teacher")

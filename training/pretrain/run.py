@@ -31,8 +31,8 @@ TEMPLATES = "teacher"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a run happens. `start`: a checkpoint or a bundle's folder, None is random weights; `teacher`:
-    a bundle's folder; `workers`: threads that make batches."""
+    """`out`: the run's folder; `start`: a checkpoint or a bundle's folder, None for random weights;
+    `teacher`: a bundle's folder; `workers`: threads that make batches."""
 
     out: Path
     start: Path | None = None
@@ -42,14 +42,14 @@ class Place:
 
 
 class PretrainRun:
-    """The parts of a run, put barrier; `go` trains. Every process makes one.
+    """Puts the parts of a run together; `go` trains. Every process makes one.
 
     Writes `encoder.pt` and `last.pt` at every checkpoint, `log.jsonl` and `run.json`.
-    Raises DataSetError where set, recipe, start or folder do not fit barrier.
+    Raises DataSetError if set, recipe, start or folder contradict one another.
     """
 
     def __init__(self, recipe: PretrainRecipe, photos: Photos, place: Place) -> None:
-        # Everything that is drawn from here on is the same in every process.
+        # Every process draws the same random numbers from here on.
         torch.manual_seed(recipe.seed)
         net, recipe = start_network(recipe, place.start)
         check_alignment(photos, recipe.backbone.alignment)
@@ -76,7 +76,7 @@ class PretrainRun:
         barrier()
 
     def go(self, on_step: OnStep | None = None) -> RunRecord:
-        """Train to the end. Raises Diverged."""
+        """Trains to the end. Raises Diverged."""
         training = self.training
         self.run_log.begin()
         ddp = DistributedDataParallel(training.task) if world_size() > 1 else None
@@ -93,10 +93,10 @@ class PretrainRun:
 
 
 def start_network(recipe: PretrainRecipe, start: Path | None) -> tuple[nn.Module, PretrainRecipe]:
-    """The network to begin with, and the recipe with the backbone that it has.
+    """The initial network, and the recipe with its backbone.
 
     A bundle's embedder and an encoder's checkpoint bring their own backbone; a run's `last.pt` and an ONNX
-    file fill the recipe's by name. Raises DataSetError.
+    file provide weights for the recipe's, by name. Raises DataSetError.
     """
     if start is None:
         return recipe.backbone.build(), recipe
