@@ -20,8 +20,9 @@ Point: TypeAlias = tuple[float, float]
 UNIT_NORM_TOLERANCE = 1e-3
 
 
+# Its docstring is the description of the schema `Spectrum` in the OpenAPI document.
 class Spectrum(StrEnum):
-    """The light in which a sample was taken."""
+    """The light a sample was taken in."""
 
     VIS = "vis"
     NIR = "nir"
