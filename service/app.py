@@ -1,4 +1,4 @@
-"""create_app(settings): the parts wired together, loaded in the background, drained at the end."""
+"""The ASGI application: opens the state, starts the background tasks, drains at the end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from service.telemetry import Metrics
 
 
 def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> FastAPI:
-    """The ASGI application. `when_loaded` is called once, ready or failed (see State.failure)."""
+    """The ASGI application. It calls `when_loaded` once, after loading or its failure (State.failure)."""
     metrics = Metrics()
 
     @asynccontextmanager
@@ -58,7 +58,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document, with the problem schema and the keys that it cannot know of."""
+    """FastAPI's OpenAPI document, with the problem schema and the security scheme added."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         components = document.setdefault("components", {})

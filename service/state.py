@@ -1,4 +1,4 @@
-"""The typed state of one running service, and how its parts are wired. Reached through `api.deps`."""
+"""The typed state of a running service and the wiring of its parts. `api.deps` gives it to handlers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ EncodeEnrolled = Callable[[Enrolled], dict[str, Any]]
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class State:
-    """The parts, wired. `failure` is why loading ended without an active space."""
+    """The parts of the service.
+
+    `failure`: why loading ended without an active space. `loading`: the task that loads the models.
+    """
 
     settings: Settings
     db: Database
@@ -78,9 +81,10 @@ class State:
 
 
 async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolled) -> State:
-    """Wires everything but the models, which load while `/health/live` answers already.
+    """Wires every part. The models load later, while `/health/live` already answers.
 
-    `encode` makes the JSON answer of an enrolment that idempotency keeps.
+    `encode`: makes the JSON answer of an enrolment that idempotency keeps. Raises StoreError,
+    CropKeyError, OriginError.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     db = await Database.open(settings.sqlalchemy_url)
@@ -144,7 +148,7 @@ def _runner(
     worker: BackfillWorker,
     vault: CropVault,
 ) -> JobRunner:
-    """Knows every kind of job there is."""
+    """The runner, with every kind of job."""
     environment = _environment(settings)
     retrain = RetrainJob(
         environment,

@@ -113,5 +113,5 @@ async def test_the_reserve_of_the_disk_is_left_and_a_kill_leaves_nothing_for_lon
     for place in (killed, arriving):
         place.mkdir()
     os.utime(killed, (0, 0))
-    sets.sweep()
+    sets.remove_abandoned()
     assert list((tmp_path / "sets").iterdir()) == [arriving]
