@@ -18,7 +18,9 @@ def best(client: httpx.Client, photo: bytes) -> str | None:
 
 
 @pytest.mark.slow
-def test_kill_straight_after_201_and_after_delete(start_service: StartService, tmp_path: Path) -> None:
+def test_a_kill_after_201_or_after_an_erasure_loses_nothing(
+    start_service: StartService, tmp_path: Path
+) -> None:
     data = tmp_path / "killed"
     for round_ in range(3):
         service = start_service(data=data)
@@ -80,7 +82,7 @@ def wait_for(client: httpx.Client, photo: bytes, subject: str | None) -> None:
     raise AssertionError(f"the other process never showed {subject}")
 
 
-def test_sigterm_ends_cleanly(start_service: StartService) -> None:
+def test_sigterm_stops_the_service_cleanly(start_service: StartService) -> None:
     service = start_service()
     with service.client() as client:
         assert enroll(client, "kept", sample_bytes("s01")).status_code == 201
@@ -88,7 +90,7 @@ def test_sigterm_ends_cleanly(start_service: StartService) -> None:
 
 
 @pytest.mark.slow
-def test_another_bundle_on_a_filled_database_is_refused(
+def test_another_bundle_on_a_database_with_templates_is_refused(
     start_service: StartService, service: Service
 ) -> None:
     own = start_service()

@@ -8,7 +8,7 @@ from service.access.limits import Admission, RateLimiter
 from service.errors import Overloaded, RateLimited
 
 
-def test_admission_refuses_the_one_too_many_and_recovers() -> None:
+def test_admission_refuses_a_request_over_the_limit_and_recovers() -> None:
     admission = Admission(2)
     with admission.admitted(), admission.admitted():
         with pytest.raises(Overloaded), admission.admitted():
@@ -25,7 +25,7 @@ def test_admission_is_given_back_when_the_work_fails() -> None:
     assert admission.in_flight == 0
 
 
-def test_a_burst_then_the_rate_and_each_key_its_own() -> None:
+def test_each_key_has_its_own_burst_and_rate() -> None:
     now = [0.0]
     limiter = RateLimiter(rate_per_s=2, burst=3, clock=lambda: now[0])
     for _ in range(3):
@@ -40,13 +40,13 @@ def test_a_burst_then_the_rate_and_each_key_its_own() -> None:
         limiter.take("a")
 
 
-def test_no_rate_is_no_limit() -> None:
+def test_without_a_rate_there_is_no_limit() -> None:
     limiter = RateLimiter(rate_per_s=0, burst=1)
     for _ in range(100):
         limiter.take("a")
 
 
-def test_a_slow_rate_says_how_long_to_wait() -> None:
+def test_a_refusal_by_rate_says_how_long_to_wait() -> None:
     limiter = RateLimiter(rate_per_s=0.1, burst=1, clock=lambda: 0.0)
     limiter.take("a")
     with pytest.raises(RateLimited) as refused:

@@ -29,14 +29,14 @@ def stored(sealing: CropVault, sample_id: str = "sample") -> StoredCrop:
     return StoredCrop(sealed.alignment, sealed.key_id, sealed.sealed, sample_id, Spectrum.VIS, 61.5)
 
 
-def test_what_is_sealed_opens_to_the_last_pixel() -> None:
+def test_a_sealed_crop_opens_unchanged() -> None:
     own = CropVault(os.urandom(32))
     opened = own.open(stored(own))
     assert np.array_equal(opened.pixels, crop().pixels)
     assert (opened.alignment_id, opened.spectrum, opened.inter_eye_px) == ("arcface-112", Spectrum.VIS, 61.5)
 
 
-def test_it_opens_as_this_sample_in_this_alignment_with_this_key_only() -> None:
+def test_a_crop_opens_only_for_its_sample_alignment_and_key() -> None:
     own = CropVault(os.urandom(32))
     whole = stored(own)
     flipped = bytes([whole.sealed[0] ^ 1]) + whole.sealed[1:]
@@ -53,12 +53,12 @@ def test_it_opens_as_this_sample_in_this_alignment_with_this_key_only() -> None:
         CropVault(os.urandom(32)).open(whole)
 
 
-def test_no_two_sealed_crops_are_alike() -> None:
+def test_sealing_a_crop_twice_gives_different_bytes() -> None:
     own = CropVault(os.urandom(32))
     assert len({stored(own).sealed[:12] for _ in range(50)}) == 50
 
 
-def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+def test_the_key_file_is_made_once_and_private_to_its_owner(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         ids = {made.key_id for made in pool.map(lambda _: open_vault(None, tmp_path), range(16))}
     assert len(ids) == 1
@@ -70,7 +70,7 @@ def test_the_key_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "zz", "ab" * 31, "ab" * 33])
-def test_what_is_no_key_is_refused_without_being_shown(text: str, tmp_path: Path) -> None:
+def test_an_invalid_key_is_refused_without_showing_it(text: str, tmp_path: Path) -> None:
     (tmp_path / "crop.key").write_text(text)
     for given in (text, None):
         with pytest.raises(CropKeyError) as caught:
@@ -78,7 +78,7 @@ def test_what_is_no_key_is_refused_without_being_shown(text: str, tmp_path: Path
         assert not text or text not in str(caught.value)
 
 
-async def test_crops_go_when_their_time_is_over_or_none_may_be_kept(db: Database) -> None:
+async def test_crops_are_erased_past_their_retention_or_if_none_are_kept(db: Database) -> None:
     own = CropVault(os.urandom(32))
     async with db.write() as uow:
         await uow.subjects.ensure("anna", None)

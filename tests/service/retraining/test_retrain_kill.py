@@ -128,7 +128,7 @@ def go_back(client: httpx.Client, first: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_retraining_killed_at_any_moment_goes_on_or_says_why_not(
+def test_a_retraining_killed_at_any_moment_resumes_or_fails_with_a_reason(
     start_service: StartService, tmp_path: Path
 ) -> None:
     data, sets, moments = tmp_path / "killed", tmp_path / "sets", random.Random(KILLS)

@@ -19,7 +19,7 @@ from service.store.database import Database
 from tests.conftest import ANSWER_S, Service
 from tests.service.api.test_errors import problem
 from tests.service.jobs.conftest import MAX_ARCHIVE_BYTES
-from tests.service.jobs.test_archive import tarred, zipped
+from tests.service.retraining.test_archive import tarred, zipped
 
 ZIP = "application/zip"
 FOLDERS = {f"set/{subject}/{light}/1.png": b"x" for subject in ("a", "b") for light in ("vis", "nir")}
@@ -34,7 +34,9 @@ def left(place: Service) -> list[str]:
     return sorted(path.name for path in (place.data / "datasets").glob("*"))
 
 
-def test_an_archive_becomes_a_data_set_and_goes_again(place: Service, admin: httpx.Client) -> None:
+def test_an_uploaded_archive_becomes_a_data_set_that_can_be_erased(
+    place: Service, admin: httpx.Client
+) -> None:
     data = zipped(FOLDERS | {"set/readme.txt": b"x"})
     made = upload(admin, data)
     assert made.status_code == 201, made.text
@@ -73,12 +75,12 @@ def test_an_archive_becomes_a_data_set_and_goes_again(place: Service, admin: htt
     ],
     ids=["leads-out", "no-layout", "cut-off", "absolute", "no-archive", "empty"],
 )
-def test_a_bad_archive_costs_nothing(place: Service, admin: httpx.Client, data: bytes) -> None:
+def test_a_refused_archive_leaves_nothing_behind(place: Service, admin: httpx.Client, data: bytes) -> None:
     problem(upload(admin, data), 422, "invalid_archive")
     assert left(place) == []
 
 
-def test_what_is_too_large_or_of_another_kind_is_refused(place: Service, admin: httpx.Client) -> None:
+def test_an_archive_too_large_or_of_another_type_is_refused(place: Service, admin: httpx.Client) -> None:
     problem(upload(admin, bytes(MAX_ARCHIVE_BYTES + 1)), 413, "body_too_large")
     problem(upload(admin, (bytes(50_000) for _ in range(8))), 413, "body_too_large")
     problem(upload(admin, zipped(FOLDERS), "image/png"), 415, "unsupported_media_type")
@@ -87,7 +89,7 @@ def test_what_is_too_large_or_of_another_kind_is_refused(place: Service, admin: 
     assert left(place) == []
 
 
-async def test_a_set_that_is_learned_from_stays(place: Service, admin: httpx.Client) -> None:
+async def test_a_set_in_use_by_a_job_cannot_be_erased(place: Service, admin: httpx.Client) -> None:
     made = upload(admin, zipped(FOLDERS)).json()["dataset_id"]
     db = await Database.open(f"sqlite+aiosqlite:///{place.data / 'halflight.db'}")
     async with httpx.AsyncClient(base_url=place.url, timeout=ANSWER_S) as web:
@@ -100,7 +102,7 @@ async def test_a_set_that_is_learned_from_stays(place: Service, admin: httpx.Cli
     await db.close()
 
 
-async def test_the_reserve_of_the_disk_is_left_and_a_kill_leaves_nothing_for_long(tmp_path: Path) -> None:
+async def test_uploads_keep_the_disk_reserve_free_and_abandoned_ones_are_removed(tmp_path: Path) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield zipped(FOLDERS)
 

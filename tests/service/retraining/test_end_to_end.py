@@ -18,7 +18,7 @@ from service.jobs.process import ProcessId
 from tests.conftest import StartService, sample_bytes
 from tests.service.api.test_errors import enroll
 from tests.service.cli.command import mirrored
-from tests.service.jobs.test_http import Listener
+from tests.service.jobs.events import Listener
 from tests.service.spaces.load import Load, Writer, check_nobody_lost, subjects_of
 from tests.service.spaces.people import LFW, SAMPLES, people
 from tests.service.spaces.support import photo_oracle
@@ -52,7 +52,7 @@ def process_of(data: Path, job_id: str) -> ProcessId:
 
 
 @pytest.mark.slow
-def test_retrain_through_a_killed_service_to_a_better_space_and_back_under_load(
+def test_a_retraining_survives_a_kill_and_its_space_is_activated_and_reverted_under_load(
     start_service: StartService, tmp_path: Path, bundle_dir: Path
 ) -> None:
     if SUBJECTS > SAMPLES and not LFW.is_file():

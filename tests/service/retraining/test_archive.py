@@ -68,7 +68,7 @@ def refused(place: Path, data: bytes, told: str, limits: ArchiveLimits = LIMITS)
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_pictures_come_out_and_litter_does_not(tmp_path: Path, kind: str) -> None:
+def test_photos_are_unpacked_and_litter_is_ignored(tmp_path: Path, kind: str) -> None:
     out = taken(tmp_path, PACKERS[kind](PICTURES | LITTER))
     assert (out.files, out.bytes, out.ignored) == (3, 1503, 3)
     target = tmp_path / "in" / "target"
@@ -80,12 +80,12 @@ def test_pictures_come_out_and_litter_does_not(tmp_path: Path, kind: str) -> Non
     "name",
     ["../1.png", "a/../../1.png", "/tmp/1.png", "a\\..\\..\\1.png", "C:\\1.png", "a/\n.png"],  # noqa: S108
 )
-def test_a_name_that_leads_out_is_refused(tmp_path: Path, kind: str, name: str) -> None:
+def test_a_path_out_of_the_target_is_refused(tmp_path: Path, kind: str, name: str) -> None:
     refused(tmp_path, PACKERS[kind]({"a/1.png": b"x", name: b"x"}), "entry's name")
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_limits_of_files_of_one_and_of_all(tmp_path: Path, kind: str) -> None:
+def test_the_limits_of_file_count_and_bytes_hold(tmp_path: Path, kind: str) -> None:
     cases = {
         "10 files": {f"{n}.png": b"x" for n in range(11)},
         "4000 bytes": {"1.png": bytes(4001)},
@@ -99,7 +99,7 @@ def test_limits_of_files_of_one_and_of_all(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_what_is_cut_off_is_refused(tmp_path: Path, kind: str) -> None:
+def test_a_truncated_archive_is_refused(tmp_path: Path, kind: str) -> None:
     whole = PACKERS[kind]({"1.png": bytes(range(256)) * 12, "2.png": bytes(range(255, -1, -1)) * 12})
     for number, keep in enumerate((len(whole) // 3, len(whole) // 2, 20)):
         place = tmp_path / str(number)
@@ -130,7 +130,7 @@ def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
     refused(tmp_path, out.getvalue(), "only plain files")
 
 
-def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_entries_with_one_name_are_refused(tmp_path: Path) -> None:
     refused(tmp_path, tarred({"a.png": b"x", "a.png/b.png": b"x"}), "one name")
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as made:
@@ -153,12 +153,12 @@ def test_a_directory_that_claims_gigabytes_is_not_read(tmp_path: Path) -> None:
     refused(tmp_path, bytes(made), "10 files")
 
 
-def test_the_reserve_of_the_disk_is_left(tmp_path: Path) -> None:
+def test_unpacking_keeps_the_disk_reserve_free(tmp_path: Path) -> None:
     with pytest.raises(DiskFull):
         taken(tmp_path, zipped(PICTURES), ArchiveLimits(reserve_bytes=1 << 62))
 
 
-def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+def test_a_full_disk_raises_disk_full(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
     mounted = subprocess.run(

@@ -17,7 +17,7 @@ from service.crops import open_vault
 from service.store.database import Database
 from service.store.records import NewSample
 from tests.conftest import StartService
-from tests.service.jobs.test_archive import zipped
+from tests.service.retraining.test_archive import zipped
 from tests.service.store.support import new_sample
 from tests.training.jobs.retrain_sets import SIDE, pattern
 
@@ -84,7 +84,7 @@ def png(pixels: Pixels) -> bytes:
 
 
 @pytest.mark.slow
-def test_an_uploaded_archive_is_learned_from(start_service: StartService) -> None:
+def test_a_retraining_uses_an_uploaded_archive(start_service: StartService) -> None:
     service = start_service(OMP_NUM_THREADS="1")
     with service.client() as client:
         sent = client.post(
@@ -131,7 +131,7 @@ async def filled(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_enrolled_crops_are_learned_from(start_service: StartService, filled: Path) -> None:
+def test_a_retraining_uses_enrolled_crops(start_service: StartService, filled: Path) -> None:
     service = start_service(data=filled, OMP_NUM_THREADS="1")
     with service.client() as client:
         asked = {"dataset": "enrolled", "preset": "adapter", "iterations": 2}

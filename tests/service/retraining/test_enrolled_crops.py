@@ -38,7 +38,7 @@ async def enrol(db: Database, vault: CropVault, subject: str, spectra: str, firs
         await uow.commit()
 
 
-async def test_crops_arrive_as_a_set_to_learn_from(tmp_path: Path) -> None:
+async def test_enrolled_crops_become_a_training_set(tmp_path: Path) -> None:
     db = await Database.open(f"sqlite+aiosqlite:///{tmp_path / 'halflight.db'}")
     await db.migrate()
     vault = CropVault(bytes(32))
