@@ -1,4 +1,4 @@
-"""The service over HTTP, as the commands ask it."""
+"""Sends the requests of the commands to a service over HTTP."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from urllib.parse import quote
 import httpx
 
 from service.cli.output import Failure
-from service.cli.problems import Refused, is_problem
+from service.cli.problems import ServiceRefusal, is_problem
 
 TIMEOUT_S = 60.0
-PATIENCE_S = 30.0
+MAX_RETRY_S = 30.0
 PAGE = 500
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Answer = dict[str, Any]
 
 
-class Remote:
-    """One service. Every method raises Failure, or Refused where the service said why."""
+class ServiceClient:
+    """A client of one service. Every method raises ServiceRefusal for a problem response, else Failure."""
 
     def __init__(self, url: str, key: str | None, *, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url.rstrip("/")
@@ -42,7 +42,7 @@ class Remote:
             base_url=self.url,
             headers=headers,
             timeout=timeout_s,
-            # A proxy from the environment cannot reach this machine's loopback.
+            # A proxy from the environment cannot reach the loopback of this machine.
             trust_env=parsed.host not in LOOPBACK,
         )
 
@@ -64,25 +64,25 @@ class Remote:
         spectrum: str = "vis",
         allow_duplicate: bool = False,
     ) -> Answer:
-        """POST /enroll; safe to repeat with the same `idempotency_key`."""
+        """Sends POST /enroll, which is safe to repeat with the same `idempotency_key`."""
         fields = {"subject_id": subject_id, "spectrum": spectrum}
         fields["allow_duplicate"] = "true" if allow_duplicate else "false"
         if metadata is not None:
             fields["metadata"] = metadata
-        return self._ask(
+        return self._request(
             "POST",
             "/enroll",
-            patient=True,
+            retry=True,
             data=fields,
-            # Names of files may say whose face it is; the service has no use for them.
+            # A file name may reveal whose face it is, and the service does not need it.
             files=[("images", (f"image{i}", data)) for i, data in enumerate(images)],
             headers={"Idempotency-Key": idempotency_key},
         )
 
     def identify(self, image: bytes, options: Mapping[str, Any]) -> Answer:
-        """POST /identify; options that are None are left to the service."""
+        """Sends POST /identify; leaves options that are None to the service."""
         files = [("image", ("image", image))]
-        return self._ask("POST", "/identify", patient=True, params=_given(options), files=files)
+        return self._request("POST", "/identify", retry=True, params=_drop_none(options), files=files)
 
     def verify(
         self,
@@ -92,43 +92,47 @@ class Remote:
         reference: bytes | None,
         options: Mapping[str, Any],
     ) -> Answer:
-        """POST /verify against a subject or a reference image."""
+        """Sends POST /verify against a subject or a reference image."""
         files = [("image", ("image", image))]
         if reference is not None:
             files.append(("reference", ("reference", reference)))
         data = {} if subject_id is None else {"subject_id": subject_id}
-        return self._ask("POST", "/verify", patient=True, params=_given(options), data=data, files=files)
+        return self._request(
+            "POST", "/verify", retry=True, params=_drop_none(options), data=data, files=files
+        )
 
     def subjects(self) -> Iterator[Answer]:
-        """Every subject, page by page."""
+        """Yields every subject, page by page."""
         cursor = None
         while True:
-            page = self._ask("GET", "/subjects", params=_given({"limit": PAGE, "cursor": cursor}))
+            page = self._request("GET", "/subjects", params=_drop_none({"limit": PAGE, "cursor": cursor}))
             yield from page["subjects"]
             if (cursor := page["next_cursor"]) is None:
                 return
 
     def subject(self, subject_id: str) -> Answer:
-        return self._ask("GET", _subject_path(subject_id))
+        return self._request("GET", _subject_path(subject_id))
 
     def set_metadata(self, subject_id: str, metadata: Mapping[str, Any]) -> Answer:
-        return self._ask("PATCH", _subject_path(subject_id), json={"metadata": metadata})
+        return self._request("PATCH", _subject_path(subject_id), json={"metadata": metadata})
 
     def erase(self, subject_id: str, sample_id: str | None = None) -> Answer:
-        """Erase a subject, or one of its samples; the receipt."""
+        """Erases a subject, or one of its samples, and returns the receipt."""
         path = _subject_path(subject_id)
-        return self._ask("DELETE", path if sample_id is None else f"{path}/samples/{quote(sample_id, '')}")
+        return self._request(
+            "DELETE", path if sample_id is None else f"{path}/samples/{quote(sample_id, '')}"
+        )
 
     def ready(self) -> Answer:
-        return self._ask("GET", "/health/ready")
+        return self._request("GET", "/health/ready")
 
-    def _ask(self, method: str, path: str, *, patient: bool = False, **request: Any) -> Answer:
-        """One answer. `patient`: come back when the service says so, for `PATIENCE_S` at most."""
-        until = time.monotonic() + PATIENCE_S
+    def _request(self, method: str, path: str, *, retry: bool = False, **request: Any) -> Answer:
+        """Sends a request. `retry`: repeat it as `Retry-After` says, for at most `MAX_RETRY_S`."""
+        until = time.monotonic() + MAX_RETRY_S
         while True:
             response = self._send(method, path, request)
             wait_s = _retry_after_s(response)
-            if not patient or wait_s is None or time.monotonic() + wait_s > until:
+            if not retry or wait_s is None or time.monotonic() + wait_s > until:
                 return self._read(response)
             time.sleep(wait_s)
 
@@ -159,7 +163,7 @@ class Remote:
         if response.is_success and isinstance(body, dict):
             return body
         if is_problem(body):
-            raise Refused(body)
+            raise ServiceRefusal(body)
         raise Failure(
             f"{self.url} answered {response.status_code}, and not as Halflight does",
             hint="check --url: another service, or a proxy, stands at this address",
@@ -167,7 +171,7 @@ class Remote:
 
 
 def read_file(path: Path) -> bytes:
-    """Raises Failure naming the file."""
+    """Reads a file. Raises Failure, which names the file, if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -178,12 +182,12 @@ def _subject_path(subject_id: str) -> str:
     return f"/subjects/{quote(subject_id, safe='')}"
 
 
-def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+def _drop_none(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
 def _retry_after_s(response: httpx.Response) -> float | None:
-    """How long the service asks to wait; None where it does not ask."""
+    """Returns the seconds that a 429 or 503 response asks to wait, None for other responses."""
     if response.status_code not in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
         return None
     try:
