@@ -15,7 +15,7 @@ from training.networks.mobilefacenet import MobileFaceNet
 
 
 @pytest.mark.parametrize(("side", "kernel"), [(112, 7), (144, 9), (48, 3)])
-def test_the_last_kernel_covers_what_is_left(side: int, kernel: int) -> None:
+def test_the_last_kernel_covers_the_whole_map(side: int, kernel: int) -> None:
     torch.set_num_threads(1)
     net = MobileFaceNet(side_px=side, dimension=512).eval()
     convs = [layer for layer in net.modules() if isinstance(layer, torch.nn.Conv2d)]

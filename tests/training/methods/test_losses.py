@@ -29,7 +29,7 @@ def test_a_margin_of_zero_is_softmax(name: str) -> None:
     assert torch.allclose(loss(name=name, margin=0), loss(name="softmax"))
 
 
-def test_am_takes_the_margin_off_the_positive_alone() -> None:
+def test_am_subtracts_the_margin_from_the_positive_alone() -> None:
     logits = COSINE.clone()
     logits[0, 0] -= 0.35
     logits[1, 2] -= 0.35
@@ -45,7 +45,7 @@ def test_arc_turns_the_positive_by_the_margin() -> None:
     assert torch.allclose(loss(name="arc"), expected, atol=1e-4)
 
 
-def test_arc_goes_on_falling_past_pi() -> None:
+def test_arc_keeps_falling_past_pi() -> None:
     cosine = torch.linspace(-1 + 1e-6, 1 - 1e-6, 2001)[:, None].repeat(1, 2)
     cosine[:, 1] = 0.0
     target = torch.zeros(len(cosine), dtype=torch.int64)
@@ -77,7 +77,7 @@ def test_columns_that_are_not_allowed_take_no_part() -> None:
         )
 
 
-def test_triplet_mines_as_it_is_told() -> None:
+def test_triplet_mining_follows_its_setting() -> None:
     # Squared distances of row 0: positive .8; negatives 1.8 and 2.6. Of row 1: positive 1.2; 1.6 and 1.
     assert torch.allclose(loss(name="triplet", gap=0.3), torch.tensor([0.0, 0.5]))
     assert torch.allclose(loss(name="triplet", gap=0.5, mining="semihard"), torch.tensor([0.0, 0.1]))

@@ -126,7 +126,7 @@ def test_the_order_of_operands_is_kept(op: str, tmp_path: Path) -> None:
     same_as_runtime(write(tmp_path / "two.onnx", [twice], {}, "y"))
 
 
-def test_matrices_lie_either_way(tmp_path: Path) -> None:
+def test_matrices_load_in_either_orientation(tmp_path: Path) -> None:
     flat = helper.make_node("Flatten", ["x"], ["f"])
     weights = {"w": floats(144, 5), "u": floats(5, 144), "b": floats(1, 5)}
     for node in (
@@ -176,7 +176,7 @@ def same_as_runtime(path: Path, batch: int = 3) -> None:
         ("ReduceMean", {}, {}, "batch"),
     ],
 )
-def test_what_is_not_known_is_refused_by_name(
+def test_unknown_operators_are_refused_by_name(
     op: str, weights: Weights, settings: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     path = one_operator(tmp_path / "odd.onnx", op, weights, settings)
@@ -251,7 +251,7 @@ def test_a_checkpoint_holds_the_graph_and_a_wider_head_keeps_cosines(tmp_path: P
         BackboneConfig(kind="imported")
 
 
-def test_its_batch_norm_knows_two_spectra(tmp_path: Path) -> None:
+def test_imported_batch_norm_keeps_statistics_of_each_spectrum(tmp_path: Path) -> None:
     net, config = small(tmp_path / "s.onnx")
     (norm,) = norms(net)
     assert torch.equal(norm.nir_mean, norm.vis_mean)
@@ -278,7 +278,7 @@ def test_fitted_norms_change_nothing(tmp_path: Path) -> None:
     assert sum(1 for _ in norms(net)) == 2
 
 
-def test_weights_come_by_name_or_not_at_all(tmp_path: Path) -> None:
+def test_weights_load_by_name_or_not_at_all(tmp_path: Path) -> None:
     config = BackboneConfig(side_px=32, dimension=16, width=0.25)
     trained = config.build()
     save_encoder(tmp_path / "e.pt", trained, config)
@@ -303,7 +303,7 @@ def test_weights_come_by_name_or_not_at_all(tmp_path: Path) -> None:
         load_weights(other, tmp_path / "no.pt")
 
 
-def test_weights_come_from_a_run_and_from_onnx(tmp_path: Path) -> None:
+def test_weights_load_from_a_run_and_from_onnx(tmp_path: Path) -> None:
     task = Plain(tiny_net(seed=1), PlainConfig(), dimension=DIMENSION, classes=4)
     training = Training(task, LoopConfig(iterations=1), out=tmp_path)
     training.run([pair_batch(0, [0, 1, 2, 3])])
@@ -332,7 +332,7 @@ def test_the_reference_embedder_is_equal_in_both(
     assert np.abs(got - Teacher(bundle_dir).embed(crops)).max() < 1e-5
 
 
-def test_the_reference_embedder_learns_and_starts_where_the_teacher_is(
+def test_the_reference_embedder_trains_and_starts_at_the_teacher(
     bundle_dir: Path, reference: tuple[ImportedNet, BackboneConfig]
 ) -> None:
     net, config = import_bundle(bundle_dir, dimension=512)

@@ -127,7 +127,7 @@ def test_photos_are_vis_sources_of_training_subjects(with_masks: Path) -> None:
         read_photos(with_masks / "none")
 
 
-def test_a_crop_of_the_same_template_is_taken_in_any_size(with_masks: Path) -> None:
+def test_a_crop_of_the_same_template_is_accepted_in_any_size(with_masks: Path) -> None:
     found = read_photos(with_masks)
     check_alignment(found, "arcface-144")
     with pytest.raises(DataSetError, match="aligned to"):
@@ -163,7 +163,7 @@ def test_without_masked_rows_masks_are_drawn_or_refused(tmp_path: Path) -> None:
     assert feed(bare, p_mask=0.0).masks == "none"
 
 
-def test_every_photo_comes_once_a_round_and_every_subject_in_the_other_mode(with_masks: Path) -> None:
+def test_each_round_draws_every_photo_or_every_subject_once(with_masks: Path) -> None:
     found = read_photos(with_masks)
     by_photo = feed(found, batch=5)
     seen = np.concatenate([by_photo.chosen(i) for i in range(5)])
@@ -173,7 +173,7 @@ def test_every_photo_comes_once_a_round_and_every_subject_in_the_other_mode(with
     assert np.bincount(labels).tolist() == [20] * 7
 
 
-def test_batches_come_in_order_whatever_the_threads_do(with_masks: Path) -> None:
+def test_batches_come_in_order_with_several_threads(with_masks: Path) -> None:
     made = feed(read_photos(with_masks))
     several = list(prefetch_map(made.batch, range(2, 12), workers=3))
     assert [b.iteration for b in several] == list(range(2, 12))
@@ -250,7 +250,7 @@ def test_a_wrong_key_in_the_file_is_named_with_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pretrain-ms1m", "pretrain-ir50"])
-def test_the_recipes_that_come_along_build(name: str) -> None:
+def test_the_committed_recipes_build(name: str) -> None:
     found = read_recipe(PretrainRecipe, name)
     assert found.backbone.dimension == 512
     assert found.backbone.side_px == ALIGNMENTS[found.backbone.alignment].side_px
@@ -259,7 +259,7 @@ def test_the_recipes_that_come_along_build(name: str) -> None:
         assert sum(p.numel() for p in found.backbone.build().parameters()) > 1e6
 
 
-def test_many_subjects_need_no_table_of_ones() -> None:
+def test_many_subjects_need_no_dense_mask() -> None:
     """The gradient of 20 000 classes is that of a loss written out for three rows."""
     torch.manual_seed(0)
     task = Classify(
@@ -291,7 +291,7 @@ def test_margins_stay_exact_in_mixed_precision(with_masks: Path, tmp_path: Path)
     PretrainRun(mixed, read_photos(with_masks), place(tmp_path / "out")).go()
 
 
-def test_a_bundle_teaches_and_is_started_from(with_masks: Path, tmp_path: Path, bundle_dir: Path) -> None:
+def test_a_bundle_serves_as_teacher_and_as_start(with_masks: Path, tmp_path: Path, bundle_dir: Path) -> None:
     photos = read_photos(with_masks)
     asked = recipe(tmp_path, "distil=1.0", "loop.iterations=8")
     out = tmp_path / "taught"
@@ -316,7 +316,7 @@ def test_a_bundle_teaches_and_is_started_from(with_masks: Path, tmp_path: Path, 
     assert isinstance(load_network(tmp_path / "begun" / ENCODER)[0], ImportedNet)
 
 
-def test_a_checkpoint_is_started_from(with_masks: Path, tmp_path: Path) -> None:
+def test_training_starts_from_a_checkpoint(with_masks: Path, tmp_path: Path) -> None:
     photos, asked = read_photos(with_masks), recipe(tmp_path, "loop.iterations=2")
     net = asked.backbone.build()
     save_encoder(tmp_path / "start.pt", net, asked.backbone)

@@ -20,7 +20,7 @@ from training.data.records import DataSetError
 from training.engine.prefetch import prefetch
 
 
-def test_kept_subjects_are_never_drawn_and_no_picture_meets_itself(tmp_path: Path) -> None:
+def test_kept_subjects_are_never_drawn_and_no_pair_shares_a_picture(tmp_path: Path) -> None:
     prepared = prepared_set(tmp_path, subjects=16)
     sampler = PairSampler(prepared, split="train", batch=4, queue=12, p_mask=1.0, seed=1)
     kept: deque[set[int]] = deque(maxlen=2)
@@ -40,7 +40,7 @@ def test_kept_subjects_are_never_drawn_and_no_picture_meets_itself(tmp_path: Pat
     assert seen == set(range(16))
 
 
-def test_a_resumed_sampler_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_resumed_sampler_continues_the_same_draws(tmp_path: Path) -> None:
     prepared = prepared_set(tmp_path, subjects=16)
     options = {"split": "train", "batch": 4, "queue": 8, "p_mask": 0.5, "seed": 2}
     whole = list(islice(PairSampler(prepared, **options).batches(), 9))  # type: ignore[arg-type]
@@ -50,7 +50,7 @@ def test_a_resumed_sampler_goes_on_where_it_was(tmp_path: Path) -> None:
     assert 0 < sum(masked) < len(masked)
 
 
-def test_the_feed_is_a_function_of_seed_and_iteration(tmp_path: Path) -> None:
+def test_batches_depend_on_seed_and_iteration_alone(tmp_path: Path) -> None:
     prepared = prepared_set(tmp_path, subjects=8)
     sampler = PairSampler(prepared, split="train", batch=4, queue=8, p_mask=1.0, seed=2)
     teacher = np.random.default_rng(0).standard_normal((len(prepared.rows), 5)).astype(np.float32)
@@ -76,7 +76,7 @@ def test_an_error_in_the_thread_reaches_the_reader() -> None:
         next(items)
 
 
-def test_whoever_stops_early_leaves_no_thread_behind() -> None:
+def test_stopping_early_leaves_no_thread_behind() -> None:
     made: list[int] = []
 
     def endless() -> Iterator[int]:

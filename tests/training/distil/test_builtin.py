@@ -67,13 +67,13 @@ def test_a_view_depends_on_its_number_alone(views: Views, prepared: PreparedSet)
     assert len({m.tobytes() for m in mixtures}) == 8
 
 
-def test_moving_by_nothing_changes_nothing(views: Views) -> None:
+def test_a_zero_extent_leaves_the_crop_unchanged(views: Views) -> None:
     crop, rng = views.view(0), np.random.default_rng(0)
     assert np.array_equal(moved(crop, rng, extent=0.0), crop)
     assert not np.array_equal(moved(crop, rng), crop)
 
 
-def test_harder_pictures_know_the_photo_they_are_of(prepared: PreparedSet) -> None:
+def test_harder_pictures_refer_to_their_photo(prepared: PreparedSet) -> None:
     harder = Harder.of(prepared, plain_rows(prepared))
     sources = [prepared.rows[int(plain_rows(prepared)[photo])].source for photo in harder.photo]
     assert [prepared.rows[int(row)].source for row in harder.rows] == sources
@@ -102,7 +102,7 @@ def store(views: Views, bundle_dir: Path, tmp_path_factory: pytest.TempPathFacto
     return made
 
 
-def test_labels_are_the_teachers(store: LabelStore, views: Views, bundle_dir: Path) -> None:
+def test_labels_equal_the_teachers_output(store: LabelStore, views: Views, bundle_dir: Path) -> None:
     (first,) = store.read()
     net, config = import_bundle(bundle_dir)
     images = torch.from_numpy(np.stack([views.view(i) for i in range(16)])).permute(0, 3, 1, 2).float()
@@ -193,7 +193,7 @@ def test_labelled_and_closed_photos_are_left_out(tmp_path: Path) -> None:
         list(extra_shots(tmp_path / "broken.zip", terms=Terms.ALL))
 
 
-def test_the_command_goes_on_where_it_stopped(
+def test_the_command_resumes(
     prepared: PreparedSet, bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("labels", "batches"):
@@ -221,7 +221,7 @@ def test_the_command_goes_on_where_it_stopped(
     assert read_prepared(prepared.root).info.name == "blotches"
 
 
-def test_other_light_keeps_the_face_and_its_lack_of_colour() -> None:
+def test_relighting_keeps_the_face_and_its_lack_of_colour() -> None:
     rng = np.random.default_rng(3)
     ramp = np.linspace(40, 200, 112, dtype=np.float32)
     crop = np.repeat((ramp[None] * 0.5 + ramp[:, None] * 0.5)[:, :, None], 3, axis=2).astype(np.uint8)

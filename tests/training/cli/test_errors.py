@@ -44,7 +44,7 @@ def test_compiling_without_a_compiler_is_refused(
     assert not list(tmp_path.iterdir()), "nothing was begun"
 
 
-def test_the_bundle_to_be_built_asks_for_the_compiler_before_it_makes_sets(
+def test_building_a_bundle_checks_the_compiler_before_it_makes_sets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
@@ -69,7 +69,7 @@ def test_the_bundle_to_be_built_asks_for_the_compiler_before_it_makes_sets(
     ],
     ids=" ".join,
 )
-def test_files_that_are_not_there_are_named(
+def test_missing_files_are_named(
     words: list[str], bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -85,7 +85,7 @@ def test_a_message_is_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "[/red] [bold]a[0]\n"
 
 
-def test_a_training_that_diverged_is_no_fault_of_the_call(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_diverged_training_exits_with_status_1(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as ended, exit_on_user_error():
         raise Diverged("the loss is not finite")
     assert ended.value.exit_code == 1

@@ -54,12 +54,12 @@ def test_the_queue_holds_a_multiple_of_the_batch() -> None:
         PrototypeQueues(size=10, batch=4, dimension=2, spectra=(Spectrum.VIS,))
 
 
-def test_a_task_that_masks_repeated_subjects_asks_the_sampler_for_nothing() -> None:
+def test_a_task_that_masks_repeated_subjects_needs_no_queue_in_the_sampler() -> None:
     assert TaskConfig(method=HsstConfig(queue=QUEUE)).queue == QUEUE
     assert TaskConfig(method=HsstConfig(queue=QUEUE, on_same_id="mask")).queue == 0
 
 
-def test_first_step_knows_only_its_own_batch() -> None:
+def test_the_first_step_compares_with_its_own_batch_only() -> None:
     """Unfilled columns are no negatives: the first loss is that of the batch alone, by hand."""
     task, batch = hsst(), pair_batch(0, ids(0))
     with torch.no_grad():
@@ -138,7 +138,7 @@ def test_a_subject_that_is_still_a_negative_is_refused_or_masked() -> None:
     assert math.isfinite(value_of(masked, pair_batch(1, [9, 8, 7, 0])))
 
 
-def test_the_oldest_batch_may_come_again_because_its_slots_are_next() -> None:
+def test_the_oldest_batch_may_repeat_because_its_slots_are_next() -> None:
     task = hsst()
     learn(task, [pair_batch(i, ids(4 * i)) for i in range(3)])
     assert set(task.queues.kept_ids().tolist()) == set(range(4, 12))
@@ -183,7 +183,7 @@ def test_normalisation_modes(mode: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["softmax", "am", "arc", "triplet"])
-def test_it_learns_to_tell_subjects_apart(name: str) -> None:
+def test_training_separates_subjects(name: str) -> None:
     """The same four subjects in every batch, whose NIR photo is the inverted VIS photo."""
     task = hsst(loss={"name": name, "scale": 10, "margin": 0.1}, queue=BATCH)
     base = pair_batch(0, ids(0))

@@ -17,7 +17,7 @@ _BEGUN: list[str] = []
 KILLED_IN_WORK = """
 import sys
 from pathlib import Path
-from tests.training.test_workers import begin, working
+from tests.training.engine.test_worker_pool import begin, working
 from training.engine.worker_pool import worker_pool
 
 if __name__ == "__main__":
@@ -49,7 +49,7 @@ def until(path: Path) -> str:
     return path.read_text()
 
 
-def test_a_worker_begins_once_with_what_it_is_given() -> None:
+def test_a_worker_initialises_once_with_its_arguments() -> None:
     with worker_pool(1, begin, "given", 2) as pool:
         assert [pool.submit(begun).result() for _ in range(2)] == [["given 2"]] * 2
     assert begun() == []

@@ -55,7 +55,7 @@ def small(tmp_path: Path) -> PreparedSet:
     return writer.close()
 
 
-def test_what_was_written_is_read(small: PreparedSet) -> None:
+def test_a_written_set_reads_back_equal(small: PreparedSet) -> None:
     again = read_prepared(small.root)
     assert again.rows == small.rows
     assert again.refused == small.refused
@@ -145,7 +145,7 @@ def test_the_teacher_gives_what_the_service_would(bundle_dir: Path, tmp_path: Pa
     assert not cached_templates(made, indices, bundle_dir, cache).any()
 
 
-def test_a_trunk_is_distilled_and_goes_on_where_it_was(bundle_dir: Path, tmp_path: Path) -> None:
+def test_a_trunk_is_distilled_and_resumes(bundle_dir: Path, tmp_path: Path) -> None:
     runner = BundleRunner(read(bundle_dir))
     writer = SetWriter(tmp_path / "set", INFO.model_copy(update={"side_px": 112}))
     for subject in ("s01", "s02", "s03"):

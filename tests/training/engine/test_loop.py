@@ -60,10 +60,11 @@ def test_a_run_in_two_halves_is_bit_equal_to_one(tmp_path: Path) -> None:
     assert {"loss", "nir_to_vis", "vis_to_nir"} <= lines[0].keys()
 
 
-def test_a_killed_run_leaves_a_checkpoint_that_goes_on(tmp_path: Path) -> None:
+def test_a_killed_run_leaves_a_checkpoint_that_resumes(tmp_path: Path) -> None:
     """SIGKILL at an arbitrary moment, while a checkpoint is written after every step."""
     code = (
-        "import sys; from pathlib import Path; from tests.training.test_loop import batches, training\n"
+        "import sys; from pathlib import Path\n"
+        "from tests.training.engine.test_loop import batches, training\n"
         "training(Path(sys.argv[1]), iterations=100000).run(batches(0))"
     )
     running = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=dict(os.environ))
@@ -81,7 +82,7 @@ def test_a_killed_run_leaves_a_checkpoint_that_goes_on(tmp_path: Path) -> None:
     assert again.iteration == reached + 2
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     broken = training(tmp_path)
     torch.nn.init.constant_(next(broken.task.encoder.parameters()), float("nan"))
     with pytest.raises(Diverged, match="smaller lr"):

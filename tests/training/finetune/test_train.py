@@ -128,9 +128,7 @@ def test_a_shorter_run_keeps_the_ratio_of_its_moving_average() -> None:
     )
 
 
-def test_the_command_trains_and_writes_what_it_was(
-    prepared: PreparedSet, start: Path, tmp_path: Path
-) -> None:
+def test_the_command_trains_and_writes_its_record(prepared: PreparedSet, start: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     words = ["train", "hsst-softmax", str(prepared.root), str(out), "--start", str(start), *sets(SMALL)]
     done = CliRunner().invoke(app, words)
@@ -207,7 +205,7 @@ def test_a_compiled_run_learns_the_same(
         assert torch.allclose(nets[1][key], value, rtol=1e-3, atol=1e-4), key
 
 
-def test_a_kill_between_the_last_checkpoint_and_its_encoder_is_made_good(
+def test_a_run_killed_between_checkpoint_and_encoder_recovers(
     prepared: PreparedSet, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = load_recipe("hsst-softmax", SMALL)
@@ -229,7 +227,7 @@ def test_a_kill_between_the_last_checkpoint_and_its_encoder_is_made_good(
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_validation_subjects_are_held_out_and_looked_at(
+def test_validation_subjects_are_held_out_and_evaluated(
     prepared: PreparedSet, start: Path, tmp_path: Path
 ) -> None:
     split = assign_validation(prepared, 3, seed=0)
@@ -255,7 +253,7 @@ def test_validation_subjects_are_held_out_and_looked_at(
         train_recipe(without, prepared, Place(out=tmp_path / "none", start=start, device=CPU))
 
 
-def test_a_folds_split_is_laid_upon_the_rows(prepared: PreparedSet) -> None:
+def test_a_folds_split_is_assigned_to_the_rows(prepared: PreparedSet) -> None:
     samples: dict[tuple[str, Spectrum], Sample] = {}
     for row in prepared.rows:
         samples.setdefault(
@@ -275,7 +273,7 @@ def test_a_folds_split_is_laid_upon_the_rows(prepared: PreparedSet) -> None:
     )
 
 
-def test_a_device_that_is_not_there_is_refused(prepared: PreparedSet, start: Path, tmp_path: Path) -> None:
+def test_a_missing_device_is_refused(prepared: PreparedSet, start: Path, tmp_path: Path) -> None:
     assert chosen_device("cpu") == CPU
     with pytest.raises(DeviceError, match="is no device"):
         chosen_device("gpu")
@@ -286,7 +284,7 @@ def test_a_device_that_is_not_there_is_refused(prepared: PreparedSet, start: Pat
         assert "there is no such device here" in done.output
 
 
-def test_distillation_asks_for_its_teacher(prepared: PreparedSet, start: Path, tmp_path: Path) -> None:
+def test_distillation_requires_a_teacher(prepared: PreparedSet, start: Path, tmp_path: Path) -> None:
     words = ["train", "hsst-product", str(prepared.root), str(tmp_path), "--start", str(start)]
     done = CliRunner().invoke(app, [*words, *sets((*SMALL, "validation.every=0", "validation.held_out=0"))])
     assert done.exit_code == 2
@@ -294,7 +292,7 @@ def test_distillation_asks_for_its_teacher(prepared: PreparedSet, start: Path, t
 
 
 @pytest.mark.realdata
-def test_a_bundles_templates_are_distilled_and_kept(
+def test_a_bundles_templates_are_distilled_and_cached(
     prepared: PreparedSet, start: Path, bundle_dir: Path, tmp_path: Path
 ) -> None:
     """Templates of the visible photos that are learned from, computed once."""

@@ -87,7 +87,7 @@ def test_sst_mixes_both_spectra_in_one_queue() -> None:
     assert set(kept) == {Spectrum.NIR, Spectrum.VIS}
 
 
-def test_private_subspaces_start_orthogonal_and_are_kept_so() -> None:
+def test_private_subspaces_start_and_stay_orthogonal() -> None:
     task = tasks()["idr"]
     assert isinstance(task, Invariant)
     first = task(pair_batch(0, list(range(CLASSES)))).parts["orthogonality"]
@@ -99,7 +99,7 @@ def test_private_subspaces_start_orthogonal_and_are_kept_so() -> None:
     assert float(task(pair_batch(0, list(range(CLASSES)))).parts["orthogonality"]) < 0.5 * bent
 
 
-def test_the_shared_encoder_is_what_is_compared() -> None:
+def test_inference_uses_the_shared_encoder() -> None:
     task = tasks()["wcnn"]
     assert isinstance(task.encoder, SharedEncoder)
     assert task.encoder(pair_batch(0, [0, 1]).nir).shape == (2, 12)
@@ -162,7 +162,7 @@ def test_distillation_reaches_the_teachers_similarities() -> None:
     assert float(outcome.parts["pairs"]) < 0.2 * first
 
 
-def test_any_task_takes_distillation_and_asks_for_its_templates() -> None:
+def test_distillation_wraps_any_task_and_requires_templates() -> None:
     task = Distilled(tasks()["sst"], dimension=DIMENSION, teacher=6, weight=1.0)
     losses = learn(task, teacher=6)
     assert losses[-1] < 0.8 * losses[0]

@@ -24,7 +24,7 @@ def test_the_split_has_the_counts_of_record(shared: Path) -> None:
     assert sum(len(identity.photos) > 1 for identity in found[Split.TEST]) == 429
 
 
-def test_photos_of_an_identity_come_in_order_and_other_splits_stay_out(tmp_path: Path) -> None:
+def test_photos_of_an_identity_come_in_order_and_of_one_split(tmp_path: Path) -> None:
     tar = tmp_path / "lfw.tar"
     names = [f"Person_{i}" for i in range(40)]
     with tarfile.open(tar, "w") as archive:
