@@ -35,7 +35,7 @@ from training.engine.compile import check_compiler
 from training.engine.devices import processes
 from training.engine.run_record import RunRecord
 from training.finetune.recipe import Recipe, load_recipe, shortened
-from training.finetune.run import ENCODER, Place, train_recipe
+from training.finetune.run import ENCODER, RunOptions, train_recipe
 from training.research.standin.build import Plan
 from training.research.standin.build import build as build_standin
 from training.synthesis.assets import CHECKOUT
@@ -91,7 +91,7 @@ def train(
     """Fine-tunes in `work/run`, with a progress bar. Raises what `train_recipe` raises, and DeviceError."""
     console = Console(stderr=True)
     with processes(device) as where, loss_bar(console, "fine-tuning", total=recipe.loop.iterations) as step:
-        place = Place(out=work / "run", start=base, teacher=base, compiled=compiled, device=where)
+        place = RunOptions(out=work / "run", start=base, teacher=base, compiled=compiled, device=where)
         return train_recipe(recipe, learned, place, on_step=step)
 
 

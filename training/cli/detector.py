@@ -30,7 +30,7 @@ from training.detector.mine import mine_hard_negatives, read_hard_negatives, wri
 from training.detector.pictures import Pictures, make_parts
 from training.detector.recipe import DetectorRecipe
 from training.detector.report import condition_table, masked_photo_table
-from training.detector.run import Place, train_detector
+from training.detector.run import RunOptions, train_detector
 from training.detector.trial_pictures import TrialPictureMaker, trial_photos, trial_sources
 from training.engine.compile import check_compiler
 from training.engine.recipe_file import read_recipe
@@ -99,9 +99,11 @@ def train_command(
         chosen = read_recipe(DetectorRecipe, recipe, set_ or ())
         known = Pictures(pictures_folder, *(more or ()))
         places = () if hard is None else read_hard_negatives(hard)
-        place = Place(out=out, start=start, compiled=compiled, device=device, threads=threads, hard=places)
+        options = RunOptions(
+            out=out, start=start, compiled=compiled, device=device, threads=threads, hard=places
+        )
         with loss_bar(console, "training", total=chosen.loop.iterations) as step:
-            made = train_detector(chosen, known, place, on_step=step)
+            made = train_detector(chosen, known, options, on_step=step)
     console.print(f"the detector's checkpoint: {made.name}")
 
 

@@ -31,7 +31,7 @@ AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class RunOptions:
     """Where and how a run happens. `start`: checkpoint of the initial weights. `compiled`: compiles the
     network, which needs a C++ compiler. `threads` of torch, 0 for its default. `hard`: hard negatives."""
 
@@ -46,7 +46,7 @@ class Place:
 def train_detector(
     recipe: DetectorRecipe,
     pictures: Pictures,
-    place: Place,
+    options: RunOptions,
     *,
     on_step: OnStep | None = None,
 ) -> Path:
@@ -55,21 +55,21 @@ def train_detector(
     Raises DataSetError if the pictures or `start` do not fit, Diverged if the loss does.
     """
     torch.manual_seed(recipe.seed)
-    if place.threads:
-        torch.set_num_threads(place.threads)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     net = DetectorNet(recipe.network)
-    if place.start is not None:
-        net.load_state_dict(load_detector(place.start, recipe.network).state_dict())
+    if options.start is not None:
+        net.load_state_dict(load_detector(options.start, recipe.network).state_dict())
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     task = DetectorTask(net, recipe.loss, side_px=recipe.side_px)
-    training = Training(task, recipe.loop, out=place.out, device=place.device)
+    training = Training(task, recipe.loop, out=options.out, device=options.device)
     training.resume()
-    if place.compiled:
+    if options.compiled:
         compile_networks(net)
-    path = place.out / CHECKPOINT
+    path = options.out / CHECKPOINT
 
     training.run(
-        prefetch(batches(recipe, pictures, training.iteration, hard=place.hard), depth=AHEAD),
+        prefetch(batches(recipe, pictures, training.iteration, hard=options.hard), depth=AHEAD),
         on_step=on_step,
         on_save=lambda _: save_detector(path, task, recipe.network),
     )

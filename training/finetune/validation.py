@@ -36,7 +36,7 @@ class Validator:
         lines = path.read_text().splitlines() if path.is_file() else []
         self._lines = [line for line in map(json.loads, lines) if line["iteration"] <= iteration]
 
-    def look(self, net: nn.Module, device: torch.device, iteration: int) -> None:
+    def evaluate(self, net: nn.Module, device: torch.device, iteration: int) -> None:
         encoder = TorchEncoder(OnDevice(net, device), self._backbone, name="validated")
         # A compiled network is compiled for the batches of training alone.
         with torch.compiler.set_stance("force_eager"):

@@ -27,7 +27,7 @@ from training.engine.devices import DeviceError, chosen_device
 from training.engine.recipe_file import RecipeError, recipe_names
 from training.finetune.fine_tuning import FineTuning
 from training.finetune.recipe import differences, load_recipe, shortened
-from training.finetune.run import Place, train_recipe
+from training.finetune.run import RunOptions, train_recipe
 from training.methods.hsst import HsstConfig
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import load_network, save_encoder
@@ -166,13 +166,13 @@ def test_a_run_in_two_halves_is_one_run(
     own += ["task.method.queue=8"] if name == "hsst-softmax" else []
     own += ["task.method.shared=12"] if name == "wcnn" else []
     recipe = load_recipe(name, own)
-    whole = train_recipe(recipe, prepared, Place(out=tmp_path / "whole", start=start, device=CPU))
+    whole = train_recipe(recipe, prepared, RunOptions(out=tmp_path / "whole", start=start, device=CPU))
 
     def kill(iteration: int, loss: float) -> None:
         if iteration == 3:
             raise Killed
 
-    halves = Place(out=tmp_path / "halves", start=start, device=CPU)
+    halves = RunOptions(out=tmp_path / "halves", start=start, device=CPU)
     with pytest.raises(Killed):
         train_recipe(recipe, prepared, halves, on_step=kill)
     assert json.loads((tmp_path / "halves" / "run.json").read_text())["iterations"] == 2
@@ -197,7 +197,7 @@ def test_a_compiled_run_learns_the_same(
     recipe = load_recipe(name, [*own, "loop.iterations=2", "validation.every=1", "validation.held_out=2"])
     nets = []
     for compiled in (False, True):
-        place = Place(out=tmp_path / str(compiled), start=start, compiled=compiled, device=CPU)
+        place = RunOptions(out=tmp_path / str(compiled), start=start, compiled=compiled, device=CPU)
         train_recipe(recipe, prepared, place)
         assert len((place.out / "validation.jsonl").read_text().splitlines()) == 2
         nets.append(load_network(place.out / "encoder.pt")[0].state_dict())
@@ -209,7 +209,7 @@ def test_a_run_killed_between_checkpoint_and_encoder_recovers(
     prepared: PreparedSet, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = load_recipe("hsst-softmax", SMALL)
-    whole = train_recipe(recipe, prepared, Place(out=tmp_path / "whole", start=start, device=CPU))
+    whole = train_recipe(recipe, prepared, RunOptions(out=tmp_path / "whole", start=start, device=CPU))
     keep = FineTuning.save
 
     def killed_at_the_second(tuning: FineTuning, path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_run_killed_between_checkpoint_and_encoder_recovers(
             raise Killed
         keep(tuning, path)
 
-    place = Place(out=tmp_path / "late", start=start, device=CPU)
+    place = RunOptions(out=tmp_path / "late", start=start, device=CPU)
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(FineTuning, "save", killed_at_the_second)
         train_recipe(recipe, prepared, place)
@@ -243,14 +243,14 @@ def test_validation_subjects_are_held_out_and_evaluated(
         assign_validation(prepared, 12, seed=0)
 
     recipe = load_recipe("hsst-softmax", [*SMALL, "validation.every=2", "validation.held_out=3"])
-    train_recipe(recipe, prepared, Place(out=tmp_path, start=start, device=CPU))
+    train_recipe(recipe, prepared, RunOptions(out=tmp_path, start=start, device=CPU))
     lines = [json.loads(line) for line in (tmp_path / "validation.jsonl").read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [2, 4]
     assert list(lines[0]["rank1"]) == ["nir-masked", "nir-unmasked"]
     assert load_network(tmp_path / "best.pt")[1].dimension == 16
     without = load_recipe("hsst-softmax", [*SMALL, "validation.every=2"])
     with pytest.raises(DataSetError, match="split validation has no row"):
-        train_recipe(without, prepared, Place(out=tmp_path / "none", start=start, device=CPU))
+        train_recipe(without, prepared, RunOptions(out=tmp_path / "none", start=start, device=CPU))
 
 
 def test_a_folds_split_is_assigned_to_the_rows(prepared: PreparedSet) -> None:
@@ -301,7 +301,7 @@ def test_a_bundles_templates_are_distilled_and_cached(
         writer.add(row, prepared.crop(i).repeat(7, axis=0).repeat(7, axis=1))
     larger = writer.close()
     recipe = load_recipe("hsst-product", [*SMALL, "validation.every=2", "validation.held_out=3"])
-    place = Place(out=tmp_path / "run", start=start, teacher=bundle_dir, device=CPU)
+    place = RunOptions(out=tmp_path / "run", start=start, teacher=bundle_dir, device=CPU)
     record = train_recipe(recipe, larger, place)
     assert record.finished
     kept = np.load(place.out / "teacher.npy")

@@ -28,7 +28,7 @@ from training.networks.imported import ImportedNet
 from training.pretrain.photo_loader import LabelledBatch, PhotoLoader
 from training.pretrain.photos import NONE, Photos, check_alignment, read_photos
 from training.pretrain.recipe import FeedConfig, PretrainRecipe
-from training.pretrain.run import ENCODER, Place, PretrainRun
+from training.pretrain.run import ENCODER, PretrainRun, RunOptions
 from training.pretrain.task import Classify
 
 SIDE_PX = 112
@@ -110,8 +110,8 @@ def feed(photos: Photos, **options: object) -> PhotoLoader:
     return PhotoLoader(photos, FeedConfig.model_validate({"batch": 8, **options}), side_px=SIDE_PX, seed=0)
 
 
-def place(out: Path, **options: object) -> Place:
-    return Place(out=out, device=torch.device("cpu"), **options)  # type: ignore[arg-type]
+def place(out: Path, **options: object) -> RunOptions:
+    return RunOptions(out=out, device=torch.device("cpu"), **options)  # type: ignore[arg-type]
 
 
 def test_photos_are_vis_sources_of_training_subjects(with_masks: Path) -> None:
