@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from training.networks.graph import Graph, GraphError, Node, Setting
-from training.networks.operators import ARITHMETIC, OPERATORS, unknown_operator
+from training.networks.operator_layers import ARITHMETIC
+from training.networks.operators import OPERATORS, unknown_operator
 
 Array = NDArray[Any]
 # The role of each constant input of an operator in the layer that replaces it.

@@ -23,10 +23,11 @@ from training.methods.plain import Plain, PlainConfig
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import load_network, save_encoder
 from training.networks.graph import GraphError
-from training.networks.imported import ImportedNet, fit_norms, resized
+from training.networks.imported import ImportedNet, fit_norms
 from training.networks.layers import norms, unit_rows
 from training.networks.onnx_graph import read_graph
 from training.networks.onnx_import import import_bundle, import_onnx
+from training.networks.opencv_resize import resized
 from training.networks.operators import layer_of
 from training.networks.teacher import Teacher
 from training.networks.torch_encoder import TorchEncoder
