@@ -1,4 +1,4 @@
-"""The bundle that comes with the project: whole, small, calibrated, and able to do what the demo shows."""
+"""Tests the built-in bundle: complete, small, calibrated, and sufficient for the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nothing acknowledged is lost, nothing erased comes back: real processes and SIGKILL."""
+"""Tests with real processes and SIGKILL that nothing acknowledged is lost and nothing erased returns."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_commit_that_fails_never_answers_201(start_service: StartService) -> N
     service = start_service()
     with service.client() as client:
         assert enroll(client, "before", sample_bytes("s01")).status_code == 201
-        # The fault: the database refuses the row that is written last, inside the commit's work.
+        # The fault: the database refuses the row that the transaction writes last.
         with sqlite3.connect(service.data / "halflight.db") as db:
             db.execute(
                 "CREATE TRIGGER fault BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'disk full'); END"
@@ -101,7 +101,7 @@ def test_another_bundle_on_a_database_with_templates_is_refused(
         db.execute("PRAGMA foreign_keys = OFF")
         for table in ("templates", "gallery_log", "spaces"):
             db.execute(f"UPDATE {table} SET space_id = 'sp-0000000000000000'")  # noqa: S608
-        # As a database of the first version has it: nobody knows the bundle of its space.
+        # Like a database of the first version, which does not record the bundle of its space.
         db.execute("DELETE FROM bundles")
     db.close()
     again = Service(own.data)

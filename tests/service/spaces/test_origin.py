@@ -121,7 +121,7 @@ def test_an_origin_that_refuses_or_is_unreachable_is_reported(store: Store, tmp_
 @pytest.mark.parametrize(
     "url", ["http://models.example/x", "ftp://x/y", "file://host/x", "s3://", "models", ""]
 )
-def test_other_addresses_are_refused(url: str) -> None:
+def test_other_origin_addresses_are_refused(url: str) -> None:
     with pytest.raises(OriginError):
         BundleOrigin(url, env={})
 

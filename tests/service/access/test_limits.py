@@ -1,4 +1,4 @@
-"""Admission and rate limits, on a clock of their own."""
+"""Tests admission and rate limits with an artificial clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_admission_refuses_a_request_over_the_limit_and_recovers() -> None:
         assert admission.in_flight == 1
 
 
-def test_admission_is_given_back_when_the_work_fails() -> None:
+def test_admission_ends_when_the_request_fails() -> None:
     admission = Admission(1)
     with pytest.raises(ValueError, match="work"), admission.admitted():
         raise ValueError("work")

@@ -1,4 +1,4 @@
-"""Every store test runs over SQLite and over a real PostgreSQL."""
+"""Databases for the tests: SQLite and a real PostgreSQL."""
 
 from __future__ import annotations
 
