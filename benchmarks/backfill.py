@@ -45,10 +45,10 @@ ROWS_AT_ONCE = 500
 
 
 def second_bundle(source: Path, target: Path) -> Manifest:
-    """The same networks on another cut of the crop: another space, as dear to compute."""
+    """Writes a bundle of the same networks on another cut of the crop: another space at the same cost."""
     shutil.copytree(source, target)
     facts = bundle.read(source).manifest.model_dump(mode="json")
-    # Its parity vectors are those of the cut that it had.
+    # Its parity vectors are of the old cut.
     facts["name"], facts["encoder"]["columns"], facts["parity"] = "second", COLUMNS, None
     manifest = Manifest.model_validate(facts)
     bundle.write_manifest(manifest, target)
@@ -56,7 +56,7 @@ def second_bundle(source: Path, target: Path) -> Manifest:
 
 
 async def enrol(settings: Settings, count: int) -> None:
-    """`count` subjects with the committed faces' crops and templates, straight into the database."""
+    """Writes `count` subjects with the committed faces' crops and templates to the database."""
     first = bundle.read(settings.bundle_dir)
     spec = first.manifest.encoder
     options = EngineOptions(
@@ -101,7 +101,7 @@ async def enrol(settings: Settings, count: int) -> None:
 
 
 class Served:
-    """`halflight serve` on a free port with these settings' data and bundle, and what is asked of it."""
+    """A `halflight serve` process on a free port with the data and the bundle of these settings."""
 
     def __init__(self, settings: Settings) -> None:
         with socket.socket() as probe:
@@ -138,7 +138,7 @@ class Served:
 
 
 def measure(url: str, requests: int, clients: int, interval_s: float) -> NDArray[np.float64]:
-    """Seconds of each request, float64 [requests]."""
+    """Sends the requests; returns the seconds of each, float64 [requests]."""
     photos = [path.read_bytes() for path in sorted(SAMPLES.glob("*/nir_masked_*.jpg"))]
     took: list[float] = []
 
@@ -161,7 +161,7 @@ def measure(url: str, requests: int, clients: int, interval_s: float) -> NDArray
     return np.array(took)
 
 
-def told(what: str, took: NDArray[np.float64]) -> str:
+def latency_line(what: str, took: NDArray[np.float64]) -> str:
     p50, p95, p99 = (1000 * float(np.percentile(took, q)) for q in (50, 95, 99))
     return f"{what:8} p50 {p50:7.1f} ms   p95 {p95:7.1f} ms   p99 {p99:7.1f} ms   ({len(took)} requests)"
 
@@ -201,8 +201,8 @@ def run(served: Served, space_id: str, asked: argparse.Namespace) -> None:
             print("the space was full before the requests were over: ask for more --samples")
             break
         served.post(f"/admin/spaces/{space_id}/retire")
-    print(told("idle", np.concatenate(idle)))
-    print(told("during", np.concatenate(during)))
+    print(latency_line("idle", np.concatenate(idle)))
+    print(latency_line("during", np.concatenate(during)))
     ratio = np.percentile(np.concatenate(during), 99) / np.percentile(np.concatenate(idle), 99)
     print(f"p99 during / idle: {ratio:.2f}    filled meanwhile: {made / seconds:.1f} crops a second")
     served.post(f"/admin/spaces/{space_id}/backfill")

@@ -33,35 +33,35 @@ Floats = NDArray[np.float32]
 
 
 def unit_rows(rng: np.random.Generator, count: int, dimension: int) -> Floats:
-    """Random directions, float32 [count, dimension]."""
+    """Draws random directions, float32 [count, dimension]."""
     rows = rng.standard_normal((count, dimension), np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows
 
 
 def matmul_top(rows: Floats, queries: Floats) -> NDArray[np.intp]:
-    """What anyone would write with NumPy: one product, partition, sort the few."""
+    """Searches with NumPy: one product, a partition, and a sort of the best."""
     scores = queries @ rows.T
     top = np.argpartition(scores, -TOP_K, axis=1)[:, -TOP_K:]
     order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1)
     return np.take_along_axis(top, order, axis=1)
 
 
-def ms_of(call: Callable[[], object]) -> float:
+def time_ms(call: Callable[[], object]) -> float:
     started = time.perf_counter()
     call()
     return (time.perf_counter() - started) * 1000
 
 
-def agree(gallery: FaissGallery, index: faiss.IndexFlatIP, queries: Floats) -> float:
-    """The share of the gallery's hits that FAISS has too; its float32 sums may swap near ties."""
+def hit_agreement(gallery: FaissGallery, index: faiss.IndexFlatIP, queries: Floats) -> float:
+    """Returns the share of the gallery's hits that FAISS has too; float32 sums may swap near ties."""
     ours = [{hit.template_id for hit in hits} for hits in gallery.search(queries, TOP_K)]
     theirs = [set(row.tolist()) for row in index.search(queries, TOP_K)[1]]
     return sum(len(a & b) for a, b in zip(ours, theirs, strict=True)) / (TOP_K * len(queries))
 
 
 def measure(rows: Floats, queries: Floats, rounds: int) -> tuple[dict[str, float], float]:
-    """Median milliseconds of each way, and how far the answers agree."""
+    """Returns median milliseconds of each way, and the share of hits that agree."""
     gallery, index = FaissGallery(rows.shape[1]), faiss.IndexFlatIP(rows.shape[1])
     gallery.add(np.arange(len(rows)), rows)
     index.add(rows)
@@ -75,9 +75,9 @@ def measure(rows: Floats, queries: Floats, rounds: int) -> tuple[dict[str, float
     what = f"{len(rows)} templates"
     for _ in track(range(rounds), what, console=Console(stderr=True), transient=True):
         for name, call in ways.items():
-            taken[name] += [ms_of(call) for _ in range(TURN)][WARM:]
+            taken[name] += [time_ms(call) for _ in range(TURN)][WARM:]
     medians = {name: statistics.median(values) for name, values in taken.items()}
-    return medians, agree(gallery, index, queries)
+    return medians, hit_agreement(gallery, index, queries)
 
 
 def main() -> None:

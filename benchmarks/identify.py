@@ -43,7 +43,7 @@ GALLERY_IDS = 1000
 
 
 def photos(tar: Path | None, count: int) -> list[bytes]:
-    """Probe photos: from an LFW tar where given, else the committed samples."""
+    """Reads probe photos from an LFW tar, or else the committed samples."""
     if tar is None:
         return [path.read_bytes() for path in sorted(SAMPLES.glob("*/*.jpg"))][:count]
     with tarfile.open(tar) as archive:
@@ -51,7 +51,7 @@ def photos(tar: Path | None, count: int) -> list[bytes]:
         return [data.read() for m in members if (data := archive.extractfile(m))]
 
 
-class Bare:
+class BarePipeline:
     """The pipeline as plain function calls, one photo at a time."""
 
     def __init__(self, settings: Settings) -> None:
@@ -78,7 +78,7 @@ class Bare:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Load:
-    """What some callers got: calls a second, and the seconds of each call, float64 [n]."""
+    """Calls a second of some callers, and the seconds of each call, float64 [n]."""
 
     rate: float
     seconds: NDArray[np.float64]
@@ -95,7 +95,7 @@ class Round:
 
 
 def run_clients(call: Callable[[bytes], None], data: Sequence[bytes], requests: int, clients: int) -> Load:
-    """`requests` calls from `clients` threads, over the photos in turn."""
+    """Makes `requests` calls from `clients` threads, with the photos in turn."""
     seconds, lock, counter = np.zeros(requests), threading.Lock(), iter(range(requests))
 
     def work() -> None:
@@ -161,7 +161,7 @@ def main() -> None:
     args = parser.parse_args()
     settings = Settings()
     data = photos(args.photos, 100)
-    bare = Bare(settings)
+    bare = BarePipeline(settings)
     print(f"{platform.machine()}, {os.cpu_count()} cores, {bare.engine.provider},", end=" ")
     print(f"{len(data)} photos, {args.requests} requests a round")
     with tempfile.TemporaryDirectory() as folder:
@@ -175,8 +175,8 @@ def main() -> None:
     report(rounds, args.clients)
 
 
-def play(bare: Bare, served: Served, data: Sequence[bytes], requests: int, clients: int) -> Round:
-    """Bare and served in turn, so that a machine that slows down slows both."""
+def play(bare: BarePipeline, served: Served, data: Sequence[bytes], requests: int, clients: int) -> Round:
+    """BarePipeline and served in turn, so that a machine that slows down slows both."""
     return Round(
         run_clients(bare.identify, data, requests, 1),
         run_clients(served.identify, data, requests, 1),
@@ -186,7 +186,7 @@ def play(bare: Bare, served: Served, data: Sequence[bytes], requests: int, clien
 
 
 def report(rounds: Sequence[Round], clients: int) -> None:
-    """Medians over the rounds, and the ratio of service to bare pipeline."""
+    """Prints medians over the rounds, and the ratio of service to bare pipeline."""
     pairs = {
         "1 caller": [(one.bare_alone, one.served_alone) for one in rounds],
         f"{clients} callers": [(one.bare_busy, one.served_busy) for one in rounds],

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.served import Probe, lfw_test_pairs, send
+from benchmarks.client import ServiceClient, lfw_test_pairs, send
 from faces.image import DecodeLimits, decode
 from training.synthesis.simple import masked_vis, pseudo_nir
 
@@ -30,7 +30,11 @@ SEED = 2026
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One probe: found, best subject right, decided right at the default FMR, and what it was seen as."""
+    """What the service answered to one probe.
+
+    `first`: the best subject is right; `matched`: and it is decided a match at the default FMR; `masked`,
+    `nir`: the condition that the service took the probe for.
+    """
 
     found: bool = False
     first: bool = False
@@ -40,7 +44,7 @@ class Outcome:
 
 
 def variants(image: bytes, seen: dict[str, Any] | None, number: int) -> dict[str, bytes]:
-    """The probe in every variant, PNG. Where the plain photo shows no face there is nothing to mask."""
+    """Returns the probe in every variant, as PNG; without a mask if the service found no face (`seen`)."""
     pixels = decode(image, limits=LIMITS).pixels
     marks = None if seen is None else [(float(x), float(y)) for x, y in seen["landmarks"]]
 
@@ -61,7 +65,7 @@ def variants(image: bytes, seen: dict[str, Any] | None, number: int) -> dict[str
 
 
 def grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Luma in three equal channels."""
+    """Returns luma in three equal channels."""
     made: NDArray[np.uint8] = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
     return made
 
@@ -70,9 +74,9 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return cv2.imencode(".png", pixels)[1].tobytes()
 
 
-def outcome(probe: Probe, name: str, image: bytes) -> Outcome:
-    """Identify one probe."""
-    results = probe.ask("/identify", image, top_k=1)
+def outcome(client: ServiceClient, name: str, image: bytes) -> Outcome:
+    """Identifies one probe."""
+    results = client.ask("/identify", image, top_k=1)
     if not results:
         return Outcome()
     best = results[0]["candidates"][:1]
@@ -94,9 +98,9 @@ def main() -> None:
     parser.add_argument("--key")
     args = parser.parse_args()
     pairs = lfw_test_pairs(args.tar)
-    probe, names = Probe(args.base, args.key), list(pairs)
-    enrolled = send("enrolling", lambda name: probe.enrol(name, pairs[name][0]), names)
-    seen = send("detecting", lambda name: probe.ask("/detect", pairs[name][1])[:1], names)
+    client, names = ServiceClient(args.base, args.key), list(pairs)
+    enrolled = send("enrolling", lambda name: client.enrol(name, pairs[name][0]), names)
+    seen = send("detecting", lambda name: client.ask("/detect", pairs[name][1])[:1], names)
     probes = [
         variants(pairs[name][1], found[0] if found else None, i)
         for i, (name, found) in enumerate(zip(names, seen, strict=True))
@@ -105,7 +109,7 @@ def main() -> None:
     print(f"{'probe, %':18}{'no face':>9}{'rank-1':>9}{'TPIR':>9}{'masked':>9}{'NIR':>9}")
     for variant in VARIANTS:
         asked = list(zip(names, (made[variant] for made in probes), strict=True))
-        got = send(variant, lambda pair: outcome(probe, *pair), asked)
+        got = send(variant, lambda pair: outcome(client, *pair), asked)
         shown = (
             100 - percent([one.found for one in got]),
             percent([one.first for one in got]),

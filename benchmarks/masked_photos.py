@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks.served import Probe, lfw_test_pairs, send
+from benchmarks.client import ServiceClient, lfw_test_pairs, send
 
 FIRST_HELD_OUT = 450
 
@@ -30,10 +30,10 @@ def main() -> None:
     args = parser.parse_args()
     files = sorted(path for path in args.photos.glob("*.*") if path.stem.isdigit())
     chosen = [path for path in files if (int(path.stem) < FIRST_HELD_OUT) == args.training_half]
-    probe = Probe(args.base, args.key)
+    client = ServiceClient(args.base, args.key)
 
     def ask(image: bytes) -> list[dict[str, Any]]:
-        return probe.ask("/identify", image, top_k=1)
+        return client.ask("/identify", image, top_k=1)
 
     report("masked", send("masked photos", ask, [path.read_bytes() for path in chosen]), masked=True)
     if args.lfw is not None:

@@ -34,10 +34,10 @@ from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import find_assets
 from training.synthesis.masks.designs import MaskDesign
 from training.synthesis.masks.draw_design import draw_design
-from training.synthesis.masks.landmarks import wear_flat
+from training.synthesis.masks.landmarks import apply_flat_mask
+from training.synthesis.masks.painter import MaskPainter
 from training.synthesis.masks.raster import blend
 from training.synthesis.masks.templates import TemplateSet, load_templates
-from training.synthesis.masks.wear import MaskPainter
 from training.synthesis.mesh import FaceMesh, MeshFitter, load_topology
 from training.synthesis.simple import to_linear
 from training.views.masked_pictures import BUNDLE, SUFFIXES, TEMPLATES
@@ -50,8 +50,8 @@ FLOOR_BYTES = 8 + 16 + 16 + 12 + 16 + 12
 
 
 @dataclass(frozen=True, slots=True)
-class Sitter:
-    """One face in a crop of the size that is measured. `image` and `face`: where it comes from."""
+class FaceCrop:
+    """One face in a crop of the measured size, and the photo `image` that it is cut from."""
 
     image: Image
     face: Face
@@ -61,14 +61,16 @@ class Sitter:
 
 
 @dataclass(frozen=True, slots=True)
-class Took:
+class Timing:
     cpu_ms: float
     wall_ms: float
 
 
-def sitters(folder: Path, side_px: int, fitter: MeshFitter, runner: BundleRunner, limit: int) -> list[Sitter]:
-    """Faces of the folder's first photos, cropped so that the whole chin is in the picture."""
-    found: list[Sitter] = []
+def face_crops(
+    folder: Path, side_px: int, fitter: MeshFitter, runner: BundleRunner, limit: int
+) -> list[FaceCrop]:
+    """Crops the faces of the folder's first photos, with the whole chin."""
+    found: list[FaceCrop] = []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)[: 2 * limit]:
         image = decode(path.read_bytes(), limits=LIMITS)
         faces = runner.faces(image)
@@ -79,7 +81,7 @@ def sitters(folder: Path, side_px: int, fitter: MeshFitter, runner: BundleRunner
             points = np.array(faces[0].landmarks) @ matrix[:, :2].T + matrix[:, 2]
             landmarks = [(float(x), float(y)) for x, y in points]
             found.append(
-                Sitter(
+                FaceCrop(
                     image, faces[0], to_linear(np.asarray(pixels, np.uint8)), mesh.moved(matrix), landmarks
                 )
             )
@@ -88,77 +90,79 @@ def sitters(folder: Path, side_px: int, fitter: MeshFitter, runner: BundleRunner
     return found
 
 
-def floor_of(sitter: Sitter, window: tuple[int, int]) -> Callable[[], object]:
-    """One remap and one blend over a window of the mask's size, without any thought."""
+def floor_of(crop: FaceCrop, window: tuple[int, int]) -> Callable[[], object]:
+    """Returns the floor: one remap and one blend over a window of the mask's size."""
     height, width = window
     texture = np.random.default_rng(0).random((256, 304, 4), np.float32)
     x, y = np.meshgrid(
         np.linspace(0, 300, width, dtype=np.float32), np.linspace(0, 250, height, dtype=np.float32)
     )
-    view, shadow = sitter.linear[:height, :width].copy(), np.zeros((height, width), np.float32)
+    view, shadow = crop.linear[:height, :width].copy(), np.zeros((height, width), np.float32)
     return lambda: blend(view, np.asarray(cv2.remap(texture, x, y, cv2.INTER_LINEAR), np.float32), shadow)
 
 
-def timed(call: Callable[[], object]) -> Took:
+def timed(call: Callable[[], object]) -> Timing:
     wall, cpu = time.perf_counter(), time.thread_time()
     call()
-    return Took((time.thread_time() - cpu) * 1000, (time.perf_counter() - wall) * 1000)
+    return Timing((time.thread_time() - cpu) * 1000, (time.perf_counter() - wall) * 1000)
 
 
-def changed(painter: MaskPainter, sitter: Sitter, design: MaskDesign) -> tuple[int, int]:
-    """Rows and columns of the picture that a mask changes."""
-    rows, columns = np.nonzero(
-        (painter.wear(sitter.linear, sitter.mesh, design) != sitter.linear).any(axis=2)
-    )
+def changed(painter: MaskPainter, crop: FaceCrop, design: MaskDesign) -> tuple[int, int]:
+    """Returns how many rows and columns of the picture a mask changes."""
+    rows, columns = np.nonzero((painter.apply(crop.linear, crop.mesh, design) != crop.linear).any(axis=2))
     return int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1
 
 
 def _ways(
     painter: MaskPainter,
     fitter: MeshFitter,
-    who: Sitter,
+    crop: FaceCrop,
     same: MaskDesign,
     new: MaskDesign,
     templates: TemplateSet | None,
 ) -> dict[str, Callable[[], object]]:
-    """One call for each way of masking one face."""
+    """Returns a call for each way of masking one face."""
 
     def fitted() -> Floats:
-        fitter.fit(who.image, who.face)
-        return painter.wear(who.linear, who.mesh, replace(new, seed=new.seed + 1))
+        fitter.fit(crop.image, crop.face)
+        return painter.apply(crop.linear, crop.mesh, replace(new, seed=new.seed + 1))
 
     ways: dict[str, Callable[[], object]] = {
-        "mesh, same design": lambda: painter.wear(who.linear, who.mesh, same),
-        "mesh, new design": lambda: painter.wear(who.linear, who.mesh, new),
+        "mesh, same design": lambda: painter.apply(crop.linear, crop.mesh, same),
+        "mesh, new design": lambda: painter.apply(crop.linear, crop.mesh, new),
         "mesh, new design, with fit": fitted,
     }
     if templates is not None:
         photo = templates[templates.frontal(held_out=False)[new.seed % 2]]
-        ways["2D baseline"] = lambda: wear_flat(who.linear, who.landmarks, same, photo)
+        ways["2D baseline"] = lambda: apply_flat_mask(crop.linear, crop.landmarks, same, photo)
     return ways
 
 
 def measure(
-    people: list[Sitter], painter: MaskPainter, fitter: MeshFitter, templates: TemplateSet | None, rounds: int
-) -> tuple[dict[str, Took], tuple[int, int]]:
-    """Median time of each way over all rounds and faces."""
+    crops: list[FaceCrop],
+    painter: MaskPainter,
+    fitter: MeshFitter,
+    templates: TemplateSet | None,
+    rounds: int,
+) -> tuple[dict[str, Timing], tuple[int, int]]:
+    """Returns the median time of each way over all rounds and faces, and the window that a mask changes."""
     rng = np.random.default_rng(0)
-    taken: dict[str, list[Took]] = {}
+    taken: dict[str, list[Timing]] = {}
     drawn = draw_design(rng, nir=True, templates=None, held_out=False)
     same = replace(drawn, shape="wide", coverage="high", cut="pleated", pleats=3)
-    window = changed(painter, people[0], same)
+    window = changed(painter, crops[0], same)
     for number in track(range(rounds + 2), "masks", console=Console(stderr=True), transient=True):
-        who = people[number % len(people)]
+        crop = crops[number % len(crops)]
         new = draw_design(rng, nir=True, templates=templates, held_out=False)
-        ways = _ways(painter, fitter, who, same, new, templates)
-        ways["floor: remap and blend"] = floor_of(who, window)
+        ways = _ways(painter, fitter, crop, same, new, templates)
+        ways["floor: remap and blend"] = floor_of(crop, window)
         for name, call in ways.items():
-            took = timed(call)
+            timing = timed(call)
             # The first rounds compile and fill caches.
             if number >= 2:
-                taken.setdefault(name, []).append(took)
+                taken.setdefault(name, []).append(timing)
     return {
-        name: Took(statistics.median(t.cpu_ms for t in many), statistics.median(t.wall_ms for t in many))
+        name: Timing(statistics.median(t.cpu_ms for t in many), statistics.median(t.wall_ms for t in many))
         for name, many in taken.items()
     }, window
 
@@ -179,14 +183,14 @@ def main() -> None:
     painter = MaskPainter(load_topology(assets.canonical), templates)
     print(f"{platform.machine()}, one of {os.cpu_count()} cores, CPU time of one thread")
     for side_px in args.sizes:
-        people = sitters(args.photos, side_px, fitter, runner, args.faces)
-        took, window = measure(people, painter, fitter, templates, args.rounds)
+        crops = face_crops(args.photos, side_px, fitter, runner, args.faces)
+        timing, window = measure(crops, painter, fitter, templates, args.rounds)
         moved = window[0] * window[1] * FLOOR_BYTES
-        print(f"\n{side_px} px, {len(people)} faces, mask window {window[1]} x {window[0]} px, ", end="")
+        print(f"\n{side_px} px, {len(crops)} faces, mask window {window[1]} x {window[0]} px, ", end="")
         print(f"floor moves {moved / 1e6:.1f} MB")
         print(f"  {'':30}{'CPU ms':>9}{'masks/s':>10}{'wall ms':>10}{'x floor':>10}")
-        least = took["floor: remap and blend"].cpu_ms
-        for name, t in took.items():
+        least = timing["floor: remap and blend"].cpu_ms
+        for name, t in timing.items():
             print(
                 f"  {name:30}{t.cpu_ms:9.2f}{1000 / t.cpu_ms:10.0f}{t.wall_ms:10.2f}{t.cpu_ms / least:10.1f}"
             )

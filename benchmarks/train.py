@@ -35,8 +35,8 @@ from training.networks.mobilefacenet import MobileFaceNet
 SUBJECTS, PHOTOS = 160, 3
 
 
-def crops(root: Path) -> PreparedSet:
-    """A set of noise at 112 px: what is in a picture does not change how long it takes."""
+def noise_set(root: Path) -> PreparedSet:
+    """Writes a set of noise at 112 px: the content of a picture does not change the time."""
     info = SetInfo(name="noise", alignment="arcface-112", side_px=112, made_by="benchmarks.train")
     writer, rng = SetWriter(root, info), np.random.default_rng(0)
     for subject in range(SUBJECTS):
@@ -54,7 +54,7 @@ def crops(root: Path) -> PreparedSet:
 
 
 def best_s(work: Callable[[], None], rounds: int) -> float:
-    """The fastest of some rounds, in seconds, after one that does not count."""
+    """Returns the seconds of the fastest round, after one that does not count."""
     work()
     taken = []
     for _ in range(rounds):
@@ -65,7 +65,7 @@ def best_s(work: Callable[[], None], rounds: int) -> float:
 
 
 def bare_step(net: MobileFaceNet, gallery: MobileFaceNet, batch: PairBatch) -> None:
-    """The floor: the two networks on the same images, any loss."""
+    """Runs the floor: the two networks on the same images, with any loss."""
     for images in (batch.nir, batch.vis):
         net(images).square().mean().backward()
         with torch.no_grad():
@@ -90,7 +90,7 @@ def main() -> int:
     optimiser = torch.optim.SGD(task.groups(1e-3), momentum=0.9)
     with tempfile.TemporaryDirectory() as scratch:
         sampler = PairSampler(
-            crops(Path(scratch)), split="train", batch=args.batch, queue=128, p_mask=1.0, seed=0
+            noise_set(Path(scratch)), split="train", batch=args.batch, queue=128, p_mask=1.0, seed=0
         )
         loader = PairLoader(sampler.prepared, sampler, side_px=args.side)
         batches = list(islice(loader.batches(), args.rounds + 1))
@@ -108,7 +108,7 @@ def main() -> int:
         images = 2 * args.batch
         bare = images / best_s(lambda: bare_step(net, gallery, batches[0]), args.rounds)
         hsst = images / best_s(step, args.rounds)
-        loading = images / best_s(lambda: void(next(source)), args.rounds)
+        loading = images / best_s(lambda: discard(next(source)), args.rounds)
     print(
         f"{platform.machine()}, torch {torch.__version__}, {args.threads} threads, {args.side} px,", end=" "
     )
@@ -119,8 +119,8 @@ def main() -> int:
     return 0
 
 
-def void(_batch: PairBatch) -> None:
-    """Made, and thrown away."""
+def discard(_batch: PairBatch) -> None:
+    """Discards a batch."""
 
 
 if __name__ == "__main__":

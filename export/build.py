@@ -1,4 +1,4 @@
-"""Checkpoint -> bundle: graph, parity, thresholds, card, digests, all or nothing."""
+"""Exports a checkpoint as a bundle: graph, parity, thresholds, card and digests, all or nothing."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from export.card import CARD_NAME, About, FileFacts, Report, write_card
-from export.crops import SAMPLES_LICENCE, rendered_crops, spread_crops
+from export.crops import rendered_crops, sample_crops
 from export.detection import with_detector
-from export.encoders import Encoders, Say, Wanted, expected_vectors, make_encoders
+from export.encoders import EncoderOptions, ReportProgress, make_encoders
 from export.graph import ExportError
+from export.manifest import build_manifest
 from export.operating_points import FMR_POINTS
 from export.place import building, check_free
-from export.prepared_sets import Done, calibrate, check_support
+from export.prepared_sets import OnEmbedded, calibrate, check_support
 from export.variants import LEAST_COSINE, Variant
-from faces.bundle import Bundle, EncoderSpec, Manifest, ParitySpec, file_ref, read, verify, write_manifest
-from faces.files import write_array
-from faces.types import Pixels, Role
-from training.data.network_input import NORMALISATION
+from faces.bundle import Bundle, Manifest, read, verify, write_manifest
+from faces.types import Pixels
 from training.data.prepared import PreparedSet, Split
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import load_network
@@ -34,12 +33,12 @@ PARITY_CROPS, RANGE_CROPS = 64, 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What is to be made. `base`: the bundle whose detector and mask classifier are taken, unless
-    `detector`, facts of one of this project's own, replaces both.
+    """What to export, and how.
 
-    `mirrored`: the template is that of the crop and of its mirror image, at twice the time for each.
-    `sets`, `splits`: where thresholds are calibrated; without sets the bundle has none, and the
-    service refuses it. `command`: how that was asked for, where it was not `python -m export`.
+    `base`: the bundle that gives detector and mask classifier, unless `detector`, the facts of one of this
+    project's own, replaces both. `mirrored`: a template is made of the crop and its mirror image, in twice
+    the time. `sets`, `splits`: thresholds are calibrated on them; without sets the bundle has none, and the
+    service refuses it. `command`: the command line for the card, if it was not `python -m export`.
     """
 
     checkpoint: Path
@@ -61,7 +60,7 @@ class Request:
 
     @property
     def call(self) -> str:
-        """The command line that asks for this, without the machine's paths."""
+        """Returns the command line of the request, without paths of the machine."""
         if self.command is not None:
             return self.command
         words = [f"python -m export {self.checkpoint.name} --out DIR"]
@@ -77,17 +76,20 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The bundle that was made, and its encoder files beside those they were compared with."""
+    """The manifest of the bundle, and facts of its encoder files and of those they were compared with."""
 
     manifest: Manifest
     facts: tuple[FileFacts, ...]
 
 
-def export_bundle(request: Request, *, say: Say, track: Callable[[int], Done]) -> Exported:
-    """Make the bundle; on any error nothing is left at `out` but what was there.
+def export_bundle(
+    request: Request, *, report_progress: ReportProgress, track: Callable[[int], OnEmbedded]
+) -> Exported:
+    """Makes the bundle. After an error `out` is as it was before.
 
-    `say` gets each stage; `track` gets the number of crops to embed and gives who is told of progress.
-    Raises ExportError, Unsupported, BundleError, DataSetError.
+    `report_progress` gets the name of each stage; `track` gets the number of crops to embed and returns a
+    function that gets the number embedded at each step. Raises ExportError, Unsupported, BundleError or
+    DataSetError.
     """
     check_free(request.out, replace=request.replace)
     if request.variant == "int8" and not request.sets:
@@ -99,26 +101,38 @@ def export_bundle(request: Request, *, say: Say, track: Callable[[int], Done]) -
         net = Mirrored(net)
     with building(request.out) as place, tempfile.TemporaryDirectory() as scratch:
         base = _base(request, Path(scratch))
-        # Crops of known faces, whoever found them: not of the new detector, which may miss one.
+        # Found by the base's detector: a new one may miss a face.
         rendered = rendered_crops(read(request.base), config.alignment)
         real = _real_crops(request, config)
-        wanted = Wanted(
+        options = EncoderOptions(
             variant=request.variant,
             crops=rendered if real is None else np.concatenate([rendered, real]),
             ranges=_range_crops(request, config),
             least_int8=request.least_int8,
         )
-        made = make_encoders(net, config.side_px, wanted, scratch=Path(scratch), target=place, say=say)
+        made = make_encoders(
+            net, config.side_px, options, scratch=Path(scratch), target=place, report_progress=report_progress
+        )
         for ref in dict.fromkeys(base.manifest.detection_files):
             if (place / ref.path).exists():
                 raise ExportError(f"the base bundle's {ref.path} has an encoder's name")
             (place / ref.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(base.path(ref), place / ref.path)
-        manifest = _manifest(request, config, base, place, made, rendered)
+        manifest = build_manifest(
+            base,
+            place,
+            made,
+            rendered,
+            config,
+            name=request.name,
+            version=request.version,
+            variant=request.variant,
+            about=request.about,
+        )
         write_manifest(manifest, place)
         verify(read(place))
         if request.sets:
-            say("calibrating thresholds")
+            report_progress("calibrating thresholds")
             calibration = calibrate(
                 place,
                 request.sets,
@@ -144,7 +158,7 @@ def export_bundle(request: Request, *, say: Say, track: Callable[[int], Done]) -
 
 
 def _base(request: Request, scratch: Path) -> Bundle:
-    """Raises BundleError, ExportError."""
+    """Returns the base bundle, with the request's detector if it has one. Raises BundleError, ExportError."""
     base = read(request.base)
     verify(base)
     if request.detector is None:
@@ -155,63 +169,14 @@ def _base(request: Request, scratch: Path) -> Bundle:
 def _real_crops(request: Request, config: BackboneConfig) -> Pixels | None:
     if not request.sets:
         return None
-    return spread_crops(request.sets, request.splits, config.alignment, PARITY_CROPS)
+    return sample_crops(request.sets, request.splits, config.alignment, PARITY_CROPS)
 
 
 def _range_crops(request: Request, config: BackboneConfig) -> Pixels | None:
     if request.variant != "int8" or not request.sets:
         return None
-    # Not the crops that parity is measured on.
-    return spread_crops(request.sets, request.splits, config.alignment, RANGE_CROPS, seed=1)
-
-
-def _manifest(
-    request: Request,
-    config: BackboneConfig,
-    base: Bundle,
-    place: Path,
-    made: Encoders,
-    rendered: Pixels,
-) -> Manifest:
-    refs = {role: file_ref(path) for role, path in made.files.items()}
-    write_array(place / "parity-crops.npy", rendered)
-    vectors = {}
-    for role, path in made.files.items():
-        shared = path == made.files[Role.PROBE] and path == made.files[Role.REFERENCE]
-        name = "parity-vectors.npy" if shared else f"parity-{role.value}.npy"
-        write_array(place / name, expected_vectors(path, rendered, config.side_px))
-        vectors[role] = file_ref(place / name)
-    parity = ParitySpec(
-        crops=file_ref(place / "parity-crops.npy"),
-        probe=vectors[Role.PROBE],
-        reference=vectors[Role.REFERENCE],
-        minimum_cosine=LEAST_COSINE[request.variant],
-    )
-    taken = [ref.path for ref in base.manifest.detection_files]
-    licences = {path: base.manifest.licences.get(path, "not stated by the base bundle") for path in taken}
-    licences |= {ref.path: request.about.licence for ref in refs.values()}
-    licences |= {ref.path: SAMPLES_LICENCE for ref in (parity.crops, *vectors.values())}
-    return Manifest(
-        format=1,
-        name=request.name,
-        version=request.version,
-        summary=request.about.summary,
-        licences=licences,
-        detector=base.manifest.detector,
-        encoder=EncoderSpec(
-            probe=refs[Role.PROBE],
-            reference=refs[Role.REFERENCE],
-            alignment=config.alignment,
-            columns=None,
-            input_px=(config.side_px, config.side_px),
-            normalisation=NORMALISATION,
-            dimension=config.dimension,
-            metric="cosine",
-        ),
-        mask=base.manifest.mask,
-        calibration=None,
-        parity=parity,
-    )
+    # Another seed: not the crops that parity is measured on.
+    return sample_crops(request.sets, request.splits, config.alignment, RANGE_CROPS, seed=1)
 
 
 def _notes(request: Request) -> list[str]:

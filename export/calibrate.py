@@ -3,7 +3,7 @@
     python -m export.calibrate BUNDLE --lfw ../shared/data/lfw.tar --out MANIFEST
 
 The whole way, detection included: references are unmasked visible-light photos, one for each
-identity; probes are another photo where there is one, as it is and turned into pseudo-NIR, each with
+identity; probes are another photo where there is one, as it is and for_references into pseudo-NIR, each with
 and without a drawn mask. The test split is never touched; for a network that was trained on LFW say
 `--split validation`. `python -m export --calibration SET` calibrates on a prepared set instead.
 """
@@ -24,7 +24,7 @@ from rich.progress import track
 
 from export.operating_points import (
     FMR_POINTS,
-    Compared,
+    Comparisons,
     Unsupported,
     operating_points,
     strictest,
@@ -46,7 +46,10 @@ Template = NDArray[np.float32] | None
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Templates:
-    """One identity: its reference, and its probe in each condition."""
+    """Templates of one identity: its reference, and its probe in each condition.
+
+    `mated`: reference and probe are two photos.
+    """
 
     reference: Template
     probes: dict[Condition, Template]
@@ -54,7 +57,7 @@ class Templates:
 
 
 def probe_images(image: Image, runner: BundleRunner, seed: int) -> dict[Condition, Image]:
-    """One photo in every condition; masked ones only where a face was found to wear the mask."""
+    """Returns a photo in each condition; the masked ones only if a face was found to put the mask on."""
     rng = np.random.default_rng(seed)
     found = runner.faces(image)
     made = {
@@ -72,53 +75,55 @@ def probe_images(image: Image, runner: BundleRunner, seed: int) -> dict[Conditio
 
 @dataclass(frozen=True, slots=True)
 class Runners:
-    """The same bundle for each side; one object where the roles share an encoder."""
+    """The bundle's networks for each role; one object if the roles share an encoder."""
 
     probe: BundleRunner
     reference: BundleRunner
 
 
-def runners_of(bundle: Bundle) -> Runners:
+def open_runners(bundle: Bundle) -> Runners:
     probe, spec = BundleRunner(bundle, threads=1), bundle.manifest.encoder
     if spec.probe.sha256 == spec.reference.sha256:
         return Runners(probe, probe)
-    # A runner embeds with the probes' network: for references that place is theirs.
-    turned = bundle.manifest.model_copy(update={"encoder": spec.model_copy(update={"probe": spec.reference})})
-    return Runners(probe, BundleRunner(Bundle(turned, bundle.root), threads=1))
+    # A runner embeds with the network of probes, so references get a bundle where that is theirs.
+    for_references = bundle.manifest.model_copy(
+        update={"encoder": spec.model_copy(update={"probe": spec.reference})}
+    )
+    return Runners(probe, BundleRunner(Bundle(for_references, bundle.root), threads=1))
 
 
-def templates_of(identity: Identity, runners: Runners, seed: int) -> Templates:
-    """The first photo is the reference, the second (else the first) the probe."""
+def identity_templates(identity: Identity, runners: Runners, seed: int) -> Templates:
+    """Embeds the first photo as the reference, the second (or else the first) as the probe."""
     photos = [decode(photo.data, limits=LIMITS, spectrum=Spectrum.VIS) for photo in identity.photos[:2]]
     images = probe_images(photos[-1], runners.probe, seed)
     probes = {c: runners.probe.template(image) for c, image in images.items()}
     return Templates(runners.reference.template(photos[0]), probes, len(photos) > 1)
 
 
-def compare(people: list[Templates], condition: Condition) -> Compared:
-    """Every probe of one condition against every reference."""
-    enrolled = [one for one in people if one.reference is not None]
+def compare(subjects: list[Templates], condition: Condition) -> Comparisons:
+    """Compares every probe of one condition with every reference."""
+    enrolled = [one for one in subjects if one.reference is not None]
     references = np.stack([one.reference for one in enrolled if one.reference is not None])
     probes = [one.probes.get(condition) for one in enrolled]
     answered = np.array([probe is not None for probe in probes])
     blank = np.zeros(references.shape[1], np.float32)
     rows = np.stack([blank if probe is None else probe for probe in probes])
     mated = np.array([one.mated for one in enrolled])
-    return Compared(rows @ references.T, np.arange(len(enrolled)), answered, mated)
+    return Comparisons(rows @ references.T, np.arange(len(enrolled)), answered, mated)
 
 
-def calibration_of(
-    compared: Mapping[Condition, Compared],
+def make_calibration(
+    compared: Mapping[Condition, Comparisons],
     *,
     data: str,
     synthetic: str,
     command: str,
     targets: Sequence[float] = FMR_POINTS,
 ) -> Calibration:
-    """Thresholds for every condition, and for the worst case.
+    """Sets thresholds for every condition, and for the worst case.
 
     The default and the duplicate FMR are 1e-4 and 1e-5, or the strictest that all conditions support.
-    Raises Unsupported where a condition is missing or supports nothing.
+    Raises Unsupported if a condition is missing or supports no threshold.
     """
     missing = [str(condition) for condition in CONDITIONS if condition not in compared]
     if missing:
@@ -152,15 +157,15 @@ def main() -> int:
     except (BundleError, OSError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    runners = runners_of(bundle)
+    runners = open_runners(bundle)
     with ThreadPoolExecutor(args.threads) as pool:
-        work = pool.map(lambda item: templates_of(item[1], runners, item[0]), enumerate(identities))
-        people = list(track(work, "embedding", total=len(identities)))
+        work = pool.map(lambda item: identity_templates(item[1], runners, item[0]), enumerate(identities))
+        subjects = list(track(work, "embedding", total=len(identities)))
     named = " and ".join(split.value for split in splits)
     chosen = f" --split {args.split}" if args.split else ""
     try:
-        calibration = calibration_of(
-            {condition: compare(people, condition) for condition in CONDITIONS},
+        calibration = make_calibration(
+            {condition: compare(subjects, condition) for condition in CONDITIONS},
             data=f"LFW deep-funneled, {len(identities)} {named} identities",
             synthetic="NIR is pseudo-NIR made from visible light, masks are drawn: no real NIR",
             command=f"python -m export.calibrate BUNDLE --lfw lfw.tar{chosen} --out MANIFEST",

@@ -40,14 +40,14 @@ PROBES = 3
 
 
 class Splits(StrEnum):
-    """Subjects that thresholds may be calibrated on."""
+    """The splits whose subjects thresholds may be calibrated on."""
 
     VALIDATION = "validation"
     TRAIN = "train"
 
 
 class Families(StrEnum):
-    """Generators and masks."""
+    """The families of generators and masks."""
 
     TRAINING = "training"
     HELD_OUT = "held-out"

@@ -1,4 +1,4 @@
-"""The model card: what is stated about a network, and what was measured. It makes nothing up."""
+"""Writes the model card: what is stated about a network, and what was measured; nothing else."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ NOT_STATED = "Not stated by whoever exported it."
 
 
 class About(Strict):
-    """What only people know of a network: a TOML file of these keys, all optional, all plain text.
+    """Statements about a network, from a TOML file of these keys, all optional, all plain text.
 
-    `licence` is that of the embedding network's weights.
+    `licence`: of the embedding network's weights.
     """
 
     summary: str = NOT_STATED
@@ -38,7 +38,7 @@ class About(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One condition of an evaluation report: rates in percent with their intervals, as text."""
+    """One condition of an evaluation report; `rank1`, `tar`: percent with intervals, as text."""
 
     condition: str
     probes: int
@@ -49,7 +49,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `python -m training evaluate` measured, of its `report.json`."""
+    """The measurements in a `report.json` of `python -m training evaluate`."""
 
     encoder: str
     data: str
@@ -61,7 +61,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """One row of the table of files: `ms_per_crop` of one CPU thread."""
+    """One row of the table of files. `ms_per_crop`: of one CPU thread."""
 
     name: str
     variant: str
@@ -73,7 +73,7 @@ class FileFacts:
 
 
 def read_about(path: Path) -> About:
-    """Raises ExportError naming the key that is wrong."""
+    """Reads the statements. Raises ExportError, which names the key that is wrong."""
     try:
         return About.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
@@ -88,7 +88,7 @@ def read_about(path: Path) -> About:
 
 
 def read_report(path: Path) -> Report:
-    """Raises ExportError where it is no report of `python -m training evaluate`."""
+    """Reads a report. Raises ExportError if it is none of `python -m training evaluate`."""
     try:
         facts = json.loads(path.read_bytes())
         return Report(
@@ -132,7 +132,7 @@ def write_card(
     command: str,
     notes: Sequence[str],
 ) -> None:
-    """The card in Markdown. `notes`: what a reader must know of this export, such as a lowered bound."""
+    """Writes the card in Markdown. `notes`: remarks on the export, such as a lowered bound."""
     environment = Environment(
         loader=PackageLoader("export", "templates"),
         undefined=StrictUndefined,

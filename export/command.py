@@ -1,4 +1,4 @@
-"""The command line of the export."""
+"""The command `python -m export`."""
 
 from __future__ import annotations
 
@@ -127,12 +127,14 @@ def _run(request: Request, console: Console) -> Exported:
             return lambda count: progress.advance(bar, count)
 
         return export_bundle(
-            request, say=lambda text: console.print(text, markup=False, highlight=False), track=track
+            request,
+            report_progress=lambda text: console.print(text, markup=False, highlight=False),
+            track=track,
         )
 
 
 def report(done: Exported, console: Console) -> None:
-    """The table of files, the thresholds, and whether the service takes the bundle."""
+    """Prints the files, the thresholds, and whether the service accepts the bundle."""
     manifest = done.manifest
     table = Table("file", "variant", "KB", "smallest cosine", "ms per crop", "")
     for one in done.facts:
@@ -152,7 +154,7 @@ def report(done: Exported, console: Console) -> None:
 
 
 def _slug(text: str) -> str:
-    """Raises ExportError where nothing is left of it."""
+    """Turns a name into one that a bundle may have. Raises ExportError if no character is left."""
     slug = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("._-")[:64]
     if not slug:
         raise ExportError("give the bundle a --name")

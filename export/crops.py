@@ -1,4 +1,4 @@
-"""Crops that a network is held against: rendered ones for the bundle, and real ones that stay here."""
+"""Collects the crops for parity and for int8: rendered ones for the bundle, real ones that stay here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.data.prepared import PreparedSet, Split
 from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import CHECKOUT
 
-# The rendered subjects that come with the service (`CREDITS.md` there): nobody exists in them.
+# The rendered subjects that come with the service (`CREDITS.md` there): no real person.
 SAMPLES = CHECKOUT / "service" / "samples"
 SAMPLES_LICENCE = "Apache-2.0; rendered from ICT FaceKit's face model (MIT)"
 VIEWS = {"vis_1.jpg": Spectrum.VIS, "nir_masked_1.jpg": Spectrum.NIR}
@@ -25,9 +25,9 @@ LIMITS = DecodeLimits(max_bytes=1 << 24, max_pixels=1 << 24)
 
 
 def rendered_crops(base: Bundle, alignment: str, *, samples: Path = SAMPLES) -> Pixels:
-    """uint8 [n, side, side, 3]: subjects in visible light, and masked in near-infrared.
+    """Returns uint8 [n, side, side, 3]: subjects in visible light, and masked in near-infrared.
 
-    Found by the detector of `base`. Raises ExportError where the samples are not there.
+    The detector of `base` finds the faces. Raises ExportError if the samples are not there.
     """
     runner = BundleRunner(base)
     crops = []
@@ -44,12 +44,12 @@ def rendered_crops(base: Bundle, alignment: str, *, samples: Path = SAMPLES) -> 
     return np.stack(crops)
 
 
-def spread_crops(
+def sample_crops(
     sets: Sequence[PreparedSet], splits: Sequence[Split], alignment: str, count: int, *, seed: int = 0
 ) -> Pixels:
-    """Up to `count` crops [n, side, side, 3] drawn from the sets of this alignment, in equal parts.
+    """Draws up to `count` crops, uint8 [n, side, side, 3], from the sets of this alignment, in equal parts.
 
-    Raises ExportError where the splits hold none.
+    Raises ExportError if the splits have none.
     """
     rng = np.random.default_rng(seed)
     taken = []

@@ -1,4 +1,4 @@
-"""A detector of one's own in place of the base bundle's."""
+"""Replaces the detector of the base bundle by one that this project trained."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from training.detector.candidates import DetectorFacts
 
 
 def with_detector(base: Bundle, facts: Path, place: Path, *, licence: str) -> Bundle:
-    """The base bundle with the detector that `facts` (.json) describes, which also tells masks, in the new
-    directory `place`; thresholds are left behind, since they depend on the detector.
+    """Writes the base bundle with another detector, which also tells masks, to the new directory `place`.
 
-    Raises ExportError where the facts or the network beside them cannot be read, BundleError where the
-    file is another than the facts say.
+    `facts`: the .json that describes the detector; its network lies beside it. Thresholds are left out,
+    because they depend on the detector. Raises ExportError if facts or network cannot be read, BundleError if
+    the network is not the one that the facts name.
     """
     try:
         found = DetectorFacts.model_validate_json(facts.read_bytes())

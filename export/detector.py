@@ -21,7 +21,7 @@ from faces.files import write_whole
 from training.cli.errors import exit_on_user_error
 from training.data.network_input import NORMALISATION
 from training.detector.candidates import DetectorFacts
-from training.detector.network import OUTPUTS, DetectorNet, Exported, parameters_of
+from training.detector.network import OUTPUTS, DetectorNet, Exported, count_parameters
 from training.detector.run import load_detector
 from training.networks.onnx_runner import session
 
@@ -29,7 +29,7 @@ INPUT = "image"
 CANVAS_PX = (320, 640)
 # The score: the lowest, in steps of .05, with at most one false positive in 20 validation photos.
 SCORE_THRESHOLD, NMS_IOU, MASK_THRESHOLD = 0.55, 0.4, 0.5
-# Pictures that both are run on: batch, height, width.
+# Inputs that torch and ONNX Runtime are compared on: batch, height, width.
 TRIED = ((1, 320, 320), (3, 160, 256), (2, 64, 96))
 MOST_DIFFERENCE = 1e-3
 MOST_BYTES, BYTES_EACH = 1_000_000, 4
@@ -37,12 +37,12 @@ LARGEST_PX = 4096
 
 
 def export_detector(net: DetectorNet, path: Path) -> float:
-    """Write the network: `image` [batch, 3, height, width] -> `faces_8`, `faces_16`, `faces_32`
+    """Writes the network: `image` [batch, 3, height, width] -> `faces_8`, `faces_16`, `faces_32`
     [batch, 16, height / s, width / s]; all three sizes are dynamic, the sides multiples of 32.
 
-    The largest difference from torch is given back. Raises ExportError where it is too large, or the file.
+    Returns the largest difference from torch. Raises ExportError if the difference or the file is too large.
     """
-    weights = parameters_of(net) * BYTES_EACH
+    weights = count_parameters(net) * BYTES_EACH
     if weights >= MOST_BYTES:
         raise ExportError(f"the detector's weights have {weights} bytes, and {MOST_BYTES} are too many")
     coarsest = STRIDES[-1]
@@ -81,7 +81,7 @@ def export_detector(net: DetectorNet, path: Path) -> float:
 
 
 def difference_from_torch(wrapped: Exported, path: Path) -> float:
-    """The largest over several sizes and batches of noise, of each output relative to its largest value."""
+    """Returns the largest difference on noise of several sizes, relative to an output's largest value."""
     running = session(path, threads=1)
     rng = np.random.default_rng(0)
     worst = 0.0
@@ -97,7 +97,7 @@ def difference_from_torch(wrapped: Exported, path: Path) -> float:
 def write_facts(
     path: Path, *, score_threshold: float, nms_iou: float, mask_threshold: float
 ) -> DetectorFacts:
-    """`detector.json` beside an exported network."""
+    """Writes `detector.json` beside an exported network and returns its facts."""
     spec = DetectorSpec(
         file=file_ref(path),
         decoder="centres",

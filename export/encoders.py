@@ -1,4 +1,4 @@
-"""The encoder files of a bundle: exported, made smaller on request, held against torch, timed."""
+"""Makes the encoder files of a bundle: exports, quantises, compares with torch and times them."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from torch import nn
 from export.card import FileFacts
 from export.graph import ExportError, export_graph, is_split
 from export.parity import Parity, compare, ms_per_crop, torch_vectors
-from export.variants import LEAST_COSINE, Variant, eight_bit, half
+from export.variants import LEAST_COSINE, Variant, to_fp16, to_int8
 from faces.preprocess import unit_rows
 from faces.types import Pixels, Role
 from training.data.network_input import network_input
 from training.networks.onnx_runner import BatchRunner
 
-Say = Callable[[str], None]
+ReportProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Wanted:
-    """`crops`: uint8 [n, s, s, 3] for parity; `ranges`: uint8 [m, s, s, 3] that fix int8's ranges.
+class EncoderOptions:
+    """How the encoder files are made and checked.
 
-    `least_int8`: the smallest cosine with torch that is accepted of int8.
+    `crops`: uint8 [n, s, s, 3] for parity; `ranges`: uint8 [m, s, s, 3] that fix int8's ranges; `least_int8`:
+    the smallest cosine with torch that is accepted for int8.
     """
 
     variant: Variant
@@ -36,12 +37,13 @@ class Wanted:
     least_int8: float = LEAST_COSINE["int8"]
 
     def least(self, variant: Variant) -> float:
+        """The smallest cosine with torch that is accepted for a variant."""
         return self.least_int8 if variant == "int8" else LEAST_COSINE[variant]
 
 
 @dataclass(frozen=True, slots=True)
 class Encoders:
-    """The served file of each role (one path where they share it), and what was measured."""
+    """The served file of each role (one path if they share it), and what was measured."""
 
     files: Mapping[Role, Path]
     parity: tuple[Parity, ...]
@@ -49,36 +51,44 @@ class Encoders:
 
 
 def make_encoders(
-    net: nn.Module, side_px: int, wanted: Wanted, *, scratch: Path, target: Path, say: Say
+    net: nn.Module,
+    side_px: int,
+    options: EncoderOptions,
+    *,
+    scratch: Path,
+    target: Path,
+    report_progress: ReportProgress,
 ) -> Encoders:
-    """Put the served files into `target`. Raises ExportError, with the number where parity fails."""
+    """Writes the served files to `target`. Raises ExportError if parity fails, with the figure."""
     roles = tuple(Role) if is_split(net) else (Role.PROBE,)
-    inputs = network_input(wanted.crops, side_px).numpy()
+    inputs = network_input(options.crops, side_px).numpy()
     parity: list[Parity] = []
     served: dict[Role, Path] = {}
     for role in roles:
         stem = f"encoder-{role.value}" if len(roles) > 1 else "encoder"
         whole = scratch / f"{stem}.onnx"
-        say(f"exporting {whole.name}")
+        report_progress(f"exporting {whole.name}")
         export_graph(net, whole, side_px=side_px, role=role)
         expected = torch_vectors(net, inputs, role)
 
-        def held(
+        def check(
             file: Path, variant: Variant, role: Role = role, expected: NDArray[np.float32] = expected
         ) -> None:
-            found = compare(file, expected, inputs, role=role, variant=variant, least=wanted.least(variant))
-            say(f"{file.name}: smallest cosine with torch {found.minimum:.6f} over {found.crops} crops")
+            found = compare(file, expected, inputs, role=role, variant=variant, least=options.least(variant))
+            report_progress(
+                f"{file.name}: smallest cosine with torch {found.minimum:.6f} over {found.crops} crops"
+            )
             parity.append(found)
 
-        held(whole, "fp32")
+        check(whole, "fp32")
         chosen = whole
-        if wanted.variant != "fp32":
-            chosen = scratch / f"{stem}-{wanted.variant}.onnx"
-            say(f"making {chosen.name}")
-            _smaller(whole, chosen, wanted, side_px)
-            held(chosen, wanted.variant)
+        if options.variant != "fp32":
+            chosen = scratch / f"{stem}-{options.variant}.onnx"
+            report_progress(f"making {chosen.name}")
+            _smaller(whole, chosen, options, side_px)
+            check(chosen, options.variant)
         served[role] = Path(shutil.copyfile(chosen, target / chosen.name))
-    say("timing")
+    report_progress("timing")
     taken = ms_per_crop([scratch / one.file for one in parity], inputs)
     names = {path.name for path in served.values()}
     facts = tuple(
@@ -96,19 +106,19 @@ def make_encoders(
     return Encoders({role: served.get(role, served[Role.PROBE]) for role in Role}, tuple(parity), facts)
 
 
-def _smaller(whole: Path, target: Path, wanted: Wanted, side_px: int) -> None:
-    if wanted.variant == "fp16":
-        half(whole, target)
+def _smaller(whole: Path, target: Path, options: EncoderOptions, side_px: int) -> None:
+    if options.variant == "fp16":
+        to_fp16(whole, target)
         return
-    if wanted.ranges is None:
+    if options.ranges is None:
         raise ExportError("int8 needs crops to fix its ranges")
-    eight_bit(whole, target, network_input(wanted.ranges, side_px).numpy())
+    to_int8(whole, target, network_input(options.ranges, side_px).numpy())
 
 
-def expected_vectors(file: Path, crops: Pixels, side_px: int) -> NDArray[np.float32]:
-    """Unit vectors [n, d] that a host must find again: of the served file, on the CPU.
+def served_vectors(file: Path, crops: Pixels, side_px: int) -> NDArray[np.float32]:
+    """Returns the unit vectors float32 [n, d] of a served file on the CPU, which a host must reproduce.
 
-    Raises ExportError for a network that gives no vector.
+    Raises ExportError if the network gives a crop no vector.
     """
     try:
         return unit_rows(BatchRunner(file).run(network_input(crops, side_px).numpy()))

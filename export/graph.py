@@ -1,4 +1,4 @@
-"""A network of this project -> an ONNX file that depends on its weights alone."""
+"""Exports a network of this project to an ONNX file that depends on the weights alone."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from training.networks.layers import norms, route
 OPSET = 18
 INPUT, OUTPUT = "image", "embedding"
 MAX_BATCH = 4096
-# Whose statistics each role uses where a network keeps one for each spectrum (`dsbn`).
+# Each role uses the statistics of this spectrum if a network keeps some for each (`dsbn`).
 SPECTRUM_OF = {Role.PROBE: Spectrum.NIR, Role.REFERENCE: Spectrum.VIS}
 
 
 class ExportError(Exception):
-    """The checkpoint does not become a bundle. The text has the reason, with its number."""
+    """A checkpoint cannot be exported. The text has the reason, with the figure."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the notices that the exporter and the quantiser print about themselves."""
+    """Suppresses the notices that the exporter and the quantiser print about themselves."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -43,15 +43,15 @@ def quiet() -> Iterator[None]:
 
 
 def is_split(net: nn.Module) -> bool:
-    """Whether the network keeps statistics for each spectrum, so that each role needs its own file."""
+    """Whether the network keeps statistics for each spectrum, so that each role needs a file of its own."""
     return any(layer.split for layer in norms(net))
 
 
 def export_graph(net: nn.Module, path: Path, *, side_px: int, role: Role) -> None:
-    """Write the network in evaluation mode: `image` [batch, 3, side, side] -> `embedding` [batch, d].
+    """Writes the network in evaluation mode: `image` [batch, 3, side, side] -> `embedding` [batch, d].
 
-    The batch is dynamic, the output not of unit norm: whoever runs it normalises (`unit_rows`).
-    Raises ExportError where torch cannot export it or ONNX's checker refuses what it made.
+    The batch is dynamic; the output is not of unit norm, so the caller of the file normalises it
+    (`unit_rows`). Raises ExportError if torch cannot export the network or ONNX's checker refuses the file.
     """
     example = torch.zeros(2, 3, side_px, side_px)
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
@@ -82,7 +82,7 @@ def export_graph(net: nn.Module, path: Path, *, side_px: int, role: Role) -> Non
 
 
 def strip(model: ModelProto) -> None:
-    """Drop what describes the machine that exported: stack traces with its paths, and torch's notes."""
+    """Removes what describes the exporting machine: stack traces with its paths, and torch's notes."""
     graph = model.graph
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
         del part.metadata_props[:]
@@ -92,7 +92,7 @@ def strip(model: ModelProto) -> None:
 
 
 def check(model: ModelProto) -> None:
-    """ONNX's checker with shape inference, and a dynamic batch. Raises ExportError."""
+    """Raises ExportError if ONNX's checker refuses the model, or if its batch is fixed."""
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -1,4 +1,4 @@
-"""Scores with subjects -> operating points with confidence bounds."""
+"""Turns scores with subjects into operating points with confidence bounds."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ UPPER_LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Compared:
-    """Probes against one reference of each subject: scores [m, n].
+class Comparisons:
+    """Comparisons of probes with one reference of each subject. `scores` float32 [m, n].
 
-    `own` [m]: the column of probe i's subject. `answered` [m]: whether probe i gave a template.
-    `mated` [m]: whether probe i is another photo than its subject's reference, so that it makes a
-    mated comparison. The scores of failed probes are ignored.
+    `own` [m]: the column of probe i's subject. `answered` [m]: whether probe i gave a template. `mated` [m]:
+    whether probe i is another photo than its subject's reference, so that the comparison with it is mated.
+    The scores of failed probes are ignored.
     """
 
     scores: Floats
@@ -40,14 +40,14 @@ class Compared:
 
     @property
     def mated_scores(self) -> Floats:
-        """[mated comparisons that were made]"""
+        """The scores of the mated comparisons that were made: float32 [k]."""
         rows = np.flatnonzero(self.answered & self.mated)
         found: Floats = self.scores[rows, self.own[rows]]
         return found
 
     @property
     def failed(self) -> int:
-        """Mated comparisons that could not be made."""
+        """How many mated comparisons could not be made."""
         return int(np.count_nonzero(self.mated & ~self.answered))
 
 
@@ -56,7 +56,7 @@ class Unsupported(ValueError):
 
 
 def supported(condition: Condition, subjects: int, targets: Sequence[float] = FMR_POINTS) -> list[float]:
-    """The targets that so many subjects support, loosest first. Raises Unsupported where that is none."""
+    """Returns the targets that so many subjects support, loosest first. Raises Unsupported if none is."""
     possible = [t for t in sorted(targets, reverse=True) if metrics.supports_fmr(subjects, t)]
     if not possible:
         named = ", ".join(f"{target:g}" for target in targets)
@@ -68,12 +68,12 @@ def supported(condition: Condition, subjects: int, targets: Sequence[float] = FM
 
 
 def operating_points(
-    condition: Condition, compared: Compared, *, targets: Sequence[float] = FMR_POINTS
+    condition: Condition, compared: Comparisons, *, targets: Sequence[float] = FMR_POINTS
 ) -> ConditionPoints:
-    """Thresholds at every target FMR that the number of subjects supports (rule of 30).
+    """Sets thresholds at every target FMR that the number of subjects supports (rule of 30).
 
-    A point whose threshold would lie above 1, the largest score, is left out: too many strangers have it.
-    Raises Unsupported where no point is left, or no mated comparison could be made.
+    A point whose threshold would lie above 1, the largest score, is left out: too many non-mated pairs reach
+    it. Raises Unsupported if no point is left, or if no mated comparison could be made.
     """
     subjects = compared.subjects
     possible = supported(condition, subjects, targets)
@@ -102,10 +102,12 @@ def operating_points(
 
 
 def worst_case(
-    compared: Mapping[Condition, Compared], points: Sequence[ConditionPoints]
+    compared: Mapping[Condition, Comparisons], points: Sequence[ConditionPoints]
 ) -> tuple[OperatingPoint, ...]:
-    """One threshold for all conditions at each FMR that all of them support (PROTOCOLS: a global
-    threshold must meet its FMR in the worst condition)."""
+    """Sets one threshold for all conditions at each FMR that all of them support.
+
+    A global threshold must meet its FMR in the worst condition.
+    """
     shared = set.intersection(*({point.fmr for point in c.points} for c in points))
     worst = []
     for fmr in sorted(shared, reverse=True):
@@ -123,9 +125,9 @@ def worst_case(
 
 
 def strictest(points: Sequence[ConditionPoints], *, but_not_below: float) -> float:
-    """The smallest FMR that every condition supports, or `but_not_below` where they reach it.
+    """Returns the smallest FMR that every condition supports and that is `but_not_below` or more.
 
-    Raises Unsupported where they share none.
+    Raises Unsupported if the conditions share none.
     """
     shared = set.intersection(*({point.fmr for point in c.points} for c in points))
     enough = [fmr for fmr in shared if fmr >= but_not_below]
@@ -134,18 +136,18 @@ def strictest(points: Sequence[ConditionPoints], *, but_not_below: float) -> flo
     return min(enough)
 
 
-def _point(compared: Compared, fmr: float, threshold: float) -> OperatingPoint:
+def _point(compared: Comparisons, fmr: float, threshold: float) -> OperatingPoint:
     fnmr = metrics.fnmr(compared.mated_scores, threshold, failed=compared.failed)
     upper = _fmr_upper(compared, threshold)
     return OperatingPoint(fmr=fmr, threshold=threshold, fmr_upper=upper, fnmr=round(fnmr, 6))
 
 
-def _fmr_upper(compared: Compared, threshold: float) -> float:
-    """The one-sided 95 % upper bound of the FMR, by subject bootstrap over probes and references.
+def _fmr_upper(compared: Comparisons, threshold: float) -> float:
+    """Returns the one-sided 95 % upper bound of the FMR, by subject bootstrap over probes and references.
 
-    A subject drawn twice counts twice on both sides. Only accepted pairs are looked at, so a
-    thousand repeats over millions of comparisons cost little. Never below the rule of three on the
-    subjects' pairs: none seen is not none there.
+    A subject drawn twice counts twice on both sides. Only accepted pairs are read, so a thousand repeats over
+    millions of comparisons cost little. The bound is never below the rule of three on the subjects' pairs: to
+    see no false match does not show that there is none.
     """
     least = 3 / (compared.subjects * (compared.subjects - 1) / 2)
     rows, own = compared.scores[compared.answered], compared.own[compared.answered]

@@ -1,4 +1,4 @@
-"""What an exported file gives, against what torch gives: no bundle is made without this check."""
+"""Compares the vectors of an exported file with torch's: no bundle is made without this check."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROUNDS, TIMED_BATCH = 9, 8
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """One file against torch: the smallest and the mean cosine over so many crops."""
+    """The smallest and the mean cosine between a file's and torch's vectors of `crops` crops."""
 
     role: Role
     variant: Variant
@@ -37,7 +37,7 @@ class Parity:
 
 
 def torch_vectors(net: nn.Module, inputs: Tensors, role: Role) -> Tensors:
-    """float32 [n, 3, s, s] -> float32 [n, d], not of unit norm, in evaluation mode."""
+    """Runs torch in evaluation mode: float32 [n, 3, s, s] -> float32 [n, d], not of unit norm."""
     was = net.training
     net.eval()
     with torch.no_grad(), route(net, SPECTRUM_OF[role]):
@@ -50,7 +50,10 @@ def torch_vectors(net: nn.Module, inputs: Tensors, role: Role) -> Tensors:
 def compare(
     file: Path, expected: Tensors, inputs: Tensors, *, role: Role, variant: Variant, least: float
 ) -> Parity:
-    """ONNX Runtime's vectors on the CPU against `expected` [n, d]. Raises ExportError below `least`."""
+    """Compares ONNX Runtime's vectors on the CPU with `expected` [n, d].
+
+    Raises ExportError if a cosine is below `least`.
+    """
     found = cosines(BatchRunner(file).run(inputs), expected)
     parity = Parity(role, variant, file.name, len(inputs), float(found.min()), float(found.mean()))
     if parity.minimum < least:
@@ -62,7 +65,7 @@ def compare(
 
 
 def ms_per_crop(files: Sequence[Path], inputs: Tensors) -> Mapping[str, float]:
-    """Milliseconds of one thread for each crop in batches of up to 8: the median of rounds in turn.
+    """Returns each file's milliseconds for a crop, in batches of up to 8 on one thread: medians of rounds.
 
     All files are timed in the same rounds, because a machine's speed changes from minute to minute.
     """

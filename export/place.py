@@ -1,4 +1,4 @@
-"""A bundle is built beside its place and moved there: a reader sees the whole of it, or the one before."""
+"""Builds a bundle beside its directory and moves it there: a reader sees the old one or the whole new one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from faces.bundle import MANIFEST_NAME
 
 
 def check_free(out: Path, *, replace: bool) -> None:
-    """Raises ExportError where something stands at `out` that must not be replaced."""
+    """Raises ExportError if `out` exists and must not be replaced."""
     if not out.exists():
         return
     if not replace:
@@ -24,9 +24,9 @@ def check_free(out: Path, *, replace: bool) -> None:
 
 @contextmanager
 def building(out: Path) -> Iterator[Path]:
-    """An empty directory that becomes `out` when the block ends well, and is gone otherwise.
+    """Gives an empty directory that becomes `out` if the block succeeds, and is removed otherwise.
 
-    What exports that were killed left behind is swept first.
+    Directories that killed exports left behind are removed first.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     for left in out.parent.glob(f".{out.name}.building-*"):

@@ -1,4 +1,4 @@
-"""A bundle's encoders on prepared sets -> the comparisons that thresholds are calibrated on."""
+"""Calibrates thresholds on prepared sets: embeds their rows and compares probes with references."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.calibrate import calibration_of
+from export.calibrate import make_calibration
 from export.graph import SPECTRUM_OF
-from export.operating_points import FMR_POINTS, Compared, Unsupported, supported
+from export.operating_points import FMR_POINTS, Comparisons, Unsupported, supported
 from faces.calibration import Calibration
 from faces.types import CONDITIONS, Condition, Role, Spectrum
 from training.data.prepared import PreparedSet, Row, Split
@@ -20,15 +20,18 @@ from training.data.records import DataSetError
 from training.evaluation.evaluate import synthetic_parts
 from training.networks.onnx_encoders import BundleEncoder
 
-# More of one subject add little: what limits a threshold is the number of subjects.
+# More probes of one subject add little: the number of subjects limits a threshold.
 PROBES_PER_SUBJECT = 4
-Done = Callable[[int], None]
+OnEmbedded = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Rows of one set. `references`: one for each subject; `probes`: by condition, with the column of
-    their subject; `failed`: columns of subjects whose picture gave no crop."""
+    """The rows of one set that are compared.
+
+    `references`: one for each subject; `probes`: by condition, row and column of the subject; `failed`: by
+    condition, the column of the subject of each probe that gave no crop.
+    """
 
     prepared: PreparedSet
     references: tuple[int, ...]
@@ -42,10 +45,11 @@ class Plan:
 
 
 def plan_of(prepared: PreparedSet, splits: Sequence[Split]) -> Plan:
-    """References are unmasked VIS rows: of the gallery, or the subject's first where there is none.
+    """Chooses references and probes of the splits.
 
-    A probe is another photo than its subject's reference; only a subject without one gives a version
-    of that same photo, which makes non-mated comparisons alone.
+    A reference is an unmasked VIS row: the subject's row in the gallery, or its first. A probe is another
+    photo than the reference; a subject without another one gives a version of the same photo, which makes
+    non-mated comparisons alone.
     """
     mine = [i for i, row in enumerate(prepared.rows) if row.split in splits]
     references: dict[str, int] = {}
@@ -69,7 +73,7 @@ def plan_of(prepared: PreparedSet, splits: Sequence[Split]) -> Plan:
             elif row.role != "gallery":
                 others[row.subject].append(i)
         found = [(i, column[s]) for s, rows in others.items() for i in rows[:PROBES_PER_SUBJECT]]
-        # Where every photo is its own reference, there is nothing mated and nothing to calibrate on.
+        # If every photo is its own reference, there is no mated comparison to calibrate on.
         if found:
             found += [(i, column[s]) for s, i in same.items() if s not in others]
             probes[condition] = tuple(found)
@@ -87,8 +91,10 @@ def plan_of(prepared: PreparedSet, splits: Sequence[Split]) -> Plan:
 def check_support(
     sets: Sequence[PreparedSet], splits: Sequence[Split], *, targets: Sequence[float] = FMR_POINTS
 ) -> None:
-    """Whether the sets have subjects enough for a threshold of every condition, before anything is
-    embedded. Raises Unsupported."""
+    """Raises Unsupported if the sets have too few subjects for a threshold of some condition.
+
+    It embeds nothing, so it is cheap.
+    """
     most = dict.fromkeys(CONDITIONS, 0)
     for prepared in sets:
         for condition, probes in plan_of(prepared, splits).probes.items():
@@ -102,11 +108,11 @@ def check_support(
 
 
 def compare(
-    encoder: BundleEncoder, plan: Plan, *, on_done: Done = lambda _: None
-) -> dict[Condition, Compared]:
-    """Every probe against every reference, each through the encoder of its role.
+    encoder: BundleEncoder, plan: Plan, *, on_done: OnEmbedded = lambda _: None
+) -> dict[Condition, Comparisons]:
+    """Compares every probe with every reference, each embedded by the encoder of its role.
 
-    Raises DataSetError where the set is aligned to another template than the encoder's.
+    Raises DataSetError if the set is aligned to another template than the encoder's.
     """
     info = plan.prepared.info
     if info.alignment != encoder.alignment:
@@ -122,7 +128,7 @@ def compare(
         sources = [
             plan.prepared.rows[i].source != plan.prepared.rows[plan.references[c]].source for i, c in probes
         ]
-        done[condition] = Compared(
+        done[condition] = Comparisons(
             np.concatenate([scores, np.zeros((len(lost), len(references)), np.float32)]),
             np.array([c for _, c in probes] + list(lost), np.intp),
             np.array([True] * len(probes) + [False] * len(lost)),
@@ -132,12 +138,12 @@ def compare(
 
 
 def _embed(
-    encoder: BundleEncoder, prepared: PreparedSet, rows: Sequence[int], role: Role, on_done: Done
+    encoder: BundleEncoder, prepared: PreparedSet, rows: Sequence[int], role: Role, on_done: OnEmbedded
 ) -> NDArray[np.float32]:
     done = []
     for start in range(0, len(rows), 64):
         part = rows[start : start + 64]
-        # A two-role bundle's encoder is chosen by spectrum there; in service the role decides.
+        # A two-role bundle's encoder is chosen by spectrum here; in the service the role decides.
         done.append(encoder.embed(prepared.crops(part), SPECTRUM_OF[role]))
         on_done(len(part))
     return np.concatenate(done)
@@ -150,17 +156,17 @@ def calibrate(
     *,
     command: str,
     targets: Sequence[float] = FMR_POINTS,
-    track: Callable[[int], Done] = lambda _: lambda _: None,
+    track: Callable[[int], OnEmbedded] = lambda _: lambda _: None,
 ) -> Calibration:
-    """Thresholds of the bundle in `root`: each condition on the set with most subjects for it.
+    """Calibrates the bundle in `root`: each condition on the set with most subjects for it.
 
-    Sets are never mixed in one comparison, because one person may have two names. Raises
-    Unsupported, DataSetError.
+    Sets are never mixed in one comparison, because one subject may have two names. Raises Unsupported or
+    DataSetError.
     """
     encoder = BundleEncoder(root)
     plans = [plan_of(prepared, splits) for prepared in sets]
     on_done = track(sum(plan.rows for plan in plans if plan.probes))
-    best: dict[Condition, Compared] = {}
+    best: dict[Condition, Comparisons] = {}
     source: dict[Condition, PreparedSet] = {}
     for plan in plans:
         if not plan.probes:
@@ -168,7 +174,7 @@ def calibrate(
         for condition, compared in compare(encoder, plan, on_done=on_done).items():
             if condition not in best or compared.subjects > best[condition].subjects:
                 best[condition], source[condition] = compared, plan.prepared
-    return calibration_of(
+    return make_calibration(
         best,
         data=_described(best, source, splits),
         synthetic=_synthetic(source.values(), splits),
@@ -178,7 +184,7 @@ def calibrate(
 
 
 def _described(
-    best: Mapping[Condition, Compared], source: Mapping[Condition, PreparedSet], splits: Sequence[Split]
+    best: Mapping[Condition, Comparisons], source: Mapping[Condition, PreparedSet], splits: Sequence[Split]
 ) -> str:
     parts = [f"{c} on {source[c].info.name} ({best[c].subjects} subjects)" for c in sorted(best)]
     return f"{'; '.join(parts)}; split {' and '.join(splits)}"

@@ -35,7 +35,7 @@ from training.engine.compile import check_compiler
 from training.engine.devices import processes
 from training.engine.run_record import RunRecord
 from training.finetune.recipe import Recipe, load_recipe, shortened
-from training.finetune.run import ENCODER, Place, train_recipe
+from training.finetune.run import ENCODER, RunOptions, train_recipe
 from training.research.standin.build import Plan
 from training.research.standin.build import build as build_standin
 from training.synthesis.assets import CHECKOUT
@@ -54,7 +54,7 @@ ABOUT = About(
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Sets:
-    """`learned`: its train split is learned from; `calibration`: whose validation split gives thresholds."""
+    """`learned`: its train split is trained on; `calibration`: thresholds come from the validation splits."""
 
     learned: PreparedSet
     calibration: Sequence[PreparedSet]
@@ -78,7 +78,7 @@ def standin_sets(lfw: Path, assets: ViewAssets, work: Path, *, subjects: int) ->
 
 
 def _read(path: Path) -> PreparedSet | None:
-    """A set that was finished earlier."""
+    """Reads a set that an earlier run finished; None if there is none."""
     try:
         return read_prepared(path)
     except DataSetError:
@@ -88,17 +88,17 @@ def _read(path: Path) -> PreparedSet | None:
 def train(
     recipe: Recipe, learned: PreparedSet, base: Path, work: Path, *, device: str, compiled: bool
 ) -> RunRecord:
-    """Fine-tune in `work/run`, with a progress bar. Raises what `train_recipe` raises, and DeviceError."""
+    """Fine-tunes in `work/run`, with a progress bar. Raises what `train_recipe` raises, and DeviceError."""
     console = Console(stderr=True)
     with processes(device) as where, loss_bar(console, "fine-tuning", total=recipe.loop.iterations) as step:
-        place = Place(out=work / "run", start=base, teacher=base, compiled=compiled, device=where)
+        place = RunOptions(out=work / "run", start=base, teacher=base, compiled=compiled, device=where)
         return train_recipe(recipe, learned, place, on_step=step)
 
 
 def export(
     record: RunRecord, sets: Sets, base: Path, work: Path, out: Path, *, targets: Sequence[float]
 ) -> Exported:
-    """The trained encoder as a bundle in `out`. Raises what `export_bundle` raises."""
+    """Exports the trained encoder as a bundle to `out`. Raises what `export_bundle` raises."""
     about = ABOUT.model_copy(update={"data": f"{record.set_name}: {record.synthetic or 'real photos'}"})
     request = Request(
         checkpoint=work / "run" / ENCODER,
@@ -113,7 +113,7 @@ def export(
     console = Console(stderr=True)
     return export_bundle(
         request,
-        say=lambda text: console.print(text, markup=False, highlight=False),
+        report_progress=lambda text: console.print(text, markup=False, highlight=False),
         track=lambda _: lambda _: None,
     )
 

@@ -1,4 +1,4 @@
-"""Smaller versions of an exported network: half precision, and eight-bit integers."""
+"""Makes smaller versions of an exported network: half precision, and eight-bit integers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from onnxruntime.transformers.onnx_model import OnnxModel
 from export.graph import INPUT, ExportError, check, quiet
 
 Variant = Literal["fp32", "fp16", "int8"]
-# The smallest cosine with torch that a variant may give on any crop.
+# The smallest cosine with torch that is accepted for any crop.
 LEAST_COSINE: dict[Variant, float] = {"fp32": 0.9999, "fp16": 0.999, "int8": 0.999}
 Tensors = NDArray[np.float32]
 
 QUANTISED = ["Conv", "Gemm", "Add"]
-# Ranges clipped here lose less to outliers than the largest value does.
+# Ranges are clipped at this percentile: the largest value would lose more to outliers.
 PERCENTILE, BINS = 99.999, 4096
-# Every tensor of so many crops is in memory at once.
+# Memory holds every tensor of so many crops at once.
 CROPS_AT_ONCE = 8
 LEAST_CROPS = 32
 
@@ -43,18 +43,18 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         return next(self._waiting, None)
 
 
-def half(source: Path, target: Path) -> None:
-    """fp16 weights and arithmetic, float32 at both ends. Slower than fp32 on most CPUs."""
+def to_fp16(source: Path, target: Path) -> None:
+    """Converts to fp16, with float32 inputs and outputs. Slower than fp32 on most CPUs."""
     with quiet():
         model = convert_float_to_float16(onnx.load(source), keep_io_types=True)
     _finish(model, target)
 
 
-def eight_bit(source: Path, target: Path, calibration: Tensors) -> None:
-    """Static int8 as quantise-dequantise pairs, weights per channel.
+def to_int8(source: Path, target: Path, calibration: Tensors) -> None:
+    """Quantises to static int8 as quantise-dequantise pairs, weights per channel.
 
-    `calibration`: float32 [n, 3, h, w], inputs like those that the network will see; they fix the
-    range of every tensor. Raises ExportError for fewer than `LEAST_CROPS`.
+    `calibration`: float32 [n, 3, h, w], inputs like those that the network will see; they fix the range of
+    every tensor. Raises ExportError if there are fewer than `LEAST_CROPS`.
     """
     if len(calibration) < LEAST_CROPS:
         raise ExportError(f"int8 needs {LEAST_CROPS} crops to fix its ranges, and has {len(calibration)}")
@@ -88,7 +88,7 @@ def eight_bit(source: Path, target: Path, calibration: Tensors) -> None:
 
 
 def _finish(model: ModelProto, target: Path) -> None:
-    """Raises ExportError where ONNX's checker refuses it."""
+    """Sorts, checks and writes the model. Raises ExportError if ONNX's checker refuses it."""
     wrapped = OnnxModel(model)
     # Both converters put what they add at the end, where ONNX allows no input to come from.
     wrapped.topological_sort(is_deterministic=True)

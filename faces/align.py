@@ -1,4 +1,4 @@
-"""Five landmarks -> a crop on a fixed template, by a least-squares similarity."""
+"""Aligns a face to a fixed template by a least-squares similarity of five landmarks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from faces.types import AlignedCrop, Face, Image, Point
 
 MIN_INTER_EYE_PX = 4.0
-# A face whose best similarity shrinks or grows more than this is no face.
+# Landmarks whose best similarity shrinks or grows more than this are no face.
 MAX_SCALE = 64.0
 
 
@@ -24,14 +24,14 @@ class AlignError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Where the five landmarks lie in a crop of `side_px` squared."""
+    """The positions of the five landmarks in a crop of `side_px` squared."""
 
     alignment_id: str
     side_px: int
     points: tuple[Point, Point, Point, Point, Point]
 
     def scaled(self, side_px: int) -> Alignment:
-        """The same template in another size."""
+        """Returns the same template in another size."""
         factor = side_px / self.side_px
         first, second, nose, left, right = ((x * factor, y * factor) for x, y in self.points)
         return Alignment(f"arcface-{side_px}", side_px, (first, second, nose, left, right))
@@ -55,9 +55,9 @@ ALIGNMENTS: Mapping[str, Alignment] = MappingProxyType(
 
 
 def similarity(landmarks: Sequence[Point], alignment: Alignment) -> NDArray[np.float64]:
-    """The [2, 3] matrix that maps landmarks onto the template with the least squared error.
+    """Returns the [2, 3] matrix that maps landmarks onto the template with the least squared error.
 
-    Rotation, scale and shift without reflection (Umeyama 1991, eq. 40 to 42, for two dimensions,
+    It has rotation, scale and shift without reflection (Umeyama 1991, eq. 40 to 42, for two dimensions,
     where it is a complex linear regression). Raises AlignError for degenerate landmarks.
     """
     source = np.array([complex(x, y) for x, y in landmarks])
@@ -75,7 +75,7 @@ def similarity(landmarks: Sequence[Point], alignment: Alignment) -> NDArray[np.f
 
 
 def align(image: Image, face: Face, alignment_id: str) -> AlignedCrop:
-    """Warp one face of an image onto a template of `ALIGNMENTS`; outside the image is black.
+    """Warps a face of an image onto a template of `ALIGNMENTS`; outside the image is black.
 
     Raises AlignError for eyes closer than 4 px or degenerate landmarks, KeyError for an unknown
     template.

@@ -1,7 +1,7 @@
-"""The bundle: a directory with `manifest.json` and the network files it names.
+"""Defines the bundle: a directory with `manifest.json` and the network files it names.
 
-It is the only contract between the training side and the service. Nothing in the code assumes
-a dimension, a colour order or a normalisation: it is all in the manifest.
+It is the only contract between the training side and the service. The manifest states dimension, colour
+order and normalisation; no code assumes them.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from faces.calibration import Calibration
 from faces.files import write_whole
-from faces.strict import Strict as Strict
-from faces.strict import strip_prefix
+from faces.strict import Strict, strip_prefix
 
 MANIFEST_NAME = "manifest.json"
 READ_BLOCK_BYTES = 1 << 20
 
 
 class BundleError(Exception):
-    """A bundle cannot be read or does not hold what its manifest says. The text says what to do."""
+    """A bundle cannot be read, or differs from its manifest. The text names a remedy."""
 
 
 class FileRef(Strict):
@@ -55,8 +54,8 @@ class DetectorSpec(Strict):
     """A single-shot face detector. Input float32 [batch, 3, height, width], both sides dynamic.
 
     The image is scaled so that its longer side is at most the last of `canvas_px`, padded at the right and
-    the bottom to a square of the smallest of `canvas_px` that holds it. `decoder`: what its outputs
-    mean, see `faces.detect.decode_yunet` and `decode_centres`.
+    the bottom to a square of the smallest of `canvas_px` that holds it. `decoder`: the meaning of
+    its outputs, see `faces.detect.decode_yunet` and `decode_centres`.
     """
 
     file: FileRef
@@ -91,7 +90,7 @@ class EncoderSpec(Strict):
 
 
 class DetectedMask(Strict):
-    """The detector itself tells masked faces (its decoder gives `Face.masked`): no further network."""
+    """The detector classifies masks itself (its decoder gives `Face.masked`), without another network."""
 
     decoder: Literal["detector"]
     threshold: Annotated[float, Field(gt=0, lt=1)]
@@ -117,11 +116,12 @@ class MaskSpec(Strict):
 
 
 class ParitySpec(Strict):
-    """Rendered crops, and the vectors that the bundle's encoders gave for them where it was made.
+    """Rendered crops, and the vectors that the bundle's encoders gave for them when it was made.
 
     `crops`: .npy, uint8 [n, side, side, 3], on the encoder's alignment. `probe` and `reference`:
-    .npy, float32 [n, dimension] of unit norm (the same file where the roles share an encoder). A
-    host whose vectors fall below `minimum_cosine` with these does not run the networks as intended.
+    .npy, float32 [n, dimension] of unit norm (the same file where the roles share an encoder). If
+    a host's vectors have a cosine below `minimum_cosine` with these, it does not run the networks as
+    intended.
     """
 
     crops: FileRef
@@ -131,7 +131,7 @@ class ParitySpec(Strict):
 
 
 class Manifest(Strict):
-    """All that the service needs to know of a bundle. Unknown keys are refused."""
+    """Everything that the service needs to know of a bundle. Unknown keys are refused."""
 
     format: Literal[1]
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -152,11 +152,10 @@ class Manifest(Strict):
 
     @property
     def space_id(self) -> str:
-        """Digest of everything that shapes a vector: encoder files, preprocessing, alignment, metric.
+        """The digest of everything that shapes a vector: encoder files, preprocessing, alignment, metric.
 
-        Thresholds are outside it, so a recalibration needs no re-embedding. The detector is
-        outside it too: it finds the face but the template is defined by the aligned crop. So are the
-        parity crops, which only check.
+        It excludes thresholds, so a recalibration needs no re-embedding. It also excludes the detector,
+        which finds the face but does not shape the vector of an aligned crop, and the parity crops.
         """
         shaping = self.encoder.model_dump(mode="json")
         for role in ("probe", "reference"):
@@ -166,14 +165,14 @@ class Manifest(Strict):
 
     @property
     def detection_files(self) -> tuple[FileRef, ...]:
-        """The detector, and the mask classifier where there is one."""
+        """The files of the detector, and of the mask classifier if there is one."""
         if isinstance(self.mask, MaskSpec):
             return (self.detector.file, self.mask.file)
         return (self.detector.file,)
 
     @property
     def files(self) -> tuple[FileRef, ...]:
-        """Every file, each once."""
+        """Every file of the bundle, once."""
         refs = [self.detector.file, self.encoder.probe, self.encoder.reference, *self.detection_files[1:]]
         if self.parity is not None:
             refs += [self.parity.crops, self.parity.probe, self.parity.reference]
@@ -182,7 +181,7 @@ class Manifest(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A manifest and the directory it stands in."""
+    """A manifest and its directory."""
 
     manifest: Manifest
     root: Path
@@ -192,7 +191,7 @@ class Bundle:
 
 
 def parse_manifest(text: str | bytes) -> Manifest:
-    """Raises BundleError naming the first thing that is wrong."""
+    """Parses and checks a manifest. Raises BundleError with the first fault."""
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
@@ -202,7 +201,7 @@ def parse_manifest(text: str | bytes) -> Manifest:
 
 
 def read(root: Path) -> Bundle:
-    """Read a bundle's manifest; its files are not touched (see `verify`). Raises BundleError."""
+    """Reads a bundle's manifest, but not its files (see `verify`). Raises BundleError if it cannot."""
     try:
         text = (root / MANIFEST_NAME).read_bytes()
     except OSError as error:
@@ -219,13 +218,13 @@ def file_sha256(path: Path) -> str:
 
 
 def file_ref(path: Path, *, name: str | None = None) -> FileRef:
-    """Measure a file for a manifest; `name` is its path inside the bundle (default: its own)."""
+    """Measures a file for a manifest; `name` is its path inside the bundle (default: the file name)."""
     size = path.stat().st_size
     return FileRef(path=name or path.name, sha256=file_sha256(path), bytes=size)
 
 
 def verify(bundle: Bundle) -> None:
-    """Check size and digest of every file. Raises BundleError naming the file that differs."""
+    """Checks size and digest of every file. Raises BundleError with the name of a file that differs."""
     for ref in bundle.manifest.files:
         path = bundle.path(ref)
         if not path.is_file():
@@ -235,7 +234,7 @@ def verify(bundle: Bundle) -> None:
 
 
 def write_manifest(manifest: Manifest, root: Path) -> None:
-    """Write `manifest.json` atomically: a reader sees the old one or the new one, never a part."""
+    """Writes `manifest.json` whole: a reader sees the old one or the new one."""
     root.mkdir(parents=True, exist_ok=True)
     text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=False) + "\n"
     write_whole(root / MANIFEST_NAME, text.encode())

@@ -1,4 +1,4 @@
-"""Calibrated operating points of a bundle: which score means which false match rate, in which condition."""
+"""Defines a bundle's calibrated operating points: thresholds by condition and false match rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FMR_RELATIVE_TOLERANCE = 1e-6
 
 
 class UnsupportedFmr(LookupError):
-    """No threshold was calibrated for this false match rate. `supported` lists those that were."""
+    """No threshold is calibrated for this false match rate. `supported` lists those that are."""
 
     def __init__(self, fmr: float, supported: tuple[float, ...]) -> None:
         self.fmr, self.supported = fmr, supported
@@ -23,7 +23,7 @@ class UnsupportedFmr(LookupError):
 
 
 class OperatingPoint(Strict):
-    """`threshold`: the smallest score with observed FMR <= `fmr`; `fmr_upper`: 95 % upper bound of it."""
+    """`threshold`: the smallest score with observed FMR <= `fmr`; `fmr_upper`: its 95 % upper bound."""
 
     fmr: Annotated[float, Field(gt=0, lt=1)]
     threshold: Annotated[float, Field(ge=-1, le=1)]
@@ -57,9 +57,8 @@ class ConditionPoints(Strict):
 class Calibration(Strict):
     """Thresholds for every condition, and the score above which two subjects count as duplicates.
 
-    `worst`: one threshold for all conditions at each FMR that all of them support, where the
-    condition of a probe is not known: the strictest of theirs, with the largest `fmr_upper` and
-    FNMR that any condition has at it.
+    `worst` is for probes of unknown condition: at each FMR that all conditions support, the strictest of
+    their thresholds, with the largest `fmr_upper` and FNMR of any condition at it.
     """
 
     data: str
@@ -92,7 +91,7 @@ class Calibration(Strict):
         return tuple(point.fmr for point in self._points(condition))
 
     def at(self, condition: Condition, fmr: float) -> OperatingPoint:
-        """The operating point of one condition at one FMR. Raises UnsupportedFmr."""
+        """Returns the operating point of a condition at an FMR. Raises UnsupportedFmr if it has none."""
         for point in self._points(condition):
             if math.isclose(point.fmr, fmr, rel_tol=FMR_RELATIVE_TOLERANCE):
                 return point

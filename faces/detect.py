@@ -1,4 +1,4 @@
-"""Letterboxing for a detector and decoding of what it says: pure arrays, no network."""
+"""Letterboxes images for a detector and decodes its outputs, on arrays, without a network."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from faces.types import Box, Face, Image
 
 STRIDES = (8, 16, 32)
 Floats = NDArray[np.float32]
-# What the decoder `centres` reads of a cell: score, mask, centre, size, five landmarks.
+# Values of a cell for the decoder `centres`: score, mask, centre, size, five landmarks.
 CELL_VALUES = 16
-# How a picture is looked at until a face is found: as it is, closer, from farther away. The closer
-# look finds small faces, the far one those that fill the picture: larger than any anchor expects.
+# The zooms that are tried until a face is found. The larger one finds small faces; the smaller one finds
+# faces that fill the picture, which are too large for every anchor.
 LOOKS = (1.0, 2.0, 0.5)
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """How an image lies in its square canvas: top left, scaled by `scale` (canvas / image)."""
+    """The place of an image in its square canvas: at the top left, scaled by `scale` (canvas / image)."""
 
     scale: float
     canvas_px: int
@@ -33,11 +33,11 @@ class Placement:
 def letterbox(
     image: Image, *, canvas_px: Sequence[int], zoom: float = 1.0
 ) -> tuple[NDArray[np.uint8], Placement]:
-    """Place an image in the smallest canvas that holds it, else scaled into the largest.
+    """Places an image in the smallest canvas that holds it, or scales it into the largest.
 
     `canvas_px` ascends. Padded with black at the right and the bottom. `zoom` 1 never enlarges;
-    above 1 it looks closer at a small picture (as far as the largest canvas allows), below 1 it
-    steps back from a face that fills the picture.
+    above 1 it enlarges a small picture, as far as the largest canvas allows; below 1 it shrinks the
+    picture.
     Returns uint8 [side, side, 3] and the placement.
     """
     longest = max(image.width, image.height)
@@ -58,12 +58,12 @@ def letterbox(
 
 
 def canvas_input(canvas: NDArray[np.uint8], normalisation: Normalisation) -> Floats:
-    """uint8 [s, s, 3] -> float32 [3, s, s]."""
+    """Converts a canvas uint8 [s, s, 3] to network input float32 [3, s, s]."""
     return to_network(canvas, normalisation)
 
 
 def _anchors(canvas_px: int, stride: int) -> Floats:
-    """Top left of each cell in canvas pixels, row by row: [cells, 2] as (x, y)."""
+    """Returns the top left of each cell in canvas pixels, row by row: [cells, 2] as (x, y)."""
     steps = np.arange(canvas_px // stride, dtype=np.float32) * stride
     x, y = np.meshgrid(steps, steps)
     return np.stack([x.ravel(), y.ravel()], axis=1)
@@ -71,8 +71,8 @@ def _anchors(canvas_px: int, stride: int) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """Cells that score high enough, in canvas pixels: `boxes` [n, 4] as left, top, width, height,
-    `points` [n, 5, 2]; `masked` [n] where the detector says so."""
+    """Detections in canvas pixels: `boxes` [n, 4] as left, top, width, height,
+    `points` [n, 5, 2]; `masked` [n] if the detector classifies masks."""
 
     scores: Floats
     boxes: Floats
@@ -87,7 +87,8 @@ def decode(
     spec: DetectorSpec,
     image_size: tuple[int, int],
 ) -> tuple[Face, ...]:
-    """Outputs for one canvas -> faces in pixels of the image, by the decoder that the bundle names."""
+    """Decodes the outputs for a canvas to faces in pixels of the image, by the decoder that the bundle
+    names."""
     how = decode_centres if spec.decoder == "centres" else decode_yunet
     return how(
         outputs,
@@ -106,7 +107,7 @@ def decode_yunet(
     score_threshold: float,
     nms_iou: float,
 ) -> tuple[Face, ...]:
-    """Outputs of YuNet for one canvas -> faces in pixels of the image, largest first.
+    """Decodes the outputs of YuNet for a canvas to faces in pixels of the image, largest first.
 
     For each stride s: `cls_s` and `obj_s` [cells, 1], `bbox_s` [cells, 4] as centre offset and
     log size in strides, `kps_s` [cells, 10]. Score = sqrt(cls * obj). `image_size` is (width,
@@ -138,11 +139,11 @@ def decode_centres(
     score_threshold: float,
     nms_iou: float,
 ) -> tuple[Face, ...]:
-    """Outputs of this project's own detector for one canvas -> faces, largest first; each knows its mask.
+    """Decodes the outputs of this project's detector for a canvas to faces with mask state, largest first.
 
     For each stride s: `faces_s` [16, rows, columns]: score and probability of a mask in [0, 1], then in
-    strides the box's centre seen from the middle of the cell (x, y), its width and height, and five
-    landmarks seen from there. `image_size` as in `decode_yunet`.
+    strides the box's centre relative to the middle of the cell (x, y), its width and height, and five
+    landmarks relative to the middle. `image_size` as in `decode_yunet`.
     """
     found = []
     for stride in STRIDES:
@@ -167,7 +168,7 @@ def _faces(
     score_threshold: float,
     nms_iou: float,
 ) -> tuple[Face, ...]:
-    """One face of each heap of overlapping ones, in pixels of the image, largest first."""
+    """Keeps one of each group of overlapping faces; returns them in pixels of the image, largest first."""
     if not found:
         return ()
     all_boxes = np.concatenate([one.boxes for one in found]).astype(np.float64) / placement.scale

@@ -1,9 +1,9 @@
-"""Enrolled crops on their way from the service to a training process: files of one directory.
+"""Defines the files in which the service gives its enrolled crops to a training process.
 
     crops-00000.npy    uint8 [n, side, side, 3], blue-green-red
     rows.json          one row of facts for each crop, in order; written last
 
-Subjects and samples are numbers here: whom they belong to is none of training's business.
+Subjects and samples are numbers: training does not need their identifiers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROWS = "rows.json"
 
 
 class EnrolledRow(Strict):
-    """One crop. `sample` is a number within the whole set, `subject` too."""
+    """The facts of one crop. `sample` and `subject` are numbers within the whole set."""
 
     subject: Annotated[int, Field(ge=0)]
     sample: Annotated[int, Field(ge=0)]
@@ -32,7 +32,7 @@ class EnrolledRow(Strict):
 
 
 class EnrolledIndex(Strict):
-    """All rows, and how many of them each file of crops holds."""
+    """All rows, and the number of rows of each file of crops."""
 
     alignment: str
     files: tuple[int, ...]
@@ -40,7 +40,7 @@ class EnrolledIndex(Strict):
 
 
 class EnrolledWriter:
-    """Crops in order, a file at a time; nothing can be read before `close`."""
+    """Writes crops in order, a file at a time; the set cannot be read before `close`."""
 
     def __init__(self, directory: Path, alignment: str) -> None:
         self._directory, self._alignment = directory, alignment
@@ -49,7 +49,7 @@ class EnrolledWriter:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def add(self, rows: list[EnrolledRow], crops: list[Pixels]) -> None:
-        """One file of crops, uint8 [side, side, 3] each."""
+        """Writes one file of crops, uint8 [side, side, 3] each."""
         if not rows:
             return
         write_array(self._directory / _name(len(self._files)), np.stack(crops))
@@ -66,7 +66,7 @@ def is_written(directory: Path) -> bool:
 
 
 def read_enrolled(directory: Path) -> tuple[str, Iterator[tuple[EnrolledRow, Pixels]]]:
-    """The alignment, and every row with its crop. Raises ValueError where the files are not whole."""
+    """Returns the alignment, and every row with its crop. Raises ValueError if the files are incomplete."""
     try:
         index = EnrolledIndex.model_validate_json((directory / ROWS).read_bytes())
     except (OSError, ValidationError) as error:

@@ -1,7 +1,7 @@
-"""Bytes -> Image: an allow-list of formats, caps read before decoding, upright, 8 bits a channel.
+"""Decodes bytes to an upright Image of 8 bits per channel; checks format and size before it decodes.
 
-Formats: JPEG, PNG, BMP, WebP, TIFF, told by their first bytes. Decided here: alpha is dropped;
-animations and multi-page files are refused; of a multi-picture JPEG the first picture counts.
+Formats: JPEG, PNG, BMP, WebP, TIFF, recognised by their first bytes. Alpha is dropped, animations and
+multi-page files are refused, and of a multi-picture JPEG the first picture is used.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ SIGNATURES = {
 }
 EXIF_ORIENTATION = 0x0112
 MAX_SIDE_PX = 65_000
-# The tail of a whole file; cameras pad a few bytes behind it.
+# The end of a complete file; cameras may pad a few bytes after it.
 JPEG_END, PNG_END, TAIL_BYTES = b"\xff\xd9", b"IEND\xaeB\x60\x82", 32
-# Sixteen-bit cameras fill 10, 12 or 14 bits; a few hot pixels must not decide which.
+# Sixteen-bit cameras use 10, 12 or 14 bits; a few hot pixels must not decide how many.
 DEPTH_PERCENTILE = 99.99
-# Recognition of the spectrum, on a picture this small.
+# The spectrum is recognised on a picture of this size.
 GLANCE_PX = 64
 DARKEST, MAX_TINT_SPREAD = 12.0, 0.010
 
-# Pixel caps are checked here against the caller's limits, before any pixel is decoded.
+# This module checks the caller's limits before it decodes any pixel.
 PIL.Image.MAX_IMAGE_PIXELS = None
 
 
 class ImageError(Exception):
-    """The bytes are no acceptable image. The text may be shown to whoever sent them."""
+    """The bytes are not an acceptable image. The text may be shown to the sender."""
 
 
 class ImageTooLarge(ImageError):
-    """More bytes or pixels than allowed; found out from the header."""
+    """The image has more bytes or pixels than allowed, according to its header."""
 
 
 class UnsupportedMediaType(ImageError):
-    """No format of the allow-list."""
+    """The format is not on the allow-list."""
 
 
 class UndecodableImage(ImageError):
-    """Of an allowed format, but broken, truncated, animated or of an exotic kind."""
+    """The format is allowed, but the file is broken, truncated, animated or of an unusual kind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class DecodeLimits:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the header promises."""
+    """Format and size according to the header."""
 
     format: str
     width: int
@@ -72,14 +72,14 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the file is to be read: EXIF's `orientation` 1 to 8, the number of `frames`."""
+    """EXIF's `orientation`, 1 to 8, and the number of `frames`."""
 
     orientation: int
     frames: int
 
 
 def sniff(data: bytes) -> str:
-    """The format by its first bytes. Raises UnsupportedMediaType."""
+    """Recognises the format by the first bytes. Raises UnsupportedMediaType if it is not allowed."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     for signature, name in SIGNATURES.items():
@@ -89,7 +89,7 @@ def sniff(data: bytes) -> str:
 
 
 def read_header(data: bytes) -> Header:
-    """The size, and nothing that costs more than the first bytes.
+    """Reads format and size, which costs no more than the first bytes.
 
     Raises UnsupportedMediaType, UndecodableImage.
     """
@@ -103,7 +103,8 @@ def read_header(data: bytes) -> Header:
 
 
 def read_layout(data: bytes, kind: str) -> Layout:
-    """Walks the whole file and may decode it (a PNG's EXIF can follow its pixels): sizes first.
+    """Reads orientation and frames. Check sizes first: it may decode the file (EXIF may follow a PNG's
+    pixels).
 
     Raises UndecodableImage.
     """
@@ -120,9 +121,9 @@ def read_layout(data: bytes, kind: str) -> Layout:
 
 
 def decode(data: bytes, *, limits: DecodeLimits, spectrum: Spectrum | None = None) -> Image:
-    """Bytes -> upright uint8 BGR Image; grey becomes three equal channels.
+    """Decodes bytes to an upright uint8 BGR Image; grey becomes three equal channels.
 
-    `spectrum` None recognises it from the pixels. Sixteen bits are brought to eight by a right
+    If `spectrum` is None, it is recognised from the pixels. Sixteen bits are reduced to eight by a right
     shift from the smallest depth of 8 to 16 bits that holds the 99.99th percentile.
     Raises ImageTooLarge, UnsupportedMediaType, UndecodableImage.
     """
@@ -138,15 +139,18 @@ def decode(data: bytes, *, limits: DecodeLimits, spectrum: Spectrum | None = Non
     layout = read_layout(data, header.format)
     if layout.frames > 1:
         raise UndecodableImage(f"the {header.format} holds {layout.frames} frames: send one")
-    # OpenCV turns a TIFF by its tag whatever it is told, and no other format.
+    # OpenCV always applies the orientation of a TIFF, and here of no other format.
     orientation = 1 if header.format == "TIFF" else layout.orientation
     pixels = upright(to_eight_bits(_pixels(data, header)), orientation)
     return Image(pixels, spectrum or recognise_spectrum(pixels))
 
 
 def _pixels(data: bytes, header: Header) -> NDArray[np.uint8 | np.uint16]:
-    """[h, w, 3] as stored, not turned. OpenCV fills what is missing without a word, so a file that
-    does not end as it should is first read by Pillow, which refuses truncated data."""
+    """Returns [h, w, 3] as stored, not turned.
+
+    OpenCV fills missing data silently, so Pillow, which refuses truncated data, first reads a file without
+    a proper end.
+    """
     if not _looks_whole(data, header.format):
         try:
             with PIL.Image.open(io.BytesIO(data), formats=[header.format]) as picture:
@@ -175,7 +179,7 @@ def _looks_whole(data: bytes, kind: str) -> bool:
 
 
 def to_eight_bits(pixels: NDArray[np.uint8 | np.uint16]) -> Pixels:
-    """uint16 -> uint8 by the stated shift; uint8 passes through."""
+    """Shifts uint16 to uint8 (see `decode`); uint8 stays as it is."""
     if pixels.dtype == np.uint8:
         return np.ascontiguousarray(pixels, np.uint8)
     brightest = int(np.percentile(pixels, DEPTH_PERCENTILE))
@@ -185,7 +189,7 @@ def to_eight_bits(pixels: NDArray[np.uint8 | np.uint16]) -> Pixels:
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
-    """Apply EXIF orientation 1 to 8 (EXIF 2.32, tag 274)."""
+    """Applies EXIF orientation 1 to 8 (EXIF 2.32, tag 274)."""
     turned: Pixels = pixels
     if orientation in (5, 6, 7, 8):
         turned = turned.transpose(1, 0, 2)
@@ -197,10 +201,10 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def recognise_spectrum(pixels: Pixels) -> Spectrum:
-    """NIR for a grey picture or one uniform tint (IR cameras without a cut filter), else VIS.
+    """Returns NIR for a grey picture or one uniform tint (IR cameras without a cut filter), else VIS.
 
-    A black-and-white photograph looks the same and is taken for NIR; a caller who knows better
-    says so.
+    A black-and-white photograph looks the same and counts as NIR; a caller who knows better passes the
+    spectrum to `decode`.
     """
     small = cv2.resize(pixels, (GLANCE_PX, GLANCE_PX), interpolation=cv2.INTER_AREA)
     values = np.asarray(small, np.float32).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""Crops with the vectors they must give: what a bundle shows a host before its first template."""
+"""Reads parity crops: crops with the vectors that a host must compute before it serves."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class ParityCrops:
     expected: Mapping[Role, Vectors]
 
     def aligned(self) -> list[AlignedCrop]:
-        """The crops as the preprocessing takes them."""
+        """Returns the crops as preprocessing takes them."""
         (left, _), (right, _) = ALIGNMENTS[self.alignment].points[:2]
         return [AlignedCrop(crop.copy(), self.alignment, right - left, Spectrum.VIS) for crop in self.crops]
 
 
 def cosines(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Row by row, float64 [n] of two [n, d]; a zero or non-finite row gives -1, the worst there is."""
+    """Returns the cosine of each pair of rows, float64 [n] of two [n, d]; -1 for a zero or non-finite row."""
     a, b = np.asarray(one, np.float64), np.asarray(other, np.float64)
     with np.errstate(all="ignore"):
         values: NDArray[np.float64] = np.sum(a * b, axis=1) / (
@@ -40,7 +40,7 @@ def cosines(one: NDArray[np.floating], other: NDArray[np.floating]) -> NDArray[n
 
 
 def read_parity(bundle: Bundle) -> ParityCrops | None:
-    """A bundle's parity crops, None where it has none. Raises BundleError where they do not fit it."""
+    """Returns a bundle's parity crops, None if it has none. Raises BundleError if they do not fit it."""
     spec, encoder = bundle.manifest.parity, bundle.manifest.encoder
     if spec is None:
         return None

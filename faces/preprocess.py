@@ -1,4 +1,4 @@
-"""Pixels -> network input, as the manifest says: the only normalisation there is."""
+"""Converts pixels to network input as the manifest says; no other module normalises."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMALLEST_NORM = 1e-6
 
 
 def to_network(pixels: NDArray[np.uint8], normalisation: Normalisation) -> Floats:
-    """uint8 [h, w, 3] blue-green-red -> float32 [3, h, w] = (pixel - mean) / std, C-contiguous."""
+    """Converts uint8 [h, w, 3] blue-green-red to float32 [3, h, w] = (pixel - mean) / std, C-contiguous."""
     planes = pixels.transpose(2, 0, 1)
     if normalisation.order == "rgb":
         planes = planes[::-1]
@@ -27,9 +27,9 @@ def to_network(pixels: NDArray[np.uint8], normalisation: Normalisation) -> Float
 
 
 def encoder_input(crop: AlignedCrop, spec: EncoderSpec) -> Floats:
-    """Aligned crop -> float32 [3, height, width] of the encoder.
+    """Converts an aligned crop to the encoder's input, float32 [3, height, width].
 
-    Raises ValueError where the crop was aligned to another template than the encoder's.
+    Raises ValueError if the crop has another alignment than the encoder.
     """
     if crop.alignment_id != spec.alignment:
         raise ValueError(f"the encoder wants {spec.alignment}, the crop is {crop.alignment_id}")
@@ -44,7 +44,7 @@ def encoder_input(crop: AlignedCrop, spec: EncoderSpec) -> Floats:
 
 
 def mask_input(image: Image, box: Box, spec: MaskSpec) -> Floats:
-    """The padded square around a face box -> float32 [3, n, n]; the border is replicated."""
+    """Converts the padded square around a face box to float32 [3, n, n]; replicates the border."""
     side = max(box.width, box.height) * (1.0 + spec.padding)
     left = box.x + box.width / 2 - side / 2
     top = box.y + box.height / 2 - side / 2
@@ -61,7 +61,8 @@ def mask_input(image: Image, box: Box, spec: MaskSpec) -> Floats:
 
 
 def mask_probability(output: Floats, spec: MaskSpec) -> float:
-    """[anchors, 2] class scores -> probability of a mask: the best masked anchor against the other."""
+    """Returns the probability of a mask from class scores [anchors, 2]: the best masked anchor against
+    the other."""
     best = output.max(axis=0).astype(np.float64)
     masked, other = float(best[spec.masked_class]), float(best[1 - spec.masked_class])
     total = masked + other
@@ -69,7 +70,7 @@ def mask_probability(output: Floats, spec: MaskSpec) -> float:
 
 
 def unit_rows(rows: Floats) -> Floats:
-    """[n, d] -> rows of unit norm. Raises ValueError for a zero or non-finite row."""
+    """Scales rows [n, d] to unit norm. Raises ValueError for a zero or non-finite row."""
     norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     if not np.isfinite(norms).all() or (norms < SMALLEST_NORM).any():
         raise ValueError("an embedding is zero or not finite")

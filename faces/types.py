@@ -1,6 +1,6 @@
-"""Frozen, self-checking types that travel from bytes to a comparison score.
+"""Defines the frozen types from bytes to a comparison score.
 
-Every guarantee is checked where its type is made, and nowhere else.
+Each type checks itself when it is made; no other code repeats the check.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ Point: TypeAlias = tuple[float, float]
 UNIT_NORM_TOLERANCE = 1e-3
 
 
+# Its docstring is the description of the schema `Spectrum` in the OpenAPI document.
 class Spectrum(StrEnum):
     """The light a sample was taken in."""
 
@@ -28,14 +29,14 @@ class Spectrum(StrEnum):
 
 
 class Role(StrEnum):
-    """Which side of a comparison a template is for: a two-encoder bundle treats them differently."""
+    """The side of a comparison that a template is for; a two-encoder bundle treats them differently."""
 
     PROBE = "probe"
     REFERENCE = "reference"
 
 
 class SpaceMismatch(ValueError):
-    """Two embeddings of different spaces were compared; their score would mean nothing."""
+    """Embeddings of different spaces were compared, whose score has no meaning."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +44,7 @@ class Image:
     """An upright picture. `pixels`: uint8 [height, width, 3], blue-green-red, read-only.
 
     A grey (near-infrared) source has three equal channels.
-    Raises ValueError where shape or dtype differ.
+    Raises ValueError for another shape or dtype.
     """
 
     pixels: Pixels
@@ -66,7 +67,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Left, top, width and height in pixels of the upright image; it may reach past the border."""
+    """A box: left, top, width and height in pixels of the upright image; it may exceed the border."""
 
     x: float
     y: float
@@ -90,7 +91,7 @@ class Face:
 
     `landmarks`: eye, eye, nose tip, mouth corner, mouth corner; of each pair the one at the
     left of the picture first. Pixels of the upright image. `score` in [0, 1]. `masked`: the
-    probability of a mask, where the detector is one that says it.
+    probability of a mask, if the detector classifies masks.
     """
 
     box: Box
@@ -155,7 +156,10 @@ class Embedding:
         v.flags.writeable = False
 
     def score(self, other: Embedding) -> float:
-        """Cosine similarity in [-1, 1]. Raises SpaceMismatch across spaces."""
+        """Returns the cosine similarity in [-1, 1].
+
+        Raises SpaceMismatch for embeddings of different spaces.
+        """
         if self.space_id != other.space_id:
             raise SpaceMismatch(f"{self.space_id} against {other.space_id}")
         return float(np.clip(np.dot(self.vector, other.vector), -1.0, 1.0))
@@ -163,7 +167,7 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Condition:
-    """What a probe was seen through: thresholds are calibrated for each condition on its own."""
+    """Spectrum and mask state of a probe; every condition has its own calibrated thresholds."""
 
     spectrum: Spectrum
     masked: bool
@@ -172,5 +176,5 @@ class Condition:
         return f"{self.spectrum.value}-{'masked' if self.masked else 'unmasked'}"
 
 
-# Every condition once, visible and unmasked first.
+# Every condition, visible and unmasked first.
 CONDITIONS = tuple(Condition(spectrum, masked) for spectrum in Spectrum for masked in (False, True))

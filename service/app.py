@@ -1,4 +1,4 @@
-"""create_app(settings): the parts wired together, loaded in the background, drained at the end."""
+"""The ASGI application: opens the state, starts the background tasks, drains at the end."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service import background
-from service.api import datasets, jobs, operations, problems, recognition, schemas, spaces, subjects
+from service.api import datasets, jobs, operations, problems, recognition, spaces, subjects
 from service.api.middleware import AccessLog, LocalHost
+from service.api.schemas.subjects import enrol_answer
 from service.background import WhenLoaded
 from service.settings import Settings
 from service.state import open_state
@@ -20,12 +21,12 @@ from service.telemetry import Metrics
 
 
 def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> FastAPI:
-    """The ASGI application. `when_loaded` is called once, ready or failed (see State.failure)."""
+    """The ASGI application. It calls `when_loaded` once, after loading or its failure (State.failure)."""
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        state = await open_state(settings, metrics, schemas.enrol_answer)
+        state = await open_state(settings, metrics, enrol_answer)
         app.state.halflight = state
         tasks = background.start(state, when_loaded)
         try:
@@ -50,7 +51,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     for part in (subjects, operations, spaces, jobs, datasets):
         app.include_router(part.router)
     operations.install_docs(app)
-    problems.install(app)
+    problems.install_handlers(app)
     app.add_middleware(LocalHost)
     app.add_middleware(AccessLog, metrics=metrics)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -58,7 +59,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document, with the problem schema and the keys that it cannot know of."""
+    """FastAPI's OpenAPI document, with the problem schema and the security scheme added."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
         components = document.setdefault("components", {})

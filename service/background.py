@@ -25,10 +25,10 @@ Tasks = Sequence[asyncio.Task[None]]
 
 
 def start(state: State, when_loaded: WhenLoaded | None = None) -> Tasks:
-    """Begin everything; `state.loading` is the task that loads the models."""
+    """Starts every background task and sets `state.loading`, the task that loads the models."""
     state.loading = asyncio.create_task(_load(state, when_loaded), name="load")
     feed = _every_poll(state, lambda: _feed(state), waits="feed waits for the database")
-    # Whoever changes a space here sees to it there and then; this is for what others change.
+    # A change of a space in this process is followed at once; this follows those of other replicas.
     follow = _every_poll(state, state.registry.follow, waits="spaces wait for the database")
     return [
         state.loading,
@@ -57,14 +57,14 @@ async def _load(state: State, when_loaded: WhenLoaded | None) -> None:
         await state.registry.open(bundle.read(settings.bundle_dir), options, observe=observe)
     except asyncio.CancelledError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, `serve` reports it and ends
+    except Exception as error:  # noqa: BLE001 - the server reports any error and ends
         state.failure = error
     if when_loaded is not None:
         when_loaded(state)
 
 
 async def _every_poll(state: State, act: Callable[[], Awaitable[None]], *, waits: str) -> None:
-    """Once in every poll of the log, as soon as something serves; a database that is away is waited for."""
+    """Calls `act` once in every poll of the log, once a space is active; goes on after a StoreError."""
     while True:
         await asyncio.sleep(state.settings.log_poll_s)
         if state.registry.active is None:
@@ -76,16 +76,16 @@ async def _every_poll(state: State, act: Callable[[], Awaitable[None]], *, waits
 
 
 async def _feed(state: State) -> None:
-    """Apply what other replicas wrote; this process's own writes are applied before their answer."""
+    """Applies what other replicas wrote; this process applies its own writes before it answers."""
     space = state.registry.active
-    assert space is not None  # noqa: S101 - the poll asked
+    assert space is not None  # noqa: S101 - `_every_poll` checked it
     state.metrics.behind.set(await space.behind(state.db))
     await space.catch_up(state.db)
     state.metrics.behind.set(0)
 
 
 async def _run_jobs(state: State) -> None:
-    """Run jobs as soon as this process serves, unless it is told to leave them to others."""
+    """Runs jobs once a space is active, unless the settings leave them to other replicas."""
     assert state.loading is not None  # noqa: S101 - set before this task runs
     await asyncio.wait([state.loading])
     if state.registry.active is not None and state.settings.run_jobs:
@@ -93,9 +93,9 @@ async def _run_jobs(state: State) -> None:
 
 
 async def _purge(state: State) -> None:
-    """Forget stored answers of old Idempotency-Keys, crops that may be kept no longer, and half uploads."""
+    """Erases answers of old Idempotency-Keys, crops past their retention, and abandoned uploads."""
     while True:
-        await asyncio.to_thread(state.uploads.sweep)
+        await asyncio.to_thread(state.uploads.remove_abandoned)
         with suppress(StoreError):
             async with state.db.write() as uow:
                 await uow.idempotency.purge(datetime.now(UTC) - IDEMPOTENCY_KEPT)

@@ -1,4 +1,4 @@
-"""Run the service until it is told to stop: what `halflight serve` does."""
+"""Runs the service until a signal stops it, for `halflight serve`."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ REFUSED, LOAD_FAILED = 2, 3
 
 
 class _Server(uvicorn.Server):
-    """Tells the state that it drains as soon as a signal asks it to stop."""
+    """Marks the state as draining as soon as a signal stops the server."""
 
     state: State | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn has it
         if self.state is not None:
             self.state.draining = True
-        # Not uvicorn's own handler: it raises the signal again after the drain, and a supervisor
-        # would read a clean stop as a crash.
+        # uvicorn's own handler raises the signal again after the drain, and a supervisor would take
+        # a clean stop for a crash.
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
 
@@ -60,7 +60,7 @@ async def _has_keys(settings: Settings) -> bool:
 
 
 def refusal(settings: Settings) -> str | None:
-    """Why the service will not start with these settings, and what to do; None where it will."""
+    """Why the service does not start with these settings, and what to do; None if it can start."""
     try:
         read(settings.bundle_dir)
         make_private(settings.data_dir)
@@ -86,7 +86,7 @@ def refusal(settings: Settings) -> str | None:
 
 
 def run(settings: Settings) -> int:
-    """Serve; returns the exit code. One line on stdout says when requests are answered."""
+    """Serves and returns the exit code. A line on stdout says when the service answers requests."""
     configure_logs(settings.log_level)
     if (why := refusal(settings)) is not None:
         say(why)

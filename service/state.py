@@ -1,4 +1,4 @@
-"""The typed state of one running service, and how its parts are wired. Reached through `api.deps`."""
+"""The typed state of a running service and the wiring of its parts. `api.deps` gives it to handlers."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ from service.matching.pipeline import FacePipeline
 from service.retraining.archive import ArchiveLimits
 from service.retraining.datasets import UploadedSets
 from service.retraining.enrolled_crops import EnrolledCrops
-from service.retraining.evaluate_job import EvaluateKind, Evaluator
-from service.retraining.request import Retrainer, TrainingPlaces
-from service.retraining.retrain_job import RetrainKind
+from service.retraining.environment import TrainingEnvironment
+from service.retraining.evaluate_job import EvaluateJob
+from service.retraining.retrain_job import RetrainJob
+from service.retraining.submit import TrainingJobs
 from service.settings import Settings
 from service.spaces.admin import BACKFILL, SpaceAdmin
-from service.spaces.backfill_job import BackfillKind
+from service.spaces.backfill_job import BackfillJob
 from service.spaces.backfill_worker import BackfillWorker
-from service.spaces.registry import EmbeddingSpace, SpaceRegistry
+from service.spaces.registry import SpaceRegistry
+from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from service.telemetry import Metrics
 
@@ -45,7 +47,10 @@ EncodeEnrolled = Callable[[Enrolled], dict[str, Any]]
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class State:
-    """The parts, wired. `failure` is why loading ended without an active space."""
+    """The parts of the service.
+
+    `failure`: why loading ended without an active space. `loading`: the task that loads the models.
+    """
 
     settings: Settings
     db: Database
@@ -54,8 +59,7 @@ class State:
     spaces: SpaceAdmin
     jobs: JobQueue
     runner: JobRunner
-    retrainer: Retrainer
-    evaluator: Evaluator
+    training_jobs: TrainingJobs
     uploads: UploadedSets
     pipeline: FacePipeline
     enroller: Enroller
@@ -80,9 +84,10 @@ class State:
 
 
 async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolled) -> State:
-    """Wires everything but the models, which load while `/health/live` answers already.
+    """Wires every part. The models load later, while `/health/live` already answers.
 
-    `encode` makes the JSON answer of an enrolment that idempotency keeps.
+    `encode`: makes the JSON answer of an enrolment that idempotency keeps. Raises StoreError,
+    CropKeyError, OriginError.
     """
     make_private(settings.data_dir)
     db = await Database.open(settings.sqlalchemy_url)
@@ -109,8 +114,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         spaces=admin,
         jobs=queue,
         runner=_runner(settings, db, registry, admin, worker, vault),
-        retrainer=_retrainer(settings, queue),
-        evaluator=_evaluator(settings, queue),
+        training_jobs=TrainingJobs(queue, _environment(settings)),
         uploads=_uploads(settings, db, queue),
         pipeline=pipeline,
         enroller=Enroller(db, pipeline, registry, vault, settings, encode),
@@ -127,8 +131,8 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
     )
 
 
-def _places(settings: Settings) -> TrainingPlaces:
-    return TrainingPlaces(
+def _environment(settings: Settings) -> TrainingEnvironment:
+    return TrainingEnvironment(
         python=settings.train_python,
         datasets=settings.datasets,
         uploads=settings.data_dir / "datasets",
@@ -136,14 +140,6 @@ def _places(settings: Settings) -> TrainingPlaces:
         trunk=settings.trunk,
         keeps_crops=settings.keep_crops,
     )
-
-
-def _retrainer(settings: Settings, queue: JobQueue) -> Retrainer:
-    return Retrainer(queue, _places(settings))
-
-
-def _evaluator(settings: Settings, queue: JobQueue) -> Evaluator:
-    return Evaluator(queue, _places(settings))
 
 
 def _uploads(settings: Settings, db: Database, queue: JobQueue) -> UploadedSets:
@@ -163,17 +159,18 @@ def _runner(
     worker: BackfillWorker,
     vault: CropVault,
 ) -> JobRunner:
-    """Knows every kind of job there is."""
-    retrain = RetrainKind(
-        _places(settings),
+    """The runner, with every kind of job."""
+    environment = _environment(settings)
+    retrain = RetrainJob(
+        environment,
         registry,
         admin,
         worker,
         EnrolledCrops(db, vault),
-        registry_root=settings.bundle_registry,
+        bundles=settings.bundle_registry,
         rendered=settings.data_dir / "rendered",
     )
     options = RunnerOptions(lease_s=settings.job_lease_s)
-    evaluate, backfill = EvaluateKind(_places(settings), registry), BackfillKind(worker, admin)
+    evaluate, backfill = EvaluateJob(environment, registry), BackfillJob(worker, admin)
     kinds: list[JobKind] = [retrain, evaluate, backfill]
     return JobRunner(db, kinds, job_directory(settings.data_dir), options)

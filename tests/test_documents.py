@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 from typer.main import get_command
 
-from service.cli.configuration import ELSEWHERE
+from service.cli.configuration import OTHER_VARIABLES
 from service.cli.main import app
 from service.settings import Settings
 from tests.conftest import REPO
@@ -138,7 +138,7 @@ def test_every_module_that_the_documents_run_exists() -> None:
 def test_every_setting_is_documented_and_nothing_else() -> None:
     text = (REPO / "docs" / "operating.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(HALFLIGHT_[A-Z_]+)", text))
-    settings = {f"HALFLIGHT_{name.upper()}" for name in (*Settings.model_fields, *ELSEWHERE)}
+    settings = {f"HALFLIGHT_{name.upper()}" for name in (*Settings.model_fields, *OTHER_VARIABLES)}
     assert named == settings
 
 

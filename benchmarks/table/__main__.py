@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 
 from benchmarks.masked_photos import FIRST_HELD_OUT
-from benchmarks.table.asking import Round, ask
+from benchmarks.table.answers import Round, ask
 from benchmarks.table.measured import Measurer
 from benchmarks.table.photos import group_subjects, lfw_subjects, masked_photos
 from benchmarks.table.probes import make
@@ -65,7 +65,7 @@ def table(
     measurer, measured = Measurer(people, others, [*first, *second]), []
     for bundle in opened:
         errors.print(f"{bundle.manifest.name} {bundle.manifest.version}", markup=False, highlight=False)
-        said = ask(
+        answers = ask(
             bundle,
             [
                 Round(name="LFW", enrol=people, probes=first, photos=real),
@@ -75,15 +75,18 @@ def table(
             kept=work / "answers",
             fmr=fmr,
         )
-        measured.append(measurer.measure(bundle, said, photos=[path.name for path in real], fmr=fmr))
+        measured.append(measurer.measure(bundle, answers, photos=[path.name for path in real], fmr=fmr))
         write_whole(work / "table.json", as_json(measured))
         write_whole(work / "table.md", markdown(measured).encode())
     print((work / "table.md").read_text(encoding="utf-8"), end="")
 
 
 def _opened(path: Path, fmr: float) -> Bundle:
-    """Raises BundleError, and UnsupportedFmr where a condition has no threshold at `fmr`: the service would
-    refuse every probe."""
+    """Reads and verifies a bundle.
+
+    Raises BundleError, and UnsupportedFmr if a condition has no threshold at `fmr`: the service would refuse
+    every probe.
+    """
     bundle = read(path)
     verify(bundle)
     if bundle.manifest.calibration is None:

@@ -1,18 +1,18 @@
-"""Everything the table says of one bundle, and how it compares with the first one."""
+"""Measures everything that the table says of a bundle, and compares it with the first bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.table.asking import Said
+from benchmarks.table.answers import Answers
 from benchmarks.table.figures import (
-    Drawn,
+    BootstrapFigure,
     Seen,
+    bootstrap_weights,
     difference,
-    drawn_weights,
     fmr_at,
     rank1,
     scored,
@@ -33,7 +33,7 @@ LEAST_SUBJECTS = 30
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A share with its interval; `minus`: itself minus the first bundle's, in points."""
+    """A share with its interval. `minus`: the difference to the first bundle, in percentage points."""
 
     rate: Interval
     minus: Interval | None = None
@@ -42,8 +42,11 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The calibrated point against held-out subjects. `observed`: FMR at the condition's own threshold;
-    `served`: at the threshold that the service chose by what it took the probe for."""
+    """The calibrated point of one condition, on held-out subjects.
+
+    `observed`: FMR at the condition's own threshold; `served`: FMR at the threshold of the condition that the
+    service took each probe for.
+    """
 
     condition: str
     fmr: float
@@ -56,7 +59,7 @@ class Threshold:
 
     @property
     def verdict(self) -> str:
-        """Whether the observed FMR lies within the interval that calibration stated, 0 to `upper`."""
+        """Says whether the observed FMR lies within the interval that calibration stated, 0 to `upper`."""
         seen = self.observed.rate
         if not self.observed.exact:
             return "not settled by the hundred best"
@@ -67,7 +70,7 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class ConditionRow:
-    """LFW test subjects, one condition."""
+    """The figures of LFW test subjects in one condition."""
 
     condition: str
     probes: int
@@ -78,8 +81,11 @@ class ConditionRow:
 
 @dataclass(frozen=True, slots=True)
 class GroupRow:
-    """One group, one condition. `tar`, `fmr`: at the condition's calibrated threshold, comparisons within
-    the group alone; rank-1 among everybody who is enrolled."""
+    """The figures of one group in one condition.
+
+    `tar`, `fmr`: at the condition's calibrated threshold, of comparisons within the group; `rank1`: among all
+    that are enrolled.
+    """
 
     group: str
     condition: str
@@ -96,7 +102,7 @@ class GroupRow:
 
 @dataclass(frozen=True, slots=True)
 class MaskedPhotos:
-    """Real photos of masked people; `right`: seen as masked, of all; `right_of_found`: of those found."""
+    """Real photos of masked faces. `right`: seen as masked, of all; `right_of_found`: of those found."""
 
     photos: int
     found: Rate
@@ -105,8 +111,8 @@ class MaskedPhotos:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One bundle. `not_enrolled`: subjects whose reference was refused; their probes are misses."""
+class BundleMeasurement:
+    """The figures of one bundle. `not_enrolled`: subjects whose reference was refused; their probes miss."""
 
     name: str
     version: str
@@ -121,15 +127,15 @@ class Measured:
 
 
 @dataclass(slots=True)
-class _Base:
-    """What the first bundle gave, by place in the table."""
+class _Baseline:
+    """The figures of the first bundle, by their place in the table."""
 
     hits: dict[str, SubjectCounts] = field(default_factory=dict)
-    drawn: dict[str, Drawn] = field(default_factory=dict)
+    drawn: dict[str, BootstrapFigure] = field(default_factory=dict)
 
 
 class Measurer:
-    """Measures bundles one after another; the first is what the others are compared with."""
+    """Measures bundles one after another and compares each with the first."""
 
     def __init__(
         self, subjects: Sequence[Subject], others: Sequence[Subject], probes: Sequence[Probe]
@@ -139,19 +145,23 @@ class Measurer:
         for one in others:
             self._groups.setdefault(one.group, []).append(one.name)
         self._probes = probes
-        self._base: _Base | None = None
+        self._base: _Baseline | None = None
 
-    def measure(self, bundle: Bundle, said: Said, *, photos: Sequence[str], fmr: float) -> Measured:
-        """`photos`: keys of the real masked photos' answers. Raises UnsupportedFmr where the bundle has no
-        threshold at `fmr`."""
-        base, own = self._base, _Base()
+    def measure(
+        self, bundle: Bundle, answers: Answers, *, photos: Sequence[str], fmr: float
+    ) -> BundleMeasurement:
+        """Measures one bundle. `photos`: keys of the answers to real masked photos.
+
+        Raises UnsupportedFmr if the bundle has no threshold at `fmr`.
+        """
+        base, own = self._base, _Baseline()
         manifest = bundle.manifest
-        draws = drawn_weights(len(self._subjects))
+        draws = bootstrap_weights(len(self._subjects))
         conditions, thresholds = [], []
         for condition in CONDITIONS:
             mine = self._of(self._subjects, condition)
-            data = scored(mine, said, self._subjects)
-            hits = rank1(mine, said, self._subjects)
+            data = scored(mine, answers, self._subjects)
+            hits = rank1(mine, answers, self._subjects)
             tar = tar_at(data, TAR_FMR, draws)
             place = f"LFW {condition}"
             row = ConditionRow(
@@ -159,7 +169,7 @@ class Measurer:
                 probes=len(mine),
                 rank1=_hits(place, hits, base, own),
                 tar=_drawn(f"{place} TAR", tar, base, own),
-                seen=seen_as(mine, said.answers),
+                seen=seen_as(mine, answers.by_key),
             )
             conditions.append(row)
             assert manifest.calibration is not None
@@ -177,17 +187,17 @@ class Measurer:
                     tar=_rate(tar_with(data, point.threshold, draws)),
                 )
             )
-        done = Measured(
+        done = BundleMeasurement(
             name=manifest.name,
             version=manifest.version,
             space_id=manifest.space_id,
             dimension=manifest.encoder.dimension,
             subjects=len(self._subjects),
-            not_enrolled=len(said.not_enrolled & set(self._subjects)),
+            not_enrolled=len(answers.not_enrolled & set(self._subjects)),
             conditions=tuple(conditions),
             thresholds=tuple(thresholds),
-            groups=tuple(self._group_rows(bundle, said, fmr, base, own)),
-            photos=_photos(photos, said, base, own) if photos else None,
+            groups=tuple(self._group_rows(bundle, answers, fmr, base, own)),
+            photos=_photos(photos, answers, base, own) if photos else None,
         )
         self._base = base or own
         return done
@@ -197,14 +207,14 @@ class Measurer:
         return [p for p in self._probes if p.subject in wanted and p.made.condition == condition]
 
     def _group_rows(
-        self, bundle: Bundle, said: Said, fmr: float, base: _Base | None, own: _Base
+        self, bundle: Bundle, answers: Answers, fmr: float, base: _Baseline | None, own: _Baseline
     ) -> list[GroupRow]:
         rows = []
         for group, subjects in self._groups.items():
-            draws = drawn_weights(len(subjects))
+            draws = bootstrap_weights(len(subjects))
             for condition in CONDITIONS:
                 mine = self._of(subjects, condition)
-                data = scored(mine, said, subjects)
+                data = scored(mine, answers, subjects)
                 assert bundle.manifest.calibration is not None
                 limit = bundle.manifest.calibration.at(condition, fmr).threshold
                 rows.append(
@@ -213,7 +223,7 @@ class Measurer:
                         condition=str(condition),
                         subjects=len(subjects),
                         probes=len(mine),
-                        rank1=_hits(f"{group} {condition}", rank1(mine, said, subjects), base, own),
+                        rank1=_hits(f"{group} {condition}", rank1(mine, answers, subjects), base, own),
                         tar=_rate(tar_with(data, limit, draws)),
                         fmr=_rate(fmr_at(data, limit, draws)),
                     )
@@ -221,28 +231,27 @@ class Measurer:
         return rows
 
 
-def _hits(place: str, hits: SubjectCounts, base: _Base | None, own: _Base) -> Rate:
+def _hits(place: str, hits: SubjectCounts, base: _Baseline | None, own: _Baseline) -> Rate:
     own.hits[place] = hits
     minus = None if base is None else paired_difference(hits, base.hits[place])
     return Rate(success_rate(hits), minus)
 
 
-def _drawn(place: str, found: Drawn, base: _Base | None, own: _Base) -> Rate:
+def _drawn(place: str, found: BootstrapFigure, base: _Baseline | None, own: _Baseline) -> Rate:
     own.drawn[place] = found
     minus = None if base is None else difference(found, base.drawn[place])
     exact = found.exact and (base is None or base.drawn[place].exact)
     return Rate(found.interval, minus, exact)
 
 
-def _rate(found: Drawn) -> Rate:
+def _rate(found: BootstrapFigure) -> Rate:
     return Rate(found.interval, exact=found.exact)
 
 
-def _photos(keys: Sequence[str], said: Said, base: _Base | None, own: _Base) -> MaskedPhotos:
-    """Photos are of different people: each is an independent trial."""
-    answers: Mapping[str, bool] = {key: said.answers[key].found for key in keys}
-    found = [key for key in keys if answers[key]]
-    right = [key for key in found if said.answers[key].masked]
+def _photos(keys: Sequence[str], answers: Answers, base: _Baseline | None, own: _Baseline) -> MaskedPhotos:
+    """Each photo is of another subject, so it is an independent trial."""
+    found = [key for key in keys if answers.by_key[key].found]
+    right = [key for key in found if answers.by_key[key].masked]
 
     def of_all(place: str, these: Sequence[str]) -> Rate:
         chosen = set(these)

@@ -1,4 +1,4 @@
-"""Whose photos are asked about: LFW test subjects, and the labelled part of `faces_extra`."""
+"""Reads the photos of the table: LFW test subjects, and the labelled part of `faces_extra`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LFW = "LFW test"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """`reference`: the one photo that is enrolled; `probes`: others."""
+    """One subject. `reference`: the photo that is enrolled; `probes`: other photos."""
 
     name: str
     group: str
@@ -24,7 +24,7 @@ class Subject:
 
 
 def lfw_subjects(tar: Path, *, probes: int, limit: int = 0) -> list[Subject]:
-    """Test subjects with two photos or more, `limit` of them (0: all). Raises OSError, ValueError."""
+    """Reads test subjects with two photos or more, `limit` of them (0: all). Raises OSError, ValueError."""
     found = [one for one in read_lfw(tar, frozenset({Split.TEST})) if len(one.photos) > 1]
     return [
         Subject(one.name, LFW, one.photos[0], one.photos[1 : 1 + probes]) for one in found[: limit or None]
@@ -32,9 +32,9 @@ def lfw_subjects(tar: Path, *, probes: int, limit: int = 0) -> list[Subject]:
 
 
 def group_subjects(archive: Path, *, probes: int, limit: int = 0) -> list[Subject]:
-    """Subjects of `faces_extra.zip` with a name and two photos or more, by group; `limit` of each.
+    """Reads subjects of `faces_extra.zip` with a name and two photos or more, by group; `limit` of each.
 
-    Raises DataSetError where the archive is not there or is another one.
+    Raises DataSetError if the archive is not there or is another one.
     """
     photos: dict[tuple[str, str, str], list[Photo]] = defaultdict(list)
     for face in read_extra(archive, labelled=True):
@@ -49,7 +49,7 @@ def group_subjects(archive: Path, *, probes: int, limit: int = 0) -> list[Subjec
 
 
 def masked_photos(folder: Path, *, first: int, limit: int = 0) -> Sequence[Path]:
-    """Files whose number is `first` or more. Raises OSError where there are none."""
+    """Returns the files whose number is `first` or more. Raises OSError if there are none."""
     found = sorted(path for path in folder.glob("*.*") if path.stem.isdigit() and int(path.stem) >= first)
     if not found:
         raise FileNotFoundError(f"{folder.name} has no photos from number {first:04d}")

@@ -1,6 +1,7 @@
-"""Probes of every condition, made once into a folder and asked of every bundle.
+"""Makes probes of every condition, once, in a folder; every bundle is asked about the same.
 
-One file of pixels for each probe, one of facts for each photo, written last: a killed run goes on.
+Each probe is a file of pixels. Each photo has a file of facts, which is written last, so that a killed run
+can continue.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from training.views.set_builder import ViewAssets, ViewTools, run_jobs
 
 
 class ProbeFile(Strict):
-    """`file`: within the folder; None where it could not be made, and `why`. Such a probe is a failure to
-    acquire of every bundle alike. `mask`, `generator`: what it was made with."""
+    """One probe.
+
+    `file`: within the folder, None if it could not be made, and `why`; such a probe is a failure to acquire
+    for every bundle. `mask`, `generator`: what it was made with.
+    """
 
     spectrum: Spectrum
     masked: bool

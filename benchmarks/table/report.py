@@ -1,4 +1,4 @@
-"""The measured table as JSON and as Markdown, with the goals of the built-in bundle beside it."""
+"""Writes the table as JSON and as Markdown, with the goals of the built-in bundle beside it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.table.measured import LEAST_SUBJECTS, ConditionRow, MaskedPhotos, Measured, Rate, Threshold
+from benchmarks.table.measured import (
+    LEAST_SUBJECTS,
+    BundleMeasurement,
+    ConditionRow,
+    MaskedPhotos,
+    Rate,
+    Threshold,
+)
 from training.evaluation.intervals import Interval
 
 # Issue 4: points beside the reference bundle, or percent of all photos.
@@ -30,19 +37,19 @@ SYNTHETIC = (
 )
 
 
-def as_json(measured: Sequence[Measured]) -> bytes:
-    """Every figure, and each threshold's verdict."""
+def as_json(measured: Sequence[BundleMeasurement]) -> bytes:
+    """Returns every figure, and the verdict of each threshold."""
     facts = [dataclasses.asdict(one) for one in measured]
     for one, fact in zip(measured, facts, strict=True):
-        for threshold, told in zip(one.thresholds, fact["thresholds"], strict=True):
-            told["verdict"] = threshold.verdict
-        for row, told in zip(one.groups, fact["groups"], strict=True):
-            told["enough"] = row.enough
+        for threshold, entry in zip(one.thresholds, fact["thresholds"], strict=True):
+            entry["verdict"] = threshold.verdict
+        for row, entry in zip(one.groups, fact["groups"], strict=True):
+            entry["enough"] = row.enough
     return (json.dumps({"synthetic": SYNTHETIC, "bundles": facts}, indent=1) + "\n").encode()
 
 
-def markdown(measured: Sequence[Measured]) -> str:
-    """Sections: the goals' table, what probes were taken for, thresholds, groups."""
+def markdown(measured: Sequence[BundleMeasurement]) -> str:
+    """Returns the sections: goals, what probes were taken for, thresholds, groups."""
     return (
         "\n".join(
             [
@@ -65,7 +72,7 @@ def _lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
-def _goals(measured: Sequence[Measured]) -> list[str]:
+def _goals(measured: Sequence[BundleMeasurement]) -> list[str]:
     first, others = measured[0], measured[1:]
     head = ["probe", "figure", first.name]
     for one in others:
@@ -94,7 +101,7 @@ def _goals(measured: Sequence[Measured]) -> list[str]:
     ]
 
 
-def _photo_rows(measured: Sequence[Measured]) -> Iterator[list[str]]:
+def _photo_rows(measured: Sequence[BundleMeasurement]) -> Iterator[list[str]]:
     found = [one.photos for one in measured if one.photos is not None]
     if len(found) != len(measured):
         return
@@ -128,7 +135,7 @@ def _reached(minus: Interval | None, goal: float) -> str:
     return "yes" if minus.low >= goal else "yes, its interval not wholly"
 
 
-def _seen(measured: Sequence[Measured]) -> list[str]:
+def _seen(measured: Sequence[BundleMeasurement]) -> list[str]:
     rows = [
         [
             one.name,
@@ -142,7 +149,7 @@ def _seen(measured: Sequence[Measured]) -> list[str]:
     return ["What the probes were taken for (of those with a face):", "", *_lines(head, rows)]
 
 
-def _thresholds(measured: Sequence[Measured]) -> list[str]:
+def _thresholds(measured: Sequence[BundleMeasurement]) -> list[str]:
     head = [
         "bundle",
         "probe",
@@ -179,7 +186,7 @@ def _threshold(point: Threshold) -> list[str]:
     ]
 
 
-def _groups(measured: Sequence[Measured]) -> list[str]:
+def _groups(measured: Sequence[BundleMeasurement]) -> list[str]:
     if not measured[0].groups:
         return []
     head = [
@@ -220,7 +227,7 @@ def _groups(measured: Sequence[Measured]) -> list[str]:
 
 
 def percent(rate: Rate, *, digits: int = 1) -> str:
-    """`71.2 [68.0, 74.4]`; with a star where the listed candidates do not settle the figure."""
+    """Formats as `71.2 [68.0, 74.4]`, with a star if the listed candidates do not determine the figure."""
     value, low, high = (f"{100 * part:.{digits}f}" for part in _parts(rate.rate))
     return f"{value} [{low}, {high}]" + ("" if rate.exact else " *")
 

@@ -1,1 +1,1 @@
-"""The HTTP edge: routers, wire types, dependencies, middleware and problem documents."""
+"""Holds the HTTP API: routers, wire types, dependencies, middleware and problem documents."""

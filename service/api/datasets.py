@@ -1,4 +1,4 @@
-"""/admin/datasets: archives of labelled photos to learn from, sent in, listed, erased."""
+"""Routes of /admin/datasets: upload, list and erase archives of labelled photos for training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect
 from service.api.deps import Admin, StateDep
 from service.api.guard import StreamRoute
 from service.api.problems import problem_docs
-from service.api.schemas import Wire
+from service.api.schemas.datasets import DatasetOut, DatasetsOut
 from service.errors import (
     BodyTooLarge,
     DatasetNotFound,
@@ -25,7 +25,6 @@ from service.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
-from service.retraining.datasets import UploadedSet
 
 UPLOAD_PATH = "/admin/datasets"
 ARCHIVE_TYPES = (
@@ -39,33 +38,6 @@ ARCHIVE_TYPES = (
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining)
 
 router = APIRouter(prefix=UPLOAD_PATH, tags=["administration"], route_class=StreamRoute)
-
-
-class DatasetOut(Wire):
-    """`digest`: SHA-256 of the archive. `ignored`: its entries that are neither pictures nor lists."""
-
-    dataset_id: str
-    digest: str
-    files: int
-    bytes: int
-    ignored: int
-    created_at: str
-
-    @classmethod
-    def of(cls, found: UploadedSet) -> DatasetOut:
-        return cls(
-            dataset_id=found.dataset_id,
-            digest=found.digest,
-            files=found.files,
-            bytes=found.bytes,
-            ignored=found.ignored,
-            created_at=found.created_at,
-        )
-
-
-class DatasetsOut(Wire):
-    datasets: list[DatasetOut]
-    next_cursor: str | None
 
 
 BODY = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ARCHIVE_TYPES}

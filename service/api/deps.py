@@ -1,4 +1,4 @@
-"""What handlers ask for: the state, the caller, room to work."""
+"""Defines the dependencies of the routes: the state, the caller, the active space, admission."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 
 from service.access.keys import Principal, Role
 from service.errors import Forbidden, Unauthorized, UnsupportedMediaType
-from service.spaces.registry import EmbeddingSpace
+from service.spaces.space import EmbeddingSpace
 from service.state import State
 
 log = structlog.get_logger("halflight.access")
@@ -22,7 +22,7 @@ LOCAL = Principal(key_id="local", role=Role.ADMIN, label="open access on loopbac
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a bind address or host name can only be reached from this machine."""
+    """Returns whether only this machine can reach a bind address or host name."""
     if host == "localhost":
         return True
     try:
@@ -32,7 +32,7 @@ def is_loopback(host: str) -> bool:
 
 
 async def get_state(request: Request) -> State:
-    # Async, as every dependency is here: a plain function would wait for one of FastAPI's threads.
+    # Async like every dependency here: FastAPI would run a plain function in a thread of its pool.
     state: State = request.app.state.halflight
     return state
 
@@ -149,7 +149,7 @@ Admin = Annotated[Principal, Depends(_Needs(Role.ADMIN))]
 
 
 async def active_space(state: StateDep) -> EmbeddingSpace:
-    """Taken once for each request, so probe, gallery and threshold cannot mix."""
+    """Returns the active space, once for each request, so that its probe, gallery and threshold agree."""
     return state.space()
 
 
@@ -157,13 +157,13 @@ SpaceDep = Annotated[EmbeddingSpace, Depends(active_space)]
 
 
 async def _admitted(state: StateDep) -> AsyncIterator[None]:
-    """Room for one more request in work. Raises Overloaded at once.
+    """Admits the request while it runs. Raises Overloaded at the limit.
 
-    On the event loop, so that nobody comes between the look at the limit and the count.
+    Runs on the event loop, so that no other request comes between the check and the count.
     """
     with state.admission.admitted():
         yield
 
 
-# Given back before the answer is sent: whoever has an answer finds room for the next request.
+# The scope ends the admission before the response is sent, so a client that has its response finds room.
 ADMITTED = Depends(_admitted, scope="function")

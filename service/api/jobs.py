@@ -1,4 +1,4 @@
-"""/admin/retrain, /admin/evaluate and /admin/jobs: start what takes long, watch it, end it."""
+"""Routes of /admin/retrain, /admin/evaluate and /admin/jobs: start, watch and cancel jobs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.api.deps import Admin, StateDep
 from service.api.guard import GuardedRoute
-from service.api.job_schemas import EvaluateIn, JobEventOut, JobOut, JobsOut, RetrainIn, SubmittedOut
 from service.api.problems import problem_docs
+from service.api.schemas.jobs import EvaluateIn, JobEventOut, JobOut, JobsOut, RetrainIn, SubmittedOut
 from service.errors import (
     Draining,
     Forbidden,
@@ -44,7 +44,7 @@ router = APIRouter(prefix="/admin", tags=["administration"], route_class=Guarded
 async def retrain(asked: RetrainIn, admin: Admin, state: StateDep) -> SubmittedOut:
     """Train on a data set, evaluate against the active bundle, export, register the new space."""
     state.space()
-    return SubmittedOut(job_id=await state.retrainer.submit(asked.asked(), actor=admin.key_id))
+    return SubmittedOut(job_id=await state.training_jobs.retrain(asked, actor=admin.key_id))
 
 
 @router.post(
@@ -55,7 +55,7 @@ async def retrain(asked: RetrainIn, admin: Admin, state: StateDep) -> SubmittedO
 async def evaluate(asked: EvaluateIn, admin: Admin, state: StateDep) -> SubmittedOut:
     """Labelled probes through the active bundle: the job's metrics are rates, curves and thresholds."""
     state.space()
-    return SubmittedOut(job_id=await state.evaluator.submit(asked.dataset, asked.seed, actor=admin.key_id))
+    return SubmittedOut(job_id=await state.training_jobs.evaluate(asked, actor=admin.key_id))
 
 
 @router.get("/jobs", responses=problem_docs(*COMMON))
@@ -76,7 +76,7 @@ async def list_jobs(
 
 
 async def asked_job(job_id: str, _admin: Admin, state: StateDep) -> JobRecord:
-    """Raises JobNotFound before anything is answered."""
+    """Returns the job of the path. Raises JobNotFound before a response starts."""
     if not JOB_ID.fullmatch(job_id):
         raise JobNotFound("there is no such job")
     return await state.jobs.get(job_id)
@@ -92,7 +92,7 @@ async def get_job(job: AskedJob) -> JobOut:
 
 
 async def _last_seen(last_event_id: Annotated[str | None, Header()] = None) -> int:
-    """Where a client that was cut off goes on; 0 for a new one."""
+    """Returns the number of the last event that a reconnecting client has seen, 0 for a new client."""
     if last_event_id is None or not last_event_id.strip():
         return 0
     if not re.fullmatch(r"[0-9]{1,9}", last_event_id.strip()):
@@ -112,10 +112,10 @@ async def watch_job(
     while not state.draining:
         try:
             events = await state.jobs.events(job.job_id, seen)
-            # Read after the events: a job that was over then has told everything.
-            over = not events and (await state.jobs.get(job.job_id)).state in FINAL
+            # Read after the events, so that an ended job has no further ones.
+            ended = not events and (await state.jobs.get(job.job_id)).state in FINAL
         except StoreError:
-            # The client comes back with the last number it saw.
+            # The client reconnects with the number of the last event that it saw.
             return
         for event in events:
             seen, last = event.seq, event.state in FINAL
@@ -123,7 +123,7 @@ async def watch_job(
             yield ServerSentEvent(data=data, event="end" if last else "progress", id=str(seen))
             if last:
                 return
-        if over and not await state.jobs.events(job.job_id, seen, 1):
+        if ended and not await state.jobs.events(job.job_id, seen, 1):
             return
         if not events:
             await asyncio.sleep(EVENTS_EVERY_S)

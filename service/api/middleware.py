@@ -1,4 +1,4 @@
-"""ASGI layers around every request: one log line without identities, and the check of the Host."""
+"""Wraps every request in two ASGI layers: a log line without identities, and the check of the Host."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 from starlette.requests import HTTPConnection
 
 from service.api.deps import is_open, refuse_foreign
-from service.api.problems import answer
+from service.api.problems import problem_response
 from service.errors import ServiceError
 from service.store.errors import StoreError
 from service.telemetry import Metrics
@@ -45,13 +45,13 @@ class LocalHost:
             except StoreError:
                 pass  # Whether a key exists is not known: routes that need one say so themselves.
             except ServiceError as error:
-                await answer(error)(scope, receive, send)
+                await problem_response(error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
 
 class AccessLog:
-    """Counts, times and logs each request by its route template: paths hold subject ids."""
+    """Counts, times and logs each request by its route template, since its path may hold a subject id."""
 
     def __init__(self, app: App, *, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics

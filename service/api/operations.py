@@ -1,4 +1,4 @@
-"""Health, metrics and documentation: what an operator asks."""
+"""Routes of health, metrics and documentation."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.staticfiles import StaticFiles
 
-from service.api import schemas
 from service.api.deps import StateDep, is_open
+from service.api.schemas.operations import ReadyOut
 from service.errors import NotReady, RetryLater
 from service.state import State
 from service.store.errors import StoreError
@@ -29,8 +29,8 @@ async def live() -> dict[str, str]:
 
 @router.get(
     "/health/ready",
-    response_model=schemas.ReadyOut,
-    responses={503: {"description": "not ready", "model": schemas.ReadyOut}},
+    response_model=ReadyOut,
+    responses={503: {"description": "not ready", "model": ReadyOut}},
 )
 async def ready(state: StateDep) -> JSONResponse:
     """200 only when the active space is loaded, warm, and its gallery has caught up."""
@@ -38,26 +38,26 @@ async def ready(state: StateDep) -> JSONResponse:
         body = await readiness(state)
     except RetryLater as error:
         state.metrics.ready.set(0)
-        body = schemas.ReadyOut(status="not_ready", detail=error.detail)
+        body = ReadyOut(status="not_ready", detail=error.detail)
         return JSONResponse(body.model_dump(), status_code=503, headers=error.headers())
     state.metrics.ready.set(1)
     return JSONResponse(body.model_dump())
 
 
-async def readiness(state: State) -> schemas.ReadyOut:
-    """Raises NotReady or Draining with the reason."""
+async def readiness(state: State) -> ReadyOut:
+    """Checks that the service can match. Raises NotReady or Draining with the reason."""
     space = state.space()
     try:
         behind = await space.behind(state.db)
         open_access = await is_open(state)
     except StoreError as error:
         raise NotReady("the database does not answer") from error
-    if (why := state.registry.trouble_of_active) is not None:
+    if (why := state.registry.active_error) is not None:
         raise NotReady(f"the active space cannot be loaded here: {why}")
     if behind:
         raise NotReady(f"the gallery has {behind} log rows to apply")
     if any(batcher.failed for batcher in space.engine.batchers):
-        # The last batch failed: only a forward pass that works says it was that batch's fault.
+        # The last batch failed: only a working forward pass shows that the batch was at fault.
         try:
             await asyncio.to_thread(space.engine.forward)
         except Exception as error:
@@ -65,7 +65,7 @@ async def readiness(state: State) -> schemas.ReadyOut:
         for batcher in space.engine.batchers:
             batcher.failed = False
     trouble = state.db.write_trouble
-    return schemas.ReadyOut(
+    return ReadyOut(
         status="ready" if trouble is None else "degraded",
         detail=None if trouble is None else f"{trouble}: enrolment is refused, matching works",
         space_id=space.space_id,
@@ -87,7 +87,7 @@ async def metrics(state: StateDep) -> Response:
 
 
 def install_docs(app: FastAPI) -> None:
-    """Swagger UI from a package, not from a CDN: a closed network sees its documentation too."""
+    """Serves Swagger UI from a package, not from a CDN, so that it works in a closed network."""
     resources = Path(str(files("fastapi_swagger").joinpath("resources")))
     app.mount("/docs/assets", StaticFiles(directory=resources), name="docs-assets")
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from service.api.uploads import Upload
+from service.api.uploads import UploadForm
 from service.errors import InvalidParameter, MalformedRequest
 
 MULTIPART = "multipart/form-data"
@@ -57,7 +57,7 @@ class KnownOptions:
         self._refuse_repeated(name for name, _ in options)
         return options
 
-    def merge(self, query_string: bytes, form: Upload) -> tuple[bytes, Upload]:
+    def merge(self, query_string: bytes, form: UploadForm) -> tuple[bytes, UploadForm]:
         """The same options, each where the route looks for it. Raises InvalidParameter."""
         options = self.check_query(query_string)
         self._refuse_unknown(form.fields, self.query | self.fields, self.files)
@@ -66,7 +66,7 @@ class KnownOptions:
         given = dict(options) | form.fields
         query = {name: value for name, value in given.items() if name in self.query}
         fields = {name: value for name, value in given.items() if name not in self.query}
-        return urlencode(query).encode(), Upload(fields, form.files)
+        return urlencode(query).encode(), UploadForm(fields, form.files)
 
     def _refuse_unknown(
         self, names: Iterable[str], known: frozenset[str], others: frozenset[str] = frozenset()

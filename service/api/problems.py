@@ -1,4 +1,4 @@
-"""One shape for every refusal: RFC 9457 `application/problem+json`, with the contract's code."""
+"""Renders every refusal as RFC 9457 `application/problem+json` with the code of the contract."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ PROBLEM = "application/problem+json"
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 
 
-def answer(error: ServiceError, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The response for one refusal."""
+def problem_response(error: ServiceError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Returns the response for one refusal."""
     return JSONResponse(
         error.problem(),
         status_code=error.status,
@@ -42,7 +42,7 @@ def answer(error: ServiceError, headers: Mapping[str, str] | None = None) -> JSO
 
 
 def problem_docs(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI `responses` for these refusals, grouped by status."""
+    """Returns the OpenAPI `responses` for these refusals, grouped by status."""
     docs: dict[int | str, dict[str, Any]] = {}
     for error in errors:
         entry = docs.setdefault(
@@ -80,13 +80,13 @@ PROBLEM_DEFINITION: dict[str, Any] = {
 }
 
 
-def install(app: FastAPI) -> None:
-    """Register the handlers. What nobody foresaw is a plain 500 whose text says nothing."""
+def install_handlers(app: FastAPI) -> None:
+    """Registers the handlers. An unforeseen error becomes a plain 500 without details."""
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ServiceError)  # noqa: S101 - registered for this type
         request.app.state.halflight.metrics.refusals.labels(error.code).inc()
-        return answer(error)
+        return problem_response(error)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101
@@ -100,10 +100,12 @@ def install(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101
         headers = error.headers or {}
         if error.status_code == 404:
-            return answer(NotFound("no such path"), headers)
+            return problem_response(NotFound("no such path"), headers)
         if error.status_code == 405:
             allowed = ", ".join(sorted(_methods_at(request)))
-            return answer(MethodNotAllowed("the path does not take this method"), {"Allow": allowed})
+            return problem_response(
+                MethodNotAllowed("the path does not take this method"), {"Allow": allowed}
+            )
         return await refused(request, MalformedRequest("the request cannot be parsed"))
 
     async def store(request: Request, error: Exception) -> JSONResponse:
@@ -116,13 +118,13 @@ def install(app: FastAPI) -> None:
         return await refused(request, gone)
 
     async def unforeseen(_request: Request, error: Exception) -> JSONResponse:
-        # The text of an exception may hold what a request held: only its type and place are logged.
+        # The text of an exception may quote the request, so the log gets only its type and place.
         where = error.__traceback__
         while where is not None and where.tb_next is not None:
             where = where.tb_next
         place = f"{where.tb_frame.f_code.co_qualname}:{where.tb_lineno}" if where else "?"
         log.error("unforeseen", kind=type(error).__name__, place=place)
-        return answer(ServiceError("the service failed; see its log"))
+        return problem_response(ServiceError("the service failed; see its log"))
 
     app.add_exception_handler(ServiceError, refused)
     app.add_exception_handler(RequestValidationError, invalid)

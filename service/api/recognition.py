@@ -1,4 +1,4 @@
-"""POST /identify, /verify, /embed, /detect: what is asked of a probe."""
+"""Routes of /identify, /verify, /embed and /detect."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from fastapi import APIRouter, Depends, Query, Request
 from faces.types import CONDITIONS, Role, Spectrum
 from service.access.keys import Principal
 from service.access.keys import Role as KeyRole
-from service.api import schemas
 from service.api.deps import ADMITTED, Operator, Prober, SpaceDep, StateDep
 from service.api.guard import ImageRoute
 from service.api.problems import problem_docs
+from service.api.schemas.faces import FaceOut, sighting
+from service.api.schemas.recognition import (
+    DetectOut,
+    EmbeddedOut,
+    EmbedOut,
+    IdentifiedOut,
+    IdentifyOut,
+    VerifyOut,
+)
 from service.api.uploads import IMAGE_TYPES, form_of, read_image
 from service.errors import (
     BodyTooLarge,
@@ -90,6 +98,7 @@ def disclosure_of(principal: Principal) -> Disclosure:
 
 
 def spectrum_of(asked: str) -> Spectrum | None:
+    """Returns None for `auto`."""
     return None if asked == "auto" else Spectrum(asked)
 
 
@@ -100,7 +109,7 @@ async def _options(
     spectrum: AskedSpectrum = "auto",
     faces: WhichFaces = "largest",
 ) -> Options:
-    return _decided(
+    return _check_threshold(
         Options(
             fmr=fmr,
             threshold=threshold,
@@ -116,10 +125,11 @@ async def _verify_options(
     threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
     spectrum: AskedSpectrum = "auto",
 ) -> Options:
-    return _decided(Options(fmr=fmr, threshold=threshold, spectrum=spectrum_of(spectrum)))
+    return _check_threshold(Options(fmr=fmr, threshold=threshold, spectrum=spectrum_of(spectrum)))
 
 
-def _decided(options: Options) -> Options:
+def _check_threshold(options: Options) -> Options:
+    """Raises InvalidParameter if both an FMR and a threshold are given."""
     if options.fmr is not None and options.threshold is not None:
         raise InvalidParameter("give `fmr` or `threshold`, not both")
     return options
@@ -136,21 +146,21 @@ async def identify(
     state: StateDep,
     space: SpaceDep,
     options: Annotated[Options, Depends(_options)],
-) -> schemas.IdentifyOut:
+) -> IdentifyOut:
     """Who is this? One row per subject; an unknown face is an answer, not an error."""
     times, disclosure = StageTimes(), disclosure_of(caller)
     disclosure.check(space, options, CONDITIONS)
     data = await read_image(request, state.settings)
     found = await state.comparer.identify(space, data, options, times)
-    for one in found:
-        disclosure.check(space, options, [one.description.condition])
-        condition = str(one.description.condition)
-        state.metrics.decisions.labels("identify", condition, one.decision).inc()
+    for face in found:
+        disclosure.check(space, options, [face.description.condition])
+        condition = str(face.description.condition)
+        state.metrics.decisions.labels("identify", condition, face.decision).inc()
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
-    return schemas.IdentifyOut(
+    return IdentifyOut(
         space_id=space.space_id,
-        results=[schemas.IdentifiedOut.of(disclosure.identified(one)) for one in found],
+        results=[IdentifiedOut.of(disclosure.identified(face)) for face in found],
         timing_ms=timing_ms,
     )
 
@@ -166,7 +176,7 @@ async def verify(
     state: StateDep,
     space: SpaceDep,
     options: Annotated[Options, Depends(_verify_options)],
-) -> schemas.VerifyOut:
+) -> VerifyOut:
     """Is this the subject, or the face of the reference image?"""
     times, disclosure = StageTimes(), disclosure_of(caller)
     disclosure.check(space, options, CONDITIONS)
@@ -184,9 +194,7 @@ async def verify(
     state.metrics.decisions.labels("verify", condition, verified.decision).inc()
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
-    return schemas.VerifyOut.of(
-        verified, space.space_id, subject_id, timing_ms, score_digits=disclosure.score_digits
-    )
+    return VerifyOut.of(verified, space.space_id, subject_id, timing_ms, score_digits=disclosure.score_digits)
 
 
 @router.post("/embed", openapi_extra=PROBE_BODY, responses=problem_docs(*ANY_IMAGE, NoFace))
@@ -198,17 +206,14 @@ async def embed(
     spectrum: AskedSpectrum = "auto",
     faces: WhichFaces = "largest",
     role: Annotated[Literal["probe", "reference"], Query()] = "probe",
-) -> schemas.EmbedOut:
+) -> EmbedOut:
     """The template of each face: a unit vector of the active space."""
     data = await read_image(request, state.settings)
     options = Options(spectrum=spectrum_of(spectrum), every_face=faces == "all")
     found = await state.comparer.describe(space, data, options, Role(role), StageTimes())
-    return schemas.EmbedOut(
+    return EmbedOut(
         space_id=space.space_id,
-        results=[
-            schemas.EmbeddedOut(**schemas.sighting(one), embedding=one.embedding.vector.tolist())
-            for one in found
-        ],
+        results=[EmbeddedOut(**sighting(one), embedding=one.embedding.vector.tolist()) for one in found],
     )
 
 
@@ -219,12 +224,12 @@ async def detect(
     state: StateDep,
     space: SpaceDep,
     spectrum: AskedSpectrum = "auto",
-) -> schemas.DetectOut:
+) -> DetectOut:
     """Every face, largest first; none is an empty list."""
     data = await read_image(request, state.settings)
     image, found = await state.pipeline.detect(space, data, spectrum_of(spectrum))
-    return schemas.DetectOut(
-        results=[schemas.FaceOut.of(face) for face in found],
+    return DetectOut(
+        results=[FaceOut.of(face) for face in found],
         spectrum=image.spectrum,
         image=(image.width, image.height),
     )

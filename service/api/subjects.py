@@ -1,4 +1,4 @@
-"""POST /enroll and the subjects: list, get, change, erase."""
+"""Routes of /enroll and /subjects: enrol, list, get, change and erase subjects."""
 
 from __future__ import annotations
 
@@ -11,12 +11,20 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse
 
 from faces.types import Spectrum
-from service.api import schemas
 from service.api.deps import ADMITTED, Operator, SpaceDep, StateDep
 from service.api.guard import GuardedRoute, ImageRoute
 from service.api.problems import problem_docs
 from service.api.recognition import ANY_IMAGE
-from service.api.uploads import Upload, checked_metadata, form_of, parse_metadata
+from service.api.schemas.subjects import (
+    EnrolOut,
+    PatchIn,
+    ReceiptOut,
+    SampleOut,
+    SubjectDetailOut,
+    SubjectOut,
+    SubjectsOut,
+)
+from service.api.uploads import UploadForm, form_of, parse_metadata, validate_metadata
 from service.enrolment.types import Enrolment
 from service.errors import (
     Draining,
@@ -70,24 +78,24 @@ enroll_router = APIRouter(tags=["subjects"], route_class=ImageRoute)
 router = APIRouter(tags=["subjects"], route_class=GuardedRoute)
 
 
-def checked_subject_id(text: str) -> str:
-    """Raises InvalidParameter."""
+def validate_subject_id(text: str) -> str:
+    """Returns the id. Raises InvalidParameter if it is malformed."""
     if not SUBJECT_ID.fullmatch(text):
         raise InvalidParameter("a subject_id has 1 to 128 characters of A-Z a-z 0-9 . _ : @ -")
     if text in (".", ".."):
-        # Clients resolve these in a URL: the subject could be enrolled and never be erased.
+        # Clients resolve these in a URL, so such a subject could be enrolled but never erased.
         raise InvalidParameter("a subject_id may not be `.` or `..`")
     return text
 
 
-def _flag(form: Upload, name: str) -> bool:
+def _flag(form: UploadForm, name: str) -> bool:
     text = form.fields.get(name, "false").lower()
     if text not in ("true", "false", "1", "0"):
         raise InvalidParameter(f"`{name}` must be true or false")
     return text in ("true", "1")
 
 
-def _spectrum(form: Upload) -> Spectrum:
+def _spectrum(form: UploadForm) -> Spectrum:
     text = form.fields.get("spectrum", "vis")
     try:
         return Spectrum(text)
@@ -98,7 +106,7 @@ def _spectrum(form: Upload) -> Spectrum:
 @enroll_router.post(
     "/enroll",
     status_code=201,
-    response_model=schemas.EnrolOut,
+    response_model=EnrolOut,
     openapi_extra=ENROL_BODY,
     dependencies=[ADMITTED],
     responses=problem_docs(*ANY_IMAGE, NoFace, MultipleFaces, DuplicateFace, IdempotencyConflict),
@@ -122,7 +130,7 @@ async def enroll(
     answer = await state.enroller.enrol(
         space,
         Enrolment(
-            subject_id=checked_subject_id(form.fields["subject_id"]),
+            subject_id=validate_subject_id(form.fields["subject_id"]),
             images=images,
             metadata=parse_metadata(form.fields.get("metadata")),
             spectrum=_spectrum(form),
@@ -142,7 +150,7 @@ def _encode_cursor(subject_id: str) -> str:
 def _decode_cursor(cursor: str) -> str:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        return checked_subject_id(base64.urlsafe_b64decode(padded.encode("ascii")).decode("ascii"))
+        return validate_subject_id(base64.urlsafe_b64decode(padded.encode("ascii")).decode("ascii"))
     except (binascii.Error, UnicodeError, InvalidParameter) as error:
         raise InvalidParameter("`cursor` is not one this service gave") from error
 
@@ -153,38 +161,38 @@ async def list_subjects(
     state: StateDep,
     cursor: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> schemas.SubjectsOut:
+) -> SubjectsOut:
     """Subjects by id; `next_cursor` leads to the next page, null after the last."""
     after = None if cursor is None else _decode_cursor(cursor)
     async with state.db.read() as uow:
         page = await uow.subjects.page(after, limit + 1)
     more = len(page) > limit
-    return schemas.SubjectsOut(
-        subjects=[schemas.SubjectOut.of(record) for record in page[:limit]],
+    return SubjectsOut(
+        subjects=[SubjectOut.of(record) for record in page[:limit]],
         next_cursor=_encode_cursor(page[limit - 1].subject_id) if more else None,
     )
 
 
 @router.get("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
-async def get_subject(subject_id: str, _operator: Operator, state: StateDep) -> schemas.SubjectDetailOut:
+async def get_subject(subject_id: str, _operator: Operator, state: StateDep) -> SubjectDetailOut:
     """One subject with its samples."""
-    checked_subject_id(subject_id)
+    validate_subject_id(subject_id)
     async with state.db.read() as uow:
         record = await uow.subjects.get(subject_id)
         if record is None:
             raise SubjectNotFound(f"no subject {subject_id} is enrolled")
         samples = await uow.samples.of_subject(subject_id)
-    summary = schemas.SubjectOut.of(record).model_dump(exclude={"samples"})
-    return schemas.SubjectDetailOut(**summary, samples=[schemas.SampleOut.of(sample) for sample in samples])
+    summary = SubjectOut.of(record).model_dump(exclude={"samples"})
+    return SubjectDetailOut(**summary, samples=[SampleOut.of(sample) for sample in samples])
 
 
 @router.patch("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
 async def change_subject(
-    subject_id: str, change: schemas.PatchIn, operator: Operator, state: StateDep
-) -> schemas.SubjectDetailOut:
+    subject_id: str, change: PatchIn, operator: Operator, state: StateDep
+) -> SubjectDetailOut:
     """Replace the metadata of a subject."""
-    checked_subject_id(subject_id)
-    metadata = checked_metadata(change.metadata)
+    validate_subject_id(subject_id)
+    metadata = validate_metadata(change.metadata)
     async with state.db.write() as uow:
         if not await uow.subjects.set_metadata(subject_id, metadata):
             raise SubjectNotFound(f"no subject {subject_id} is enrolled")
@@ -194,12 +202,10 @@ async def change_subject(
 
 
 @router.delete("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
-async def erase_subject(
-    subject_id: str, operator: Operator, state: StateDep, space: SpaceDep
-) -> schemas.ReceiptOut:
+async def erase_subject(subject_id: str, operator: Operator, state: StateDep, space: SpaceDep) -> ReceiptOut:
     """Erase a subject: rows, templates and index entries, at once."""
-    receipt = await state.enroller.erase_subject(space, checked_subject_id(subject_id), operator.key_id)
-    return schemas.ReceiptOut.of(receipt)
+    receipt = await state.enroller.erase_subject(space, validate_subject_id(subject_id), operator.key_id)
+    return ReceiptOut.of(receipt)
 
 
 @router.delete(
@@ -208,9 +214,9 @@ async def erase_subject(
 )
 async def erase_sample(
     subject_id: str, sample_id: str, operator: Operator, state: StateDep, space: SpaceDep
-) -> schemas.ReceiptOut:
+) -> ReceiptOut:
     """Erase one sample with its templates and index entries."""
     receipt = await state.enroller.erase_sample(
-        space, checked_subject_id(subject_id), sample_id, operator.key_id
+        space, validate_subject_id(subject_id), sample_id, operator.key_id
     )
-    return schemas.ReceiptOut.of(receipt)
+    return ReceiptOut.of(receipt)

@@ -1,6 +1,6 @@
-"""Reading images and fields out of a request, within limits, in memory.
+"""Reads images and form fields from a request, within limits, in memory.
 
-Uploads are faces: they are never spooled to a temporary file.
+Uploads are faces, so the service never spools them to a temporary file.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ MAX_METADATA_DEPTH = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class UploadForm:
     """The fields and files of one form."""
 
     fields: dict[str, str]
     files: dict[str, tuple[bytes, ...]]
 
     def image(self, name: str) -> bytes:
-        """The one file of this name. Raises InvalidParameter."""
+        """Returns the one file of this name. Raises InvalidParameter if there is none or more than one."""
         found = self.files.get(name, ())
         if len(found) != 1:
             raise InvalidParameter(f"`{name}` must be one file, got {len(found)}")
@@ -48,7 +48,7 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def read_form(request: Request, settings: Settings) -> Upload:
+async def read_form(request: Request, settings: Settings) -> UploadForm:
     """Parses a multipart form. Raises MalformedRequest, InvalidParameter, ImageTooLarge."""
     parser = MultiPartParser(
         request.headers,
@@ -70,26 +70,26 @@ async def read_form(request: Request, settings: Settings) -> Upload:
         if isinstance(value, UploadFile):
             place = files.setdefault(name, [])
             if (value.size or 0) > settings.max_image_bytes:
-                raise ImageTooLarge(_over(settings), index=len(place))
+                raise ImageTooLarge(_too_large(settings), index=len(place))
             place.append(await value.read())
         elif name in fields:
             raise InvalidParameter(f"`{name}` is given twice")
         else:
             fields[name] = value
     await form.close()
-    return Upload(fields, {name: tuple(found) for name, found in files.items()})
+    return UploadForm(fields, {name: tuple(found) for name, found in files.items()})
 
 
-def form_of(request: Request) -> Upload:
+def form_of(request: Request) -> UploadForm:
     """The form that `ImageRoute` has read. Raises UnsupportedMediaType where the body is none."""
-    form: Upload | None = getattr(request.state, "form", None)
+    form: UploadForm | None = getattr(request.state, "form", None)
     if form is None:
         raise UnsupportedMediaType("send the request as multipart/form-data")
     return form
 
 
 async def read_image(request: Request, settings: Settings) -> bytes:
-    """The probe: a multipart field `image`, or the raw image as the body."""
+    """Reads the probe: a multipart field `image`, or the raw image as the body."""
     kind = media_type(request)
     if kind == "multipart/form-data":
         return form_of(request).image("image")
@@ -99,31 +99,31 @@ async def read_image(request: Request, settings: Settings) -> bytes:
         )
     body = await request.body()
     if len(body) > settings.max_image_bytes:
-        raise ImageTooLarge(_over(settings))
+        raise ImageTooLarge(_too_large(settings))
     if not body:
         raise InvalidParameter("the body is empty: send an image")
     return body
 
 
-def _over(settings: Settings) -> str:
+def _too_large(settings: Settings) -> str:
     return f"an image may have {settings.max_image_bytes} bytes at most"
 
 
 def parse_metadata(text: str | None) -> dict[str, Any] | None:
-    """A JSON object of 8 KiB at most. Raises MalformedRequest, InvalidParameter."""
+    """Parses a JSON object of at most 8 KiB. Raises MalformedRequest, InvalidParameter."""
     if text is None or not text.strip():
         return None
     if len(text.encode()) > MAX_METADATA_BYTES:
         raise InvalidParameter(f"`metadata` may have {MAX_METADATA_BYTES} bytes at most")
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as error:
         raise MalformedRequest("`metadata` is no JSON") from error
-    return checked_metadata(value)
+    return validate_metadata(value)
 
 
-def checked_metadata(value: object) -> dict[str, Any]:
-    """Raises InvalidParameter unless it is an object of at most 8 KiB and 16 levels."""
+def validate_metadata(value: object) -> dict[str, Any]:
+    """Raises InvalidParameter unless the value is an object of at most 8 KiB and 16 levels."""
     if not isinstance(value, dict):
         raise InvalidParameter("`metadata` must be a JSON object")
     if _depth(value) > MAX_METADATA_DEPTH:
@@ -144,12 +144,12 @@ def checked_metadata(value: object) -> dict[str, Any]:
     return value
 
 
-def _refuse_constant(name: str) -> float:
+def _reject_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
 
 
 def _depth(value: object) -> int:
-    """Levels of nesting, counted without recursion: the depth is what is in doubt."""
+    """Counts levels of nesting, without recursion, which a deep value would exhaust."""
     deepest, level = 0, [value]
     while level:
         deepest += 1

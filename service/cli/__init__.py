@@ -1,1 +1,1 @@
-"""The command line `halflight`."""
+"""Implements the command line `halflight`."""

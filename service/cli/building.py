@@ -1,4 +1,4 @@
-"""`halflight models build`: recipes that train a bundle out of pulled weights, in a process of their own."""
+"""Runs the recipes of `halflight models build`, which train a bundle in a child process."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from faces.bundle import BundleError
 from service.bundles.catalogue import CATALOGUE
 from service.bundles.download import ProvisionError, model_cache, pull
 from service.bundles.reference import assemble
-from service.cli.output import Failure, say
+from service.cli.output import Failure, print_status
 from service.errors import TrainingUnavailable
-from service.retraining.request import missing_modules
+from service.retraining.environment import missing_modules
 from service.settings import Settings, cache_root
 
-# Name -> the module that builds it.
+# Maps the name of a recipe to the module that builds it.
 RECIPES = {"reference-hsst": "export.reference_hsst"}
 INTERRUPTED = 130
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """`out`: of the bundle; `work`: where a killed run goes on."""
+class BuildPaths:
+    """`out`: directory of the bundle. `work`: directory that a killed run resumes from."""
 
     out: Path
     work: Path
 
 
-def places(name: str, out: Path | None, work: Path | None) -> Places:
-    """Beside the other bundles and in the cache, where nothing else is said."""
+def build_paths(name: str, out: Path | None, work: Path | None) -> BuildPaths:
+    """Returns the given directories, by default beside the other bundles and in the cache."""
     root = cache_root()
-    return Places(out=out or root / "bundles" / name, work=work or root / "building" / name)
+    return BuildPaths(out=out or root / "bundles" / name, work=work or root / "building" / name)
 
 
-def build(name: str, where: Places, options: Sequence[str]) -> None:
-    """Pull what is missing, train, export, calibrate. Raises Failure."""
+def build(name: str, paths: BuildPaths, options: Sequence[str]) -> None:
+    """Pulls missing weights, trains, exports and calibrates. Raises Failure if a step fails."""
     if name not in RECIPES:
         raise Failure(f"there is no recipe {name!r}", detail=f"there are: {', '.join(RECIPES)}", exit_code=2)
-    python = _python()
+    python = _training_python()
     try:
         pull(CATALOGUE, cache=model_cache())
         base = assemble()
@@ -50,20 +50,20 @@ def build(name: str, where: Places, options: Sequence[str]) -> None:
     except OSError as error:
         raise Failure(f"{model_cache()} cannot be written: {error.strerror}") from error
     command = [str(python), "-m", RECIPES[name], "--base", str(base), *options]
-    command += ["--out", str(where.out), "--work", str(where.work)]
+    command += ["--out", str(paths.out), "--work", str(paths.work)]
     try:
-        code = subprocess.run(command, check=False).returncode  # noqa: S603 - a fixed module, own options
+        code = subprocess.run(command, check=False).returncode  # noqa: S603 - a fixed module, checked options
     except KeyboardInterrupt:
         code = INTERRUPTED
     if code in (INTERRUPTED, -2):
         raise Failure("stopped", hint="the same command goes on where it was", exit_code=INTERRUPTED)
     if code:
         raise Failure(f"{name} was not built: the reason stands above", exit_code=max(1, code))
-    say(f"bundle {name} is ready in {where.out}")
+    print_status(f"bundle {name} is ready in {paths.out}")
 
 
-def _python() -> Path:
-    """The interpreter that trains. Raises Failure naming the extra where it lacks torch."""
+def _training_python() -> Path:
+    """Returns the interpreter that trains. Raises Failure, which names the extra, if it lacks torch."""
     python = Settings().train_python
     try:
         missing = missing_modules(python)
@@ -73,10 +73,10 @@ def _python() -> Path:
         raise Failure(
             f"the interpreter that trains lacks {', '.join(missing)}",
             hint="install the `train` extra (`pip install halflight[train]`, in a checkout `make train`),"
-            f" or name an interpreter that has it in HALFLIGHT_TRAIN_PYTHON{_named(python)}",
+            f" or name an interpreter that has it in HALFLIGHT_TRAIN_PYTHON{_interpreter_note(python)}",
         )
     return python
 
 
-def _named(python: Path) -> str:
+def _interpreter_note(python: Path) -> str:
     return "" if "HALFLIGHT_TRAIN_PYTHON" not in os.environ else f" (now {python.name})"

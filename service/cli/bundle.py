@@ -1,4 +1,4 @@
-"""`halflight bundle`: what a bundle is, whether it is whole, how two differ, and who made it."""
+"""Implements `halflight bundle`: inspect, verify, compare and sign bundles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from faces.bundle import Bundle, BundleError, FileRef, Manifest, read
 from faces.bundle import verify as verify_digests
 from faces.types import CONDITIONS
 from service.cli.options import Json
-from service.cli.output import GOOD, Failure, emit, emit_text, say, show
+from service.cli.output import GOOD, Failure, print_json, print_line, print_status, print_table
 
 if TYPE_CHECKING:
     from service.inference.parity import ParityResult
@@ -47,14 +47,14 @@ def inspect(directories: Directories, as_json: Json = False) -> None:
         bundle = _read(directory)
         if as_json:
             known = {"space_id": bundle.manifest.space_id, "digest": manifest_digest(bundle)}
-            emit(known | {"manifest": bundle.manifest.model_dump(mode="json")})
+            print_json(known | {"manifest": bundle.manifest.model_dump(mode="json")})
             continue
-        for name, value in (_facts(bundle.manifest) | {"digest": manifest_digest(bundle)}).items():
-            emit_text(f"{name:12} {value}")
-        rows = (_file(bundle.manifest, ref) for ref in bundle.manifest.files)
-        show(("file", ">bytes", "sha256", "licence"), rows)
+        for name, value in (_summarise(bundle.manifest) | {"digest": manifest_digest(bundle)}).items():
+            print_line(f"{name:12} {value}")
+        rows = (_file_row(bundle.manifest, ref) for ref in bundle.manifest.files)
+        print_table(("file", ">bytes", "sha256", "licence"), rows)
         if bundle.manifest.calibration is not None:
-            show(("condition", ">FMR", ">threshold", ">FNMR"), _points(bundle.manifest))
+            print_table(("condition", ">FMR", ">threshold", ">FNMR"), _operating_points(bundle.manifest))
 
 
 @app.command()
@@ -64,16 +64,16 @@ def verify(
     """Check every digest, the signature where a key is given, and replay the parity crops."""
     for directory in directories:
         bundle = _read(directory)
-        replayed = _verified(bundle, key, provider)
+        parity = _verify_bundle(bundle, key, provider)
         parts = [f"{len(bundle.manifest.files)} files match their digests"]
         if key is not None:
             parts.append("the signature is this key's")
-        if replayed is None:
+        if parity is None:
             parts.append("it has no parity crops")
         else:
-            least = min(replayed.minimum_cosine.values())
-            parts.append(f"{replayed.crops} parity crops on {replayed.provider}: cosine {least:.6f} at least")
-        say(f"{bundle.manifest.name} {bundle.manifest.version}: {'; '.join(parts)}", GOOD)
+            least = min(parity.minimum_cosine.values())
+            parts.append(f"{parity.crops} parity crops on {parity.provider}: cosine {least:.6f} at least")
+        print_status(f"{bundle.manifest.name} {bundle.manifest.version}: {'; '.join(parts)}", GOOD)
 
 
 @app.command()
@@ -84,10 +84,10 @@ def diff(one: Directory, other: Directory, as_json: Json = False) -> None:
     rows = list(_differences(first.model_dump(mode="json"), second.model_dump(mode="json")))
     if as_json:
         spaces = {"one_space": same, "space_ids": [first.space_id, second.space_id]}
-        emit(spaces | {"differences": [{"what": w, "one": a, "other": b} for w, a, b in rows]})
+        print_json(spaces | {"differences": [{"what": w, "one": a, "other": b} for w, a, b in rows]})
     else:
-        say(_moved(first, second))
-        show(("what", "one", "other"), rows)
+        print_status(_compare_spaces(first, second))
+        print_table(("what", "one", "other"), rows)
     if rows:
         raise typer.Exit(DIFFERENT)
 
@@ -108,10 +108,10 @@ def sign(
         raise Failure(str(error), hint="`openssl genpkey -algorithm ed25519` makes a key") from error
     except OSError as error:
         raise Failure(f"{directory}: {error.strerror}") from error
-    say(f"{bundle.manifest.name} {bundle.manifest.version} is signed", GOOD)
+    print_status(f"{bundle.manifest.name} {bundle.manifest.version} is signed", GOOD)
 
 
-def _verified(bundle: Bundle, key: Path | None, provider: str) -> ParityResult | None:
+def _verify_bundle(bundle: Bundle, key: Path | None, provider: str) -> ParityResult | None:
     from service.bundles import signing
     from service.inference.engine import Engine, EngineOptions
     from service.inference.parity import ParityError, check_parity
@@ -131,7 +131,7 @@ def _verified(bundle: Bundle, key: Path | None, provider: str) -> ParityResult |
         raise Failure(str(error), hint="fetch or export the bundle again") from error
 
 
-def _facts(manifest: Manifest) -> dict[str, object]:
+def _summarise(manifest: Manifest) -> dict[str, object]:
     encoder, calibration = manifest.encoder, manifest.calibration
     shared = encoder.probe.sha256 == encoder.reference.sha256
     return {
@@ -147,13 +147,13 @@ def _facts(manifest: Manifest) -> dict[str, object]:
     }
 
 
-def _file(manifest: Manifest, ref: FileRef) -> tuple[object, ...]:
+def _file_row(manifest: Manifest, ref: FileRef) -> tuple[object, ...]:
     return ref.path, ref.bytes, ref.sha256, manifest.licences.get(ref.path, "")
 
 
-def _points(manifest: Manifest) -> list[tuple[object, ...]]:
+def _operating_points(manifest: Manifest) -> list[tuple[object, ...]]:
     calibration = manifest.calibration
-    assert calibration is not None  # noqa: S101 - asked by the caller
+    assert calibration is not None  # noqa: S101 - checked by the caller
     return [
         (str(condition), f"{point.fmr:g}", f"{point.threshold:.4f}", f"{point.fnmr:.4f}")
         for condition in sorted(CONDITIONS)
@@ -161,19 +161,19 @@ def _points(manifest: Manifest) -> list[tuple[object, ...]]:
     ]
 
 
-def _moved(first: Manifest, second: Manifest) -> str:
+def _compare_spaces(first: Manifest, second: Manifest) -> str:
     if first.space_id == second.space_id:
         return f"one space, {first.space_id}: registering one over the other needs no backfill"
     return f"two spaces, {first.space_id} and {second.space_id}: templates of one mean nothing in the other"
 
 
-def _differences(one: Any, other: Any, place: str = "") -> list[tuple[str, Any, Any]]:
-    """Every leaf that differs, with its place in the manifest."""
+def _differences(one: Any, other: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """Returns every leaf that differs: its path in the manifest and both values."""
     if isinstance(one, dict) and isinstance(other, dict):
         names = [*one, *(name for name in other if name not in one)]
         parts = [(name, one.get(name), other.get(name)) for name in names]
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         parts = [(str(i), a, b) for i, (a, b) in enumerate(zip(one, other, strict=True))]
     else:
-        return [] if one == other else [(place, one, other)]
-    return [row for name, a, b in parts for row in _differences(a, b, f"{place}.{name}" if place else name)]
+        return [] if one == other else [(path, one, other)]
+    return [row for name, a, b in parts for row in _differences(a, b, f"{path}.{name}" if path else name)]

@@ -1,4 +1,4 @@
-"""Settings from the options that were given; everything else comes from the environment."""
+"""Creates the settings from command line options and the environment."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from service.cli.output import Failure
 from service.settings import Settings
 
 PREFIX = "HALFLIGHT_"
-# Read by other parts than Settings.
-ELSEWHERE = ("CACHE", "MODEL_DIR", "KEY", "URL", "TRACEBACK")
+# Variables that other modules than `service.settings` read.
+OTHER_VARIABLES = ("CACHE", "MODEL_DIR", "KEY", "URL", "TRACEBACK")
 
 
 def settings_from(**given: Any) -> Settings:
-    """Options that are None are left to `HALFLIGHT_*` and the defaults. Raises Failure (exit code 2)."""
-    if lines := _misspelt():
+    """Creates the settings; an option that is None comes from `HALFLIGHT_*`, else from the default.
+
+    Raises Failure (exit code 2) if a value is invalid or a variable is unknown.
+    """
+    if lines := _unknown_variables():
         raise Failure(
             "the environment holds settings that do not exist", detail="\n".join(lines), exit_code=2
         )
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        # Only the message: the value may be a database URL with its password.
-        lines = [_told(fault["loc"], strip_prefix(fault["msg"])) for fault in error.errors()]
+        # Only the message, since the value may be a database URL with its password.
+        lines = [_describe(fault["loc"], strip_prefix(fault["msg"])) for fault in error.errors()]
     except SettingsError as error:
         lines = [str(error)]
     raise Failure("the settings are wrong", detail="\n".join(lines), exit_code=2)
 
 
-def _misspelt() -> list[str]:
-    """A limit that is misspelt would silently not hold, so it stops the start."""
-    known = {PREFIX + name.upper() for name in (*Settings.model_fields, *ELSEWHERE)}
+def _unknown_variables() -> list[str]:
+    """Describes each unknown `HALFLIGHT_*` variable; a misspelt limit would silently not hold."""
+    known = {PREFIX + name.upper() for name in (*Settings.model_fields, *OTHER_VARIABLES)}
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     lines = []
     for name in unknown:
@@ -45,5 +48,5 @@ def _misspelt() -> list[str]:
     return lines
 
 
-def _told(place: tuple[int | str, ...], message: str) -> str:
-    return f"{PREFIX}{str(place[0]).upper()}: {message}" if place else message
+def _describe(location: tuple[int | str, ...], message: str) -> str:
+    return f"{PREFIX}{str(location[0]).upper()}: {message}" if location else message

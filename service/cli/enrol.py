@@ -1,4 +1,4 @@
-"""`halflight enroll`: photos of one subject, or a folder of subjects."""
+"""Implements `halflight enroll`: enrol photos of one subject, or a folder of subjects."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.text import Text
 
-from service.cli.folder import Photo, Plan, Rejection, idempotency_key, survey
+from service.cli.client import Answer, ServiceClient, read_file
+from service.cli.folder import FolderScan, Photo, Rejection, idempotency_key, scan_folder
 from service.cli.options import DEFAULT_URL, Json, Key, Url
-from service.cli.output import BAD, GOOD, Failure, emit, progress, say, show
-from service.cli.problems import Refused
-from service.cli.remote import Answer, Remote, read_file
-
-# Refusals that every other file would meet as well.
-NOT_THE_FILE = (401, 403, 404, 405, 429, 503)
+from service.cli.output import BAD, GOOD, Failure, print_json, print_status, print_table, progress_bar
+from service.cli.problems import AFFECTS_EVERY_REQUEST, ServiceRefusal
 
 
 def enroll(
@@ -55,35 +52,35 @@ def enroll(
     if folder is not None:
         if subject or metadata:
             raise typer.BadParameter("--folder takes neither SUBJECT and IMAGES nor --metadata")
-        with Remote(url, key) as remote:
+        with ServiceClient(url, key) as client:
             _enroll_folder(
-                remote, folder, spectrum=spectrum, allow_duplicate=allow_duplicate, jobs=jobs, as_json=as_json
+                client, folder, spectrum=spectrum, allow_duplicate=allow_duplicate, jobs=jobs, as_json=as_json
             )
         return
     if not subject or not images:
         raise typer.BadParameter("give SUBJECT and IMAGES, or --folder")
     if metadata is not None:
         parse_metadata(metadata)
-    with Remote(url, key) as remote:
-        answer = remote.enroll(
+    with ServiceClient(url, key) as client:
+        answer = client.enroll(
             subject,
             [read_file(path) for path in images],
-            # A fresh key: it makes a repetition after "try again" safe, and nothing else.
+            # A fresh key, which only makes a retry of this request safe.
             idempotency_key=uuid.uuid4().hex,
             metadata=metadata,
             spectrum=spectrum,
             allow_duplicate=allow_duplicate,
         )
     if as_json:
-        emit(answer)
+        print_json(answer)
     else:
-        show(("photo", "result", ">quality", "sample", "reason"), enrolment_rows(images, answer))
+        print_table(("photo", "result", ">quality", "sample", "reason"), enrolment_rows(images, answer))
     if answer["rejected"]:
         raise typer.Exit(1)
 
 
 def parse_metadata(text: str) -> dict[str, Any]:
-    """Raises BadParameter (exit code 2) unless it is a JSON object."""
+    """Parses a JSON object. Raises BadParameter (exit code 2) if the text is anything else."""
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -94,7 +91,7 @@ def parse_metadata(text: str) -> dict[str, Any]:
 
 
 def enrolment_rows(images: list[Path], answer: Answer) -> Iterator[tuple[object, ...]]:
-    """One row for each photo. The answer's samples are those not rejected, in the request's order."""
+    """Yields one row for each photo. The answer lists the accepted samples in the order of the request."""
     rejected = {reason["index"]: reason for reason in answer["rejected"]}
     samples = iter(answer["samples"])
     for index, path in enumerate(images):
@@ -113,10 +110,10 @@ def enrolment_rows(images: list[Path], answer: Answer) -> Iterator[tuple[object,
 
 
 def _enroll_folder(
-    remote: Remote, root: Path, *, spectrum: str, allow_duplicate: bool, jobs: int, as_json: bool
+    client: ServiceClient, root: Path, *, spectrum: str, allow_duplicate: bool, jobs: int, as_json: bool
 ) -> None:
-    plan = survey(root)
-    if not plan.photos:
+    scan = scan_folder(root)
+    if not scan.photos:
         raise Failure(f"{root} holds no photos", hint="it should hold one folder for each subject")
 
     def send(photo: Photo) -> Answer | Rejection:
@@ -125,7 +122,7 @@ def _enroll_folder(
         except OSError as error:
             return Rejection(photo.name, "unreadable_file", error.strerror or "cannot be read")
         try:
-            return remote.enroll(
+            return client.enroll(
                 photo.subject_id,
                 [image],
                 idempotency_key=idempotency_key(
@@ -134,27 +131,27 @@ def _enroll_folder(
                 spectrum=spectrum,
                 allow_duplicate=allow_duplicate,
             )
-        except Refused as refused:
-            if refused.status in NOT_THE_FILE:
+        except ServiceRefusal as refusal:
+            if refusal.status in AFFECTS_EVERY_REQUEST:
                 raise
-            return Rejection(photo.name, refused.code, str(refused.problem["detail"]))
+            return Rejection(photo.name, refusal.code, str(refusal.problem["detail"]))
 
-    rejections = list(plan.rejections)
+    rejections = list(scan.rejections)
     if as_json:
         for rejection in rejections:
             _emit_rejection(rejection)
-    for photo, outcome in zip(plan.photos, _send_all(plan, send, jobs), strict=True):
+    for photo, outcome in zip(scan.photos, _send_all(scan, send, jobs), strict=True):
         if isinstance(outcome, Rejection):
             rejections.append(outcome)
             if as_json:
                 _emit_rejection(outcome)
         elif as_json:
-            emit({"file": photo.name} | outcome)
-    enrolled = len(plan.photos) + len(plan.rejections) - len(rejections)
+            print_json({"file": photo.name} | outcome)
+    enrolled = len(scan.photos) + len(scan.rejections) - len(rejections)
     if rejections and not as_json:
-        show(("refused", "why", "detail"), ((r.name, r.code, r.detail) for r in rejections))
-    say(
-        f"{enrolled} photos enrolled, {len(rejections)} files refused, {plan.subjects} folders of subjects",
+        print_table(("refused", "why", "detail"), ((r.name, r.code, r.detail) for r in rejections))
+    print_status(
+        f"{enrolled} photos enrolled, {len(rejections)} files refused, {scan.subjects} folders of subjects",
         BAD if rejections else GOOD,
     )
     if rejections:
@@ -162,29 +159,32 @@ def _enroll_folder(
 
 
 def _send_all(
-    plan: Plan, send: Callable[[Photo], Answer | Rejection], jobs: int
+    scan: FolderScan, send: Callable[[Photo], Answer | Rejection], jobs: int
 ) -> Iterator[Answer | Rejection]:
-    """Outcomes in the plan's order, under a progress bar. Raises Failure saying how to go on."""
+    """Yields outcomes in the order of the photos, under a progress bar.
+
+    Raises Failure, which says how to continue, if the service stops answering.
+    """
     done = 0
-    with progress() as bar, ThreadPoolExecutor(jobs) as pool:
-        task = bar.add_task(f"enrolling {plan.subjects} subjects", total=len(plan.photos))
+    with progress_bar() as bar, ThreadPoolExecutor(jobs) as pool:
+        task = bar.add_task(f"enrolling {scan.subjects} subjects", total=len(scan.photos))
         try:
-            for outcome in pool.map(send, plan.photos):
+            for outcome in pool.map(send, scan.photos):
                 done += 1
                 bar.advance(task)
                 yield outcome
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             if isinstance(error, Failure):
-                error.hint = f"{error.hint}\n{_how_to_go_on(done, plan)}".strip()
+                error.hint = f"{error.hint}\n{_how_to_continue(done, scan)}".strip()
             elif isinstance(error, KeyboardInterrupt):
-                say(_how_to_go_on(done, plan))
+                print_status(_how_to_continue(done, scan))
             raise
 
 
-def _how_to_go_on(done: int, plan: Plan) -> str:
-    return f"{done} of {len(plan.photos)} photos were sent; the same command goes on from there"
+def _how_to_continue(done: int, scan: FolderScan) -> str:
+    return f"{done} of {len(scan.photos)} photos were sent; the same command goes on from there"
 
 
 def _emit_rejection(rejection: Rejection) -> None:
-    emit({"file": rejection.name, "problem": {"code": rejection.code, "detail": rejection.detail}})
+    print_json({"file": rejection.name, "problem": {"code": rejection.code, "detail": rejection.detail}})

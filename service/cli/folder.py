@@ -1,4 +1,4 @@
-"""A folder of photos, `root/<subject>/<files>`: what is in it, and the key that makes it resumable."""
+"""Scans a folder of photos, `root/<subject>/<files>`, and derives keys that make its enrolment resumable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.cli.output import Failure
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One file of one subject; `name` is its path below the root."""
+    """One photo of one subject; `name` is its path below the root."""
 
     subject_id: str
     path: Path
@@ -22,7 +22,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A file that was not enrolled, and why. `code` is the service's, or ours before it was sent."""
+    """A file that was not enrolled. `code` comes from the service, or from the scan if it was not sent."""
 
     name: str
     code: str
@@ -30,8 +30,8 @@ class Rejection:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a folder holds, in order of names: photos to send, and what belongs to no subject."""
+class FolderScan:
+    """The photos of a folder and its unusable entries, in order of names."""
 
     photos: tuple[Photo, ...]
     rejections: tuple[Rejection, ...]
@@ -41,17 +41,17 @@ class Plan:
         return len({photo.subject_id for photo in self.photos})
 
 
-def survey(root: Path) -> Plan:
-    """Look through a folder without opening its files. Raises Failure where it cannot be read.
+def scan_folder(root: Path) -> FolderScan:
+    """Lists a folder without opening its files. Raises Failure if the folder cannot be read.
 
-    Hidden files are left out; anything else is either a photo or a rejection, never passed over.
+    Skips hidden files; every other entry becomes a photo or a rejection.
     """
     photos, rejections = [], []
-    for entry in _visible(root):
+    for entry in _visible_entries(root):
         if not entry.is_dir():
             rejections.append(Rejection(entry.name, "no_subject", f"move it to {root.name}/<subject>/"))
             continue
-        for item in _visible(entry):
+        for item in _visible_entries(entry):
             name = f"{entry.name}/{item.name}"
             if item.is_file():
                 photos.append(Photo(entry.name, item, name))
@@ -63,10 +63,10 @@ def survey(root: Path) -> Plan:
                 rejections.append(
                     Rejection(name, "unreadable_file", "not a file, or a link that leads nowhere")
                 )
-    return Plan(tuple(photos), tuple(rejections))
+    return FolderScan(tuple(photos), tuple(rejections))
 
 
-def _visible(folder: Path) -> Iterator[Path]:
+def _visible_entries(folder: Path) -> Iterator[Path]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -75,9 +75,9 @@ def _visible(folder: Path) -> Iterator[Path]:
 
 
 def idempotency_key(subject_id: str, image: bytes, *, spectrum: str, allow_duplicate: bool) -> str:
-    """The same photo of the same subject with the same options has the same key.
+    """Returns one key for the same photo, subject and options.
 
-    One photo a request: a folder that grew since the last run sends only what is new.
+    A request holds one photo, so a folder that has grown since the last run enrols only the new photos.
     """
     digest = hashlib.sha256(image).hexdigest()
     what = json.dumps([subject_id, digest, spectrum, allow_duplicate])

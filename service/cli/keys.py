@@ -1,4 +1,4 @@
-"""`halflight keys`: made and revoked on the service's own database."""
+"""Implements `halflight keys`: create, list and revoke API keys in the database of the service."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from service.cli.configuration import settings_from
 from service.cli.options import DatabaseUrl, DataDir, Json
-from service.cli.output import GOOD, UNSURE, Failure, emit, emit_text, say, show
+from service.cli.output import GOOD, UNSURE, Failure, print_json, print_line, print_status, print_table
 
 if TYPE_CHECKING:
     from service.access.keys import CreatedKey
@@ -42,7 +42,7 @@ def create(
 
         return await keys.create(db, role=keys.Role(role), label=label)
 
-    _hand_over(_with_database(settings, work, make=True))
+    _print_key(_with_database(settings, work, create_missing=True))
 
 
 @app.command()
@@ -62,11 +62,11 @@ def ensure(
             return None
         return await keys.create(db, role=keys.Role(role), label=label)
 
-    made = _with_database(settings, work, make=True)
+    made = _with_database(settings, work, create_missing=True)
     if made is None:
-        say(f"an active key with the role {role} exists already; none was created")
+        print_status(f"an active key with the role {role} exists already; none was created")
     else:
-        _hand_over(made)
+        _print_key(made)
 
 
 @app.command("list")
@@ -77,7 +77,7 @@ def list_(data: DataDir = None, database_url: DatabaseUrl = None, as_json: Json 
     found = _with_database(settings_from(data_dir=data, database_url=database_url), keys.list_all)
     if as_json:
         for key in found:
-            emit(
+            print_json(
                 {
                     "key_id": key.key_id,
                     "role": key.role,
@@ -87,7 +87,7 @@ def list_(data: DataDir = None, database_url: DatabaseUrl = None, as_json: Json 
                 }
             )
         return
-    show(("id", "role", "label", "created", "state"), (_row(key) for key in found))
+    print_table(("id", "role", "label", "created", "state"), (_row(key) for key in found))
 
 
 @app.command()
@@ -104,11 +104,16 @@ def revoke(
 
     if not _with_database(settings_from(data_dir=data, database_url=database_url), work):
         raise Failure("there is no active key with this id", hint="`halflight keys list` shows them")
-    say(f"key {key_id} is revoked", GOOD)
+    print_status(f"key {key_id} is revoked", GOOD)
 
 
-def _with_database(settings: Settings, work: Callable[[Database], Awaitable[T]], *, make: bool = False) -> T:
-    """Run on the migrated database. Raises Failure; without `make`, also where there is none yet."""
+def _with_database(
+    settings: Settings, work: Callable[[Database], Awaitable[T]], *, create_missing: bool = False
+) -> T:
+    """Runs `work` on the migrated database.
+
+    Raises Failure if the database cannot be used, and without `create_missing` also if there is none yet.
+    """
     from service.store.database import Database
     from service.store.errors import StoreError
 
@@ -121,7 +126,7 @@ def _with_database(settings: Settings, work: Callable[[Database], Awaitable[T]],
             await db.close()
 
     if settings.database_url is None:
-        _check_place(settings.data_dir, make=make)
+        _check_data_dir(settings.data_dir, create_missing=create_missing)
     try:
         return asyncio.run(run())
     except StoreError as error:
@@ -130,8 +135,8 @@ def _with_database(settings: Settings, work: Callable[[Database], Awaitable[T]],
         ) from error
 
 
-def _check_place(data_dir: Path, *, make: bool) -> None:
-    if make:
+def _check_data_dir(data_dir: Path, *, create_missing: bool) -> None:
+    if create_missing:
         try:
             from service.access.private import make_private
 
@@ -145,9 +150,9 @@ def _check_place(data_dir: Path, *, make: bool) -> None:
         )
 
 
-def _hand_over(made: CreatedKey) -> None:
-    emit_text(made.token)
-    say(f"key {made.key_id} with the role {made.role.value} is on stdout; it is not shown again")
+def _print_key(made: CreatedKey) -> None:
+    print_line(made.token)
+    print_status(f"key {made.key_id} with the role {made.role.value} is on stdout; it is not shown again")
 
 
 def _row(key: StoredKey) -> tuple[object, ...]:

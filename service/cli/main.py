@@ -1,4 +1,4 @@
-"""The command line `halflight`."""
+"""Defines the command line `halflight` and its exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from service.cli import bundle, demo, enrol, keys, models, recognise, serve, subjects
-from service.cli.output import Failure, emit_text, report
+from service.cli.output import Failure, print_failure, print_line
 
 TRACEBACK = "HALFLIGHT_TRACEBACK"
 
@@ -34,7 +34,7 @@ app.add_typer(bundle.app, name="bundle")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        emit_text(f"halflight {version('halflight')}")
+        print_line(f"halflight {version('halflight')}")
         raise typer.Exit
 
 
@@ -48,17 +48,17 @@ def _root(
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 failed or refused, 2 used wrongly, 130 stopped by Ctrl-C."""
+    """Runs a command. Exit codes: 0 done, 1 failed or refused, 2 used wrongly, 130 stopped by Ctrl-C."""
     try:
         app(prog_name="halflight")
     except Failure as failure:
-        report(failure)
+        print_failure(failure)
         sys.exit(failure.exit_code)
     except Exception as error:
         if os.environ.get(TRACEBACK):
             raise
-        # The text of an exception nobody foresaw may hold what must not be shown.
-        report(
+        # The text of an unforeseen exception may hold secrets.
+        print_failure(
             Failure(
                 f"halflight failed in a way nobody foresaw ({type(error).__name__})",
                 hint=f"set {TRACEBACK}=1 and run it again to see where, then report it",

@@ -1,4 +1,4 @@
-"""`halflight models`: pinned files, their licences, and the bundle they make."""
+"""Implements `halflight models`: list, pull, verify and build model files and bundles."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from faces.bundle import BundleError
 from service.bundles.catalogue import CATALOGUE, ModelFile, find_model
 from service.bundles.download import ProvisionError, cache_states, model_cache, pull
 from service.bundles.reference import assemble, reference_manifest
-from service.cli.building import RECIPES, build, places
-from service.cli.output import Failure, emit, emit_text, say, show, stderr
+from service.cli.building import RECIPES, build, build_paths
+from service.cli.output import Failure, print_json, print_line, print_status, print_table, stderr_console
 
 app = typer.Typer(no_args_is_help=True, help="Model files by pin: list, pull, verify, info.")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -51,9 +51,9 @@ def list_models(as_json: AsJson = False) -> None:
     rows = _rows()
     if as_json:
         for row in rows:
-            emit(row)
+            print_json(row)
         return
-    show(COLUMNS, ([row[name.lstrip(">")] for name in COLUMNS] for row in rows))
+    print_table(COLUMNS, ([row[name.lstrip(">")] for name in COLUMNS] for row in rows))
 
 
 @app.command("pull")
@@ -61,32 +61,34 @@ def pull_models(names: Annotated[list[str] | None, typer.Argument()] = None) -> 
     """Fetch the files that are missing and put the reference bundle together."""
     chosen = [_find(name) for name in names] if names else list(CATALOGUE)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
-    console = stderr()
+    console = stderr_console()
     try:
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
             tasks = {model.name: bars.add_task(model.name, total=model.size) for model in chosen}
 
-            def progress(model: ModelFile, more: int) -> None:
-                bars.advance(tasks[model.name], more)
+            def advance(model: ModelFile, byte_count: int) -> None:
+                bars.advance(tasks[model.name], byte_count)
 
-            got = pull(chosen, cache=model_cache(), progress=progress)
-        where = None if names else assemble()
+            pulled = pull(chosen, cache=model_cache(), progress=advance)
+        bundle_dir = None if names else assemble()
     except (ProvisionError, BundleError) as error:
         title, _, detail = str(error).partition("\n")
         raise Failure(title, detail=detail) from error
     except OSError as error:
         raise Failure(f"{model_cache()} cannot be written: {error.strerror}") from error
-    for one in got:
-        say(f"{one.model.name}: {one.source} ({one.model.licence})")
-    if where is not None:
-        say(f"bundle {reference_manifest().name} {reference_manifest().version} is ready in {where}")
+    for file in pulled:
+        print_status(f"{file.model.name}: {file.source} ({file.model.licence})")
+    if bundle_dir is not None:
+        print_status(
+            f"bundle {reference_manifest().name} {reference_manifest().version} is ready in {bundle_dir}"
+        )
 
 
 @app.command("verify")
 def verify_models() -> None:
     """Check size and SHA-256 of every file in the cache."""
     states = cache_states(CATALOGUE, model_cache())
-    show(("name", "state"), states.items())
+    print_table(("name", "state"), states.items())
     if any(state != "ok" for state in states.values()):
         raise Failure("not every file is whole", hint="`halflight models pull` fetches them again")
 
@@ -97,10 +99,10 @@ def info(name: str, as_json: AsJson = False) -> None:
     model = _find(name)
     row = next(row for row in _rows() if row["name"] == model.name)
     if as_json:
-        emit(row)
+        print_json(row)
         return
     for key, value in row.items():
-        emit_text(f"{key:8} {value}")
+        print_line(f"{key:8} {value}")
 
 
 @app.command("build")
@@ -134,4 +136,4 @@ def build_model(
         options += [] if value is None else [option, str(value)]
     options += [word for path in calibration or () for word in ("--calibration", str(path))]
     options += [word for text in recipe or () for word in ("--recipe", text)]
-    build(name, places(name, out, work), options)
+    build(name, build_paths(name, out, work), options)

@@ -1,4 +1,4 @@
-"""What a command says: data on stdout, talk on stderr, and failures as text without a traceback."""
+"""Prints the output of commands: data on stdout, status and failures on stderr."""
 
 from __future__ import annotations
 
@@ -12,71 +12,71 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-# Wide enough that no path or id is folded: what reads a pipe takes a row for a line.
+# Wide enough that no path or id wraps: a reader of a pipe takes each line for a row.
 PIPE_WIDTH = 10_000
 GOOD, BAD, UNSURE = "green", "red", "yellow"
 
 
 class Failure(Exception):
-    """A command cannot do what was asked: what happened, why, and what to do next."""
+    """A command failed. `title`: what happened; `detail`: why; `hint`: what to do next."""
 
     def __init__(self, title: str, *, detail: str = "", hint: str = "", exit_code: int = 1) -> None:
         super().__init__(title)
         self.title, self.detail, self.hint, self.exit_code = title, detail, hint, exit_code
 
 
-def stdout() -> Console:
-    """For data. Nothing is taken for markup or emoji: subject ids may look like either."""
+def stdout_console() -> Console:
+    """Returns a console for data. It interprets neither markup nor emoji, which subject ids may resemble."""
     width = None if sys.stdout.isatty() else PIPE_WIDTH
     return Console(markup=False, emoji=False, highlight=False, width=width)
 
 
-def stderr() -> Console:
-    """For talk."""
+def stderr_console() -> Console:
+    """Returns a console for status messages."""
     return Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
-def clean(text: object) -> str:
-    """Text of others without control characters: a file name must not steer the terminal."""
+def strip_control(text: object) -> str:
+    """Replaces control characters, so that foreign text such as a file name cannot steer the terminal."""
     return "".join(c if c.isprintable() else "�" for c in str(text))
 
 
-def say(text: str, style: str | None = None) -> None:
-    """One remark on stderr, never wrapped: it may hold a command to copy."""
-    stderr().print(Text(text, style=style or ""), soft_wrap=True)
+def print_status(text: str, style: str | None = None) -> None:
+    """Prints one message on stderr without wrapping, since it may hold a command to copy."""
+    stderr_console().print(Text(text, style=style or ""), soft_wrap=True)
 
 
-def emit(value: object) -> None:
-    """One JSON object on one line of stdout."""
+def print_json(value: object) -> None:
+    """Prints a JSON object on one line of stdout."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 
 
-def emit_text(text: str) -> None:
-    """One line of stdout as it is."""
+def print_line(text: str) -> None:
+    """Prints one unchanged line on stdout."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
-    """A plain table; columns that start with `>` are set flush right, cells may be styled Text."""
-    made = Table(box=SIMPLE_HEAD, pad_edge=False)
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Builds a plain table. Columns that start with `>` are right-aligned; cells may be styled Text."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         name = column.removeprefix(">")
-        made.add_column(name, justify="right" if column != name else "left", overflow="fold")
+        table.add_column(name, justify="right" if column != name else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else clean(cell) for cell in row))
-    return made
+        table.add_row(*(cell if isinstance(cell, Text) else strip_control(cell) for cell in row))
+    return table
 
 
-def show(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout."""
-    stdout().print(table(columns, rows))
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Prints a table on stdout."""
+    stdout_console().print(make_table(columns, rows))
 
 
-def progress() -> Progress:
-    """A bar on stderr that goes away at the end; silent where stderr is no terminal."""
-    console = stderr()
+def progress_bar() -> Progress:
+    """Returns a transient progress bar on stderr, disabled if stderr is not a terminal."""
+    console = stderr_console()
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -88,10 +88,10 @@ def progress() -> Progress:
     )
 
 
-def report(failure: Failure) -> None:
-    """Say on stderr what went wrong and what to do."""
-    say(clean(failure.title), BAD)
+def print_failure(failure: Failure) -> None:
+    """Prints a failure and its hint on stderr."""
+    print_status(strip_control(failure.title), BAD)
     for line in failure.detail.splitlines():
-        say(f"  {clean(line)}")
+        print_status(f"  {strip_control(line)}")
     for line in failure.hint.splitlines():
-        say(f"→ {clean(line)}")
+        print_status(f"→ {strip_control(line)}")

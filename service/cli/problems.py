@@ -1,4 +1,4 @@
-"""A service's refusal (RFC 9457) as a failure of the command, with what to do about it."""
+"""Turns a problem response (RFC 9457) of the service into a failure with a hint."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 from service.cli.output import Failure
 
+# Statuses that do not depend on the photo: every other request would get them as well.
+AFFECTS_EVERY_REQUEST = (401, 403, 404, 405, 429, 503)
 _LATER = "nothing is wrong with the request: send it again in a moment"
-ADVICE: Mapping[str, str] = {
+HINTS: Mapping[str, str] = {
     "malformed_request": "check the options; `--metadata` must be a JSON object",
     "unauthorized": (
         "give a key with --key or HALFLIGHT_KEY; on the service's machine"
@@ -42,8 +44,8 @@ ADVICE: Mapping[str, str] = {
 }
 
 
-class Refused(Failure):
-    """The service answered with a problem; `problem` is its body."""
+class ServiceRefusal(Failure):
+    """The service refused the request; `problem` is the body of its response."""
 
     def __init__(self, problem: Mapping[str, Any]) -> None:
         self.problem = dict(problem)
@@ -54,12 +56,12 @@ class Refused(Failure):
         super().__init__(
             f"{problem.get('title', 'The service refused')} ({self.code})",
             detail="\n".join(lines if len(rejected) > 1 else lines[:1]),
-            hint=ADVICE.get(self.code, ""),
+            hint=HINTS.get(self.code, ""),
         )
 
 
 def is_problem(body: object) -> bool:
-    """Whether a body has what this project's problems have."""
+    """Returns whether a body has the fields of a problem of this service."""
     return (
         isinstance(body, dict)
         and isinstance(body.get("status"), int)

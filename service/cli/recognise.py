@@ -1,4 +1,4 @@
-"""`halflight identify` and `halflight verify`."""
+"""Implements `halflight identify` and `halflight verify`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.text import Text
 
+from service.cli.client import Answer, ServiceClient, read_file
 from service.cli.options import DEFAULT_URL, Fmr, Json, Key, ProbeSpectrum, Threshold, Url
-from service.cli.output import GOOD, UNSURE, Failure, emit, progress, report, show
-from service.cli.problems import Refused
-from service.cli.remote import Answer, Remote, read_file
+from service.cli.output import GOOD, UNSURE, Failure, print_failure, print_json, print_table, progress_bar
+from service.cli.problems import AFFECTS_EVERY_REQUEST, ServiceRefusal
 
 COLUMNS = (
     *("probe", "face", "seen as", ">quality", ">rank", "subject"),
     *(">score", ">threshold", ">target FMR", "decision"),
 )
-# Refusals that every other probe would meet as well.
-NOT_THE_PROBE = (401, 403, 404, 405, 429, 503)
 
 
 def identify(
@@ -36,45 +34,50 @@ def identify(
     as_json: Json = False,
 ) -> None:
     """Ask who is on each picture. An unknown face is an answer; exit code 1 if a picture was refused."""
-    _one_rule(fmr, threshold)
+    _check_one_threshold(fmr, threshold)
     options = {"top_k": top_k, "fmr": fmr, "threshold": threshold, "faces": faces, "spectrum": spectrum}
     answers: list[tuple[Path, Answer]] = []
     failed: list[tuple[Path, Failure]] = []
-    with Remote(url, key) as remote, progress() as bar:
+    with ServiceClient(url, key) as client, progress_bar() as bar:
         for path in bar.track(images, description="identifying"):
             try:
-                answer = remote.identify(read_file(path), options)
+                answer = client.identify(read_file(path), options)
             except Failure as refusal:
-                if not _concerns_probe(refusal) or len(images) == 1:
+                if not _is_probe_error(refusal) or len(images) == 1:
                     raise
                 failed.append((path, refusal))
                 continue
             if as_json:
-                emit({"file": str(path)} | answer)
+                print_json({"file": str(path)} | answer)
             else:
                 answers.append((path, answer))
     if answers:
-        show(COLUMNS, (row for path, answer in answers for row in candidate_rows(path, answer)))
+        print_table(COLUMNS, (row for path, answer in answers for row in candidate_rows(path, answer)))
     for path, failure in failed:
         if as_json:
-            emit({"file": str(path), "problem": _problem(failure)})
+            print_json({"file": str(path), "problem": _problem(failure)})
         failure.title = f"{path}: {failure.title}"
-        report(failure)
+        print_failure(failure)
     if failed:
         raise typer.Exit(1)
 
 
 def candidate_rows(path: Path, answer: Answer) -> Iterator[tuple[object, ...]]:
-    """One row for each candidate of each face; what belongs to the face stands in its first row."""
+    """Yields one row for each candidate of each face; the first row also holds the facts of the face."""
     for number, face in enumerate(answer["results"], 1):
-        ahead: tuple[object, ...] = (path, number, seen_as(face["condition"]), face["quality"]["score"])
+        prefix: tuple[object, ...] = (
+            path,
+            number,
+            condition_text(face["condition"]),
+            face["quality"]["score"],
+        )
         rule = (f"{face['threshold']:.3f}", _rate(face["target_fmr"]))
         for candidate in face["candidates"]:
             score = f"{candidate['score']:.3f}"
-            yield *ahead, candidate["rank"], candidate["subject_id"], score, *rule, decision(candidate)
-            ahead, rule = ("",) * len(ahead), ("", "")
+            yield *prefix, candidate["rank"], candidate["subject_id"], score, *rule, decision(candidate)
+            prefix, rule = ("",) * len(prefix), ("", "")
         if not face["candidates"]:
-            yield *ahead, "", "", "", *rule, decision(face)
+            yield *prefix, "", "", "", *rule, decision(face)
 
 
 def verify(
@@ -89,25 +92,25 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Ask whether a picture shows a subject, or the face of another picture. Both answers exit with 0."""
-    _one_rule(fmr, threshold)
+    _check_one_threshold(fmr, threshold)
     if (subject is None) == (reference is None):
         raise typer.BadParameter("give --subject or --reference, one of them")
-    with Remote(url, key) as remote:
-        answer = remote.verify(
+    with ServiceClient(url, key) as client:
+        answer = client.verify(
             read_file(image),
             subject_id=subject,
             reference=None if reference is None else read_file(reference),
             options={"fmr": fmr, "threshold": threshold, "spectrum": spectrum},
         )
     if as_json:
-        emit(answer)
+        print_json(answer)
         return
     probe = answer["probe"]
-    show(
+    print_table(
         ("probe", "seen as", ">quality", "against", ">score", ">threshold", ">target FMR", "decision"),
         [
             (
-                *(image, seen_as(probe["condition"]), probe["quality"]["score"], subject or reference),
+                *(image, condition_text(probe["condition"]), probe["quality"]["score"], subject or reference),
                 *(f"{answer['score']:.3f}", f"{answer['threshold']:.3f}", _rate(answer["target_fmr"])),
                 decision(answer),
             )
@@ -115,8 +118,8 @@ def verify(
     )
 
 
-def seen_as(condition: dict[str, Any]) -> str:
-    """What the probe was seen through, in words."""
+def condition_text(condition: dict[str, Any]) -> str:
+    """Returns the condition as text, such as `nir masked`."""
     return f"{condition['spectrum']} {'masked' if condition['masked'] else 'unmasked'}"
 
 
@@ -128,19 +131,19 @@ def _rate(fmr: float | None) -> str:
     return "-" if fmr is None else f"{fmr:g}"
 
 
-def _one_rule(fmr: float | None, threshold: float | None) -> None:
+def _check_one_threshold(fmr: float | None, threshold: float | None) -> None:
     if fmr is not None and threshold is not None:
         raise typer.BadParameter("give --fmr or --threshold, not both")
 
 
-def _concerns_probe(failure: Failure) -> bool:
-    """A refused or unreadable picture, rather than a service that does not answer."""
-    if isinstance(failure, Refused):
-        return failure.status not in NOT_THE_PROBE
+def _is_probe_error(failure: Failure) -> bool:
+    """Returns whether the failure concerns one probe rather than the service."""
+    if isinstance(failure, ServiceRefusal):
+        return failure.status not in AFFECTS_EVERY_REQUEST
     return isinstance(failure.__cause__, OSError)
 
 
 def _problem(failure: Failure) -> dict[str, Any]:
-    if isinstance(failure, Refused):
+    if isinstance(failure, ServiceRefusal):
         return failure.problem
     return {"code": "unreadable_file", "detail": failure.title}

@@ -1,4 +1,4 @@
-"""`halflight serve`: run the service in the foreground."""
+"""Implements `halflight serve`: run the service in the foreground."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def serve(
         intra_op_threads=threads,
         log_level=log_level,
     )
-    # Only here: the inference and index libraries take a second to import.
+    # Imported here, because the inference and index libraries take a second to import.
     from service.server import run
 
     raise typer.Exit(run(settings))

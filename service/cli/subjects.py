@@ -1,4 +1,4 @@
-"""`halflight subjects`: who is enrolled."""
+"""Implements `halflight subjects`: list, show, change and erase subjects."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
+from service.cli.client import ServiceClient
 from service.cli.enrol import parse_metadata
 from service.cli.options import DEFAULT_URL, Json, Key, Url
-from service.cli.output import emit, say, show
-from service.cli.remote import Remote
+from service.cli.output import print_json, print_status, print_table
 
 app = typer.Typer(no_args_is_help=True, help="List, show, change and erase subjects.")
 
@@ -20,28 +20,28 @@ SubjectId = Annotated[str, typer.Argument(metavar="ID", help="The subject's id."
 @app.command("list")
 def list_(url: Url = DEFAULT_URL, key: Key = None, as_json: Json = False) -> None:
     """List every subject."""
-    with Remote(url, key) as remote:
+    with ServiceClient(url, key) as client:
         if as_json:
-            for subject in remote.subjects():
-                emit(subject)
+            for subject in client.subjects():
+                print_json(subject)
             return
-        found = list(remote.subjects())
-    show(
+        found = list(client.subjects())
+    print_table(
         ("subject", ">samples", "created", "metadata"),
         ((s["subject_id"], s["samples"], _when(s["created_at"]), _compact(s["metadata"])) for s in found),
     )
-    say(f"{len(found)} subjects")
+    print_status(f"{len(found)} subjects")
 
 
 @app.command("show")
 def show_(subject_id: SubjectId, url: Url = DEFAULT_URL, key: Key = None, as_json: Json = False) -> None:
     """Show one subject with its samples."""
-    with Remote(url, key) as remote:
-        found = remote.subject(subject_id)
+    with ServiceClient(url, key) as client:
+        found = client.subject(subject_id)
     if as_json:
-        emit(found)
+        print_json(found)
         return
-    show(
+    print_table(
         ("subject", "created", "updated", "metadata"),
         [
             (
@@ -50,7 +50,7 @@ def show_(subject_id: SubjectId, url: Url = DEFAULT_URL, key: Key = None, as_jso
             )
         ],
     )
-    show(
+    print_table(
         ("sample", "spectrum", "masked", ">quality", ">inter-eye px", "created"),
         (
             (
@@ -72,12 +72,12 @@ def set_(
 ) -> None:
     """Replace the metadata of a subject."""
     parsed = parse_metadata(metadata)
-    with Remote(url, key) as remote:
-        changed = remote.set_metadata(subject_id, parsed)
+    with ServiceClient(url, key) as client:
+        changed = client.set_metadata(subject_id, parsed)
     if as_json:
-        emit(changed)
+        print_json(changed)
     else:
-        show(("subject", "metadata"), [(changed["subject_id"], _compact(changed["metadata"]))])
+        print_table(("subject", "metadata"), [(changed["subject_id"], _compact(changed["metadata"]))])
 
 
 @app.command()
@@ -89,13 +89,13 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Erase a subject with everything measured from it, at once and for good."""
-    with Remote(url, key) as remote:
-        receipt = remote.erase(subject_id, sample)
+    with ServiceClient(url, key) as client:
+        receipt = client.erase(subject_id, sample)
     if as_json:
-        emit(receipt)
+        print_json(receipt)
         return
     erased = receipt["erased"]
-    show(
+    print_table(
         ("erased", ">samples", ">templates", ">crops", ">audit entry"),
         [
             (

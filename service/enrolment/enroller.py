@@ -28,7 +28,8 @@ from service.inference.quality import Quality
 from service.matching.choice import subject_face
 from service.matching.pipeline import FacePipeline
 from service.settings import Settings
-from service.spaces.registry import EmbeddingSpace, SpaceRegistry
+from service.spaces.registry import SpaceRegistry
+from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from service.store.errors import IdempotencyTaken, StoreError
 from service.store.records import Erased

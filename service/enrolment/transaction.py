@@ -15,7 +15,8 @@ from service.crops import CropVault
 from service.enrolment.types import Accepted, Enrolled, EnrolledSample, Enrolment
 from service.errors import NotReady, RetryLater, ServiceError
 from service.matching.pipeline import inference_errors
-from service.spaces.registry import EmbeddingSpace, SpaceRegistry
+from service.spaces.registry import SpaceRegistry
+from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from service.store.errors import StoreError
 from service.store.records import NewSample, SealedCrop

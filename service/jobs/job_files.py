@@ -1,7 +1,7 @@
 """Defines the files of a job's directory, as the service writes and reads them.
 
     request.json     the request; the service writes it before it starts the process
-    heartbeat        its modification time is the last time a runner looked after the job
+    heartbeat        a runner touches it as long as it holds the job
     progress.jsonl   the process appends lines
     result.json      the process writes it whole, last of all: how the job ended
     log.txt          what the process prints

@@ -1,4 +1,4 @@
-"""Use cases: identify a probe against the gallery (1:N), verify it against one subject (1:1)."""
+"""Use cases: identify a probe in the gallery (1:N), verify it against a subject or an image (1:1)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ from service.gallery.base import Hit
 from service.inference.engine import Description
 from service.matching.choice import every_face, largest_face
 from service.matching.pipeline import FacePipeline, StageTimes
-from service.spaces.registry import EmbeddingSpace
+from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from service.store.records import Owner
 
-# Hits asked of the gallery for each candidate wanted: a subject often has several templates.
+# Hits to search for each candidate: a subject often has several templates.
 OVER_FETCH = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to decide: at a calibrated `fmr`, at a given `threshold`, or (neither) at the default."""
+    """Decides at a calibrated `fmr`, at a `threshold`, or, without either, at the default FMR.
+
+    `spectrum`: None to recognise it. `every_face`: describe all faces, not only the largest. `top_k`:
+    length of the candidate list.
+    """
 
     fmr: float | None = None
     threshold: float | None = None
@@ -73,7 +77,7 @@ class Identified:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verified:
-    """One 1:1 comparison. `reference` is None where a whole subject was the reference."""
+    """One 1:1 comparison. `reference`: None if the templates of a subject were the reference."""
 
     score: float
     decider: Decider
@@ -86,9 +90,9 @@ class Verified:
 
 
 def decider(space: EmbeddingSpace, options: Options, conditions: Sequence[Condition]) -> Decider:
-    """The threshold for these conditions; the strictest where there are several.
+    """The threshold for these conditions; the strictest of several.
 
-    Raises UnsupportedFmrPoint naming the points there are.
+    Raises UnsupportedFmrPoint, naming the calibrated points, if the FMR is not one of them.
     """
     if options.threshold is not None:
         return Decider(options.threshold, None)
@@ -102,7 +106,7 @@ def decider(space: EmbeddingSpace, options: Options, conditions: Sequence[Condit
 
 
 class Comparer:
-    """Answers identify and verify; takes the space once for each request, so nothing can mix."""
+    """Identifies and verifies. The caller passes one space for a whole request, so spaces cannot mix."""
 
     def __init__(self, db: Database, pipeline: FacePipeline, *, max_faces: int) -> None:
         self._db, self._pipeline, self._every_face = db, pipeline, every_face(max_faces)
@@ -127,7 +131,10 @@ class Comparer:
     async def identify(
         self, space: EmbeddingSpace, data: bytes, options: Options, times: StageTimes
     ) -> tuple[Identified, ...]:
-        """Candidates for each probe face. An unknown face is an answer, not an error."""
+        """Returns the candidates of each probe face. A face without a mate in the gallery is no error.
+
+        Raises UnsupportedFmrPoint, and what `describe` raises.
+        """
         _refuse_unsupported(space, options)
         probes = await self.describe(space, data, options, Role.PROBE, times)
         with times.stage("search"):
@@ -152,7 +159,7 @@ class Comparer:
     async def _best_subjects(
         self, space: EmbeddingSpace, probe: Description, top_k: int
     ) -> list[tuple[Owner, Hit]]:
-        """The `top_k` subjects with the highest scoring template each."""
+        """The `top_k` subjects, each with its highest scoring template."""
         query = probe.embedding.vector[None, :]
         wanted = top_k * OVER_FETCH
         while True:
@@ -160,7 +167,7 @@ class Comparer:
             async with self._db.read() as uow:
                 owners = await uow.templates.owners([hit.template_id for hit in hits])
             best: dict[str, tuple[Owner, Hit]] = {}
-            for hit in hits:  # in falling order of score: the first hit of a subject is its best
+            for hit in hits:  # by falling score: the first hit of a subject is its best
                 owner = owners.get(hit.template_id)
                 if owner is not None:
                     best.setdefault(owner.subject_id, (owner, hit))
@@ -176,7 +183,7 @@ class Comparer:
         options: Options,
         times: StageTimes,
     ) -> Verified:
-        """Probe against the best template of one subject. Raises SubjectNotFound."""
+        """Compares a probe with the best template of one subject. Raises SubjectNotFound."""
         _refuse_unsupported(space, options)
         async with self._db.read() as uow:
             vectors = await uow.templates.vectors_of(space.space_id, subject_id)
@@ -190,7 +197,7 @@ class Comparer:
     async def verify_image(
         self, space: EmbeddingSpace, data: bytes, other: bytes, options: Options, times: StageTimes
     ) -> Verified:
-        """Probe against one reference image, nothing stored."""
+        """Compares a probe with one reference image; stores nothing."""
         _refuse_unsupported(space, options)
         as_reference = Options(spectrum=None)
         (probe,) = await self.describe(space, data, options, Role.PROBE, times)
@@ -201,5 +208,5 @@ class Comparer:
 
 
 def _refuse_unsupported(space: EmbeddingSpace, options: Options) -> None:
-    """Refuse an uncalibrated FMR before any work is done for it."""
+    """Raises UnsupportedFmrPoint before any work is done."""
     decider(space, options, CONDITIONS)

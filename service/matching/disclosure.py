@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from faces.types import Condition
 from service.errors import Forbidden
 from service.matching.comparison import Candidate, Identified, Options
-from service.spaces.registry import EmbeddingSpace
+from service.spaces.space import EmbeddingSpace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

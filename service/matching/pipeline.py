@@ -25,7 +25,7 @@ from service.inference.batcher import BatcherClosed, QueueFull
 from service.inference.engine import Description
 from service.matching.choice import Choice
 from service.settings import Settings
-from service.spaces.registry import EmbeddingSpace
+from service.spaces.space import EmbeddingSpace
 
 DECODE_THREADS = 2
 

@@ -1,7 +1,7 @@
-"""Files from an archive that somebody sent: where they may go, how many, how large.
+"""The rules for files from an uploaded archive: where they may go, how many, how large.
 
-Nothing but plain files below the target is ever made: no link, no device, no name that leads out of it, no
-more files or bytes than the limits say, counted as they come and not as the archive claims.
+The writer makes only plain files below the target: no link, no device, no name that leads out of it,
+no more files or bytes than the limits allow. It counts what it writes, not what the archive claims.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ from typing import IO
 
 BLOCK_BYTES = 1 << 20
 MAX_NAME_CHARACTERS, MAX_PART_BYTES, MAX_DEPTH = 1000, 200, 8
-# What programs add on their own: it is left out, and so is all that is hidden.
+# macOS adds this folder. It is ignored, as are hidden files.
 LITTER = "__MACOSX"
 NOT_WHOLE = "the archive is cut off or damaged"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ArchiveError(ValueError):
-    """The archive cannot be taken. The text may be shown to whoever sent it."""
+    """The archive is refused. Clients see the text."""
 
 
 class DiskFull(OSError):
-    """The disk holds no more; raised before the last of it is used."""
+    """The disk is full up to the reserve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveLimits:
-    """Of what comes out: `files`, bytes of one and of all. `reserve_bytes` of the disk are left free."""
+    """Limits of the unpacked files: their number, bytes of one, bytes of all.
+
+    `reserve_bytes`: what stays free on the disk.
+    """
 
     files: int = 500_000
     file_bytes: int = 64 << 20
@@ -41,7 +44,7 @@ class ArchiveLimits:
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """How many files came out, and their bytes; `ignored`: names that were left out."""
+    """Number of unpacked files and their bytes. `ignored`: number of entries that were left out."""
 
     files: int
     bytes: int
@@ -49,21 +52,21 @@ class Unpacked:
 
 
 def check_room(directory: Path, needed_bytes: int, limits: ArchiveLimits) -> None:
-    """Raises DiskFull where so much does not fit with the reserve left."""
+    """Raises DiskFull if so many bytes do not fit beside the reserve."""
     if shutil.disk_usage(directory).free < needed_bytes + limits.reserve_bytes:
         raise DiskFull(errno.ENOSPC, "the disk holds no more")
 
 
 class ArchiveWriter:
-    """Files below a directory, counted."""
+    """Writes files below a directory and counts them. `wanted`: whether a file name is taken."""
 
     def __init__(self, target: Path, limits: ArchiveLimits, wanted: Callable[[str], bool]) -> None:
         self._target, self._limits, self._wanted = target, limits, wanted
         self.files = self.bytes = self.ignored = 0
         self._entries = self._passed_bytes = 0
 
-    def takes(self, name: str, size: int) -> PurePosixPath | None:
-        """The path of an entry; None where it is left out. Raises ArchiveError for one that leads away."""
+    def accept(self, name: str, size: int) -> PurePosixPath | None:
+        """The path of an entry; None if it is ignored. Raises ArchiveError for a path out of the target."""
         self._entries, self._passed_bytes = self._entries + 1, self._passed_bytes + size
         if self._entries > 2 * self._limits.files or self._passed_bytes > 2 * self._limits.bytes:
             raise ArchiveError("the archive holds too much that is no picture")
@@ -76,7 +79,7 @@ class ArchiveWriter:
         return path
 
     def write(self, path: PurePosixPath, source: IO[bytes], size: int) -> None:
-        """Copy `size` bytes, no more and no fewer. Raises ArchiveError, DiskFull."""
+        """Copies exactly `size` bytes. Raises ArchiveError, DiskFull."""
         if size > self._limits.file_bytes:
             raise ArchiveError(f"a file may have {self._limits.file_bytes} bytes at most")
         if self.bytes + size > self._limits.bytes:
@@ -101,7 +104,7 @@ class ArchiveWriter:
 
 
 def safe_path(name: str) -> PurePosixPath | None:
-    """A path below the root, with either slash; None for what is hidden or litter. Raises ArchiveError."""
+    """A path below the root, with either slash; None for hidden entries and litter. Raises ArchiveError."""
     text = name.replace("\\", "/")
     path = PurePosixPath(text)
     if text.startswith("/") or ".." in path.parts or (len(text) > 1 and text[1] == ":"):

@@ -1,10 +1,11 @@
-"""Data sets that were uploaded: unpacked below the data directory, by the digest of their archive.
+"""Uploaded data sets, unpacked below the data directory and named by the digest of their archive.
 
-    datasets/upload-DIGEST/set/         the pictures, as `root/<subject>/{vis,nir}/*` or with a manifest.csv
-    datasets/upload-DIGEST/facts.json   what it is; written before the directory gets its name
-    datasets/.NAME/                     one that is arriving, or going
+    datasets/upload-DIGEST/set/         the photos, as `root/<subject>/{vis,nir}/*` or with a manifest.csv
+    datasets/upload-DIGEST/facts.json   the description, written before the directory gets its name
+    datasets/.NAME/                     a set that is being uploaded or erased
 
-Faces lie there as they were sent, for the service's own account alone, until somebody erases them.
+The photos stay there as they were sent, readable by the account of the service only, until an
+administrator erases them.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ BESIDE = (".csv", ".pos")
 MANIFEST, SPECTRA = "manifest.csv", ("vis", "nir")
 MAX_TOP_FOLDERS = 3
 UPLOADS_AT_ONCE = 2
-# An upload that nobody has written to for so long was left behind by a kill.
+# An upload that was not written to for so long is what a kill left behind.
 ABANDONED_S = 6 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadedSet:
-    """`digest`: SHA-256 of the archive. `ignored`: entries that are neither pictures nor lists."""
+    """`digest`: SHA-256 of the archive. `ignored`: number of entries that are neither photos nor lists."""
 
     dataset_id: str
     digest: str
@@ -61,16 +62,17 @@ class UploadedSet:
 
 
 class UploadedSets:
-    """All access to the directory of uploaded sets."""
+    """Stores, lists and erases uploaded sets. Nothing else touches their directory."""
 
     def __init__(self, db: Database, queue: JobQueue, root: Path, limits: ArchiveLimits) -> None:
         self._db, self._queue, self._root, self._limits = db, queue, root, limits
         self._arriving = 0
 
     async def add(self, chunks: AsyncIterator[bytes], declared_bytes: int, *, actor: str) -> UploadedSet:
-        """Take an archive in. The same one again is the same set.
+        """Stores an archive. The same archive again is the same set.
 
-        Raises InvalidArchive, StorageFull, Overloaded, StoreError; nothing is left of it then.
+        `declared_bytes`: the length that the client announced, 0 if none. Raises InvalidArchive,
+        StorageFull, Overloaded, StoreError, after which nothing is left of the upload.
         """
         if self._arriving >= UPLOADS_AT_ONCE:
             raise Overloaded("other archives are arriving; try again", retry_after_s=10)
@@ -99,7 +101,7 @@ class UploadedSets:
         return await asyncio.to_thread(self._all)
 
     async def erase(self, dataset_id: str, *, actor: str) -> UploadedSet:
-        """Raises DatasetNotFound, JobRunning where an unfinished job learns from it, StoreError."""
+        """Erases a set. Raises DatasetNotFound, JobRunning if an unfinished job uses it, StoreError."""
         found = await asyncio.to_thread(self._facts, dataset_id)
         if found is None:
             raise DatasetNotFound("there is no such uploaded data set")
@@ -115,15 +117,15 @@ class UploadedSets:
         await asyncio.to_thread(shutil.rmtree, going, ignore_errors=True)
         return found
 
-    def sweep(self) -> None:
-        """Remove what a kill left behind of an upload."""
+    def remove_abandoned(self) -> None:
+        """Removes what a kill left behind of uploads."""
         for place in self._root.glob(".*"):
             with suppress(OSError):
                 if time.time() - place.stat().st_mtime > ABANDONED_S:
                     shutil.rmtree(place, ignore_errors=True)
 
     async def _receive(self, chunks: AsyncIterator[bytes], declared_bytes: int, place: Path) -> str:
-        """The archive on the disk, flushed block by block; its SHA-256."""
+        """Writes the archive to the disk block by block; returns its SHA-256."""
         await asyncio.to_thread(place.mkdir, parents=True, mode=0o700)
         await asyncio.to_thread(check_room, place, declared_bytes, self._limits)
         digest, waiting, seen = hashlib.sha256(), bytearray(), 0
@@ -146,7 +148,7 @@ class UploadedSets:
         return digest.hexdigest()
 
     def _keep(self, place: Path, digest: str) -> UploadedSet:
-        """Unpack what arrived and give it its name."""
+        """Unpacks the received archive and gives the set its name."""
         name = f"upload-{digest[:32]}"
         if (known := self._facts(name)) is not None:
             return known
@@ -166,7 +168,7 @@ class UploadedSets:
         try:
             place.rename(self._root / name)
         except OSError:
-            # Somebody sent the same archive and was faster.
+            # Another upload of the same archive was faster.
             known = self._facts(name)
             if known is None:
                 raise
@@ -187,7 +189,7 @@ class UploadedSets:
 
 
 def uploaded_root(root: Path, dataset_id: str) -> Path:
-    """Where the pictures of an uploaded set begin. Raises InvalidParameter."""
+    """The root folder of an uploaded set. Raises InvalidParameter."""
     place = root / dataset_id / SET
     if not place.is_dir():
         raise InvalidParameter("`dataset`: there is no such uploaded data set in this data directory")
@@ -198,9 +200,9 @@ def uploaded_root(root: Path, dataset_id: str) -> Path:
 
 
 def root_of(place: Path) -> Path:
-    """The folder with manifest.csv or the subjects' folders; the archive may have wrapped it in others.
+    """The folder with manifest.csv or with the subjects' folders, which may lie inside other folders.
 
-    Raises ArchiveError where it has neither.
+    Raises ArchiveError if there is neither.
     """
     for _ in range(MAX_TOP_FOLDERS + 1):
         if (place / MANIFEST).is_file() or any((place / s).is_dir() for s in _subject_folders(place)):

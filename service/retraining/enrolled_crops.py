@@ -1,5 +1,7 @@
-"""The service's own crops, opened for a training process: in the part of the job's directory that goes
-with the job, whatever becomes of it."""
+"""Opens the enrolled crops for a training process, in the private part of the job's directory.
+
+The runner removes that part when the job ends, whatever its outcome.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,15 @@ PAGE = 100
 
 
 class EnrolledCrops:
-    """Reads them from the database, page by page, and opens them."""
+    """Reads the crops from the database page by page and opens them."""
 
     def __init__(self, db: Database, vault: CropVault) -> None:
         self._db, self._vault = db, vault
 
     async def write(self, directory: Path, alignment: str) -> None:
-        """Every kept crop of this alignment that opens; done once for a job. Raises StoreError, OSError.
+        """Writes every kept crop of this alignment that opens, once for a job. Raises StoreError, OSError.
 
-        A subject who is erased later stays in these files until the job's end.
+        A subject that is erased later stays in these files until the job ends.
         """
         if is_written(directory):
             return
@@ -63,7 +65,7 @@ class EnrolledCrops:
 def _numbered(
     groups: Sequence[Sequence[SampleRecord]], kept: dict[str, StoredCrop], subjects: int, samples: int
 ) -> tuple[list[EnrolledRow], list[StoredCrop]]:
-    """Rows of those that have a crop; numbers go on from `subjects` and `samples`."""
+    """The rows and crops of samples with a crop, numbered from `subjects` and `samples` on."""
     rows: list[EnrolledRow] = []
     sealed: list[StoredCrop] = []
     for subject, group in enumerate(groups, subjects):

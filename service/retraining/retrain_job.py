@@ -1,4 +1,4 @@
-"""A retraining job as the service sees it: a process that leaves a bundle, which becomes a space."""
+"""The retraining job: a process trains and leaves a bundle, which becomes a space."""
 
 from __future__ import annotations
 
@@ -15,21 +15,14 @@ from service.jobs.base import JobCancelled, JobFailed, JobHandle
 from service.jobs.child import run_child
 from service.jobs.job_files import PRIVATE, Result
 from service.retraining.enrolled_crops import EnrolledCrops
-from service.retraining.request import (
-    ENROLLED,
-    KIND,
-    SMOKE,
-    Retraining,
-    TrainingPlaces,
-    check_dataset,
-    request_of,
-)
+from service.retraining.environment import ENROLLED, SMOKE, TrainingEnvironment
+from service.retraining.request import RETRAIN, Retraining
 from service.spaces.admin import SpaceAdmin
 from service.spaces.backfill_job import fill_space
 from service.spaces.backfill_worker import BackfillWorker
 from service.spaces.registry import SpaceRegistry
 
-# The share of the whole that training, evaluation and export are; the rest is the service's own.
+# The share of training, evaluation and export in the whole job; the service does the rest.
 CHILD_SHARE = 0.9
 BUNDLE = "bundle"
 # Live requests come first on a machine that serves and trains.
@@ -37,76 +30,79 @@ NICE = "10"
 LOADED_EVERY_S = 0.2
 
 
-class RetrainKind:
-    """`registry_root`: where bundles wait to be registered. `rendered`: where the smoke set is kept."""
+class RetrainJob:
+    """Retrains, registers the bundle and, if asked to and it is better, fills and activates its space.
 
-    name, on_accelerator = KIND, True
+    `bundles`: the directory where bundles wait to be registered. `rendered`: where the `smoke` set is
+    kept.
+    """
+
+    name, on_accelerator = RETRAIN, True
 
     def __init__(
         self,
-        places: TrainingPlaces,
+        environment: TrainingEnvironment,
         registry: SpaceRegistry,
         admin: SpaceAdmin,
         worker: BackfillWorker,
         enrolled: EnrolledCrops,
         *,
-        registry_root: Path,
+        bundles: Path,
         rendered: Path,
     ) -> None:
-        self._places, self._registry, self._admin = places, registry, admin
+        self._environment, self._registry, self._admin = environment, registry, admin
         self._worker, self._enrolled = worker, enrolled
-        self._registry_root, self._rendered = registry_root, rendered
+        self._bundles, self._rendered = bundles, rendered
 
     async def run(self, handle: JobHandle) -> Mapping[str, Any]:
-        asked, actor = request_of(handle.request), str(handle.request["actor"])
-        command = [str(self._places.python), "-m", "training", "retrain", "--nice", NICE]
+        request, actor = Retraining.of_job(handle.request), str(handle.request["actor"])
+        command = [str(self._environment.python), "-m", "training", "retrain", "--nice", NICE]
         try:
             result = await run_child(
-                handle, command, request=lambda: self._request(handle, asked), share=CHILD_SHARE
+                handle, command, request=lambda: self._request_file(handle, request), share=CHILD_SHARE
             )
-            return await self._serve(handle, asked, actor, result)
+            return await self._register(handle, request, actor, result)
         except ServiceError as error:
             raise JobFailed(error.detail) from error
 
-    async def _request(self, handle: JobHandle, asked: Retraining) -> dict[str, Any]:
-        """What the process is told: the request, and where things are."""
-        directory = await asyncio.to_thread(check_dataset, self._places, asked.dataset)
+    async def _request_file(self, handle: JobHandle, request: Retraining) -> dict[str, Any]:
+        """The content of request.json; writes the enrolled crops if the request asks for them."""
+        directory = await asyncio.to_thread(self._environment.find_dataset, request.dataset)
         base = await active_bundle(self._registry)
-        if asked.dataset == SMOKE:
+        if request.dataset == SMOKE:
             directory = self._rendered
-        elif asked.dataset == ENROLLED:
+        elif request.dataset == ENROLLED:
             directory = handle.directory / PRIVATE / ENROLLED
             await self._enrolled.write(directory, base.manifest.encoder.alignment)
-        assert directory is not None  # noqa: S101 - `check_dataset` gave it for every other name
-        return asked.as_dict() | {
-            "prepared": str(directory.resolve()),
-            "facekit": str(self._places.facekit.resolve()) if asked.dataset == SMOKE else None,
-            "trunk": str(self._places.trunk.resolve()),
-            "base": str(base.root.resolve()),
-        }
+        return request.file(
+            prepared=directory,
+            facekit=self._environment.facekit if request.dataset == SMOKE else None,
+            trunk=self._environment.trunk,
+            base=base.root,
+        )
 
-    async def _serve(
-        self, handle: JobHandle, asked: Retraining, actor: str, result: Result
+    async def _register(
+        self, handle: JobHandle, request: Retraining, actor: str, result: Result
     ) -> Mapping[str, Any]:
-        """Register the bundle; where it is better and that was asked for, fill its space and switch."""
+        """Registers the bundle, and activates its space if it is better and the request asks for that."""
         if handle.cancelled():
             raise JobCancelled
         await handle.report_progress(
             CHILD_SHARE, "registering", "the service verifies the bundle", result.metrics
         )
         name = handle.job_id.lower()
-        await asyncio.to_thread(_offer, handle.directory / BUNDLE, self._registry_root / name)
+        await asyncio.to_thread(_copy_bundle, handle.directory / BUNDLE, self._bundles / name)
         try:
             view = await self._admin.register(name, actor)
         except ServiceError as error:
             raise JobFailed(
                 f"{error.detail}; the bundle waits in the registry directory as {name}"
             ) from error
-        await asyncio.to_thread(shutil.rmtree, self._registry_root / name, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._bundles / name, ignore_errors=True)
         space_id = view.record.space_id
         metrics: dict[str, Any] = {"space_id": space_id, "activated": False}
         better, why = bool(result.metrics.get("better", False)), result.message
-        if asked.activate == "manual":
+        if request.activate == "manual":
             why = f"{why}; registered: fill its space and activate it when you want to"
         elif not better:
             why = f"not activated: {why}"
@@ -129,7 +125,7 @@ class RetrainKind:
 
 
 async def active_bundle(registry: SpaceRegistry) -> Bundle:
-    """The bundle in service, once it is loaded. Raises BundleError."""
+    """Waits until a space is loaded; returns the bundle of the active one. Raises BundleError."""
     active = registry.active
     while active is None:
         await asyncio.sleep(LOADED_EVERY_S)
@@ -137,8 +133,8 @@ async def active_bundle(registry: SpaceRegistry) -> Bundle:
     return await asyncio.to_thread(registry.bundles.find_by_digest, active.digest)
 
 
-def _offer(made: Path, waiting: Path) -> None:
-    """Put the bundle where it can be registered by name, whole or not at all. Raises JobFailed."""
+def _copy_bundle(made: Path, waiting: Path) -> None:
+    """Copies the bundle to where it can be registered by name, whole or not at all. Raises JobFailed."""
     if not made.is_dir():
         raise JobFailed("the job's process left no bundle")
     if waiting.is_dir():

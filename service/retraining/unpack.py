@@ -1,4 +1,4 @@
-"""Zip, and tar as it is or under gzip, bzip2 or xz: unpacked within limits (see `archive`)."""
+"""Unpacks zip, and tar plain or under gzip, bzip2 or xz, within the limits of `archive`."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from service.retraining.archive import (
     safe_path,
 )
 
-# Headers of a tar are read whole: none that is honest comes near.
+# A header of a tar is read as a whole; no honest one is nearly as large.
 MAX_READ_BYTES = 8 << 20
-# An entry of a zip's directory, with a long name and every extra field that is in use.
+# An entry of a zip's directory with a long name and every extra field in use.
 ZIP_ENTRY_BYTES = 2048
 ZIP_END, ZIP64_LOCATOR, ZIP64_END = b"PK\x05\x06", b"PK\x06\x07", b"PK\x06\x06"
 ZIP_END_BYTES, ZIP_COMMENT_BYTES, ZIP64_LOCATOR_BYTES = 22, 65535, 20
@@ -45,9 +45,9 @@ BROKEN = (
 
 
 def unpack(archive: Path, target: Path, limits: ArchiveLimits, *, wanted: Callable[[str], bool]) -> Unpacked:
-    """Write the files whose name is `wanted` below `target`, which must be empty. Blocks.
+    """Writes the files whose name is `wanted` below `target`, which must be empty. Blocks.
 
-    Raises ArchiveError, DiskFull, OSError. What was written by then is the caller's to remove.
+    Raises ArchiveError, DiskFull, OSError; the caller then removes what was written.
     """
     with archive.open("rb") as stream:
         magic = stream.read(8)
@@ -64,7 +64,7 @@ def unpack(archive: Path, target: Path, limits: ArchiveLimits, *, wanted: Callab
         except BROKEN as error:
             raise ArchiveError(NOT_WHOLE) from error
         except OSError as error:
-            # The unpackers raise it without a number where the data make no sense.
+            # The unpackers raise it without a number if the data are damaged.
             if error.errno is None:
                 raise ArchiveError(NOT_WHOLE) from error
             if error.errno in FULL:
@@ -90,13 +90,13 @@ def _unzip(stream: IO[bytes], writer: ArchiveWriter, limits: ArchiveLimits) -> N
                 raise ArchiveError("the archive holds a link or a device: only plain files are taken")
             if entry.flag_bits & ENCRYPTED:
                 raise ArchiveError("the archive is encrypted")
-            if (path := writer.takes(entry.filename, entry.file_size)) is not None:
+            if (path := writer.accept(entry.filename, entry.file_size)) is not None:
                 with packed.open(entry) as source:
                     writer.write(path, source, entry.file_size)
 
 
 def _directory_bytes(stream: IO[bytes]) -> int:
-    """How large the archive's directory is, which zipfile reads into memory whole. Raises ArchiveError."""
+    """The size of the archive's directory, which zipfile reads into memory. Raises ArchiveError."""
     size = stream.seek(0, io.SEEK_END)
     start = max(0, size - ZIP_END_BYTES - ZIP_COMMENT_BYTES - ZIP64_LOCATOR_BYTES)
     stream.seek(start)
@@ -119,7 +119,7 @@ def _directory_bytes(stream: IO[bytes]) -> int:
 
 
 def _plain(stream: IO[bytes], magic: bytes) -> gzip.GzipFile | IO[bytes]:
-    """The tar's own bytes, unpacked as they are read."""
+    """The stream of the tar itself, decompressed as it is read."""
     if magic.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=stream)
     if magic.startswith(b"BZh"):
@@ -130,7 +130,7 @@ def _plain(stream: IO[bytes], magic: bytes) -> gzip.GzipFile | IO[bytes]:
 
 
 class _Guarded(io.RawIOBase):
-    """A stream from which nobody reads much at once: a header's claim is no reason to."""
+    """A stream that refuses large reads: a header may claim any size."""
 
     def __init__(self, stream: gzip.GzipFile | IO[bytes]) -> None:
         super().__init__()
@@ -155,14 +155,14 @@ def _untar(stream: gzip.GzipFile | IO[bytes], writer: ArchiveWriter) -> None:
         raise ArchiveError("neither a zip nor a tar archive") from error
     with packed:
         while (entry := packed.next()) is not None:
-            # The list of what was read would grow with the archive.
+            # This list would grow with the archive.
             packed.members.clear()  # type: ignore[attr-defined]
             if entry.isdir():
                 safe_path(entry.name)
                 continue
             if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.issparse():
                 raise ArchiveError("the archive holds a link or a device: only plain files are taken")
-            if (path := writer.takes(entry.name, entry.size)) is not None:
+            if (path := writer.accept(entry.name, entry.size)) is not None:
                 source = packed.extractfile(entry)
                 assert source is not None  # noqa: S101 - a plain file has content
                 with source:

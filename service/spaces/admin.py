@@ -13,7 +13,8 @@ from service.errors import InvalidParameter, SpaceNotFound, SpaceNotReady
 from service.inference.parity import ParityError
 from service.inference.session import ProviderError
 from service.jobs.queue import enqueue
-from service.spaces.registry import SpaceRegistry, new_bundle
+from service.spaces.adoption import new_bundle
+from service.spaces.registry import SpaceRegistry
 from service.spaces.view import SpaceView, space_views
 from service.store.database import Database
 from service.store.errors import StoreError
@@ -48,12 +49,12 @@ class SpaceAdmin:
     async def all(self) -> list[SpaceView]:
         """Every space, oldest first."""
         async with self._db.read() as uow:
-            return await space_views(uow, await uow.spaces.all(), self._registry.trouble)
+            return await space_views(uow, await uow.spaces.all(), self._registry.errors)
 
     async def one(self, space_id: str) -> SpaceView:
         """Raises SpaceNotFound."""
         async with self._db.read() as uow:
-            return (await space_views(uow, [await _get(uow, space_id)], self._registry.trouble))[0]
+            return (await space_views(uow, [await _get(uow, space_id)], self._registry.errors))[0]
 
     async def register(self, name: str, actor: str) -> SpaceView:
         """Verifies a bundle of the registry directory, loads it on this provider, stores its space.
@@ -63,7 +64,7 @@ class SpaceAdmin:
         try:
             digest = await asyncio.to_thread(self._install, name)
             bundle = await asyncio.to_thread(self._registry.bundles.find_by_digest, digest)
-            await self._registry.prove(bundle)
+            await self._registry.try_bundle(bundle)
         except (BundleError, ParityError, ProviderError, signing.SigningKeyError) as error:
             raise InvalidParameter(str(error)) from error
         except OSError as error:

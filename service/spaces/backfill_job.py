@@ -41,7 +41,7 @@ async def fill_space(
     return view
 
 
-class BackfillKind:
+class BackfillJob:
     """The request: `space_id`, and `actor`, the id of the key that asked."""
 
     name, on_accelerator = BACKFILL, False

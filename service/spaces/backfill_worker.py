@@ -13,7 +13,7 @@ from service.inference.batcher import BatcherClosed
 from service.inference.parity import ParityError
 from service.jobs.base import JobHandle, LeaseLost
 from service.spaces.backfill import BackfillReport, backfill
-from service.spaces.readiness import SpaceNotFit, check
+from service.spaces.readiness import SpaceNotFit, check_readiness
 from service.spaces.registry import SpaceRegistry
 from service.spaces.space import EmbeddingSpace
 from service.spaces.throttle import Throttle
@@ -88,7 +88,7 @@ class BackfillWorker:
             report.message = _shortfall(report, missing)
             await self._finish(space.space_id, report)
             return
-        await check(self._db, space, self._vault)
+        await check_readiness(self._db, space, self._vault)
         async with self._db.write() as uow:
             await uow.spaces.lock_exclusive()
             if left := await uow.templates.count_missing(space.space_id):

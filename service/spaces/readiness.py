@@ -1,4 +1,4 @@
-"""May a space go live? Nothing missing, the gallery whole, and samples find themselves in it."""
+"""The check before a space is ready: nothing missing, a complete gallery, samples identify themselves."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from service.store.records import StoredCrop, StoredTemplate
 
-DRAWN = 32
-# The same crop through the same network: batching and threads move the last bits only.
-SAME = 0.999
-TIE = 1e-4
-COUNTS = 40
+SAMPLES_CHECKED = 32
+# Least cosine of the same crop through the same network: batching and threads change the last bits only.
+SAME_CROP_COSINE = 0.999
+TIE_COSINE = 1e-4
+COUNT_ATTEMPTS = 40
 COUNT_WAIT_S = 0.05
 
 
 class SpaceNotFit(RuntimeError):
-    """The space may not go live. The text says why."""
+    """The space cannot become ready. The text says why."""
 
 
-async def check(db: Database, space: EmbeddingSpace, vault: CropVault) -> int:
-    """Raises SpaceNotFit, StoreError; else how many samples were identified by themselves."""
+async def check_readiness(db: Database, space: EmbeddingSpace, vault: CropVault) -> int:
+    """Returns how many samples identified themselves. Raises SpaceNotFit, StoreError."""
     async with db.read() as uow:
         missing = await uow.templates.count_missing(space.space_id)
     if missing:
         raise SpaceNotFit(f"{missing} samples have no template in the space")
-    await _whole(db, space)
+    await _check_count(db, space)
     async with db.read() as uow:
-        drawn = await uow.templates.pick_random(space.space_id, DRAWN)
+        drawn = await uow.templates.pick_random(space.space_id, SAMPLES_CHECKED)
         kept = await uow.crops.of_samples([one.sample_id for one in drawn], space.manifest.encoder.alignment)
     for one in drawn:
-        if await _finds_itself(space, vault, one, kept.get(one.sample_id)):
+        if await _identifies_itself(space, vault, one, kept.get(one.sample_id)):
             continue
         async with db.read() as uow:
             gone = one.template_id not in await uow.templates.owners([one.template_id])
@@ -45,10 +45,10 @@ async def check(db: Database, space: EmbeddingSpace, vault: CropVault) -> int:
     return len(drawn)
 
 
-async def _whole(db: Database, space: EmbeddingSpace) -> None:
-    """The gallery holds as many templates as the database, at one moment of the log."""
+async def _check_count(db: Database, space: EmbeddingSpace) -> None:
+    """Raises SpaceNotFit unless the gallery holds as many templates as the database, at one log position."""
     size, count = 0, -1
-    for _ in range(COUNTS):
+    for _ in range(COUNT_ATTEMPTS):
         await space.follow(db)
         async with db.read() as uow:
             count, head = await uow.templates.count(space.space_id), await uow.log.head(space.space_id)
@@ -59,10 +59,10 @@ async def _whole(db: Database, space: EmbeddingSpace) -> None:
     raise SpaceNotFit(f"the gallery holds {size} templates, the database {count}")
 
 
-async def _finds_itself(
+async def _identifies_itself(
     space: EmbeddingSpace, vault: CropVault, one: StoredTemplate, crop: StoredCrop | None
 ) -> bool:
-    """The crop again through the networks, or the template itself where no crop can be read."""
+    """Whether the sample's crop, or its template if no crop can be read, finds the template first."""
     query = one.vector
     if crop is not None:
         try:
@@ -73,5 +73,5 @@ async def _finds_itself(
             return False
     own = float(np.dot(query, one.vector))
     (hits,) = await asyncio.to_thread(space.gallery.search, query[None, :], 1)
-    # Two samples of one picture are equally near.
-    return bool(hits) and own >= SAME and hits[0].score <= own + TIE
+    # Two samples of one picture score equally.
+    return bool(hits) and own >= SAME_CROP_COSINE and hits[0].score <= own + TIE_COSINE

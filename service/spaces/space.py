@@ -1,4 +1,4 @@
-"""One embedding space in service: its networks, its gallery and how far the gallery has read the log."""
+"""One embedding space in service: networks, gallery, thresholds, and the position in the gallery log."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ TAIL_ROWS = 2000
 class EmbeddingSpace:
     """Networks, gallery and thresholds that belong together; a request takes one reference, once.
 
-    `digest` names the bundle that all of it came from.
+    `digest`: of the bundle that they come from. `applied_seq`: number of the last log row that the
+    gallery has applied. `filled`: whether the gallery has loaded its snapshot.
     """
 
     manifest: Manifest
@@ -29,7 +30,7 @@ class EmbeddingSpace:
     digest: str = ""
     applied_seq: int = 0
     filled: bool = False
-    _feeding: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def space_id(self) -> str:
@@ -37,13 +38,13 @@ class EmbeddingSpace:
 
     @property
     def calibration(self) -> Calibration:
-        """The thresholds. A space without any is refused when it is loaded."""
+        """The thresholds. SpaceRegistry refuses a bundle without any."""
         assert self.manifest.calibration is not None  # noqa: S101 - checked by SpaceRegistry
         return self.manifest.calibration
 
     async def load_gallery(self, db: Database) -> None:
-        """Fill the gallery from the truth: one snapshot, then the log's tail."""
-        async with self._feeding:
+        """Fills the gallery from the database: one snapshot, then the tail of the log."""
+        async with self._lock:
             async with db.read() as uow:
                 snapshot = await uow.log.snapshot(self.space_id)
             self.gallery.clear()
@@ -54,16 +55,16 @@ class EmbeddingSpace:
         await self.catch_up(db)
 
     async def follow(self, db: Database) -> None:
-        """Fill the gallery the first time, then keep up with the log."""
+        """Fills the gallery the first time, then applies the tail of the log."""
         if self.filled:
             await self.catch_up(db)
         else:
             await self.load_gallery(db)
 
     async def catch_up(self, db: Database) -> int:
-        """Apply what the log holds beyond `applied_seq`; the number of rows applied."""
+        """Applies the log rows after `applied_seq`; returns their number."""
         applied = 0
-        async with self._feeding:
+        async with self._lock:
             while True:
                 async with db.read() as uow:
                     entries = await uow.log.tail(self.space_id, self.applied_seq, TAIL_ROWS)
@@ -79,6 +80,6 @@ class EmbeddingSpace:
                     return applied
 
     async def behind(self, db: Database) -> int:
-        """Log rows that this gallery has not applied yet."""
+        """The number of log rows that this gallery has not applied yet."""
         async with db.read() as uow:
             return max(0, await uow.log.head(self.space_id) - self.applied_seq)

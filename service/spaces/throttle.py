@@ -15,8 +15,8 @@ class Throttle:
     `busy` tells whether a request is in work. If there is one, a turn waits for a gap, at most for
     `patience` times the duration of the last turn and for `max_wait_s`. It then takes one crop, the
     shortest work that a request may have to wait for. Without requests for `quiet_s` it takes `batch`
-    crops. A turn of w seconds is followed by a rest of `rest` x w, so under requests the backfill
-    uses at most one part in `patience` + `rest` + 1 of the time.
+    crops. A turn of w seconds is followed by a rest of `rest` x w. So with requests always in work, the
+    backfill works for one part in `patience` + `rest` + 1 of the time, unless `max_wait_s` cuts the wait.
     """
 
     busy: Callable[[], bool]

@@ -29,9 +29,9 @@ class SpaceView:
 
 
 async def space_views(
-    uow: UnitOfWork, records: Sequence[SpaceRecord], trouble: Mapping[str, str]
+    uow: UnitOfWork, records: Sequence[SpaceRecord], load_errors: Mapping[str, str]
 ) -> list[SpaceView]:
-    """`trouble`: by space, why this process cannot load it."""
+    """`load_errors`: by space, why this process cannot load it."""
     serving, backfills = await uow.spaces.newest_bundles(), await uow.backfills.all()
     views = []
     for record in records:
@@ -46,7 +46,7 @@ async def space_views(
         if lacking:
             message = f"{lacking} samples have neither a template nor a kept crop: {NOT_KEPT}"
         else:
-            message = trouble.get(space_id) or message
+            message = load_errors.get(space_id) or message
         templates = await uow.templates.count(space_id)
         views.append(SpaceView(record, bundle, templates, missing, report, message))
     return views

@@ -1,4 +1,4 @@
-"""The table through HTTP: its figures against those of the evaluation, its verdicts, and the whole way."""
+"""The table over HTTP: its figures equal those of the evaluation; its verdicts; two bundles end to end."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks.table.__main__ import table
-from benchmarks.table.asking import Answer, Said
-from benchmarks.table.figures import drawn_weights, fmr_at, rank1, scored, tar_at, tar_with
+from benchmarks.table.answers import Answer, Answers
+from benchmarks.table.figures import bootstrap_weights, fmr_at, rank1, scored, tar_at, tar_with
 from benchmarks.table.measured import Rate, Threshold
 from benchmarks.table.probes import Probe, ProbeFile
 from benchmarks.table.report import percent
 from faces.types import Spectrum
-from training.evaluation.figures import counts_at_rank
 from training.evaluation.intervals import Interval
-from training.evaluation.rank1 import success_rate
+from training.evaluation.rank1 import counts_at_rank, success_rate
 from training.evaluation.scores import Comparison, Side
 from training.evaluation.verification import PairScores
 
@@ -37,7 +36,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 class Case:
-    """Templates of faces, and what a service with them would say: the same scores by two ways.
+    """Templates of faces, and the answers of a service with them: the same scores in two forms.
 
     Subject 0 could not be enrolled; the first photo of subject 1 shows no face.
     """
@@ -58,7 +57,7 @@ class Case:
             best = dict(sorted(scores.items(), key=lambda item: -item[1])[:top_k])
             answer = Answer(key=one.key, found=True, threshold=0.5, scores=best)
             answers[one.key] = Answer(key=one.key, found=False) if failed[i] else answer
-        self.said = Said(answers, frozenset({"s0"}))
+        self.answers = Answers(answers, frozenset({"s0"}))
         kept = ~failed
         self.comparison = Comparison(
             Side(
@@ -76,13 +75,13 @@ class Case:
         )
 
 
-def test_figures_are_those_of_the_evaluation_on_the_same_scores() -> None:
+def test_figures_equal_those_of_the_evaluation_on_the_same_scores() -> None:
     case = Case(SUBJECTS)
-    assert rank1(case.probes, case.said, case.names).rate == counts_at_rank(case.comparison).rate
-    mine = success_rate(rank1(case.probes, case.said, case.names))
+    assert rank1(case.probes, case.answers, case.names).rate == counts_at_rank(case.comparison).rate
+    mine = success_rate(rank1(case.probes, case.answers, case.names))
     assert mine == success_rate(counts_at_rank(case.comparison))
-    data = scored(case.probes, case.said, case.names)
-    made = tar_at(data, 0.01, drawn_weights(SUBJECTS, bootstraps=200))
+    data = scored(case.probes, case.answers, case.names)
+    made = tar_at(data, 0.01, bootstrap_weights(SUBJECTS, bootstraps=200))
     (theirs,) = PairScores(case.comparison).measure([0.01], bootstraps=200)
     assert made.exact
     for part in ("value", "low", "high"):
@@ -90,13 +89,13 @@ def test_figures_are_those_of_the_evaluation_on_the_same_scores() -> None:
     assert 0.1 < made.value < 0.95
 
 
-def test_the_best_few_settle_a_strict_threshold_and_say_so_where_they_do_not(
+def test_the_listed_candidates_decide_a_strict_threshold_and_a_loose_one_is_marked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("benchmarks.table.asking.TOP_K", 30)
-    draws = drawn_weights(SUBJECTS, bootstraps=100)
-    whole = scored((case := Case(SUBJECTS)).probes, case.said, case.names)
-    cut = scored((few := Case(30)).probes, few.said, few.names)
+    monkeypatch.setattr("benchmarks.table.answers.TOP_K", 30)
+    draws = bootstrap_weights(SUBJECTS, bootstraps=100)
+    whole = scored((case := Case(SUBJECTS)).probes, case.answers, case.names)
+    cut = scored((few := Case(30)).probes, few.answers, few.names)
     for got, want in (
         (tar_at(cut, 0.005, draws), tar_at(whole, 0.005, draws)),
         (fmr_at(cut, 0.45, draws), fmr_at(whole, 0.45, draws)),
@@ -109,7 +108,7 @@ def test_the_best_few_settle_a_strict_threshold_and_say_so_where_they_do_not(
 
 
 def test_a_tie_is_a_miss_and_failures_stay_in_the_denominator() -> None:
-    said = Said(
+    answers = Answers(
         {
             probe(0, 1).key: Answer(key="", found=True, scores={"s0": 0.7, "s1": 0.7}),
             probe(0, 2).key: Answer(key="", found=True, scores={"s0": 0.7, "s1": 0.6}),
@@ -117,17 +116,17 @@ def test_a_tie_is_a_miss_and_failures_stay_in_the_denominator() -> None:
         },
         frozenset(),
     )
-    hits = rank1([probe(0, 1), probe(0, 2), probe(1, 1), probe(1, 2)], said, ["s0", "s1"])
+    hits = rank1([probe(0, 1), probe(0, 2), probe(1, 1), probe(1, 2)], answers, ["s0", "s1"])
     assert (hits.successes.tolist(), hits.probes.tolist()) == ([1, 0], [2, 2])
 
 
-def test_fmr_counts_pairs_of_those_that_were_made_alone() -> None:
+def test_fmr_counts_only_comparisons_that_were_made() -> None:
     case = Case(SUBJECTS)
-    data = scored(case.probes, case.said, case.names)
-    made = fmr_at(data, 0.3, drawn_weights(SUBJECTS, bootstraps=50))
+    data = scored(case.probes, case.answers, case.names)
+    made = fmr_at(data, 0.3, bootstrap_weights(SUBJECTS, bootstraps=50))
     scores, mated = case.comparison.scores, case.comparison.mated
     assert made.value == pytest.approx(float(np.mean(scores[~mated] >= 0.3)), abs=1e-6)
-    served = fmr_at(data, None, drawn_weights(SUBJECTS, bootstraps=50))
+    served = fmr_at(data, None, bootstrap_weights(SUBJECTS, bootstraps=50))
     assert served.value == pytest.approx(float(np.mean(scores[~mated] >= 0.5)), abs=1e-6)
 
 
@@ -141,7 +140,7 @@ def test_fmr_counts_pairs_of_those_that_were_made_alone() -> None:
         (0.0010, 0.0006, 0.0015, False, "not settled by the hundred best"),
     ],
 )
-def test_a_threshold_holds_within_what_calibration_stated(
+def test_the_verdict_compares_the_observed_fmr_with_the_stated_bound(
     value: float, low: float, high: float, exact: bool, verdict: str
 ) -> None:
     rate = Rate(Interval(value, low, high), exact=exact)
@@ -149,14 +148,14 @@ def test_a_threshold_holds_within_what_calibration_stated(
     assert point.verdict == verdict
 
 
-def test_a_figure_that_is_not_settled_has_a_star() -> None:
+def test_an_undecided_figure_is_marked_with_a_star() -> None:
     assert percent(Rate(Interval(0.5, 0.4, 0.6))) == "50.0 [40.0, 60.0]"
     assert percent(Rate(Interval(0.5, 0.4, 0.6), exact=False)) == "50.0 [40.0, 60.0] *"
 
 
 @pytest.mark.realdata
 @pytest.mark.slow
-def test_two_bundles_are_asked_the_same_probes_once(
+def test_two_bundles_get_the_same_probes_and_each_is_asked_once(
     shared: Path, bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = typer.Typer()
@@ -175,7 +174,7 @@ def test_two_bundles_are_asked_the_same_probes_once(
     )
     assert "too few to say" in done.stdout
     (tmp_path / "table.json").unlink()
-    monkeypatch.setattr("benchmarks.table.asking.Served", None)
+    monkeypatch.setattr("benchmarks.table.answers.Served", None)
     again = CliRunner().invoke(app, asked)
     assert again.exit_code == 0, "a bundle that was asked is not asked again"
     assert (tmp_path / "table.json").is_file()

@@ -1,4 +1,4 @@
-"""The whole way: a checkpoint becomes a bundle that the service's engine loads, and it embeds like torch."""
+"""Exports from a checkpoint to a bundle that the service's engine loads and that embeds as torch does."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_a_half_precision_bundle_shares_one_encoder_and_passes_its_replay(half: 
     assert "for comparison" in (half.bundle.root / CARD_NAME).read_text()
 
 
-def test_what_stands_at_the_place_is_left_alone(half: Made, bundle_dir: Path, tmp_path: Path) -> None:
+def test_an_existing_directory_is_not_replaced_unasked(half: Made, bundle_dir: Path, tmp_path: Path) -> None:
     words = (half.checkpoint, "--base", bundle_dir)
     assert "exists" in refusal(*words, "--out", half.bundle.root)
     assert "is no bundle" in refusal(*words, "--out", tmp_path, "--replace")
@@ -193,7 +193,7 @@ def test_what_stands_at_the_place_is_left_alone(half: Made, bundle_dir: Path, tm
         (["--base", "nowhere"], "no bundle at nowhere"),
     ],
 )
-def test_wrong_calls_say_why_and_leave_nothing(
+def test_a_refused_call_says_why_and_leaves_no_file(
     half: Made, bundle_dir: Path, tmp_path: Path, words: list[str], why: str
 ) -> None:
     out = tmp_path / "out"
@@ -210,14 +210,14 @@ def test_a_set_that_supports_no_threshold_stops_the_export(
     assert not list(tmp_path.iterdir())
 
 
-def test_unknown_facts_for_the_card_are_an_error(half: Made, bundle_dir: Path, tmp_path: Path) -> None:
+def test_unknown_keys_for_the_card_are_refused(half: Made, bundle_dir: Path, tmp_path: Path) -> None:
     about = tmp_path / "about.toml"
     about.write_text('licence = "MIT"\naccuracy = "99 %"\n')
     said = refusal(half.checkpoint, "--out", tmp_path / "out", "--base", bundle_dir, "--about", about)
     assert "about.toml: accuracy" in said
 
 
-def test_a_killed_export_leaves_no_bundle_and_the_next_one_sweeps(
+def test_a_killed_export_leaves_no_bundle_and_the_next_one_removes_its_remains(
     half: Made, bundle_dir: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""The calibration set of LFW photos: who is compared, in which conditions, made with what."""
+"""The calibration set of LFW photos: subjects, conditions, generators and masks."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_every_condition_has_probes_of_validation_subjects_made_as_for_training(
 
 
 @pytest.mark.realdata
-def test_a_photo_of_its_own_is_needed_for_a_mated_comparison(made: PreparedSet) -> None:
+def test_a_mated_comparison_needs_a_second_photo(made: PreparedSet) -> None:
     plan = plan_of(made, ["validation"])
     sources = {made.rows[i].subject: made.rows[i].source for i in plan.references}
     for condition, probes in plan.probes.items():
@@ -73,7 +73,7 @@ def test_a_photo_of_its_own_is_needed_for_a_mated_comparison(made: PreparedSet) 
         assert mated == photos, condition
 
 
-def test_a_missing_archive_is_said_in_a_line(tmp_path: Path, bundle_dir: Path, shared: Path) -> None:
+def test_a_missing_archive_is_refused_in_one_line(tmp_path: Path, bundle_dir: Path, shared: Path) -> None:
     app = typer.Typer()
     app.command()(main)
     asked = [str(tmp_path / "set"), "--lfw", str(tmp_path / "none.tar"), "--models", str(shared / "models")]

@@ -1,4 +1,4 @@
-"""The call that a bundle's card names: the one that makes it again, without this machine's paths."""
+"""The call on a bundle's card makes the bundle again and has no path of the machine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def request(folder: Path, **changed: object) -> Request:
     return Request(checkpoint=folder / "e.pt", out=folder / "out", base=folder, name="b", **changed)  # type: ignore[arg-type]
 
 
-def test_what_was_left_as_it_is_is_not_named(tmp_path: Path) -> None:
+def test_the_call_on_the_card_names_no_default(tmp_path: Path) -> None:
     assert request(tmp_path).call == "python -m export e.pt --out DIR"
 
 
-def test_what_was_chosen_is_named_and_no_path_of_the_machine(tmp_path: Path) -> None:
+def test_the_call_on_the_card_names_each_choice_and_no_path_of_the_machine(tmp_path: Path) -> None:
     chosen = request(
         tmp_path,
         variant="int8",
@@ -34,5 +34,5 @@ def test_what_was_chosen_is_named_and_no_path_of_the_machine(tmp_path: Path) -> 
     )
 
 
-def test_another_command_names_itself(tmp_path: Path) -> None:
+def test_the_call_on_the_card_is_that_of_another_command_if_one_asked(tmp_path: Path) -> None:
     assert request(tmp_path, command="halflight models build it").call == "halflight models build it"

@@ -52,7 +52,7 @@ def test_a_network_that_is_too_large_is_refused(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_the_service_batches_it_and_takes_its_word_for_masks(
+def test_the_service_batches_the_detector_and_uses_its_mask_state(
     bundle_dir: Path, network: Path, tmp_path: Path
 ) -> None:
     facts = network.with_suffix(".json")
@@ -81,7 +81,7 @@ def test_the_service_batches_it_and_takes_its_word_for_masks(
     asyncio.run(described())
 
 
-def test_masks_cannot_be_asked_of_a_detector_that_does_not_tell_them(bundle_dir: Path) -> None:
+def test_a_detector_that_does_not_tell_masks_needs_a_classifier(bundle_dir: Path) -> None:
     manifest = read(bundle_dir).manifest
     assert isinstance(manifest.mask, MaskSpec)
     told = DetectedMask(decoder="detector", threshold=0.5)
@@ -90,7 +90,7 @@ def test_masks_cannot_be_asked_of_a_detector_that_does_not_tell_them(bundle_dir:
         parse_manifest(text)
 
 
-def test_the_reference_bundle_says_what_it_said_before(bundle_dir: Path) -> None:
+def test_the_reference_bundles_detector_and_mask_are_read_unchanged(bundle_dir: Path) -> None:
     written = json.loads((bundle_dir / "manifest.json").read_text())
     read_back = read(bundle_dir).manifest.model_dump(mode="json")
     assert read_back["detector"] == written["detector"]

@@ -1,4 +1,4 @@
-"""Real exports of a tiny network: parity in every precision, and an error with its number where it fails."""
+"""Real exports of a tiny network: parity in every precision, and an error with its figure if it fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from export.graph import ExportError, export_graph
 from export.parity import compare, ms_per_crop, torch_vectors
-from export.variants import LEAST_CROPS, eight_bit, half
+from export.variants import LEAST_CROPS, to_fp16, to_int8
 from faces.parity import cosines
 from faces.preprocess import unit_rows
 from faces.types import Role, Spectrum
@@ -54,7 +54,7 @@ def expected(net: nn.Module, inputs: Tensors) -> Tensors:
 
 
 @pytest.mark.parametrize("batch", [1, 3, 48])
-def test_the_file_says_what_torch_says_at_every_batch(
+def test_the_file_agrees_with_torch_at_every_batch_size(
     whole: Path, inputs: Tensors, expected: Tensors, batch: int
 ) -> None:
     found = BatchRunner(whole).run(inputs[:batch], batch=batch)
@@ -96,7 +96,7 @@ def test_half_precision_is_smaller_and_within_its_bound(
     whole: Path, inputs: Tensors, expected: Tensors, tmp_path: Path
 ) -> None:
     path = tmp_path / "fp16.onnx"
-    half(whole, path)
+    to_fp16(whole, path)
     assert compare(path, expected, inputs, role=Role.PROBE, variant="fp16", least=0.999).minimum < 1
     assert path.stat().st_size < 0.75 * whole.stat().st_size
     types = {tensor.data_type for tensor in onnx.load(path).graph.initializer}
@@ -108,7 +108,7 @@ def test_int8_quantises_every_weight_per_channel_and_its_bound_is_kept(
     whole: Path, inputs: Tensors, expected: Tensors, tmp_path: Path
 ) -> None:
     path = tmp_path / "int8.onnx"
-    eight_bit(whole, path, inputs[:LEAST_CROPS])
+    to_int8(whole, path, inputs[:LEAST_CROPS])
     parity = compare(path, expected, inputs, role=Role.PROBE, variant="int8", least=0.9)
     assert parity.minimum < 0.9999
     with pytest.raises(ExportError, match=f"{parity.minimum:.6f}.*0.9999 is the least for int8"):
@@ -127,7 +127,7 @@ def test_int8_quantises_every_weight_per_channel_and_its_bound_is_kept(
 
 def test_int8_needs_crops_to_fix_its_ranges(whole: Path, inputs: Tensors, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=f"int8 needs {LEAST_CROPS} crops.*has 4"):
-        eight_bit(whole, tmp_path / "int8.onnx", inputs[:4])
+        to_int8(whole, tmp_path / "int8.onnx", inputs[:4])
 
 
 def test_every_file_is_timed_beside_the_others(whole: Path, inputs: Tensors) -> None:

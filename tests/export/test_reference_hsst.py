@@ -1,4 +1,4 @@
-"""`halflight models build reference-hsst`: the whole way on a few blocks, and what it refuses."""
+"""`halflight models build reference-hsst` on a few blocks, and what it refuses."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_bundle_of_512_dimensions_is_trained_and_calibrated(
     assert (record["iterations"], record["finished"]) == (2, True)
 
 
-def test_sets_are_looked_at_before_anything_is_trained(
+def test_sets_that_support_no_threshold_are_refused_before_training(
     blocks: PreparedSet, bundle_dir: Path, tmp_path: Path
 ) -> None:
     asked = words(blocks, bundle_dir, tmp_path, 2)
@@ -103,7 +103,7 @@ def test_sets_are_looked_at_before_anything_is_trained(
 
 
 @pytest.mark.parametrize("both", [False, True])
-def test_either_a_set_or_the_standin_is_asked_for(
+def test_the_command_needs_either_a_set_or_the_standin(
     both: bool, blocks: PreparedSet, bundle_dir: Path, tmp_path: Path
 ) -> None:
     asked = words(blocks, bundle_dir, tmp_path, 2)

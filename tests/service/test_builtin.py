@@ -1,4 +1,4 @@
-"""The bundle that comes with the project: whole, small, calibrated, and able to do what the demo shows."""
+"""Tests the built-in bundle: complete, small, calibrated, and sufficient for the demo."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def builtin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     running.stop()
 
 
-def test_it_is_what_is_served_where_nothing_else_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_built_in_bundle_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HALFLIGHT_BUNDLE_DIR", raising=False)
     assert Settings().bundle_dir == builtin_bundle()
 
 
-def test_every_file_is_as_the_manifest_says_and_small() -> None:
+def test_every_file_has_the_digest_of_the_manifest_and_is_small() -> None:
     bundle = read(builtin_bundle())
     verify(bundle)
     manifest = bundle.manifest
@@ -58,7 +58,7 @@ def test_masked_nir_probes_of_enrolled_subjects_are_identified(builtin: Service)
     assert found >= len(ENROLLED) - 1
 
 
-def test_no_face_is_told_so(builtin: Service) -> None:
+def test_an_image_without_a_face_is_refused_as_no_face(builtin: Service) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3)).astype(np.uint8)
     encoded = cv2.imencode(".png", noise)[1].tobytes()
     with builtin.client() as client:

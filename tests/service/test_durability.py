@@ -1,4 +1,4 @@
-"""Nothing acknowledged is lost, nothing erased comes back: real processes and SIGKILL."""
+"""Tests with real processes and SIGKILL that nothing acknowledged is lost and nothing erased returns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def best(client: httpx.Client, photo: bytes) -> str | None:
 
 
 @pytest.mark.slow
-def test_kill_straight_after_201_and_after_delete(start_service: StartService, tmp_path: Path) -> None:
+def test_a_kill_after_201_or_after_an_erasure_loses_nothing(
+    start_service: StartService, tmp_path: Path
+) -> None:
     data = tmp_path / "killed"
     for round_ in range(3):
         service = start_service(data=data)
@@ -45,7 +47,7 @@ def test_a_commit_that_fails_never_answers_201(start_service: StartService) -> N
     service = start_service()
     with service.client() as client:
         assert enroll(client, "before", sample_bytes("s01")).status_code == 201
-        # The fault: the database refuses the row that is written last, inside the commit's work.
+        # The fault: the database refuses the row that the transaction writes last.
         with sqlite3.connect(service.data / "halflight.db") as db:
             db.execute(
                 "CREATE TRIGGER fault BEFORE INSERT ON audit_log BEGIN SELECT RAISE(ABORT, 'disk full'); END"
@@ -80,7 +82,7 @@ def wait_for(client: httpx.Client, photo: bytes, subject: str | None) -> None:
     raise AssertionError(f"the other process never showed {subject}")
 
 
-def test_sigterm_ends_cleanly(start_service: StartService) -> None:
+def test_sigterm_stops_the_service_cleanly(start_service: StartService) -> None:
     service = start_service()
     with service.client() as client:
         assert enroll(client, "kept", sample_bytes("s01")).status_code == 201
@@ -88,7 +90,7 @@ def test_sigterm_ends_cleanly(start_service: StartService) -> None:
 
 
 @pytest.mark.slow
-def test_another_bundle_on_a_filled_database_is_refused(
+def test_another_bundle_on_a_database_with_templates_is_refused(
     start_service: StartService, service: Service
 ) -> None:
     own = start_service()
@@ -99,7 +101,7 @@ def test_another_bundle_on_a_filled_database_is_refused(
         db.execute("PRAGMA foreign_keys = OFF")
         for table in ("templates", "gallery_log", "spaces"):
             db.execute(f"UPDATE {table} SET space_id = 'sp-0000000000000000'")  # noqa: S608
-        # As a database of the first version has it: nobody knows the bundle of its space.
+        # Like a database of the first version, which does not record the bundle of its space.
         db.execute("DELETE FROM bundles")
     db.close()
     again = Service(own.data)

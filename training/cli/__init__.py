@@ -1,1 +1,1 @@
-"""Every command of `python -m training`, and how a command reports errors and progress."""
+"""The commands of `python -m training`, and how they report errors and progress."""

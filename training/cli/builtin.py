@@ -14,7 +14,7 @@ from training.cli.progress import loss_bar
 from training.data.photo_sources import Terms, extra_shots, lfw_shots
 from training.data.prepared import read_prepared
 from training.distil.recipe import DistilRecipe
-from training.distil.run import Place, distil
+from training.distil.run import RunOptions, distil
 from training.engine.compile import check_compiler
 from training.engine.recipe_file import read_recipe
 from training.views.photos import MaskedCopies, build_photos
@@ -64,8 +64,8 @@ def distil_command(
         if compiled:
             check_compiler()
         chosen = read_recipe(DistilRecipe, recipe, set_ or ())
-        place = Place(out=out, teacher=bundle, start=start, compiled=compiled, device=device)
+        options = RunOptions(out=out, teacher=bundle, start=start, compiled=compiled, device=device)
         prepared = read_prepared(photos_set)
         with loss_bar(console, "distilling", total=chosen.loop.iterations) as step:
-            made = distil(chosen, prepared, place, on_step=step)
+            made = distil(chosen, prepared, options, on_step=step)
     console.print(f"the built-in embedder's checkpoint: {made.name}")

@@ -16,16 +16,22 @@ from training.cli.progress import loss_bar
 from training.data.lfw import Split
 from training.data.photo_sources import Terms
 from training.detector.candidates import open_candidate
-from training.detector.collect import Archives, Darkroom, empty_scenes, opened, sources, worn_photos
-from training.detector.evaluate import compare, try_empty, try_worn
+from training.detector.collect import (
+    Archives,
+    PictureMaker,
+    empty_scenes,
+    masked_photos,
+    open_shrunk,
+    picture_sources,
+)
+from training.detector.evaluate import compare, evaluate_masked_photos, false_positives_per_scene
 from training.detector.labels import Labeller
-from training.detector.mine import hard_places, read_hard, write_hard
+from training.detector.mine import mine_hard_negatives, read_hard_negatives, write_hard_negatives
 from training.detector.pictures import Pictures, make_parts
 from training.detector.recipe import DetectorRecipe
-from training.detector.report import conditions as condition_table
-from training.detector.report import worn_photos as worn_table
-from training.detector.run import Place, train_detector
-from training.detector.trial import TrialRoom, trial_photos, trial_sources
+from training.detector.report import condition_table, masked_photo_table
+from training.detector.run import RunOptions, train_detector
+from training.detector.trial_pictures import TrialPictureMaker, trial_photos, trial_sources
 from training.engine.compile import check_compiler
 from training.engine.recipe_file import read_recipe
 from training.networks.onnx_runner import BundleRunner
@@ -62,9 +68,9 @@ def pictures(
     cv2.setNumThreads(1)
     with exit_on_user_error():
         maker = ViewMaker("training", models=models, templates=templates)
-        room = Darkroom(Labeller(bundle), BundleRunner(read(bundle)), maker)
+        picture_maker = PictureMaker(Labeller(bundle), BundleRunner(read(bundle)), maker)
         archives = Archives(lfw=lfw, extra=extra, worn=worn, empty=empty, terms=terms, further=further)
-        every = sources(archives, room)
+        every = picture_sources(archives, picture_maker)
         with Progress(console=console) as progress:
             bar = progress.add_task("labelling", total=len(every))
             make_parts(out, every, on_part=lambda done: progress.update(bar, advance=done))
@@ -92,10 +98,12 @@ def train_command(
             check_compiler()
         chosen = read_recipe(DetectorRecipe, recipe, set_ or ())
         known = Pictures(pictures_folder, *(more or ()))
-        places = () if hard is None else read_hard(hard)
-        place = Place(out=out, start=start, compiled=compiled, device=device, threads=threads, hard=places)
+        places = () if hard is None else read_hard_negatives(hard)
+        options = RunOptions(
+            out=out, start=start, compiled=compiled, device=device, threads=threads, hard=places
+        )
         with loss_bar(console, "training", total=chosen.loop.iterations) as step:
-            made = train_detector(chosen, known, place, on_step=step)
+            made = train_detector(chosen, known, options, on_step=step)
     console.print(f"the detector's checkpoint: {made.name}")
 
 
@@ -113,10 +121,10 @@ def mine(
         known = Pictures(pictures_folder, *(more or ()))
         with Progress(console=console) as progress:
             bar = progress.add_task("looking", total=len(known))
-            found = hard_places(
+            found = mine_hard_negatives(
                 open_candidate(candidate), known, on_picture=lambda: progress.update(bar, advance=1)
             )
-    write_hard(out, found)
+    write_hard_negatives(out, found)
     console.print(f"{len(found)} places")
 
 
@@ -136,12 +144,12 @@ def trial(
     split = Split.VALIDATION if validation else Split.TEST
     with exit_on_user_error():
         maker = ViewMaker("training" if validation else "held-out", models=models, templates=templates)
-        darkroom = Darkroom(Labeller(bundle), BundleRunner(read(bundle)), maker)
-        room = TrialRoom(darkroom, MeshFitter(find_assets(models).network))
+        picture_maker = PictureMaker(Labeller(bundle), BundleRunner(read(bundle)), maker)
+        trial_maker = TrialPictureMaker(picture_maker, MeshFitter(find_assets(models).network))
         photos = trial_photos(lfw, split, count)
         with Progress(console=console) as progress:
             bar = progress.add_task("making pictures", total=len(photos))
-            made = trial_sources(photos, room)
+            made = trial_sources(photos, trial_maker)
             make_parts(out, made, on_part=lambda done: progress.update(bar, advance=done))
     console.print(f"{len(Pictures(out))} pictures")
 
@@ -160,7 +168,7 @@ def evaluate_command(
         tried = [open_candidate(path) for path in candidates]
         typer.echo(condition_table(compare(tried, Pictures(pictures_folder), mosaics=mosaics)))
     if worn is not None and empty is not None:
-        photos = [opened(path, largest_px=LARGEST_PX) for path in worn_photos(worn, held_out=True)]
-        scenes = [opened(path, largest_px=LARGEST_PX) for path in empty_scenes(empty, held_out=True)]
-        nothing = {one.name: try_empty(one, scenes) for one in tried}
-        typer.echo(worn_table([try_worn(one, photos) for one in tried], nothing))
+        photos = [open_shrunk(path, largest_px=LARGEST_PX) for path in masked_photos(worn, held_out=True)]
+        scenes = [open_shrunk(path, largest_px=LARGEST_PX) for path in empty_scenes(empty, held_out=True)]
+        nothing = {one.name: false_positives_per_scene(one, scenes) for one in tried}
+        typer.echo(masked_photo_table([evaluate_masked_photos(one, photos) for one in tried], nothing))

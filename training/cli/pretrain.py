@@ -15,7 +15,7 @@ from training.engine.recipe_file import read_recipe
 from training.pretrain.photo_loader import PhotoLoader
 from training.pretrain.photos import NONE, read_photos
 from training.pretrain.recipe import PretrainRecipe
-from training.pretrain.run import ENCODER, Place, PretrainRun
+from training.pretrain.run import ENCODER, PretrainRun, RunOptions
 
 
 def pretrain(
@@ -39,8 +39,8 @@ def pretrain(
         chosen = read_recipe(PretrainRecipe, recipe, set_ or ())
         photos = read_photos(prepared_set, min_photos=chosen.feed.min_photos)
         with processes(device) as where:
-            place = Place(out=out, start=start, teacher=teacher, device=where, workers=workers)
-            run = PretrainRun(chosen, photos, place)
+            options = RunOptions(out=out, start=start, teacher=teacher, device=where, workers=workers)
+            run = PretrainRun(chosen, photos, options)
             print_once(errors, _about(run.loader))
             total = run.recipe.loop.iterations
             done = run.training.iteration
@@ -55,7 +55,7 @@ def pretrain(
 
 
 def _about(loader: PhotoLoader) -> str:
-    """What is learned from, and where masks come from."""
+    """A line on the photos and the source of their masks."""
     photos = loader.photos
     worn = int((photos.worn != NONE).sum())
     said = {

@@ -83,7 +83,7 @@ def _chosen(
     standin: Path | None,
     trunk: Path | None,
 ) -> tuple[tuple[FoldData, ...], Path]:
-    """What is trained on, and the checkpoint to begin with. Raises DataSetError."""
+    """The sets to train on and the initial checkpoint. Raises DataSetError."""
     given = {on: path for on, path in others.items() if path is not None}
     if standin is not None:
         if casia or given or start or root or folds:

@@ -61,7 +61,7 @@ def smoke(
 def _sets(
     facekit: Path | None, bundle: Path, out: Path, *, workers: int, console: Console
 ) -> tuple[PreparedSet, PreparedSet]:
-    """Raises FaceKitError where a folder was named that holds none, BundleError, DataSetError."""
+    """Raises FaceKitError if a folder was named that holds none, BundleError, DataSetError."""
     if facekit is not None or FACEKIT.is_dir():
         return rendered_sets(facekit or FACEKIT, out, size=Size(), workers=workers)
     console.print(

@@ -19,7 +19,7 @@ from training.engine.distributed import rank
 from training.engine.recipe_file import recipe_names
 from training.engine.run_record import RunRecord
 from training.finetune.recipe import Recipe, differences, load_recipe, shortened
-from training.finetune.run import ENCODER, Place, train_recipe
+from training.finetune.run import ENCODER, RunOptions, train_recipe
 
 
 def train(
@@ -51,9 +51,9 @@ def train(
         if root is not None or dataset is not None:
             prepared = assign_fold(prepared, load_fold(dataset, root, fold))
         with processes(device) as where:
-            place = Place(out=out, start=start, teacher=teacher, compiled=compiled, device=where)
+            options = RunOptions(out=out, start=start, teacher=teacher, compiled=compiled, device=where)
             with loss_bar(errors, "training", total=chosen.loop.iterations) as step:
-                record = train_recipe(chosen, prepared, place, on_step=step)
+                record = train_recipe(chosen, prepared, options, on_step=step)
             if not rank():
                 _report(record, asked, start)
 

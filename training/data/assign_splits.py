@@ -1,4 +1,4 @@
-"""Whose rows are learned from, and whose are kept to look at: splits laid upon a prepared set."""
+"""Assigns train and validation splits to a prepared set."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from training.data.splits import drawn
 
 
 def assign_fold(prepared: PreparedSet, fold: Fold) -> PreparedSet:
-    """The same crops with one fold's split and roles in the rows.
+    """Assigns one fold's split and roles to the rows.
 
-    Raises DataSetError where the set does not know a sample of the fold, or knows it as somebody else.
+    Raises DataSetError if the set lacks a sample of the fold, or names another subject for it.
     """
     resolve(fold, prepared)
     places = {path.as_posix(): place for path, place in places_of(fold).items()}
@@ -25,8 +25,10 @@ def assign_fold(prepared: PreparedSet, fold: Fold) -> PreparedSet:
 
 
 def assign_validation(prepared: PreparedSet, count: int, *, seed: int) -> PreparedSet:
-    """`count` of the training subjects as the validation split: an unmasked VIS photo of each is enrolled,
-    NIR photos of other sources are probes. Raises DataSetError where too few would be left.
+    """Makes `count` training subjects the validation split.
+
+    One unmasked VIS photo of each becomes the gallery, NIR photos of other sources become probes. Raises
+    DataSetError if no training subject would be left.
     """
     subjects = {subject.name: subject for subject in paired_subjects(prepared, "train")}
     if not 0 < count < len(subjects):

@@ -9,7 +9,7 @@ import torch
 def augment(
     images: torch.Tensor, rng: np.random.Generator, *, grey: float = 0.0, mirror: bool = True
 ) -> torch.Tensor:
-    """Flips, gain and offset of each image [n, 3, s, s]; grey as three equal channels with a chance."""
+    """Flips images [n, 3, s, s] and changes gain and offset; with probability `grey` makes channels equal."""
     n = len(images)
     flip = torch.from_numpy(rng.random(n) < (0.5 if mirror else 0.0))
     images = torch.where(flip[:, None, None, None], images.flip(3), images)
@@ -23,6 +23,6 @@ def augment(
 
 
 def in_grey(images: torch.Tensor) -> torch.Tensor:
-    """Luminance (ITU-R BT.601) of blue-green-red images [n, 3, s, s] in three equal channels."""
+    """The luminance (ITU-R BT.601) of blue-green-red images [n, 3, s, s] in three equal channels."""
     weights = torch.tensor([0.114, 0.587, 0.299])[None, :, None, None]
     return (images * weights).sum(1, keepdim=True).expand_as(images)

@@ -41,7 +41,7 @@ def _shelves(finder: Finder, ledger: Ledger) -> _Shelves:
 
 
 def _check(shelves: _Shelves, ledger: Ledger) -> bool:
-    """Whether everything is there."""
+    """Whether all pictures exist."""
     if len(shelves) != SUBJECTS:
         missing = next((str(i) for i in range(1, SUBJECTS + 1) if str(i) not in shelves), None)
         first = f"; the first that is missing is {missing}" if missing else ""
@@ -63,9 +63,9 @@ def _check(shelves: _Shelves, ledger: Ledger) -> bool:
 def load_buaa(root: Path, *, strict: bool = True, seed: int = 0, split: Path | None = None) -> LoadedSet:
     """One fold: 50 subjects to train on (900 pictures), 100 to test, one VIS picture of each enrolled.
 
-    The subjects are drawn by the seed, or taken from a `split` written before; the enrolled picture
-    is the VIS one with the lowest number. Raises DataSetError naming the folder that is short;
-    `strict=False` takes what is there, a third of the subjects to train on.
+    The seed or an earlier `split` decides the subjects; the enrolled picture is the VIS one with the lowest
+    number. Raises DataSetError naming the incomplete folder; `strict=False` uses what exists, with a third
+    of the subjects to train on.
     """
     finder, ledger = Finder(existing_root(root, "the folders 1 to 150")), Ledger(strict=strict)
     shelves = _shelves(finder, ledger)
@@ -86,7 +86,7 @@ def load_buaa(root: Path, *, strict: bool = True, seed: int = 0, split: Path | N
 
 
 def _drawn_fold(shelves: _Shelves, seed: int, *, whole: bool) -> Fold:
-    # Without both spectra a subject can neither be a pair to train on nor a probe with a reference.
+    # A subject without both spectra gives neither a training pair nor a probe with its reference.
     both = [s for s, shelf in shelves.items() if all(shelf.values())]
     train_count = TRAIN_SUBJECTS if whole else len(both) * TRAIN_SUBJECTS // SUBJECTS
     order = drawn(both, len(both), seed=seed, salt="buaa subjects")

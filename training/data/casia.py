@@ -17,7 +17,7 @@ from training.data.records import DataSetError, Fold, Sample
 View = Literal[1, 2]
 FOLDS = 10
 TRAIN_SUBJECTS, GALLERY_IMAGES = 357, 358
-# Of view 2, folds 1 to 10.
+# Of folds 1 to 10 of view 2.
 PROBES = (6208, 6232, 6210, 6055, 6204, 6191, 6247, 6222, 6162, 6245)
 
 NESTED = re.compile(r"^(s\d)/(nir|vis)/([^/]+)/([^/]+)$", re.IGNORECASE)
@@ -26,7 +26,7 @@ FLAT = re.compile(r"^(?:(?:nir|vis)/)?(s\d)_(nir|vis)_(\d+)_([^/_]+)$", re.IGNOR
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """What a protocol's line says, however it is spelt."""
+    """The content of a protocol's line, in any spelling."""
 
     session: str
     spectrum: Spectrum
@@ -55,7 +55,7 @@ def _entry(line: Line) -> _Entry:
 
 
 class _Reader:
-    """Turns lists into samples; a picture that many lists name is looked up once."""
+    """Turns lists into samples; looks up a picture once even if many lists name it."""
 
     def __init__(self, root: Path, *, strict: bool) -> None:
         self.finder = Finder(root)
@@ -125,7 +125,7 @@ def load_casia(root: Path, *, view: View = 2, strict: bool = True) -> LoadedSet:
     """View 1 (one development fold) or view 2 (ten folds, the protocol of every paper).
 
     Raises DataSetError naming the list, its line and the picture that is missing. With
-    `strict=False` the folds are of what is there; what is not is in `absent` and `findings`.
+    `strict=False` the folds hold what exists; `absent` and `findings` list the rest.
     """
     reader = _Reader(existing_root(root, "s1 to s4 and protocols"), strict=strict)
     if view == 1:
@@ -149,7 +149,7 @@ def load_casia(root: Path, *, view: View = 2, strict: bool = True) -> LoadedSet:
 
 
 def check_counts(folds: Sequence[Fold]) -> tuple[Finding, ...]:
-    """Where the ten folds of view 2 differ from the official counts: warnings, not errors."""
+    """Warns of folds of view 2 that differ from the official counts."""
     findings = []
     if len(folds) != FOLDS:
         findings.append(Finding("view 2", f"{len(folds)} folds, officially {FOLDS}"))

@@ -1,4 +1,4 @@
-"""Digests that say which data a run learns from."""
+"""Digests that identify the data of a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.data.records import DataSetError
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file. Raises DataSetError where it is missing."""
+    """The SHA-256 of a file. Raises DataSetError if it is missing."""
     try:
         return file_sha256(path)
     except OSError as error:
@@ -19,7 +19,7 @@ def file_digest(path: Path) -> str:
 
 
 def rows_digest(prepared: PreparedSet) -> str:
-    """SHA-256 of what the rows say, splits and roles included."""
+    """The SHA-256 of all rows, splits and roles included."""
     digest = hashlib.sha256()
     for row in prepared.rows:
         digest.update(row.model_dump_json(exclude_defaults=True).encode())

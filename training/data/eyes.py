@@ -1,4 +1,4 @@
-"""Eye files: `.pos` beside a picture, four numbers: x and y of one eye, then of the other."""
+"""Reads eye files: `.pos` beside a picture, with x and y of one eye, then of the other."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Eyes = tuple[Point, Point]
 
 
 def read_eyes(finder: Finder, image: PurePosixPath, ledger: Ledger) -> Eyes | None:
-    """The eye at the left of the picture first; None where there is no eye file.
+    """The two eyes, the left one in the picture first; None if there is no eye file.
 
-    `001.bmp.pos` and `001.pos` are both in use. A broken file is the ledger's problem.
+    `001.bmp.pos` and `001.pos` are both in use. The ledger records a broken file.
     """
     for candidate in (image.with_name(image.name + ".pos"), image.with_suffix(".pos")):
         found = finder.exact(candidate)

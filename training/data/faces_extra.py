@@ -1,6 +1,7 @@
-"""`faces_extra.zip`: faces for the groups that LFW lacks, one list beside the photos.
+"""Reads `faces_extra.zip`: faces of groups that LFW lacks, with one list beside the photos.
 
-Rows with an identity are for tests, all others for training: one reader, so that both sides agree on which.
+Rows with an identity are for tests, all others for training. Training and tests share this reader, so that
+they agree on which is which.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ COLUMNS = ("file", "set", "identity", "group", "terms")
 
 @dataclass(frozen=True, slots=True)
 class ExtraFace:
-    """One photo. `identity`: whose it is; empty where nobody knows."""
+    """One photo. `identity`: the subject's name, empty if unknown."""
 
     photo: Photo
     file: str
@@ -33,7 +34,7 @@ class ExtraFace:
 def read_extra(archive: Path, *, labelled: bool) -> Iterator[ExtraFace]:
     """The photos with an identity, or those without, in the list's order.
 
-    Raises DataSetError where there is no such archive, no list, or a photo that it names is missing.
+    Raises DataSetError if the archive, its list, or a photo of the list is missing.
     """
     try:
         with zipfile.ZipFile(archive) as opened:

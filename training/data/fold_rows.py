@@ -1,4 +1,4 @@
-"""A fold's samples -> rows of a prepared set: what training and evaluation on real data begin with."""
+"""Finds the rows of a fold's samples in a prepared set, for training and evaluation on real data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.data.records import DataSetError, Fold, Sample
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Rows [n] of a prepared set that play one role, and the images of that role that gave none."""
+    """Rows [n] of one role in a prepared set, and the refused images of that role."""
 
     made: NDArray[np.int64]
     refused: tuple[Refused, ...]
@@ -31,7 +31,7 @@ class FoldRows:
 
 
 def resolve(fold: Fold, prepared: PreparedSet) -> FoldRows:
-    """Raises DataSetError naming a sample that the set does not know, or knows as somebody else."""
+    """The rows of a fold. Raises DataSetError naming a sample that is missing or has another subject."""
     rows: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(prepared.rows):
         rows[row.source].append(i)

@@ -1,4 +1,4 @@
-"""Anybody's own pairs: `root/<subject>/{vis,nir}/*`, or a CSV manifest beside the pictures."""
+"""A user's own pairs: `root/<subject>/{vis,nir}/*`, or a CSV manifest beside the pictures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Entry(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A sample, the part the manifest gives it, and the line that does."""
+    """A sample, its split and role in the manifest, and its line."""
 
     sample: Sample
     place: Place
@@ -52,10 +52,10 @@ def load_generic(
     test_share: float = 0.5,
     split: Path | None = None,
 ) -> LoadedSet:
-    """`manifest.csv` where there is one, else the folders with a seeded split by subject.
+    """Loads `manifest.csv` if it exists, else the folders with a seeded split by subject.
 
-    From folders, the subjects with both spectra are split; all VIS pictures of a test subject are
-    enrolled, all NIR ones are probes. Raises DataSetError naming the file, line and remedy.
+    Folders: the seed splits the subjects with both spectra; all VIS pictures of a test subject are its
+    gallery, all NIR ones its probes. Raises DataSetError naming the file, line and remedy.
     """
     if not 0 < test_share < 1:
         raise DataSetError(f"test_share lies between 0 and 1, got {test_share}")
@@ -128,7 +128,7 @@ def _drawn_fold(
 
 
 def _read_manifest(root: Path) -> list[tuple[Entry, str]]:
-    """Entries with their place in the file. Columns may come in any order, unknown ones may not."""
+    """Entries with their lines. Columns come in any order; an unknown column is an error."""
     try:
         text = (root / MANIFEST).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -191,7 +191,7 @@ def _from_manifest(root: Path, *, strict: bool) -> LoadedSet:
 def _manifest_fold(
     named: dict[PurePosixPath, _Named], split: Literal["test", "validation"], ledger: Ledger
 ) -> Fold | None:
-    """The fold that is tested on this split; none where it has no probes."""
+    """The fold that tests on this split; none if the split has no probes."""
     parts: dict[Role, list[Sample]] = defaultdict(list)
     for n in named.values():
         if n.place.split == split:

@@ -32,7 +32,7 @@ class _Reader:
         raise DataSetError("neither Protocols nor Protocol is below the root: copy the data set's own folder")
 
     def numbers(self) -> list[int]:
-        """The folds for which there is a training list."""
+        """The folds that have a training list."""
         train = self.finder.exact(self.lists / "train")
         names = self.finder.names(train).values() if train is not None else ()
         found = sorted({int(m.group(1)) for name in names if (m := TRAIN_LIST.match(name))})
@@ -61,7 +61,7 @@ class _Reader:
         return tuple(samples.values())
 
     def _entry(self, line: Line, *, first: bool) -> tuple[PurePosixPath | None, str]:
-        """Path and label; no path for a header, which only the first line can be."""
+        """Path and label; no path for a header, which only the first line may be."""
         match = ENTRY.match(line.text)
         if match is not None and is_image(match.group(1).replace("\\", "/").rsplit("/", 1)[-1]):
             return entry_path(match.group(1), line.where), match.group(2)
@@ -102,10 +102,10 @@ def _fold(reader: _Reader, k: int) -> Fold:
 
 
 def load_lamphq(root: Path, *, strict: bool = True) -> LoadedSet:
-    """Every fold that has lists. A header line is stepped over; endings and cases may be wrong.
+    """Every fold that has lists. The loader skips a header line and tolerates wrong suffixes and cases.
 
     Raises DataSetError naming the list, its line and the picture that is missing; with
-    `strict=False` the folds are of what is there.
+    `strict=False` the folds hold what exists.
     """
     reader = _Reader(existing_root(root, "Protocols and the pictures"), strict=strict)
     folds = tuple(_fold(reader, k) for k in reader.numbers())

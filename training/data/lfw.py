@@ -22,7 +22,7 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """One photo: its name in the archive and its encoded bytes."""
+    """One photo: its name in the archive, and its encoded bytes."""
 
     name: str
     data: bytes
@@ -30,14 +30,14 @@ class Photo:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One person of the data set with at least one photo, in order of their numbers."""
+    """One subject with at least one photo, photos in order of their numbers."""
 
     name: str
     photos: tuple[Photo, ...]
 
 
 def split_of(identity: str) -> Split:
-    """By the first hexadecimal digit of the name's SHA-1: below 4 test, 4 validation, else train."""
+    """The split, by the first hex digit of the name's SHA-1: below 4 test, 4 validation, else train."""
     digit = int(hashlib.sha1(identity.encode(), usedforsecurity=False).hexdigest()[0], 16)
     if digit < 4:
         return Split.TEST
@@ -45,7 +45,7 @@ def split_of(identity: str) -> Split:
 
 
 def read_lfw(tar: Path, splits: frozenset[Split]) -> list[Identity]:
-    """Identities of these splits, by name. Raises DataSetError where there is no such archive."""
+    """Identities of these splits, by name. Raises DataSetError if the archive is missing."""
     photos: dict[str, list[Photo]] = defaultdict(list)
     try:
         with tarfile.open(tar) as archive:

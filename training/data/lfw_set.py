@@ -1,4 +1,4 @@
-"""LFW as a data set that `prepare` reads: photos stay in the tar, the split is the fixed one."""
+"""LFW as a data set for `prepare`: photos stay in the tar, the split is fixed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUBJECTS, PHOTOS = 5749, 13233
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Where one photo lies in the tar, in bytes."""
+    """Offset and size of one photo in the tar, in bytes."""
 
     start: int
     size: int
@@ -28,7 +28,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class TarReader:
-    """Photos by their place in the tar, so that every process can read any of them."""
+    """Reads photos by their offsets in the tar, so that every process can read any of them."""
 
     tar: Path
     extents: dict[PurePosixPath, Extent]
@@ -49,7 +49,7 @@ class LfwSet:
     extents: dict[PurePosixPath, Extent]
     findings: tuple[Finding, ...]
     absent: tuple[Sample, ...] = ()
-    # The photo's subject stands in its middle; a larger face beside it is somebody else.
+    # The subject is in the middle of the photo; a larger face beside it belongs to another person.
     choice: Choice = "central"
     aligned_to: str | None = None
     name: str = NAME
@@ -72,7 +72,7 @@ class LfwSet:
 
 
 def load_lfw(root: Path, *, strict: bool = True) -> LfwSet:
-    """From `lfw.tar` or the folder that holds it. Raises DataSetError.
+    """Loads `lfw.tar`, or the folder that holds it. Raises DataSetError.
 
     Members are `lfw/<name>/<photo>`, in the order of their names.
     """

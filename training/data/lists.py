@@ -1,4 +1,4 @@
-"""Reading the lists and folders of data sets as they are found: copied by hand, from Windows, twice."""
+"""Reads lists and folders of data sets, and tolerates traces of copying by hand and from Windows."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path, PurePosixPath
 
 from training.data.records import DataSetError
 
-# Tried in this order where a list names the wrong one.
+# The order of attempts if a list names the wrong suffix.
 IMAGE_SUFFIXES = (".bmp", ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a list that says something. `where`: list and number, for messages."""
+    """One line of a list that is not blank. `where`: list and line number, for messages."""
 
     text: str
     where: str
 
 
 def read_lines(path: Path) -> tuple[Line, ...]:
-    """Lines without their ends, a byte order mark, or blank ones. Raises DataSetError."""
+    """The lines that are not blank, without line ends and byte order mark. Raises DataSetError."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -33,7 +33,7 @@ def read_lines(path: Path) -> tuple[Line, ...]:
 
 
 def entry_path(text: str, where: str) -> PurePosixPath:
-    """A path as a list writes it, with either slash. Raises DataSetError where it leaves the root."""
+    """The path of a list's entry, with either slash. Raises DataSetError if it leaves the root."""
     path = PurePosixPath(text.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"^[A-Za-z]:", text) or not path.parts:
         raise DataSetError(f"{where}: {text!r} is no path below the data set's root")
@@ -41,34 +41,34 @@ def entry_path(text: str, where: str) -> PurePosixPath:
 
 
 def is_image(name: str) -> bool:
-    """By the name's end, in any case; hidden files are none."""
+    """Whether the suffix, in any case, is an image's; hidden files are no images."""
     return not name.startswith(".") and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def in_order(name: str) -> tuple[tuple[int, int, str], ...]:
-    """A sort key by which 2 comes before 10."""
+    """A sort key that puts 2 before 10."""
     parts = re.split(r"(\d+)", name)
     return tuple((0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part)
 
 
 @dataclass
 class Finder:
-    """Finds files below a root whatever the case of their names; each folder is listed once."""
+    """Finds files below a root, ignoring case; lists each folder once."""
 
     root: Path
     _folders: dict[PurePosixPath, dict[str, str]] = field(default_factory=dict)
 
     def names(self, folder: PurePosixPath) -> dict[str, str]:
-        """Lower-case name -> name on disk; empty where there is no such folder."""
+        """Names on disk by lower-case name; empty if the folder does not exist."""
         if folder not in self._folders:
             place = self.root / folder
-            # Sorted, so that of two names that differ in case only the same one wins everywhere.
+            # Sorting decides between names that differ in case alone, the same way on every machine.
             found = sorted((e.name for e in place.iterdir()), reverse=True) if place.is_dir() else []
             self._folders[folder] = {name.lower(): name for name in found}
         return self._folders[folder]
 
     def exact(self, path: PurePosixPath) -> PurePosixPath | None:
-        """The path as it is on disk, or None."""
+        """The path with the case of the disk, or None."""
         here = PurePosixPath()
         for part in path.parts:
             names = self.names(here)
@@ -79,7 +79,7 @@ class Finder:
         return here
 
     def image(self, path: PurePosixPath) -> PurePosixPath | None:
-        """The same, and where that fails the same name with another image's ending."""
+        """The path as `exact` finds it, or else the same name with another image suffix."""
         found = self.exact(path)
         if found is not None:
             return found

@@ -1,4 +1,4 @@
-"""What every loader hands out: samples, folds, where each sample stands, and what was noticed."""
+"""What every loader returns: samples, folds, the split and role of each sample, and findings."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Literal, Protocol
 from training.data.prepared import Role, Split
 from training.data.records import DataSet, DataSetError, Fold, Sample
 
-# Which face of a picture is the subject, where the data set gives no eyes.
+# Which face of a picture is the subject if the data set gives no eyes.
 Choice = Literal["largest", "central"]
-# A fold of a part of the data says so in its name, so that every result does.
+# The name of a fold of partial data ends in this, and with it every result.
 SUBSET = "-subset"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to know before a number is trusted."""
+    """A fact that affects how far a figure can be trusted."""
 
     where: str
     text: str
@@ -29,7 +29,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The part a sample plays, where it plays the same one in every fold."""
+    """The split and role of a sample, if they are the same in every fold."""
 
     split: Split = "none"
     role: Role = "none"
@@ -39,7 +39,7 @@ NO_PLACE = Place()
 
 
 class Reader(Protocol):
-    """Gives encoded pictures; small enough to be sent to worker processes."""
+    """Reads encoded pictures; small enough to send to worker processes."""
 
     def read(self, path: PurePosixPath) -> bytes:
         """Raises OSError."""
@@ -57,14 +57,14 @@ class FileReader:
 
 
 class Source(DataSet, Protocol):
-    """A data set that `prepare` can read: it also gives the bytes of its pictures."""
+    """A data set that `prepare` can read: it also provides the bytes of its pictures."""
 
     @property
     def findings(self) -> Sequence[Finding]: ...
 
     @property
     def absent(self) -> Sequence[Sample]:
-        """What the protocol names and the disk lacks; empty unless a subset was asked for."""
+        """Samples of the protocol that the disk lacks; empty unless a subset is allowed."""
         ...
 
     @property
@@ -72,7 +72,7 @@ class Source(DataSet, Protocol):
 
     @property
     def aligned_to(self) -> str | None:
-        """The template that its pictures are aligned to already, if any."""
+        """The alignment of its pictures if they are aligned crops, else None."""
         ...
 
     def place(self, sample: Sample) -> Place: ...
@@ -109,7 +109,7 @@ class LoadedSet:
 
 
 class Ledger:
-    """What a loader finds wrong: an error at once when strict, else written down for the user."""
+    """Problems that a loader finds: errors if strict, else findings for the user."""
 
     def __init__(self, *, strict: bool) -> None:
         self.strict = strict
@@ -117,17 +117,17 @@ class Ledger:
         self._absent: dict[PurePosixPath, Sample] = {}
 
     def note(self, where: str, text: str) -> None:
-        """A warning that stops nobody."""
+        """Records a warning."""
         self.findings.append(Finding(where, text))
 
     def problem(self, where: str, text: str) -> None:
-        """Raises DataSetError when strict."""
+        """Records a problem. Raises DataSetError if strict."""
         if self.strict:
             raise DataSetError(f"{where}: {text} (strict=False uses what is there)")
         self.note(where, text)
 
     def lacks(self, sample: Sample, where: str, text: str) -> None:
-        """A picture that is not there. Raises DataSetError when strict."""
+        """Records a missing picture. Raises DataSetError if strict."""
         self.problem(where, text)
         self._absent.setdefault(sample.path, sample)
 
@@ -146,14 +146,14 @@ def unique(folds: Iterable[Fold]) -> tuple[Sample, ...]:
 
 
 def places_of(fold: Fold) -> dict[PurePosixPath, Place]:
-    """Where the samples of a set's only fold stand."""
+    """The split and role of every sample of a set's only fold."""
     places = {sample.path: Place("train") for sample in fold.train}
     places |= {sample.path: Place("test", "gallery") for sample in fold.gallery}
     return places | {sample.path: Place("test", "probe") for sample in fold.probes}
 
 
 def existing_root(root: Path, name: str) -> Path:
-    """Raises DataSetError where the folder is not there."""
+    """Returns the folder. Raises DataSetError if it does not exist."""
     if not root.is_dir():
         raise DataSetError(f"{root.name}: no such folder; give the folder that holds {name}")
     return root

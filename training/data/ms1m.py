@@ -18,10 +18,10 @@ def load_identity_folders(
     max_subjects: int | None = None,
     strict: bool = True,
 ) -> LoadedSet:
-    """Every picture of every identity, all for training; there is nothing to test.
+    """Every picture of every identity, all for training.
 
-    `aligned_to` says that the pictures are crops of that template already, as MS1M-v1c's are
-    (112 px): no face is looked for. `max_subjects` takes the first identities only.
+    `aligned_to`: the alignment of the pictures, if they are crops already, as those of MS1M-v1c are
+    (112 px); no detector runs then. `max_subjects` takes the first identities only.
     Raises DataSetError naming an identity without a picture, or a picture outside a folder.
     """
     existing_root(root, "<id>/*.jpg")
@@ -36,7 +36,7 @@ def load_identity_folders(
             if is_image(entry):
                 ledger.problem(entry, "a picture outside an identity's folder; move it into one")
             continue
-        # Not through the finder: it would keep every name of a set of millions.
+        # Without the finder, which would hold every name of a set of millions.
         files = sorted((f.name for f in (root / entry).iterdir() if is_image(f.name)), key=in_order)
         if not files:
             ledger.problem(entry, "an identity without a picture; take the folder away")

@@ -15,7 +15,7 @@ NORMALISATION = Normalisation(order="bgr", mean=(127.5, 127.5, 127.5), std=(127.
 
 
 def network_input(crops: Pixels, side_px: int) -> torch.Tensor:
-    """uint8 [n, s, s, 3] -> float32 [n, 3, side, side], resized exactly as `faces.preprocess` does."""
+    """Converts crops uint8 [n, s, s, 3] to float32 [n, 3, side, side], resized as `faces.preprocess` does."""
     rows = []
     for crop in crops:
         if crop.shape[0] != side_px:

@@ -26,7 +26,7 @@ _Shelves = dict[str, dict[tuple[Spectrum, str], list[Sample]]]
 
 
 def _shelves(finder: Finder, light: str) -> _Shelves:
-    """Every picture under one light; a name that says nothing known is an error."""
+    """Every picture under one light; an unknown name is an error."""
     shelves: _Shelves = defaultdict(lambda: defaultdict(list))
     base = finder.exact(ORIGINALS) or PurePosixPath()
     folders = {code: finder.exact(base / code / light) for code in SPECTRA}
@@ -88,9 +88,9 @@ def load_oulu(
 ) -> LoadedSet:
     """One fold: 20 subjects to train on, 20 others to test; 8 pictures of each expression and spectrum.
 
-    No official list is public: subjects and pictures are drawn by the seed, or taken from a `split`
-    written before. All VIS pictures of a test subject are its gallery, all its NIR ones are probes.
-    Raises DataSetError naming the folder with too few pictures; `strict=False` takes what is there.
+    No official list is public: the seed, or an earlier `split`, decides subjects and pictures.
+    All VIS pictures of a test subject are its gallery, all its NIR ones are probes.
+    Raises DataSetError naming the folder with too few pictures; `strict=False` uses what exists.
     """
     if light not in LIGHTS:
         raise DataSetError(f"{light!r} is no light of this data set: {', '.join(LIGHTS)}")

@@ -29,15 +29,15 @@ class PairLoader:
         self.prepared, self._sampler, self._side, self._teacher = prepared, sampler, side_px, teacher
 
     def requests(self, start: int) -> Iterator[tuple[PairRequest, ...]]:
-        """Which rows make each batch."""
+        """The rows of each batch."""
         return self._sampler.batches(start)
 
     def nir_input(self, images: torch.Tensor) -> torch.Tensor:
-        """The NIR side as it is; a control may take something away from it."""
+        """Returns the NIR images [B, 3, s, s] unchanged; controls override it."""
         return images
 
     def batches(self, start: int = 0) -> Iterator[PairBatch]:
-        """Endless; every image's augmentation depends on seed, iteration and place alone."""
+        """Endless batches; an image's augmentation depends on seed, iteration and position alone."""
         for iteration, pairs in enumerate(self.requests(start), start):
             rng = np.random.default_rng([self._sampler.seed, iteration, 1])
             nir = self.nir_input(network_input(self.prepared.crops([p.nir for p in pairs]), self._side))

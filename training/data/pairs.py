@@ -1,4 +1,4 @@
-"""Which photos make a batch: different subjects, one NIR and one VIS photo each, never one picture twice."""
+"""Chooses the photos of each batch: one NIR and one VIS photo of each subject, from different pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class QueueError(ValueError):
 
 
 def valid_queue_size(subjects: int, batch: int) -> int:
-    """The largest multiple of the batch that so many subjects can fill without repeating; may be 0."""
+    """The largest multiple of the batch that the subjects can fill without repetition; may be 0."""
     return subjects // batch * batch
 
 
@@ -44,7 +44,7 @@ class Subject:
 def paired_subjects(prepared: PreparedSet, split: Split) -> tuple[Subject, ...]:
     """Subjects with an unmasked VIS photo and a NIR photo of another source, by name.
 
-    Raises DataSetError where there is none.
+    Raises DataSetError if there is none.
     """
     found: dict[str, dict[str, list[int]]] = defaultdict(lambda: {"vis": [], "nir": [], "nir_masked": []})
     for i, row in enumerate(prepared.rows):
@@ -64,12 +64,11 @@ def paired_subjects(prepared: PreparedSet, split: Split) -> tuple[Subject, ...]:
 
 
 class PairSampler:
-    """Batches that avoid whoever is still in a queue of `queue` columns ("the sampled training ID is
-    disjoint to the ID in prototype queue"); 0 avoids nobody.
+    """Draws batches that avoid the subjects in a queue of `queue` columns; 0 avoids none (docs/hsst.md, 2.4).
 
-    A pure function of its arguments: iteration t of two samplers is the same, so a resumed run needs
-    no state of it. `p_mask`: how often the NIR photo is masked. Raises QueueError where there are
-    fewer subjects than columns.
+    Batches are a pure function of the arguments and the iteration, so a resumed run needs no sampler state.
+    `p_mask`: the probability of a masked NIR photo. Raises QueueError if there are fewer subjects than
+    columns.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class PairSampler:
             )
 
     def batches(self, start: int = 0) -> Iterator[tuple[PairRequest, ...]]:
-        """Endless, from iteration `start` on; who came before is replayed, without pixels."""
+        """Endless batches from iteration `start` on; replays the draws of earlier ones, without pixels."""
         kept: deque[frozenset[int]] = deque(maxlen=max(self.queue // self.batch - 1, 0))
         iteration = 0
         while True:

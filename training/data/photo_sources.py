@@ -1,4 +1,4 @@
-"""Every face photo that the built-in embedder may learn from; none of a subject that is tested on."""
+"""Every face photo for training the built-in embedder; none shows a subject of the tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPEN_TERMS = frozenset({"CC0", "CC-BY-4.0"})
 
 
 class Terms(StrEnum):
-    """Of further faces: all, or only those whose terms allow any use, weights to be sold among them."""
+    """Terms of further faces: all, or only those that allow any use, even selling weights."""
 
     ALL = "all"
     OPEN = "open"
@@ -22,7 +22,7 @@ class Terms(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One photo. `subject`: whose it is; where nobody knows, the photo's own name."""
+    """One photo. `subject`: its name, or the photo's own name if the subject is unknown."""
 
     photo: Photo
     subject: str
@@ -36,7 +36,7 @@ def lfw_shots(tar: Path) -> Iterator[Shot]:
 
 
 def extra_shots(archive: Path, *, terms: Terms) -> Iterator[Shot]:
-    """Photos of nobody known: the labelled ones are tested on, group by group. Raises DataSetError."""
+    """Photos of unknown subjects; tests use the labelled ones, group by group. Raises DataSetError."""
     for face in read_extra(archive, labelled=False):
         if terms is Terms.ALL or face.terms in OPEN_TERMS:
             yield Shot(face.photo, face.file)

@@ -5,8 +5,8 @@
     refused.jsonl       one line for each image that gave no crop, and why
     shard-00000.npy     uint8 [n, side, side, 3], blue-green-red
 
-Every file is written whole, flushed and renamed, so a set that is being made when the power fails
-is continued, not lost. Read it with `read_prepared`.
+Every file is written atomically, so a power failure does not lose a set in the making. `read_prepared`
+reads a set, `training.data.set_writer` writes one.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ class SetInfo(Strict):
 
 
 class Row(Strict):
-    """One crop. `source`: the picture it comes from (relative path, `/`): crops of one source are
-    one photo in several conditions, and never make a probe and its reference.
+    """One crop. `source`: relative path of its picture, with `/`. Crops of one source are one photo in
+    several conditions, and never a probe and its reference.
 
-    `mask`, `generator`: how a synthetic mask or spectrum was made; None where it is real.
+    `mask`, `generator`: how a synthetic mask or spectrum was made; None if it is real.
     `landmarks`: five points in the crop's pixels.
     """
 
@@ -72,7 +72,7 @@ class Row(Strict):
 
 
 class Refused(Strict):
-    """One image that gave no crop; it stays in the denominators as a failure to acquire."""
+    """One image without a crop; it counts in denominators as a failure to acquire."""
 
     source: str
     subject: str
@@ -85,7 +85,7 @@ class Refused(Strict):
 
 
 def existing_shards(root: Path, count: int) -> list[Path]:
-    """The files that hold `count` crops. Raises DataSetError where one is missing."""
+    """The files that hold `count` crops. Raises DataSetError if one is missing."""
     paths = [root / shard_name(i) for i in range(-(-count // SHARD_ROWS))]
     for path in paths:
         if not path.is_file():
@@ -97,7 +97,7 @@ class Shards:
     """The crops of a set of `count` rows, mapped into memory."""
 
     def __init__(self, root: Path, count: int) -> None:
-        """Raises DataSetError where one is missing."""
+        """Raises DataSetError if a shard is missing."""
         self.count = count
         self._mapped: list[Pixels] = [np.load(path, mmap_mode="r") for path in existing_shards(root, count)]
 
@@ -115,7 +115,7 @@ class Shards:
 
 @dataclass(frozen=True)
 class PreparedSet:
-    """Rows and their crops. Row i's pixels are `crop(i)`."""
+    """Rows and their crops; `crop(i)` holds the pixels of row i."""
 
     root: Path
     info: SetInfo
@@ -142,7 +142,7 @@ class PreparedSet:
         spectrum: Spectrum | None = None,
         masked: bool | None = None,
     ) -> Indices:
-        """Indices of the rows that fit, in order."""
+        """Indices of the rows that match, in order."""
         return np.array(
             [
                 i
@@ -161,7 +161,7 @@ def shard_name(number: int) -> str:
 
 
 def read_prepared(root: Path) -> PreparedSet:
-    """Raises DataSetError naming the file that is missing or the line that is wrong."""
+    """Reads a set. Raises DataSetError naming the missing file or the wrong line."""
     info = read_info(root)
     rows = tuple(stream_rows(root))
     refused = tuple(_parse(root / REFUSED_FILE, Refused))
@@ -170,7 +170,7 @@ def read_prepared(root: Path) -> PreparedSet:
 
 
 def read_info(root: Path) -> SetInfo:
-    """What a finished set is. Raises DataSetError."""
+    """Reads what a finished set is. Raises DataSetError."""
     try:
         return SetInfo.model_validate_json((root / SET_FILE).read_bytes())
     except OSError as error:
@@ -182,7 +182,7 @@ def read_info(root: Path) -> SetInfo:
 
 
 def stream_rows(root: Path) -> Iterator[Row]:
-    """The rows one by one, for sets of millions, which take 2 kB each in memory. Raises DataSetError."""
+    """Yields the rows, for sets of millions, since a row takes 2 kB of memory. Raises DataSetError."""
     return _parse(root / ROWS_FILE, Row)
 
 

@@ -1,4 +1,4 @@
-"""What a data set consists of, before any pixel is read: samples, and folds that name them."""
+"""The contents of a data set before any pixel is read: samples, and folds of samples."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from faces.types import Point, Spectrum
 
 
 class DataSetError(ValueError):
-    """A data set on disk is not what its protocol says.
+    """A data set on disk differs from its protocol.
 
-    The text names the file, the protocol's line where there is one, and what to do.
+    The text names the file, the protocol's line if there is one, and what to do.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image file. `path`: relative to the data set's root, as it really is on disk.
+    """One image file. `path`: relative to the data set's root, as the disk spells it.
 
-    `eyes`: left and right eye of the picture in pixels, where the data set gives them.
+    `eyes`: left and right eye of the picture in pixels, if the data set gives them.
     """
 
     path: PurePosixPath
@@ -32,7 +32,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """One split of a protocol: train on `train`, then find `probes` in `gallery`.
+    """One split of a protocol: training samples, gallery and probes.
 
     No subject of `train` is in `gallery` or `probes`; every probe has its subject in the gallery.
     `digest`: SHA-256 of the lists, printed with results of a split that the project made itself.

@@ -1,4 +1,4 @@
-"""Data sets by the name that commands and recipes use."""
+"""Data sets by the names that commands and recipes use."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from training.data.records import DataSetError, Fold
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """`strict`: everything the protocol names must be there. `seed`: of a split the project makes;
-    `split`: a file of such a split, to use instead."""
+    """`strict`: whether everything in the protocol must exist. `seed`: of a split that the project makes;
+    `split`: a file with such a split, to use instead."""
 
     strict: bool = True
     seed: int = 0
@@ -33,7 +33,7 @@ Loader = Callable[[Path, LoadOptions], Source]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """How a set is loaded, in a line what it is, and whether the project makes its split."""
+    """The loader of a set, a summary of one line, and whether the project makes its split."""
 
     load: Loader
     summary: str
@@ -76,7 +76,7 @@ LOADERS: Mapping[str, Entry] = MappingProxyType(
 
 
 def load_data_set(name: str, root: Path, options: LoadOptions | None = None) -> Source:
-    """Raises DataSetError for an unknown name, a split where none is drawn, or what the loader finds."""
+    """Loads a set. Raises DataSetError for an unknown name, an unwanted split, or what the loader finds."""
     entry = LOADERS.get(name)
     if entry is None:
         raise DataSetError(f"{name!r} is no data set: choose from {', '.join(LOADERS)}")

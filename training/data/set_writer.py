@@ -26,20 +26,20 @@ from training.data.prepared import (
 
 
 def write_shard(root: Path, number: int, crops: Pixels) -> None:
-    """One shard [n, side, side, 3]; all but the last hold SHARD_ROWS."""
+    """Writes one shard [n, side, side, 3]; all but the last hold SHARD_ROWS."""
     write_array(root / shard_name(number), crops)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Made:
-    """One crop [side, side, 3] with its row, on its way into a set."""
+    """One crop [side, side, 3] and its row."""
 
     row: Row
     crop: Pixels
 
 
 class SetWriter:
-    """Collect rows and crops in order; `close` makes the set readable."""
+    """Collects rows and crops in order; `close` makes the set readable."""
 
     def __init__(self, root: Path, info: SetInfo) -> None:
         root.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ class SetWriter:
         self._waiting: list[Pixels] = []
 
     def add(self, row: Row, crop: Pixels) -> None:
-        """Raises ValueError where the crop is not the set's size."""
+        """Adds a crop. Raises ValueError if it does not have the set's size."""
         side = self._info.side_px
         if crop.shape != (side, side, 3) or crop.dtype != np.uint8:
             raise ValueError(
@@ -65,7 +65,7 @@ class SetWriter:
         self._refused.append(refused)
 
     def take(self, items: Iterable[Made | Refused]) -> None:
-        """Crops and refusals as they come. Raises ValueError as `add` does."""
+        """Adds crops and refusals in order. Raises ValueError as `add` does."""
         for item in items:
             if isinstance(item, Made):
                 self.add(item.row, item.crop)
@@ -78,7 +78,7 @@ class SetWriter:
             self._waiting.clear()
 
     def close(self) -> PreparedSet:
-        """Write the rest; the set's own file comes last, so that only a whole set can be read."""
+        """Writes the rest; `set.json` comes last, so that only a complete set can be read."""
         self._flush()
         write_whole(self._root / ROWS_FILE, _lines(self._rows))
         write_whole(self._root / REFUSED_FILE, _lines(self._refused))

@@ -1,4 +1,4 @@
-"""Splits the project makes itself: seeded, written out as text, named by the SHA-256 of that text."""
+"""Splits that the project makes: seeded, written as text, and identified by the SHA-256 of that text."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ T = TypeVar("T")
 
 
 def drawn(items: Iterable[T], count: int, *, seed: int, salt: str) -> list[T]:
-    """`count` of the items in an order that depends on their text, the seed and the salt alone.
+    """Draws `count` items in an order that depends on their text, the seed and the salt alone.
 
-    Ordered by SHA-256, so that no library's random numbers can change a published split.
+    SHA-256 gives the order, so that no library's random numbers can change a published split.
     """
     keyed = {hashlib.sha256(f"{seed}\0{salt}\0{item}".encode()).digest(): item for item in items}
     return [keyed[key] for key in sorted(keyed)][:count]
@@ -39,12 +39,12 @@ def split_text(fold: Fold) -> str:
 
 
 def signed(fold: Fold) -> Fold:
-    """The fold with its digest: what `sha256sum` says of the written split."""
+    """The fold with its digest, the output of `sha256sum` for the written split."""
     return replace(fold, digest=hashlib.sha256(split_text(fold).encode()).hexdigest())
 
 
 def write_split(fold: Fold, folder: Path) -> Path:
-    """Write `<fold>.tsv`; its SHA-256 is the fold's digest."""
+    """Writes `<fold>.tsv`; its SHA-256 is the fold's digest."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{fold.name}.tsv"
     write_whole(path, split_text(fold).encode())
@@ -61,7 +61,7 @@ class Entry:
 
 
 def read_split(path: Path) -> tuple[Entry, ...]:
-    """Raises DataSetError naming the line that is no split's."""
+    """Reads a written split. Raises DataSetError naming a line that is none of a split."""
     entries = []
     for line in read_lines(path):
         fields = line.text.split("\t")
@@ -76,7 +76,7 @@ def read_split(path: Path) -> tuple[Entry, ...]:
 def fold_of_split(path: Path, *, name: str, known: Iterable[Sample]) -> Fold:
     """The fold that a file of `write_split` describes, with samples as the loader knows them.
 
-    Raises DataSetError where the split names a picture that the data set does not have.
+    Raises DataSetError if the split names a picture that the data set does not have.
     """
     by_path = {sample.path: sample for sample in known}
     parts: dict[Part, list[Sample]] = {"train": [], "gallery": [], "probe": []}

@@ -1,1 +1,1 @@
-"""The face detector that this project trains: pictures, scenes, network, training, evaluation."""
+"""Trains the built-in face detector: labelled pictures, scenes, network, training, evaluation."""

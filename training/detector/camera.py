@@ -1,4 +1,4 @@
-"""What a camera may do to a scene: exposure, colour, blur, noise, compression."""
+"""Changes a scene as a camera may: exposure, colour, blur, noise, compression."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOTION_PX = 7
 
 
 class CameraConfig(Strict):
-    """How often a scene loses its colour, is dark and noisy, blurred, compressed."""
+    """Probabilities that a scene is grey, dark and noisy, blurred, compressed."""
 
     grey: Share = 0.3
     dark: Share = 0.2
@@ -24,8 +24,8 @@ class CameraConfig(Strict):
     compressed: Share = 0.15
 
 
-def photographed(pixels: Pixels, config: CameraConfig, rng: np.random.Generator) -> Pixels:
-    """uint8 [h, w, 3] -> the same scene through a camera of chance."""
+def apply_camera(pixels: Pixels, config: CameraConfig, rng: np.random.Generator) -> Pixels:
+    """Returns the scene, uint8 [h, w, 3], as a random camera sees it."""
     if rng.random() < config.grey:
         grey = cv2.transform(pixels, np.array([_channel_mix(rng)], np.float32))
         pixels = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
@@ -48,7 +48,7 @@ def photographed(pixels: Pixels, config: CameraConfig, rng: np.random.Generator)
 
 
 def _channel_mix(rng: np.random.Generator) -> list[float]:
-    """Weights of blue, green and red: luminance, or any mixture, red above all as in near-infrared."""
+    """Returns weights of blue, green, red: luminance, or a random mixture, mostly red as in near-infrared."""
     if rng.random() < 0.5:
         return [0.114, 0.587, 0.299]
     return [float(v) for v in rng.dirichlet((0.5, 1.5, 3.0))]
@@ -61,7 +61,7 @@ def _toned(
     dark: bool,
     rng: np.random.Generator,
 ) -> Pixels:
-    """Gain, offset and gamma of each channel by one table."""
+    """Applies gain, offset and gamma to each channel by one look-up table."""
     levels = np.linspace(0.0, 1.0, 256)[:, None] ** rng.uniform(0.6, 1.6)
     gain = rng.uniform(0.15, 0.5) if dark else rng.uniform(0.6, 1.3)
     offset = rng.uniform(0.0, 0.05) if dark else rng.uniform(-0.12, 0.15)
@@ -70,7 +70,7 @@ def _toned(
 
 
 def _blurred(pixels: Pixels, rng: np.random.Generator) -> Pixels:
-    """Out of focus, or moved in one direction."""
+    """Blurs as a lens out of focus does, or as motion in one direction."""
     if rng.random() < 0.6:
         return np.asarray(cv2.GaussianBlur(pixels, (0, 0), float(rng.uniform(0.5, 1.8))), np.uint8)
     length = int(rng.integers(2, MOTION_PX + 1))

@@ -1,4 +1,4 @@
-"""Detectors to be compared: bundles, and exported files with their facts beside them."""
+"""Opens detectors to compare: bundles, and exported files with a file of facts beside them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from faces.types import Face, Image
 from training.data.records import DataSetError
 from training.networks.onnx_runner import BundleRunner, DetectorRunner
 
-# For curves, every detection that might be one.
+# Curves need detections of low scores too.
 LOWEST = 0.05
 
 
 class DetectorFacts(Strict):
-    """What a manifest says of the detector and of its masks: both parts are put into a bundle as they are."""
+    """The parts of a manifest that describe the detector and its masks; a bundle takes both unchanged."""
 
     detector: DetectorSpec
     mask: DetectedMask
@@ -26,8 +26,8 @@ class DetectorFacts(Strict):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """`low` gives every detection, `runner` those of the service; `masks`: a bundle's classifier, None
-    where the detector tells masks itself, beyond `mask_threshold`."""
+    """`runner` has the threshold of the service, `low` the threshold LOWEST. `masks` is the bundle's mask
+    classifier, or None if the detector classifies masks itself, with `mask_threshold`."""
 
     name: str
     runner: DetectorRunner
@@ -36,13 +36,16 @@ class Candidate:
     mask_threshold: float
 
     def masked(self, image: Image, face: Face) -> bool:
-        """Whether the face is said to wear a mask."""
+        """Tells whether the candidate classifies the face as masked."""
         probability = face.masked if self.masks is None else self.masks.masked(image, face)
         return probability is not None and probability >= self.mask_threshold
 
 
 def open_candidate(path: Path) -> Candidate:
-    """A bundle's folder, or an .onnx file with its facts (.json). Raises BundleError, DataSetError."""
+    """Opens a bundle's folder, or an .onnx file with its facts (.json).
+
+    Raises BundleError if the bundle or the network file is missing, DataSetError if the facts are.
+    """
     if path.is_dir():
         bundle = read(path)
         manifest = bundle.manifest

@@ -1,4 +1,4 @@
-"""Letters, balls and patches: what a small detector takes for faces, drawn where there is none."""
+"""Draws letters, balls and patches, which a small detector takes for faces, where there is no face."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FONTS = (
     cv2.FONT_HERSHEY_TRIPLEX,
     cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
 )
-# Height of a capital at scale 1, roughly, for all of them.
+# The approximate height of a capital at scale 1, in every font.
 CAPITAL_PX = 22.0
 SMALLEST_PX, MOST = 8.0, 5
 
 
-def scribble(view: Pixels, rng: np.random.Generator) -> None:
-    """One to five things of chance over uint8 [h, w, 3], in place."""
+def draw_clutter(view: Pixels, rng: np.random.Generator) -> None:
+    """Draws one to five random objects over uint8 [h, w, 3], in place."""
     canvas = np.ascontiguousarray(view)
     for _ in range(int(rng.integers(1, MOST + 1))):
         largest = 0.7 * min(canvas.shape[:2])
@@ -42,7 +42,7 @@ def _middle(canvas: Pixels, rng: np.random.Generator) -> tuple[int, int]:
 
 
 def _letters(canvas: Pixels, size: float, rng: np.random.Generator) -> None:
-    """A word, with an outline of another colour now and then, as on a shirt."""
+    """Draws a word, sometimes with an outline of another colour, as on a shirt."""
     text = "".join(rng.choice(list(LETTERS), int(rng.integers(1, 8))))
     font, x, y = FONTS[int(rng.integers(len(FONTS)))], *_middle(canvas, rng)
     at = (x - int(rng.uniform(0, 0.5) * size * len(text)), y)
@@ -53,7 +53,7 @@ def _letters(canvas: Pixels, size: float, rng: np.random.Generator) -> None:
 
 
 def _ball(canvas: Pixels, size: float, rng: np.random.Generator) -> None:
-    """An ellipse with a few smaller ones on it, bright and dark: a ball, a badge, a lamp."""
+    """Draws an ellipse with a few smaller ones on it, like a ball, a badge or a lamp."""
     at, turn = _middle(canvas, rng), float(rng.uniform(0, 180))
     axes = (max(2, int(size / 2)), max(2, int(size / 2 * rng.uniform(0.6, 1.0))))
     cv2.ellipse(canvas, at, axes, turn, 0, 360, _colour(rng), -1, cv2.LINE_AA)
@@ -65,7 +65,7 @@ def _ball(canvas: Pixels, size: float, rng: np.random.Generator) -> None:
 
 
 def _patch(canvas: Pixels, size: float, rng: np.random.Generator) -> None:
-    """Rough noise within an ellipse: leaves, patterned cloth."""
+    """Draws coarse noise within an ellipse, like leaves or patterned cloth."""
     rows, columns = (int(v) for v in rng.integers(3, 9, 2))
     base, swing = np.array(_colour(rng), np.float64), rng.uniform(15, 90)
     noise = base + swing * rng.standard_normal((rows, columns, 1))

@@ -1,4 +1,4 @@
-"""Detectors beside one another on the same pictures: recall, landmarks, mask state, false positives."""
+"""Compares detectors on the same pictures: recall, landmarks, mask state, false positives."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from faces.types import CONDITIONS, Image, Spectrum
 from training.detector.candidates import Candidate
 from training.detector.collect import KINDS
-from training.detector.matching import Matched, Recall, match, recall_at, recall_at_wrong
+from training.detector.matching import Matched, Recall, match, recall_at, recall_at_false_positives
 from training.detector.pictures import Entry, Kind, Pictures
-from training.detector.scenes import Composer, ScenesConfig, placed
+from training.detector.scenes import Composer, ScenesConfig, face_arrays
 from training.evaluation.intervals import Interval, clopper_pearson
 from training.evaluation.resampling import percentiles, weights
 
 Floats = NDArray[np.float64]
 MOSAIC_PX = 640
-# Of 2 to 5 pictures in a row: 13 faces in the mean, of 25 to 300 px.
+# 2 to 5 pictures in a row: 13 faces on average, of 25 to 300 px.
 MOSAIC_GRIDS = (0.0, 0.25, 0.25, 0.25, 0.25)
 SPECTRUM_OF: Mapping[Kind, Spectrum] = {kind: condition.spectrum for condition, kind in KINDS.items()}
 MASKED_KINDS = frozenset(kind for condition, kind in KINDS.items() if condition.masked)
@@ -27,10 +27,11 @@ MASKED_KINDS = frozenset(kind for condition, kind in KINDS.items() if condition.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Landmarks:
-    """Mean error by the distance between the eyes, over pictures that every candidate found.
+    """Mean error, divided by the distance between the eyes, over pictures that every candidate found.
 
-    `mesh`: against the mesh on the clean photo, without each candidate's own constant offset (the two
-    define the points a little differently); `photo`: against the first candidate on the clean photo.
+    `mesh`: against the mesh on the clean photo, after the candidate's constant offset is removed, because
+    mesh and detectors define the points differently; `photo`: against the first candidate on the clean
+    photo.
     """
 
     mesh: Interval
@@ -40,8 +41,8 @@ class Landmarks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One candidate on one kind of pictures. `single`, `mosaic`: recall at one false positive a picture;
-    `working`: of single pictures at the threshold of the service; `state`: mask state right."""
+    """One candidate on one kind of pictures. `single` and `mosaic`: recall at one false positive per picture;
+    `working`: recall on single pictures at the service's threshold; `state`: share of right mask states."""
 
     candidate: str
     single: Recall
@@ -52,8 +53,8 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Worn:
-    """Real photos of masked faces, as the service looks at them: a face found, and its state right."""
+class MaskedPhotoRates:
+    """Shares of real photos of masked faces with a face found, and with the right mask state."""
 
     candidate: str
     found: Interval
@@ -62,16 +63,16 @@ class Worn:
 
 
 @dataclass(slots=True, eq=False)
-class _Seen:
-    """What a candidate made of the pictures of one kind."""
+class _Detections:
+    """Detections of a candidate on the pictures of one kind."""
 
     matched: list[Matched] = field(default_factory=list)
     points: dict[str, Floats] = field(default_factory=dict)
     states: list[bool] = field(default_factory=list)
 
 
-def image_of(pictures: Pictures, index: int) -> Image:
-    """A grey picture has three equal channels."""
+def load_image(pictures: Pictures, index: int) -> Image:
+    """Returns a picture as an Image; a grey one gets three equal channels."""
     pixels, kind = pictures.pixels(index), pictures.entry(index).kind
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
@@ -79,12 +80,12 @@ def image_of(pictures: Pictures, index: int) -> Image:
 
 
 def photo_name(entry: Entry) -> str:
-    """Of the photo that a picture was made from."""
+    """Returns the name of the photo that a picture was made from."""
     return entry.source.split(" ")[0]
 
 
 def compare(candidates: Sequence[Candidate], pictures: Pictures, *, mosaics: int) -> dict[Kind, list[Row]]:
-    """Every kind of pictures of a trial set. The first candidate is what others are measured against."""
+    """Measures every kind of trial pictures; the first candidate is the reference of `Landmarks.photo`."""
     clean: dict[str, Floats] = {}
     rows: dict[Kind, list[Row]] = {}
     for condition in CONDITIONS:
@@ -96,9 +97,9 @@ def compare(candidates: Sequence[Candidate], pictures: Pictures, *, mosaics: int
         rows[kind] = [
             Row(
                 candidate.name,
-                recall_at_wrong(one.matched),
+                recall_at_false_positives(one.matched),
                 recall_at(one.matched, candidate.runner.spec.score_threshold),
-                recall_at_wrong(_mosaics(candidate, pictures, kind, mosaics)),
+                recall_at_false_positives(_mosaics(candidate, pictures, kind, mosaics)),
                 error,
                 _share(one.states),
             )
@@ -111,16 +112,16 @@ def _share(states: Sequence[bool]) -> Interval:
     return clopper_pearson(sum(states), len(states)) if states else Interval(0.0, 0.0, 1.0)
 
 
-def _singles(candidate: Candidate, pictures: Pictures, chosen: Sequence[int]) -> _Seen:
-    seen = _Seen()
+def _singles(candidate: Candidate, pictures: Pictures, chosen: Sequence[int]) -> _Detections:
+    seen = _Detections()
     for index in chosen:
-        entry, image = pictures.entry(index), image_of(pictures, index)
+        entry, image = pictures.entry(index), load_image(pictures, index)
         every = candidate.low.look(image)
-        known = placed(list(entry.faces))
+        known = face_arrays(list(entry.faces))
         one = match(every, known)
         seen.matched.append(one)
-        # The first face is the one that the landmarks are known of.
-        if one.found[0] >= 0 and one.hits[0] >= candidate.runner.spec.score_threshold:
+        # Only the landmarks of the first face are known.
+        if one.found[0] >= 0 and one.scores[0] >= candidate.runner.spec.score_threshold:
             face = every[int(one.found[0])]
             seen.points[photo_name(entry)] = np.array(face.landmarks)
             seen.states.append(candidate.masked(image, face) == (entry.kind in MASKED_KINDS))
@@ -138,7 +139,7 @@ def _mosaics(candidate: Candidate, pictures: Pictures, kind: Kind, count: int) -
 
 
 def _landmarks(
-    seen: Sequence[_Seen], pictures: Pictures, chosen: Sequence[int], clean: Mapping[str, Floats]
+    seen: Sequence[_Detections], pictures: Pictures, chosen: Sequence[int], clean: Mapping[str, Floats]
 ) -> list[Landmarks]:
     entries = {photo_name(pictures.entry(i)): pictures.entry(i) for i in chosen}
     common = [name for name in entries if name in clean and all(name in one.points for one in seen)]
@@ -158,9 +159,9 @@ def _landmarks(
 
 
 def normalised_error(points: Floats, truth: Floats, *, unbiased: bool) -> Floats:
-    """Mean distance [n] of five points [n, 5, 2] from the truth, by the distance between the true eyes.
+    """Returns the mean distance [n] of five points [n, 5, 2] from the truth, in true distances of the eyes.
 
-    `unbiased`: seen along the eyes' line, the mean offset of each point is taken off first.
+    With `unbiased` it first removes the mean offset of each point, in a frame along the line of the eyes.
     """
     across = truth[:, 1] - truth[:, 0]
     eyes = np.maximum(np.linalg.norm(across, axis=1), 1e-6)
@@ -184,13 +185,15 @@ def _mean(errors: Floats) -> Interval:
     return percentiles(float(errors.mean()), drawn @ errors / len(errors))
 
 
-def try_worn(candidate: Candidate, images: Sequence[Image]) -> Worn:
-    """Photos whose largest face wears a mask, as the service looks: closer where it finds nothing."""
+def evaluate_masked_photos(candidate: Candidate, images: Sequence[Image]) -> MaskedPhotoRates:
+    """Measures photos whose largest face wears a mask; detects as the service does."""
     largest = [(image, faces[0]) for image in images if (faces := candidate.runner.faces(image))]
     states = [candidate.masked(image, face) for image, face in largest]
-    return Worn(candidate.name, clopper_pearson(len(states), len(images)), _share(states), len(images))
+    return MaskedPhotoRates(
+        candidate.name, clopper_pearson(len(states), len(images)), _share(states), len(images)
+    )
 
 
-def try_empty(candidate: Candidate, images: Sequence[Image]) -> float:
-    """False positives for each scene without faces, at the threshold of the service."""
+def false_positives_per_scene(candidate: Candidate, images: Sequence[Image]) -> float:
+    """Returns the mean false positives per scene without faces, at the threshold of the service."""
     return float(np.mean([len(candidate.runner.look(image)) for image in images]))

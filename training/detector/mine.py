@@ -1,4 +1,4 @@
-"""Places in training pictures that a detector takes for faces: the negatives from which it learns most."""
+"""Mines hard negatives: parts of training pictures that a detector takes for faces."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from pydantic import ValidationError
 from faces.files import write_whole
 from training.data.records import DataSetError
 from training.detector.candidates import Candidate
-from training.detector.choice import HardPlace
-from training.detector.evaluate import image_of
+from training.detector.evaluate import load_image
 from training.detector.matching import match
 from training.detector.pictures import Kind, Pictures
-from training.detector.scenes import placed
+from training.detector.sampler import HardNegative
+from training.detector.scenes import face_arrays
 
-# Photos of masked faces are left out: the reference detector misses some, and they would be unlearned.
+# Not `worn`: the reference detector misses some masked faces, and they would become negatives.
 KINDS: frozenset[Kind] = frozenset({"photo", "drawn", "nir", "nir-drawn", "empty"})
 LOWEST_SCORE = 0.3
 
 
-def hard_places(
+def mine_hard_negatives(
     candidate: Candidate, pictures: Pictures, *, on_picture: Callable[[], None] | None = None
-) -> list[HardPlace]:
-    """False positives of one look at each picture; what may be a face is none."""
+) -> list[HardNegative]:
+    """Returns the false positives of each picture; a doubtful face is not one."""
     found = []
     for index, entry in enumerate(pictures):
         if entry.kind in KINDS:
-            seen = candidate.low.look(image_of(pictures, index))
-            wrong = [seen[i] for i in match(seen, placed(list(entry.faces))).false]
+            seen = candidate.low.look(load_image(pictures, index))
+            wrong = [seen[i] for i in match(seen, face_arrays(list(entry.faces))).false]
             found += [
-                HardPlace(
+                HardNegative(
                     source=entry.source,
                     box=(face.box.x, face.box.y, face.box.width, face.box.height),
                     score=face.score,
@@ -44,15 +44,15 @@ def hard_places(
     return found
 
 
-def write_hard(path: Path, places: Sequence[HardPlace]) -> None:
-    """One place a line, whole or not at all."""
+def write_hard_negatives(path: Path, places: Sequence[HardNegative]) -> None:
+    """Writes one place per line, whole or not at all."""
     write_whole(path, "".join(place.model_dump_json() + "\n" for place in places).encode())
 
 
-def read_hard(path: Path) -> tuple[HardPlace, ...]:
-    """Raises DataSetError where it is no list of places."""
+def read_hard_negatives(path: Path) -> tuple[HardNegative, ...]:
+    """Raises DataSetError if the file is not a list of places."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return tuple(HardPlace.model_validate_json(line) for line in lines)
+        return tuple(HardNegative.model_validate_json(line) for line in lines)
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise DataSetError(f"{path.name} is no list of places: make it with `detector mine`") from error

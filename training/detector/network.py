@@ -1,6 +1,6 @@
-"""The detector's network: single-shot, anchor-free, dense 3x3 convolutions only.
+"""Defines the detector's network: single-shot, anchor-free, dense 3x3 convolutions only.
 
-Depthwise ones would make a smaller file, but their time goes into moving bytes, in training most of all.
+Depthwise convolutions would make a smaller file, but memory traffic makes them slow, mostly in training.
 Features at strides 8, 16 and 32, a top-down pyramid (arXiv 1612.03144), and one head shared by all three.
 """
 
@@ -17,13 +17,13 @@ from faces.detect import CELL_VALUES, STRIDES
 from faces.strict import Strict
 from training.networks.layers import initialise
 
-# A cell starts out sure that it is no face (arXiv 1708.02002, section 4.1).
+# The initial score of every cell (arXiv 1708.02002, section 4.1).
 PRIOR = 0.01
 Channels = Annotated[int, Field(ge=4)]
 
 
 class NetworkConfig(Strict):
-    """`stem`, `quarter`, `eighth`, `deep`: channels at strides 2, 4, 8 and beyond; `pyramid`: of the head."""
+    """Channels: `stem`, `quarter`, `eighth`, `deep` at strides 2, 4, 8 and above; `pyramid` in the head."""
 
     stem: Channels = 16
     quarter: Channels = 24
@@ -33,7 +33,7 @@ class NetworkConfig(Strict):
 
 
 class Block(nn.Sequential):
-    """3x3 or 1x1 convolution, batch normalisation, ReLU."""
+    """A 3x3 or 1x1 convolution, batch normalisation, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> None:
         conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
@@ -41,7 +41,7 @@ class Block(nn.Sequential):
 
 
 class Unit(nn.Module):
-    """Two 3x3 convolutions round a shortcut (arXiv 1512.03385, figure 2)."""
+    """Two 3x3 convolutions with a shortcut (arXiv 1512.03385, figure 2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -55,8 +55,7 @@ class Unit(nn.Module):
 
 
 class Head(nn.Module):
-    """One head for all strides, but for its normalisation: each stride's features have statistics of their
-    own, and a mixture of them fits none."""
+    """One head for all strides, with a normalisation for each, because their statistics differ."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -65,7 +64,7 @@ class Head(nn.Module):
         self.values = nn.Conv2d(channels, CELL_VALUES, 1)
 
     def start(self) -> None:
-        """Small values, and no face anywhere."""
+        """Initialises the outputs: small values, and the score PRIOR in every cell."""
         nn.init.normal_(self.values.weight, std=0.01)
         with torch.no_grad():
             for name, bias in self.values.named_parameters():
@@ -78,9 +77,10 @@ class Head(nn.Module):
 
 
 class DetectorNet(nn.Module):
-    """[b, 3, h, w] in [-1, 1], sides multiples of 32 -> for each stride s raw values [b, 16, h/s, w/s].
+    """[b, 3, h, w] in [-1, 1], sides multiples of 32 -> raw values [b, 16, h/s, w/s] for each stride s.
 
-    The 16 are those of `faces.detect.decode_centres`, score and mask as logits, the size as a logarithm.
+    The 16 values are those of `faces.detect.decode_centres`, score and mask as logits, the size as a
+    logarithm.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -116,7 +116,7 @@ class DetectorNet(nn.Module):
 
 
 class Exported(nn.Module):
-    """The network as the service runs it: probabilities and sizes in place of logits and logarithms."""
+    """The network as the service runs it: probabilities and sizes instead of logits and logarithms."""
 
     def __init__(self, net: DetectorNet) -> None:
         super().__init__()
@@ -131,13 +131,13 @@ class Exported(nn.Module):
         )
 
 
-def parameters_of(net: nn.Module) -> int:
-    """How many numbers are learned."""
+def count_parameters(net: nn.Module) -> int:
+    """Counts the parameters."""
     return sum(p.numel() for p in net.parameters())
 
 
 def output_name(stride: int) -> str:
-    """Of an output of the exported file."""
+    """Returns the name of an output of the exported file."""
     return f"faces_{stride}"
 
 

@@ -1,9 +1,9 @@
-"""Labelled pictures in memory-mapped parts: what scenes are composed of.
+"""Stores labelled pictures in memory-mapped parts; scenes are composed of them.
 
     part-00000.npy     uint8 [bytes], the pixels of its pictures one after another
     part-00000.jsonl   one line for each picture: its shape, its kind and its faces
 
-A part is written whole, its list last, so a set that is being made can be read, and is continued.
+A part is written whole, its list last. An incomplete set can be read, and continued.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from faces.types import Face, Pixels
 from training.data.records import DataSetError
 
 # `photo`: as taken; `drawn`: with a drawn mask; `nir`, `nir-drawn`: pseudo-NIR; `worn`: a real photo of a
-# masked face; `empty`: no face at all.
+# masked face; `empty`: a scene without faces.
 Kind = Literal["photo", "drawn", "nir", "nir-drawn", "worn", "empty"]
 SOURCES_IN_PART = 128
 
 
-class Known(Strict):
-    """A face as it is taught. Pixels of the picture; `box`: left, top, width, height; `landmarks` as in
-    `faces.types.Face`. `masked` None: nobody knows. `sure` False: neither face nor background is taught
-    there."""
+class LabelledFace(Strict):
+    """A labelled face, in pixels of the picture. `box`: left, top, width, height; `landmarks` as in
+    `faces.types.Face`. `masked` is None if it is not known. If `sure` is False, training ignores the place:
+    it is neither face nor background."""
 
     box: tuple[float, float, float, float]
     landmarks: Annotated[tuple[tuple[float, float], ...], Field(min_length=5, max_length=5)]
@@ -39,19 +39,19 @@ class Known(Strict):
     sure: bool = True
 
     @classmethod
-    def of(cls, face: Face, *, masked: bool | None, sure: bool) -> Known:
+    def of(cls, face: Face, *, masked: bool | None, sure: bool) -> LabelledFace:
         box = (face.box.x, face.box.y, face.box.width, face.box.height)
         return cls(box=box, landmarks=face.landmarks, masked=masked, sure=sure)
 
 
 class Entry(Strict):
-    """One picture of a part: `start` is where its pixels begin."""
+    """One picture of a part; `start` is the offset of its pixels."""
 
     source: str
     kind: Kind
     start: Annotated[int, Field(ge=0)]
     shape: tuple[int, ...]
-    faces: tuple[Known, ...]
+    faces: tuple[LabelledFace, ...]
 
 
 class Picture(Strict):
@@ -62,11 +62,11 @@ class Picture(Strict):
     source: str
     kind: Kind
     pixels: Pixels
-    faces: tuple[Known, ...]
+    faces: tuple[LabelledFace, ...]
 
 
 def write_part(root: Path, number: int, pictures: Iterable[Picture]) -> None:
-    """One part, whole or not at all."""
+    """Writes one part, whole or not at all."""
     root.mkdir(parents=True, exist_ok=True)
     lines, flat, start = [], [], 0
     for one in pictures:
@@ -85,7 +85,7 @@ def make_parts(
     *,
     on_part: Callable[[int], None] | None = None,
 ) -> None:
-    """A part for each `SOURCES_IN_PART` sources, in order; those that are there are not made again."""
+    """Writes a part for every `SOURCES_IN_PART` sources, in order; skips parts that exist."""
     waiting, number = iter(sources), 0
     while chosen := list(islice(waiting, SOURCES_IN_PART)):
         if not (root / f"part-{number:05d}.jsonl").is_file():
@@ -96,8 +96,7 @@ def make_parts(
 
 
 class Pictures:
-    """Every picture of the parts that are there, in one folder or several. Raises DataSetError where a
-    folder has none."""
+    """The pictures of all parts in one or several folders. Raises DataSetError if a folder has none."""
 
     def __init__(self, *roots: Path) -> None:
         self._entries: list[tuple[NDArray[np.uint8], Entry]] = []
@@ -120,7 +119,7 @@ class Pictures:
         return self._entries[index][1]
 
     def pixels(self, index: int) -> Pixels:
-        """A view of the mapped part: uint8 [h, w, 3] or [h, w]."""
+        """Returns a view of the mapped part: uint8 [h, w, 3] or [h, w]."""
         flat, entry = self._entries[index]
         size = int(np.prod(entry.shape))
         return np.asarray(flat[entry.start : entry.start + size]).reshape(entry.shape)

@@ -1,4 +1,4 @@
-"""What decides the training of the detector but its pictures, as strict TOML."""
+"""Defines the recipe of a detector's training, read from strict TOML."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from training.engine.loop import LoopConfig
 
 
 class DetectorRecipe(Strict):
-    """`side_px`: of a scene, `batch`: scenes of a step."""
+    """Everything that decides a training but the pictures. `side_px` of a scene; `batch`: scenes per step."""
 
     network: NetworkConfig = NetworkConfig()
     scenes: ScenesConfig = ScenesConfig()

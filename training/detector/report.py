@@ -1,4 +1,4 @@
-"""The comparison as Markdown tables."""
+"""Formats the comparison as Markdown tables."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Mapping, Sequence
 
 from faces.types import CONDITIONS
 from training.detector.collect import KINDS
-from training.detector.evaluate import Row, Worn
+from training.detector.evaluate import MaskedPhotoRates, Row
 from training.detector.pictures import Kind
 from training.evaluation.intervals import Interval
 
 
-def share(value: Interval) -> str:
-    """In percent with its interval."""
+def format_share(value: Interval) -> str:
+    """Formats a share in percent with its interval."""
     return f"{100 * value.value:.1f} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def conditions(compared: Mapping[Kind, Sequence[Row]]) -> str:
-    """A line for each candidate and condition."""
+def condition_table(compared: Mapping[Kind, Sequence[Row]]) -> str:
+    """Returns a table with a line for each candidate and condition."""
     head = (
         "picture",
         "detector",
@@ -38,24 +38,30 @@ def conditions(compared: Mapping[Kind, Sequence[Row]]) -> str:
         (
             names[kind],
             row.candidate,
-            f"{share(row.working.recall)}",
-            f"{row.working.wrong_each:.3f}",
-            f"{share(row.mosaic.recall)} of {row.mosaic.faces}",
-            share(row.landmarks.mesh),
-            share(row.landmarks.photo),
-            share(row.state),
+            f"{format_share(row.working.recall)}",
+            f"{row.working.false_per_picture:.3f}",
+            f"{format_share(row.mosaic.recall)} of {row.mosaic.faces}",
+            format_share(row.landmarks.mesh),
+            format_share(row.landmarks.photo),
+            format_share(row.state),
         )
         for kind, found in compared.items()
         for row in found
     ]
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
-def worn_photos(tried: Sequence[Worn], empty: Mapping[str, float]) -> str:
-    """Real photos of masked faces, and scenes without faces."""
+def masked_photo_table(tried: Sequence[MaskedPhotoRates], empty: Mapping[str, float]) -> str:
+    """Returns the table of real photos of masked faces and of scenes without faces."""
     head = ("detector", "photos", "face found", "mask state right", "false positives a scene without faces")
     rows = [
-        (one.candidate, str(one.photos), share(one.found), share(one.state), f"{empty[one.candidate]:.2f}")
+        (
+            one.candidate,
+            str(one.photos),
+            format_share(one.found),
+            format_share(one.state),
+            f"{empty[one.candidate]:.2f}",
+        )
         for one in tried
     ]
-    return table(head, rows)
+    return markdown_table(head, rows)

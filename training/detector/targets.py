@@ -1,7 +1,7 @@
-"""Which cell learns which face: centre sampling with a level for each size (arXiv 1904.01355, 3.2).
+"""Assigns faces to cells: centre sampling with a stride for each size (arXiv 1904.01355, 3.2).
 
-A face is learned by the cells near its middle, at the strides that suit its size; neighbouring strides
-and doubtful faces are left out of the score's loss.
+The targets of a face are the cells near its middle, at the strides that suit its size. The loss of the
+score ignores the cells of neighbouring strides and of doubtful faces.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from faces.detect import STRIDES
-from training.detector.scenes import Placed, Scene
+from training.detector.scenes import FaceArrays, Scene
 
-# Root of the box area in pixels that each stride learns; the ranges overlap.
+# The range of each stride: root of the box area in pixels. The ranges overlap.
 SIZES = {8: (0.0, 44.0), 16: (32.0, 100.0), 32: (76.0, np.inf)}
-# Around a range, neither face nor background.
+# Cells whose range misses a face by less than this factor are ignored.
 BLUR = 1.35
 REACH, SHARE_OF_BOX = 1.25, 0.4
 BACKGROUND, IGNORED = -1, -2
 
 
 def cell_centres(side_px: int) -> NDArray[np.float32]:
-    """Middle of each cell with its stride, all strides one after another, row by row: [cells, 3]."""
+    """Returns x, y of each cell's middle and its stride, stride by stride and row by row: [cells, 3]."""
     parts = []
     for stride in STRIDES:
         steps = (np.arange(side_px // stride, dtype=np.float32) + 0.5) * stride
@@ -35,8 +35,8 @@ def cell_centres(side_px: int) -> NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def assign(faces: Placed, cells: NDArray[np.float32]) -> NDArray[np.int64]:
-    """For each cell the number of the face that it learns, BACKGROUND or IGNORED: [cells]."""
+def assign(faces: FaceArrays, cells: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Returns the index of each cell's face, BACKGROUND or IGNORED: [cells]."""
     owner = np.full(len(cells), BACKGROUND, np.int64)
     if not len(faces):
         return owner
@@ -50,7 +50,7 @@ def assign(faces: Placed, cells: NDArray[np.float32]) -> NDArray[np.int64]:
     half = 0.5 * stride[:, None, None]
     near = np.minimum(REACH * stride[:, None, None], np.maximum(half, SHARE_OF_BOX * sizes[None]))
     close = (away <= near).all(axis=2)
-    # Smaller faces last: where two lie over one another, the smaller one is in front.
+    # Smaller faces last: of two overlapping faces the smaller one is in front.
     for i in np.argsort(-roots):
         if faces.sure[i]:
             suits = (lows < roots[i]) & (roots[i] <= highs)
@@ -65,11 +65,11 @@ def assign(faces: Placed, cells: NDArray[np.float32]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class DetectorBatch:
-    """B scenes and what each cell learns.
+    """B scenes and the targets of their cells.
 
-    `images`: uint8 [B, side, side, 3]; `kinds`: [B, cells] 1 face, 0 background, -1 neither; `boxes`
-    [B, cells, 4] (left, top, right, bottom), `landmarks` [B, cells, 10], pixels, zero but for faces;
-    `masked` [B, cells]: 1, 0, -1 unknown.
+    `images`: uint8 [B, side, side, 3]; `kinds`: [B, cells] 1 face, 0 background, -1 ignored; `boxes`
+    [B, cells, 4] (left, top, right, bottom) and `landmarks` [B, cells, 10] in pixels, zero except for
+    faces; `masked` [B, cells]: 1, 0, -1 unknown.
     """
 
     iteration: int
@@ -85,7 +85,7 @@ class DetectorBatch:
 
 
 def batch_of(iteration: int, scenes: list[Scene], cells: NDArray[np.float32]) -> DetectorBatch:
-    """Scenes of one size -> a batch."""
+    """Makes a batch of scenes of one size."""
     count = len(cells)
     kinds = np.zeros((len(scenes), count), np.int8)
     boxes = np.zeros((len(scenes), count, 4), np.float32)

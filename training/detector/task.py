@@ -1,4 +1,4 @@
-"""What the detector is taught: a score that says how well the box fits, box, landmarks, mask."""
+"""Defines the detector's losses: score (how well the box fits), box, landmarks, mask."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from training.engine.task import Outcome, Task
 
 Weight = Annotated[float, Field(ge=0)]
 EPS = 1e-6
-# Slower than this at first, or the average remembers the random start.
+# Iterations of warm-up of the average, so that it forgets the random initial weights.
 WARM = 10.0
 
 
 class LossConfig(Strict):
-    """Weights of the parts, all per face cell; `focus`: exponent of the quality focal loss; `ema`: of the
-    averaged network that is exported."""
+    """Weights of the losses, all per face cell. `focus`: exponent of the quality focal loss; `ema`: decay of
+    the averaged network, which is exported."""
 
     box: Weight = 2.0
     landmarks: Weight = 5.0
@@ -34,7 +34,7 @@ class LossConfig(Strict):
 
 
 class DetectorTask(Task[DetectorBatch]):
-    """`encoder` is the network that learns, `averaged` the one to be used."""
+    """`encoder` is the trained network, `averaged` its moving average, which is exported."""
 
     cells: Tensor
 
@@ -52,7 +52,7 @@ class DetectorTask(Task[DetectorBatch]):
         middle = self.cells[:, :2] + raw[..., 2:4] * stride
         half = raw[..., 4:6].clamp(-4.0, 6.0).exp() * stride / 2
         boxes = torch.cat([middle - half, middle + half], dim=-1)
-        # Everything by cell, weighed by `face`: no shape depends on how many faces there are.
+        # Every term is per cell, weighted by `face`, so that no shape depends on the number of faces.
         weight = face.float()
         count = weight.sum().clamp(min=1.0)
         iou, giou = overlap(boxes, batch.boxes)
@@ -63,18 +63,18 @@ class DetectorTask(Task[DetectorBatch]):
         landmarks = (miss * weight).sum() / count
         score = quality_focal(raw[..., 0], iou.detach().clamp(0, 1).sqrt() * weight, self.config.focus)
         score = (score * (batch.kinds >= 0)).sum() / count
-        told = weight * (batch.masked >= 0)
+        labelled = weight * (batch.masked >= 0)
         mask = functional.binary_cross_entropy_with_logits(
             raw[..., 1], batch.masked.clamp(min=0).float(), reduction="none"
         )
-        mask = (mask * told).sum() / told.sum().clamp(min=1.0)
+        mask = (mask * labelled).sum() / labelled.sum().clamp(min=1.0)
         c = self.config
         loss = score + c.box * box + c.landmarks * landmarks + c.mask * mask
         parts = {"score": score, "box": box, "landmarks": landmarks, "mask": mask}
         return Outcome(loss, {}, {name: part.detach() for name, part in parts.items()})
 
     def raw(self, images: Tensor) -> Tensor:
-        """uint8 [B, side, side, 3] -> raw values [B, cells, 16], in float32."""
+        """Maps uint8 [B, side, side, 3] to raw values, float32 [B, cells, 16]."""
         x = (images.permute(0, 3, 1, 2).float() - 127.5) / 127.5
         return torch.cat([level.float().flatten(2) for level in self.encoder(x)], dim=2).transpose(1, 2)
 
@@ -87,7 +87,8 @@ class DetectorTask(Task[DetectorBatch]):
 
 
 def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """IoU and generalised IoU (arXiv 1902.09630, algorithm 1) of boxes [..., 4] in pairs: [...] each."""
+    """Returns IoU and generalised IoU (arXiv 1902.09630, algorithm 1) of pairs of boxes [..., 4]:
+    [...] each."""
     shared = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp(min=0)
     around = torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
     inter, hull = shared.prod(dim=-1), around.prod(dim=-1)
@@ -98,6 +99,7 @@ def overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def quality_focal(logits: Tensor, quality: Tensor, focus: float) -> Tensor:
-    """|quality - sigmoid|^focus x cross entropy with the quality as target (arXiv 2006.04388, eq. 6)."""
+    """Returns |quality - sigmoid|^focus x cross entropy with the quality as target (arXiv 2006.04388,
+    eq. 6)."""
     entropy = functional.binary_cross_entropy_with_logits(logits, quality, reduction="none")
     return (quality - logits.sigmoid()).abs() ** focus * entropy

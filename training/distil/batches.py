@@ -1,4 +1,4 @@
-"""Batches for the built-in embedder: views that the teacher labelled, and photos under harder conditions."""
+"""Batches for the built-in embedder: labelled clean views, and photos in harder conditions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.distil.relighting import toned
 
 @dataclass(frozen=True, eq=False)
 class MapBatch:
-    """`images` [B, 3, s, s] in [-1, 1]; `teacher` [B, T] unit templates; `maps` of the first views, int8
+    """`images` [B, 3, s, s] in [-1, 1]; `teacher` [B, T] unit templates; `maps` of the first c views, int8
     [c, channels, side, side] in sixteenths of a channel's spread, for each of the student's stages."""
 
     iteration: int
@@ -35,20 +35,20 @@ class MapBatch:
 
 
 def plain_rows(prepared: PreparedSet) -> Indices:
-    """Rows without a mask in visible light, one for each photo."""
+    """Rows of unmasked VIS crops, one for each photo."""
     return prepared.select(spectrum=Spectrum.VIS, masked=False, split="train")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Harder:
-    """`rows`: masked or pseudo-NIR crops of the set; `photo` [n]: each one's place among the plain ones."""
+    """`rows` [n]: masked or pseudo-NIR crops of the set; `photo` [n]: index of each among the plain ones."""
 
     rows: Indices
     photo: Indices
 
     @classmethod
     def of(cls, prepared: PreparedSet, plain: Indices) -> Harder:
-        """Raises DataSetError where the set has none."""
+        """The harder crops of a set. Raises DataSetError if it has none."""
         place = {prepared.rows[int(row)].source: i for i, row in enumerate(plain)}
         chosen = [
             (i, place[row.source])
@@ -67,7 +67,7 @@ class DistilBatches:
     def __init__(
         self, views: Views, harder: Harder, labels: list[Labels], config: ViewsConfig, *, seed: int
     ) -> None:
-        """Raises DataSetError where photos and their mirror images are not all labelled."""
+        """Raises DataSetError if any photo or its mirror image has no label."""
         self.views, self.harder, self.config, self._seed = views, harder, config, seed
         self._labels, self.count = labels, len(labels) * PART_VIEWS
         if self.count < 2 * len(views.plain):
@@ -101,7 +101,7 @@ class DistilBatches:
         return self._labels[number // PART_VIEWS]
 
     def batches(self, start: int) -> Iterator[MapBatch]:
-        """From iteration `start` on."""
+        """Batches from iteration `start` on."""
         iteration = start
         while True:
             yield self.batch(iteration)
@@ -109,5 +109,5 @@ class DistilBatches:
 
 
 def map_values(stored: Tensor) -> Tensor:
-    """Bytes of a map -> units of a channel's spread."""
+    """Converts the bytes of a map to units of a channel's spread."""
     return stored.float() / STEPS

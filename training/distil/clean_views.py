@@ -1,7 +1,7 @@
-"""What the student sees of faces without a mask: photos, mirror images, and faces that nobody has.
+"""Views of faces without a mask for the student: photos, mirror images and mixtures of two faces.
 
-A view is drawn from seed and number alone and is never stored; only what the teacher says of it is.
-Teacher and student see the same geometry, so that its answer is right for these very pixels.
+A view is a function of seed and number; only its labels are stored. Teacher and student see the same
+geometry, so that the labels are right for these very pixels.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from faces.types import Pixels
 from training.data.prepared import Indices, Shards
 
-# How far a view is turned (degrees), scaled and shifted (pixels of 112) from the aligned crop.
+# Largest rotation (degrees), scaling and shift (pixels of 112) of a view from the aligned crop.
 TURN, SCALE, SHIFT = 6.0, 0.06, 3.0
 MOVED_SHARE, MIXED_SHARE, CUT_SHARE = 0.7, 0.75, 0.4
 # Soft edge between the upper part of one face and the lower part of another, in pixels of 112.
@@ -22,7 +22,7 @@ SEAM = 6.0
 
 
 def moved(crop: Pixels, rng: np.random.Generator, *, extent: float = 1.0) -> Pixels:
-    """A crop [s, s, 3] turned, scaled and shifted by chance, `extent` times as far as the constants say."""
+    """Rotates, scales and shifts a crop [s, s, 3] at random, up to `extent` times the constants."""
     side = crop.shape[0]
     turn, scale = rng.uniform(-TURN, TURN) * extent, 1.0 + rng.uniform(-SCALE, SCALE) * extent
     matrix = cv2.getRotationMatrix2D((side / 2, side / 2), float(turn), float(scale))

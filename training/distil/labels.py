@@ -1,7 +1,7 @@
-"""What the teacher makes of every view: its template, and its maps on the way there.
+"""The teacher's labels of every view: its template and intermediate feature maps.
 
-Maps tell the student where something is, not only what it comes to: 14,000 numbers of each view and
-not 256. They are stored as bytes, in units of each channel's spread.
+Maps show the student where something is: 14,000 numbers of each view instead of 256. They are stored as
+bytes, in units of each channel's spread.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from training.networks.onnx_import import import_bundle
 
 PART_VIEWS, SCALE_VIEWS = 4096, 1024
 BATCH = 64
-# A byte is a sixteenth of a channel's standard deviation: the range is eight of them either way.
+# One step is a sixteenth of a channel's standard deviation, so a byte spans eight either way.
 STEPS = 16.0
 FACTS, SCALE = "labels.json", "scale.npz"
 
 
 class LabelFacts(Strict):
-    """Whose labels of what a folder holds. `maps`: sides of the student's maps that have a target."""
+    """Which teacher labelled which views. `maps`: sides of the student's maps that have a target."""
 
     teacher: str
     photos: int
@@ -46,22 +46,22 @@ class LabelFacts(Strict):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Labels:
-    """`templates` float32 [n, T], unit rows; `maps` int8 [n, c, side, side] for each side; mapped files."""
+    """Memory-mapped `templates` float32 [n, T], unit rows, and `maps` int8 [n, c, side, side]."""
 
     templates: NDArray[np.float32]
     maps: tuple[NDArray[np.int8], ...]
 
 
 class LabelStore:
-    """Labels of views 0 to `count`, part by part in a folder; parts that are there are left alone."""
+    """Labels of views 0 to `count`, stored in parts; keeps finished parts."""
 
     def __init__(self, folder: Path, views: Views, teacher: Path, *, sides: tuple[int, ...]) -> None:
-        """Raises DataSetError where the folder holds labels of other views, or the teacher cannot be read."""
+        """Raises DataSetError if the folder holds labels of other views, or the teacher cannot be read."""
         self.folder, self.views, self.teacher, self.sides = folder, views, teacher, sides
         folder.mkdir(parents=True, exist_ok=True)
 
     def make(self, count: int, *, bf16: bool = False, compiled: bool = False) -> None:
-        """Label views until there are at least `count`, whole parts at a time."""
+        """Labels whole parts until at least `count` views have labels."""
         missing = [n for n in range(-(-count // PART_VIEWS)) if not self._complete(n)]
         labeller = self._labeller(compiled=compiled) if missing else None
         self._claim()
@@ -72,7 +72,7 @@ class LabelStore:
             self._part(number, labeller, scale, bf16=bf16)
 
     def read(self) -> list[Labels]:
-        """Parts that are complete, from the first on."""
+        """The complete parts, from the first on."""
         found, number = [], 0
         while self._complete(number):
             template, *maps = (np.load(path, mmap_mode="r") for path in self._paths(number))
@@ -116,7 +116,7 @@ class LabelStore:
             yield unit_rows(template), [m.float() for m in maps]
 
     def _scale(self, labeller: nn.Module, *, bf16: bool) -> list[tuple[Tensor, Tensor]]:
-        """Mean and spread of each map's channels [1, c, 1, 1], from the first photos."""
+        """Mean and spread [1, c, 1, 1] of each map's channels, from the first photos."""
         path = self.folder / SCALE
         if not path.is_file():
             count = min(SCALE_VIEWS, len(self.views.plain))

@@ -1,4 +1,4 @@
-"""What decides the distillation of the built-in embedder but its photos, as strict TOML."""
+"""The recipe of the built-in embedder's distillation, as strict TOML (`training.engine.recipe_file`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from faces.bundle import Strict
+from faces.strict import Strict
 from training.engine.loop import LoopConfig
 from training.networks.backbone import BackboneConfig
 
@@ -14,11 +14,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ViewsConfig(Strict):
-    """`count`: views without a mask that the teacher labels, whole parts of 4096. `clean`: their share of a
-    batch; the rest are masked or pseudo-NIR pictures of a photo, taught what the teacher makes of the photo
-    itself. `grey`: how often a clean view loses its colour; `lit`: how often any view gets other light.
-    `moved`: how far the others are turned and shifted, as a share of what mixtures are: a detector's
-    landmarks on a mask are not those of the photo."""
+    """`count`: unmasked views that the teacher labels, in whole parts of 4096. `clean`: their share of a
+    batch; the rest are masked or pseudo-NIR pictures, whose target is the teacher's template of the
+    photo itself. `grey`, `lit`: the probability that a clean view loses its colour, and that any view
+    gets other light. `moved`: rotation and shift of the rest as a share of the mixtures': a detector's
+    landmarks on a mask differ from those of the photo."""
 
     count: Annotated[int, Field(gt=0)] = 140_000
     batch: Annotated[int, Field(gt=1)] = 128
@@ -30,7 +30,7 @@ class ViewsConfig(Strict):
 
 class DistilRecipe(Strict):
     """`pairwise`: weight of the error in all similarities of a batch; `maps`: weight of each map's error.
-    `stages`: of the network, counted from 0, whose maps learn from the teacher's."""
+    `stages`: those of the network, counted from 0, whose maps learn from the teacher's."""
 
     backbone: BackboneConfig = BackboneConfig(kind="ir-small")
     views: ViewsConfig = ViewsConfig()
@@ -42,5 +42,5 @@ class DistilRecipe(Strict):
 
     @property
     def sides(self) -> tuple[int, ...]:
-        """Of the maps of these stages: each stage has half the side of the one before, the first a half."""
+        """Sides of the maps of these stages; each stage halves the side, the first one included."""
         return tuple(self.backbone.side_px >> (stage + 1) for stage in self.stages)

@@ -1,7 +1,7 @@
-"""Another camera and another light on the same face: what the teacher said of it stays true.
+"""Simulates other cameras and other light on a face; the teacher's labels stay valid.
 
-A student that has seen one generator of near-infrared pictures learns that generator. These changes belong to
-none: they spread what light, sensor and spectrum can do to a face over far more than any one of them shows.
+A student that sees one generator of pseudo-NIR pictures learns that generator. These changes belong to no
+generator: they vary light, sensor and spectrum much further than any one of them does.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ BLUR_SHARE, SLOPE_SHARE, NOISE_SHARE = 0.15, 0.3, 0.2
 NOISE = 8.0
 # Patches of light: cells a side, and the logarithm of their brightest against 1.
 CELLS, PATCHES = (2, 6), 0.7
-# How much of the light that a face came with is taken away (1: all of it) or exaggerated (below 0).
+# Share of the face's own light that is removed (1: all of it) or, below 0, exaggerated.
 FLAT = (-0.4, 0.9)
-# Share of a side over which light is taken to be even, and the darkest that it may be, in grey levels.
+# Share of a side over which light counts as even, and its lower limit in grey levels.
 EVEN, DARKEST = 0.12, 24.0
-# How far a grey goes beyond the channels: no positive mixture of them loses the lips as near-infrared does.
+# How far a grey extrapolates the channels: NIR hides lips as no positive mixture of channels does.
 BEYOND = 0.6
 
 
 def toned(crop: Pixels, rng: np.random.Generator, *, grey: float, lit: float) -> Pixels:
-    """uint8 [s, s, 3]; `grey`, `lit`: how often it loses its colour, and how often it gets other light."""
+    """Changes the tone of a crop uint8 [s, s, 3]; `grey`, `lit`: chances of no colour, of other light."""
     if rng.random() < grey:
         crop = _grey(crop, rng)
     levels = np.arange(256, dtype=np.float32) / 255.0
@@ -57,7 +57,7 @@ def _grey(crop: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 def _flattened(made: Floats, rng: np.random.Generator) -> Floats:
-    """Divided by a power of its own light: Land's retinex with one Gaussian surround (PNAS 83, 1986)."""
+    """Divides by a power of the picture's light: Land's retinex, one Gaussian surround (PNAS 83, 1986)."""
     light = cv2.GaussianBlur(made.mean(2), (0, 0), EVEN * len(made))
     light = np.maximum(np.asarray(light, np.float32), DARKEST)
     factor = (light.mean() / light) ** np.float32(rng.uniform(*FLAT))
@@ -72,7 +72,7 @@ def _patches(made: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _slope(side: int, rng: np.random.Generator) -> Floats:
-    """Light that falls off in one direction: factors around 1, [side, side]."""
+    """Factors [side, side] around 1 of light that falls off in one direction."""
     along = np.linspace(-1.0, 1.0, side, dtype=np.float32)
     right, down = rng.uniform(-0.35, 0.35, 2).astype(np.float32)
     return np.asarray(1.0 + right * along[None, :] + down * along[:, None], np.float32)

@@ -1,4 +1,4 @@
-"""Distil the built-in embedder: labels first, then the student, both going on where they stopped."""
+"""Distils the built-in embedder: labels first, then the student; both resume."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ENCODER, LABELS = "encoder.pt", "labels"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """`teacher`: a bundle's folder. `start`: a checkpoint to begin with, which brings its own backbone; None
-    is random weights. `compiled`: compile the networks, which needs a C++ compiler."""
+class RunOptions:
+    """`out`: the run's folder; `teacher`: a bundle's folder; `start`: a checkpoint, which brings its own
+    backbone, None for random weights; `compiled`: whether to compile, which needs a C++ compiler."""
 
     out: Path
     teacher: Path
@@ -39,20 +39,20 @@ class Place:
 def distil(
     recipe: DistilRecipe,
     prepared: PreparedSet,
-    place: Place,
+    options: RunOptions,
     *,
     on_step: OnStep | None = None,
 ) -> Path:
-    """The student's checkpoint, written at every save too. Raises DataSetError, Diverged."""
+    """Trains the student; returns its checkpoint, which every save writes. Raises DataSetError, Diverged."""
     torch.manual_seed(recipe.seed)
     backbone = recipe.backbone
     net = backbone.build()
-    if place.start is not None:
-        net, backbone = load_start(place.start)
+    if options.start is not None:
+        net, backbone = load_start(options.start)
         recipe = recipe.model_copy(update={"backbone": backbone})
     if not isinstance(net, IrNet):
         raise DataSetError(f"maps are distilled into a residual network, not {backbone.kind}")
-    batches, columns = _batches(recipe, prepared, place)
+    batches, columns = _batches(recipe, prepared, options)
     first = batches.batch(0)
     task = MapDistil(
         net.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
@@ -63,11 +63,11 @@ def distil(
         pairwise=recipe.pairwise,
         maps=recipe.maps,
     )
-    if place.compiled:
+    if options.compiled:
         compile_networks(task.staged)
-    training = Training(task, recipe.loop, out=place.out, device=place.device)
+    training = Training(task, recipe.loop, out=options.out, device=options.device)
     training.resume()
-    path = place.out / ENCODER
+    path = options.out / ENCODER
 
     training.run(
         prefetch(batches.batches(training.iteration), depth=6),
@@ -78,13 +78,13 @@ def distil(
 
 
 def _batches(
-    recipe: DistilRecipe, prepared: PreparedSet, place: Place
+    recipe: DistilRecipe, prepared: PreparedSet, options: RunOptions
 ) -> tuple[DistilBatches, tuple[int, int] | None]:
     """The batches, and the columns of a crop that the teacher sees."""
     plain = plain_rows(prepared)
     views = Views(Shards(prepared.root, len(prepared.rows)), plain, recipe.seed)
-    store = LabelStore(place.out / LABELS, views, place.teacher, sides=recipe.sides)
-    store.make(recipe.views.count, bf16=recipe.loop.bf16, compiled=place.compiled)
-    columns = read(place.teacher).manifest.encoder.columns
+    store = LabelStore(options.out / LABELS, views, options.teacher, sides=recipe.sides)
+    store.make(recipe.views.count, bf16=recipe.loop.bf16, compiled=options.compiled)
+    columns = read(options.teacher).manifest.encoder.columns
     batches = DistilBatches(views, Harder.of(prepared, plain), store.read(), recipe.views, seed=recipe.seed)
     return batches, columns

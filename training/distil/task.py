@@ -1,4 +1,4 @@
-"""Distillation by templates, by similarities and by maps."""
+"""Distils templates, similarities and feature maps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.networks.layers import unit_rows
 
 
 class Staged(nn.Module):
-    """A network that also gives the maps at the end of some of its stages."""
+    """A network that also returns the maps at the end of some of its stages."""
 
     def __init__(self, net: IrNet, stages: tuple[int, ...]) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class MapDistil(Task[MapBatch]):
     """mean(1 - cos(A e, t)) + `pairwise` x mean squared error of all similarities within the batch
     + `maps` x mean squared error of B_s m_s against the teacher's map, for each stage s.
 
-    A [T, d] and the B_s, 1x1 convolutions, are thrown away afterwards.
+    A [T, d] and the 1x1 convolutions B_s are dropped after training.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class MapDistil(Task[MapBatch]):
         pairwise: float,
         maps: float,
     ) -> None:
-        """`channels`: of each stage's target; `columns`: of the crop, that the teacher sees."""
+        """`channels`: of each stage's target; `columns`: those of the crop that the teacher sees."""
         super().__init__(net, bn_mode="separate")
         self.pairwise, self.maps = pairwise, maps
         self.bridge = nn.Linear(net.dimension, teacher, bias=False)
@@ -59,7 +59,7 @@ class MapDistil(Task[MapBatch]):
         for i, stage in enumerate(stages):
             seen = seen_columns(net.side_px >> (stage + 1), image_px=net.side_px, columns=columns)
             self.register_buffer(f"seen{i}", seen, persistent=False)
-        # Not a child of its own: its weights are the encoder's.
+        # In a list, so that it is no submodule: its weights are the encoder's.
         self._staged = [Staged(net, stages)]
 
     @property
@@ -83,7 +83,7 @@ class MapDistil(Task[MapBatch]):
         return Outcome(total, {Spectrum.VIS: rows}, parts)
 
     def _error(self, i: int, made: Tensor, target: Tensor) -> Tensor:
-        """Mean squared error in units of the teacher's spread, over the columns that it sees."""
+        """The mean squared error in units of the teacher's spread, over the columns that it sees."""
         seen: Tensor = getattr(self, f"seen{i}")
         read = self.reads[i](made[: len(target)]).float()
         error = functional.mse_loss(read, map_values(target), reduction="none")

@@ -1,4 +1,4 @@
-"""The teacher's maps at the cells of the student's maps."""
+"""Samples the teacher's feature maps at the cells of the student's."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from training.networks.imported import ImportedNet
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tap:
-    """One of the teacher's maps: `name` in its graph, and the student's map [side, side] that learns it."""
+    """One of the teacher's maps: its `name` in the graph, and the side of the student's map [side, side]."""
 
     name: str
     side: int
 
 
 def taps_of(net: ImportedNet, sides: tuple[int, ...], *, image_px: int = 112) -> tuple[Tap, ...]:
-    """For each of the student's map sizes the teacher's last sum of about that size.
+    """The teacher's last sum of about each of the student's map sizes.
 
-    Raises DataSetError where it has none.
+    Raises DataSetError if the teacher has none for a size.
     """
     sums: dict[int, str] = {}
     with torch.no_grad():
@@ -42,8 +42,8 @@ def taps_of(net: ImportedNet, sides: tuple[int, ...], *, image_px: int = 112) ->
 
 
 def at_cells(maps: Tensor, side: int, *, image_px: int, columns: tuple[int, int] | None) -> Tensor:
-    """[b, c, h, w] over these columns of an image -> [b, c, side, side] over all of it: read at the
-    middle of each cell. Cells that the teacher does not see are zero."""
+    """Samples maps [b, c, h, w] over these columns of an image at the middle of each cell of the whole image:
+    [b, c, side, side]. Cells that the teacher does not see are zero."""
     first, last = columns or (0, image_px)
     middle = (torch.arange(side) + 0.5) * (image_px / side)
     across = (middle - first) / (last - first) * 2 - 1
@@ -56,14 +56,14 @@ def at_cells(maps: Tensor, side: int, *, image_px: int, columns: tuple[int, int]
 
 
 def seen_columns(side: int, *, image_px: int, columns: tuple[int, int] | None) -> Tensor:
-    """1 for columns of cells whose middle the teacher sees, else 0: [side]."""
+    """A float mask [side]: 1 for columns of cells whose middle the teacher sees, else 0."""
     first, last = columns or (0, image_px)
     middle = (torch.arange(side) + 0.5) * (image_px / side)
     return ((middle >= first) & (middle <= last)).float()
 
 
 class TeacherNet(nn.Module):
-    """Images [b, 3, s, s] -> template [b, T] and maps at the student's cells."""
+    """Images [b, 3, s, s] -> templates [b, T] and maps [b, c, side, side] at the student's cells."""
 
     def __init__(self, net: ImportedNet, taps: tuple[Tap, ...]) -> None:
         super().__init__()

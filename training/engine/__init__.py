@@ -1,1 +1,1 @@
-"""The training loop, devices, compilation, run records and worker processes. It knows nothing of faces."""
+"""The training loop, task protocol, devices, compilation, run records, recipe files, worker processes."""

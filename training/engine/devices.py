@@ -1,4 +1,4 @@
-"""Where a run takes place: one process or those of torchrun, on the CPU or on one GPU each."""
+"""Devices of a run: one process or those of torchrun, on the CPU or on one GPU each."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from training.engine.distributed import running
 
 
 class DeviceError(ValueError):
-    """A device that was asked for and is not there."""
+    """A device that does not exist here."""
 
 
 def chosen_device(name: str) -> torch.device:
-    """`cpu`, `cuda` (with torchrun: one GPU for each process) or `cuda:N`. Never another than asked for."""
+    """The device `cpu`, `cuda` (with torchrun one GPU for each process) or `cuda:N`; never another one.
+
+    Raises DeviceError if it does not exist.
+    """
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -38,7 +41,7 @@ def chosen_device(name: str) -> torch.device:
 
 @contextmanager
 def processes(name: str) -> Iterator[torch.device]:
-    """The device of this process; within it, torchrun's processes know each other. Raises DeviceError."""
+    """Gives the device of this process, and joins the process group of torchrun. Raises DeviceError."""
     device = chosen_device(name)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -60,13 +63,13 @@ def _asked_processes() -> int:
 
 
 def barrier() -> None:
-    """Wait for the other processes."""
+    """Waits for the other processes."""
     if running():
         dist.barrier()
 
 
 class OnDevice(nn.Module):
-    """A network wherever it is, for callers on the CPU: [b, 3, s, s] -> [b, d]."""
+    """A network on any device, for callers on the CPU: [b, 3, s, s] -> [b, d]."""
 
     def __init__(self, net: nn.Module, device: torch.device) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Several processes as one: everything here is the identity where there is only one."""
+"""Collective operations of several processes; with one process each is the identity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def world_size() -> int:
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """[b, ...] of every process, in order of rank -> [b x processes, ...], without gradient."""
+    """Gathers rows [b, ...] of every process, in order of rank: [b x processes, ...], without gradient."""
     if world_size() == 1:
         return rows.detach()
     parts = [torch.empty_like(rows) for _ in range(world_size())]

@@ -18,15 +18,15 @@ from training.engine.task import BatchT, Task
 
 LAST = "last.pt"
 LOG = "log.jsonl"
-# The paper divides by 10 at 6k and 8k of 10k iterations.
+# Shares of the run at which the learning rate falls to a tenth (docs/hsst.md, 1.1).
 STEPS_AT = (0.6, 0.8)
-# Who is told of the number of iterations done and the last one's loss; and of the iterations of checkpoints.
+# `OnStep` takes the iterations done and the last loss; `OnSave` takes the iteration of a checkpoint.
 OnStep = Callable[[int, float], None]
 OnSave = Callable[[int], None]
 
 
 class LoopConfig(Strict):
-    """How long and how fast. `save_every`, `log_every`: iterations."""
+    """Length, optimiser and learning rate of a run. `save_every`, `log_every`: in iterations."""
 
     iterations: Annotated[int, Field(gt=0)] = 10_000
     lr: Annotated[float, Field(gt=0)] = 5e-4
@@ -40,7 +40,7 @@ class LoopConfig(Strict):
     log_every: Annotated[int, Field(gt=0)] = 50
 
     def factor(self, iteration: int) -> float:
-        """Learning rate at an iteration over the first one."""
+        """The learning rate at an iteration divided by `lr`."""
         if iteration < self.warmup:
             return (iteration + 1) / self.warmup
         done = iteration / self.iterations
@@ -50,7 +50,7 @@ class LoopConfig(Strict):
 
 
 class Diverged(RuntimeError):
-    """The loss is no number any more."""
+    """The loss is not finite."""
 
 
 def optimiser_for(task: Task[Any], config: LoopConfig) -> torch.optim.Optimizer:
@@ -63,7 +63,7 @@ def optimiser_for(task: Task[Any], config: LoopConfig) -> torch.optim.Optimizer:
 
 
 class Training:
-    """A task with its optimiser and place in time: all that a resumed run needs."""
+    """A task, its optimiser and the iteration: all state that a resumed run needs."""
 
     def __init__(self, task: Task[BatchT], config: LoopConfig, *, out: Path, device: str = "cpu") -> None:
         self.config, self.out, self.device = config, out, torch.device(device)
@@ -73,7 +73,7 @@ class Training:
         out.mkdir(parents=True, exist_ok=True)
 
     def resume(self) -> bool:
-        """Go on from the last checkpoint; False where there is none."""
+        """Loads the last checkpoint; returns False if there is none."""
         path = self.out / LAST
         if not path.is_file():
             return False
@@ -85,7 +85,7 @@ class Training:
         return True
 
     def save(self) -> None:
-        """Written whole, flushed, renamed: a kill leaves the old one or the new one."""
+        """Writes a checkpoint atomically: a killed process leaves the old one or the new one."""
         if rank():
             return
         buffer = io.BytesIO()
@@ -106,17 +106,17 @@ class Training:
         on_step: OnStep | None = None,
         on_save: OnSave | None = None,
     ) -> float:
-        """Learn from batches that start at `self.iteration`; the mean loss of the last tenth.
+        """Trains on batches that start at `self.iteration`; returns the mean loss of the last tenth.
 
-        `step`: the task wrapped for several processes (DistributedDataParallel). `on_save`: told of each
-        checkpoint, in the process that writes it; where nothing is left to learn, of the last one again, as a
-        kill may have come before it was. Raises Diverged.
+        `step`: the task wrapped for several processes (DistributedDataParallel). `on_save`: called after each
+        checkpoint in the process that writes it. A finished run calls it once more, because the process may
+        have been killed between its last checkpoint and the call. Raises Diverged.
         """
         self.task.train()
         forward = step or self.task
         recent: list[float] = []
         if self.iteration >= self.config.iterations:
-            self._tell(on_save)
+            self._report_save(on_save)
             return float("nan")
         for batch in batches:
             if self.iteration >= self.config.iterations:
@@ -129,12 +129,12 @@ class Training:
                 self._log(loss, parts)
             if self.iteration % self.config.save_every == 0 or self.iteration == self.config.iterations:
                 self.save()
-                self._tell(on_save)
+                self._report_save(on_save)
             if on_step is not None:
                 on_step(self.iteration, loss)
         return sum(recent) / len(recent) if recent else float("nan")
 
-    def _tell(self, on_save: OnSave | None) -> None:
+    def _report_save(self, on_save: OnSave | None) -> None:
         if on_save is not None and not rank():
             on_save(self.iteration)
 

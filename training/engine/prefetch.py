@@ -1,4 +1,4 @@
-"""Threads that make batches while the last one is in use."""
+"""Makes batches in threads while the last one is in use."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 def prefetch(items: Iterator[T], depth: int = 4) -> Iterator[T]:
-    """The same items, made by a thread while the last one is used. Its errors are raised here.
+    """Yields the items, which a thread makes in advance; raises the thread's errors here.
 
-    Whoever stops early waits for the item that is being made: a thread that an ending process finds
-    inside torch takes the process down with it.
+    A consumer that stops early waits for the item in the making: a process that ends while one of its
+    threads is inside torch crashes.
     """
     waiting: queue.Queue[T | Exception | None] = queue.Queue(depth)
     stop = threading.Event()
@@ -52,7 +52,7 @@ def prefetch(items: Iterator[T], depth: int = 4) -> Iterator[T]:
 
 
 def prefetch_map(make: Callable[[int], T], iterations: range, *, workers: int) -> Iterator[T]:
-    """`make` of each iteration, in order, by threads that work while the last one is used."""
+    """Yields `make(i)` of each iteration in order; threads make several in advance."""
     pool = ThreadPoolExecutor(workers)
     try:
         waiting = deque(pool.submit(make, i) for i in iterations[: workers + 2])

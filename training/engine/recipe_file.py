@@ -27,7 +27,7 @@ class RecipeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """One file's tables, or the command line's."""
+    """The tables of one file or of the command line."""
 
     name: str
     tables: Mapping[str, Any]
@@ -51,11 +51,11 @@ def read_recipe(kind: type[AnyRecipe], name: str, overrides: Sequence[str] = ())
     layers = [_override(text) for text in reversed(overrides)] + list(_layers(path))
     merged: dict[str, Any] = {}
     for layer in reversed(layers):
-        merged = _laid_over(merged, layer.tables)
+        merged = _merged_over(merged, layer.tables)
     try:
         return kind.model_validate(merged)
     except ValidationError as error:
-        raise RecipeError(_told(error, layers)) from error
+        raise RecipeError(_messages(error, layers)) from error
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -66,7 +66,7 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def _layers(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[_Layer]:
-    """The file, then what it builds on."""
+    """The file, then the files that it extends."""
     if path in seen:
         raise RecipeError(f"{path.name}: extends itself")
     try:
@@ -85,7 +85,7 @@ def _layers(path: Path, seen: tuple[Path, ...] = ()) -> Iterator[_Layer]:
 
 
 def _override(text: str) -> _Layer:
-    """`key=value` as TOML; a value that is no TOML is a string."""
+    """Parses `key=value` as TOML; a value that is not TOML is a string."""
     key, equals, value = text.partition("=")
     for written in (value, f'"{value}"'):
         try:
@@ -95,21 +95,21 @@ def _override(text: str) -> _Layer:
     raise RecipeError(f"{OVERRIDES} {text!r}: expected key=value" + ("" if equals else ", without blanks"))
 
 
-def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _merged_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
         if isinstance(value, Mapping) and isinstance(under, Mapping):
-            value = _laid_over(under, value)
+            value = _merged_over(under, value)
         merged[key] = value
     return merged
 
 
-def _told(error: ValidationError, layers: Sequence[_Layer]) -> str:
+def _messages(error: ValidationError, layers: Sequence[_Layer]) -> str:
     lines = []
     for wrong in error.errors():
         place = list(wrong["loc"])
-        # Of a union, pydantic names the member that was chosen; the file has no such key.
+        # pydantic adds the chosen member of a union to the location; the file has no such key.
         if place[:2] == ["task", "method"] and len(place) > 2:
             del place[2]
         where = next((layer.name for layer in layers if layer.holds(place)), layers[-1].name)

@@ -1,4 +1,4 @@
-"""Who keeps a run's record: begun, brought up to date at every checkpoint, and finished."""
+"""Keeps a run's record up to date: at its start, at every checkpoint and at its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.networks.initial_weights import initial_digest
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What a run learns from: the set's facts, and a digest of what was taken of it."""
+    """What a run trains on: the set's facts and a digest of the rows in use."""
 
     info: SetInfo
     digest: str
@@ -27,7 +27,7 @@ class TrainingData:
 def new_record(
     recipe: Mapping[str, Any], data: TrainingData, *, start: Path | None, device: torch.device
 ) -> RunRecord:
-    """Of a run that is about to begin here. Raises DataSetError where there is no such start."""
+    """The record of a run that begins now. Raises DataSetError if `start` does not exist."""
     return RunRecord(
         recipe=dict(recipe),
         set_name=data.info.name,
@@ -43,10 +43,10 @@ def new_record(
 
 
 class RunLog:
-    """A run's record, with the time of its earlier parts; process 0 alone writes."""
+    """A run's record, including the time of its earlier parts; only process 0 writes it."""
 
     def __init__(self, record: RunRecord, out: Path, *, images_seen: Callable[[int], int]) -> None:
-        """`images_seen`: after how many iterations. Raises DataSetError where `out` holds another run."""
+        """`images_seen`: by the number of iterations. Raises DataSetError if `out` holds another run."""
         self._out, self._images_seen = out, images_seen
         self.before = read_record(out)
         if self.before is not None:
@@ -56,19 +56,19 @@ class RunLog:
         self._earlier = record.seconds
 
     def begin(self) -> None:
-        """Write it down; its time runs from here on."""
+        """Writes the record and starts its clock."""
         self._started = time.perf_counter()
         self._write()
 
     def keep(self, iteration: int) -> None:
-        """At a checkpoint."""
+        """Updates the record at a checkpoint."""
         seconds = self._earlier + time.perf_counter() - self._started
         self._update(
             iterations=iteration, images_seen=self._images_seen(iteration), seconds=round(seconds, 1)
         )
 
     def finish(self, loss: float) -> RunRecord:
-        """`loss` is not a number where nothing was left to do: then that of before stays."""
+        """Marks the run finished. A NaN `loss`, of a run with nothing left to do, keeps the earlier value."""
         known = {"loss": loss} if loss == loss else {}
         self._update(**known, finished=True)
         return self.record

@@ -1,4 +1,4 @@
-"""`run.json`: what a run was made of and how far it is, so that it can be repeated and gone on with."""
+"""`run.json`: what a run consists of and how far it is, so that it can be repeated and resumed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ RUN = "run.json"
 
 
 class RunRecord(Strict):
-    """`recipe`: as resolved. `start`: SHA-256 of the checkpoint it began with. `seconds`: of all parts of
-    the run up to the last checkpoint. `loss`: mean of the last tenth, once finished."""
+    """`recipe`: as resolved. `start`: SHA-256 of the initial checkpoint. `seconds`: of all parts of the run
+    up to the last checkpoint. `loss`: the mean of the last tenth of a finished run."""
 
     recipe: dict[str, Any]
     set_name: str
@@ -39,7 +39,7 @@ class RunRecord(Strict):
         write_whole(out / RUN, (self.model_dump_json(indent=1) + "\n").encode())
 
     def check_same(self, before: RunRecord) -> None:
-        """Raises DataSetError where `before` was another run than this one."""
+        """Raises DataSetError if `before` is the record of another run."""
         for name in ("recipe", "set_name", "set_digest", "start"):
             if getattr(self, name) != getattr(before, name):
                 raise DataSetError(
@@ -48,7 +48,7 @@ class RunRecord(Strict):
 
 
 def read_record(out: Path) -> RunRecord | None:
-    """None where no run has begun. Raises DataSetError where the file is none of ours."""
+    """The record in a folder; None if there is none. Raises DataSetError if the file is not a run record."""
     try:
         return RunRecord.model_validate_json((out / RUN).read_bytes())
     except FileNotFoundError:
@@ -58,12 +58,12 @@ def read_record(out: Path) -> RunRecord | None:
 
 
 def device_name(device: torch.device) -> str:
-    """The kind of device, in words."""
+    """The name of the kind of device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def commit() -> str | None:
-    """Of this checkout, with `-dirty` where files differ from it; None outside of one."""
+    """The commit of this checkout, with `-dirty` if files differ from it; None outside a checkout."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         found = subprocess.run(  # noqa: S603 - a fixed command

@@ -1,1 +1,1 @@
-"""Recognition rates with intervals, by condition, and their reports."""
+"""Measures recognition rates with intervals, by condition, and reports them."""

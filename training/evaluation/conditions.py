@@ -1,4 +1,4 @@
-"""Figures by condition: each spectrum, masked or not on either side, and at one shared threshold."""
+"""Computes figures by condition: spectrum, masked or not on either side, and at one shared threshold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.evaluation.verification import ThresholdRule, failed_mates
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What is to be computed of each comparison."""
+    """What to compute of each comparison."""
 
     fmr_points: tuple[float, ...] = FMR_POINTS
     bootstraps: int = BOOTSTRAPS
@@ -25,7 +25,7 @@ class Asked:
     rule: ThresholdRule = "at_most"
 
     def figures(self, comparison: Comparison) -> Figures:
-        """Raises ValueError as `training.evaluation.figures.figures` does."""
+        """See `training.evaluation.figures.figures`, also for what it raises."""
         return figures(
             comparison,
             fmr_points=self.fmr_points,
@@ -37,7 +37,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class ConditionFigures:
-    """The probes of one condition against the gallery of one."""
+    """Figures of the probes of one condition against the masked or the unmasked references."""
 
     condition: Condition
     gallery_masked: bool
@@ -45,13 +45,13 @@ class ConditionFigures:
 
 
 def by_condition(bench: Bench, asked: Asked) -> tuple[ConditionFigures, ...]:
-    """Each condition of the probes against the unmasked gallery (the masked one where that is all)."""
+    """Measures each condition of the probes against the unmasked gallery, or the masked one if it is all."""
     masked = bench.gallery_states[0]
     return tuple(_measured(bench, condition, masked, asked) for condition in bench.conditions)
 
 
 def mask_matrix(bench: Bench, asked: Asked) -> tuple[ConditionFigures, ...]:
-    """The 2 x 2 of the paper's Table I, for each spectrum of the probes that has all four cells."""
+    """Measures the 2 x 2 of the paper's Table I, for each spectrum of the probes that has all four cells."""
     found: list[ConditionFigures] = []
     for spectrum in (Spectrum.NIR, Spectrum.VIS):
         conditions = [Condition(spectrum, masked) for masked in (False, True)]
@@ -67,7 +67,7 @@ def _measured(bench: Bench, condition: Condition, gallery_masked: bool, asked: A
 
 @dataclass(frozen=True, slots=True)
 class RatesAt:
-    """FMR and TAR of some probes at a threshold that was not set on them."""
+    """FMR and TAR of probes at a threshold that was set on other comparisons."""
 
     name: str
     fmr: float
@@ -76,7 +76,7 @@ class RatesAt:
 
 @dataclass(frozen=True, slots=True)
 class SharedThreshold:
-    """The one threshold that keeps an FMR in every condition, and what it does to each."""
+    """The threshold that keeps an FMR in every condition, and the rates of each condition there."""
 
     fmr: float
     threshold: float
@@ -84,7 +84,7 @@ class SharedThreshold:
 
 
 def shared_thresholds(bench: Bench, conditions: Sequence[ConditionFigures]) -> tuple[SharedThreshold, ...]:
-    """For each FMR that all conditions support: the largest of their thresholds."""
+    """Returns, for each FMR that all conditions support, the largest of their thresholds."""
     if not conditions:
         return ()
     common = set.intersection(*(set(c.figures.thresholds) for c in conditions))
@@ -99,7 +99,7 @@ def shared_thresholds(bench: Bench, conditions: Sequence[ConditionFigures]) -> t
 
 
 def rates_at(name: str, comparison: Comparison, threshold: float) -> RatesAt:
-    """Raises ValueError where there are no mated or no non-mated comparisons."""
+    """Returns the rates at a threshold. Raises ValueError without mated or without non-mated comparisons."""
     accepted = comparison.scores.astype(np.float64) >= threshold
     mated = comparison.mated
     mates = int(mated.sum()) + failed_mates(comparison)

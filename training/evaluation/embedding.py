@@ -1,4 +1,4 @@
-"""A prepared set's crops through an encoder, once, whatever is then compared with what."""
+"""Embeds the crops of a prepared set once, for all comparisons."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CROPS_AT_ONCE = 128
 class Embedded:
     """Templates of some rows of a prepared set.
 
-    `templates`: float32 [n, d]. `place`: int64 [rows], where a row's template stands, -1 for none.
+    `templates`: float32 [n, d]. `place`: int64 [rows], the index of a row's template, -1 for none.
     `numbers`: a number for every subject of the set, the refused ones included, in order of name.
     """
 
@@ -30,7 +30,10 @@ class Embedded:
     numbers: Mapping[str, int]
 
     def side(self, rows: Ids, refused: Iterable[Refused] = ()) -> Side:
-        """These rows [n] and these failures. Raises ValueError for a row that was not embedded."""
+        """Returns these rows [n] and failures as a side.
+
+        Raises ValueError for a row that was not embedded.
+        """
         places = self.place[rows]
         if (places < 0).any():
             raise ValueError("a row of this side was not embedded")
@@ -50,10 +53,10 @@ def embed(
     *,
     on_done: Callable[[int], None] | None = None,
 ) -> Embedded:
-    """Embed these rows [n]; `on_done` gets the number of crops after each batch.
+    """Embeds these rows [n]; `on_done` takes the number of crops after each batch.
 
-    Raises DataSetError where there are no rows, or the set is aligned to another template than the
-    encoder's: another crop of the face would be a silent drift of its scores.
+    Raises DataSetError if there are no rows, or if the set's alignment is not the encoder's: its scores
+    would drift unnoticed.
     """
     if prepared.info.alignment != encoder.alignment:
         raise DataSetError(

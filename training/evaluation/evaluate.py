@@ -1,4 +1,4 @@
-"""One encoder on one split of a prepared set: everything that a report shows."""
+"""Evaluates an encoder on a split of a prepared set: everything that a report shows."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class ConditionOpenSet:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was measured. `synthetic`: what in the compared rows is not real; empty where all is.
+    """Everything that was measured. `synthetic` says what in the compared rows is not real.
 
-    `encoder` and `set_name` name no path of the machine.
+    `encoder` and `set_name` contain no path.
     """
 
     encoder: str
@@ -55,7 +55,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:
-    """The lines of the plots, one for each condition."""
+    """The curves of the plots, one for each condition."""
 
     det: tuple[Curve, ...]
     cmc: tuple[Curve, ...]
@@ -69,8 +69,11 @@ def evaluate_split(
     asked: Asked | None = None,
     on_done: Callable[[int], None] | None = None,
 ) -> tuple[Evaluation, Curves]:
-    """Raises DataSetError where the split lacks a side or its alignment is not the encoder's, and
-    ValueError where a photo is on both sides or a probe's subject is not enrolled."""
+    """Returns figures and curves.
+
+    Raises DataSetError if the split lacks a side or its alignment is not the encoder's, ValueError if a
+    photo is on both sides or a probe's subject is not enrolled.
+    """
     asked = asked or Asked()
     pool = split_pool(prepared, split)
     bench = Bench(embed(encoder, prepared, pool.rows, on_done=on_done), pool)
@@ -104,7 +107,7 @@ def evaluate_split(
 
 
 def synthetic_parts(prepared: PreparedSet, rows: list[Row]) -> tuple[str, ...]:
-    """In words, what was generated: the set's own statement, spectra and masks."""
+    """Describes what was generated: the set's own statement, spectra and masks."""
     parts = [prepared.info.synthetic] if prepared.info.synthetic else []
     generators = sorted({row.generator for row in rows if row.generator is not None})
     if generators:

@@ -1,4 +1,4 @@
-"""Every figure of one comparison: rank-1, VR at FAR, failures, each with its interval."""
+"""Computes every figure of a comparison: rank-1, VR at FAR, failures, with intervals."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ from dataclasses import dataclass
 
 from training.evaluation.intervals import Interval
 from training.evaluation.metrics import ERRORS_NEEDED, supports_fmr
-from training.evaluation.rank1 import SubjectCounts, counts_at_rank, paired_difference, success_rate
+from training.evaluation.rank1 import counts_at_rank, success_rate
 from training.evaluation.resampling import BOOTSTRAPS
 from training.evaluation.scores import Comparison
 from training.evaluation.verification import PairScores, ThresholdRule, Verification
-
-__all__ = ["Figures", "SubjectCounts", "counts_at_rank", "figures", "paired_difference"]
 
 FMR_POINTS = (1e-2, 1e-3, 1e-4)
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one comparison says. Rates are shares, 0 to 1.
+    """The figures of one comparison. Rates are shares, 0 to 1.
 
-    `fta`, `fte`: shares of the probes and of the references that gave no template. `subjects`: those
-    that have probes. `mated`: mated comparisons, failed ones included; `non_mated`: those made.
-    `refused`: the FMR points that so few subjects cannot support, and why.
+    `fta`, `fte`: shares of the probes and of the references that gave no template. `subjects`: how
+    many have probes. `mated`: mated comparisons, failed ones included; `non_mated`: without failed ones.
+    `refused`: the FMR points that the number of subjects does not support, and why.
     """
 
     rank1: Interval
@@ -48,7 +46,7 @@ class Figures:
 
 
 def unsupported(subjects: int, fmr: float) -> str | None:
-    """Why so many subjects cannot support a threshold at this FMR; None where they can."""
+    """Returns why this number of subjects does not support a threshold at this FMR; None if it does."""
     if supports_fmr(subjects, fmr):
         return None
     pairs = subjects * (subjects - 1) // 2
@@ -66,12 +64,12 @@ def figures(
     seed: int = 0,
     rule: ThresholdRule = "at_most",
 ) -> Figures:
-    """Closed-set rank-1 and VR at FAR of one comparison, with subject-bootstrap intervals.
+    """Measures closed-set rank-1 and VR at FAR of a comparison, with subject-bootstrap intervals.
 
-    Raises ValueError where a probe's subject is not in the gallery, or where all pairs are of one kind.
+    Raises ValueError if a probe's subject is not in the gallery, or if all pairs are of one kind.
     """
     probes, gallery = comparison.probes, comparison.gallery
-    # Doddington's pairs are of subjects seen on both sides: distractors do not replace probes.
+    # Doddington's rule counts pairs of subjects on both sides: distractors do not replace probes.
     subjects = min(len(set(probes.subjects.tolist())), len(set(gallery.subjects.tolist())))
     reasons = {fmr: unsupported(subjects, fmr) for fmr in fmr_points}
     supported = [fmr for fmr, reason in reasons.items() if reason is None]

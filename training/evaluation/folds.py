@@ -1,4 +1,4 @@
-"""The folds of a protocol: each on its own, then mean and standard deviation (ddof 0), as papers print."""
+"""Evaluates the folds of a protocol: each one, then mean and standard deviation (ddof 0), as papers do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class FoldFigures:
-    """One fold. `digest`: of its lists, where the project drew them."""
+    """Figures of one fold. `digest` of its lists, if the project drew them."""
 
     fold: str
     digest: str | None
@@ -38,7 +38,7 @@ class FoldFigures:
 
 @dataclass(frozen=True, slots=True)
 class FoldSummary:
-    """One condition over the folds that have it. `tar`: only the FMR points that every fold supports."""
+    """One condition over the folds that have it. `tar` has the FMR points that every fold supports."""
 
     condition: Condition
     gallery_masked: bool
@@ -48,7 +48,7 @@ class FoldSummary:
 
 @dataclass(frozen=True, slots=True)
 class FoldTable:
-    """Every fold, and the summary of each cell."""
+    """The figures of every fold, and the summary of each cell."""
 
     folds: tuple[FoldFigures, ...]
     conditions: tuple[FoldSummary, ...]
@@ -63,9 +63,9 @@ def evaluate_folds(
     asked: Asked | None = None,
     on_fold: Callable[[Fold], None] | None = None,
 ) -> FoldTable:
-    """`encoder_of`: one encoder for all folds, or the one that was trained on each.
+    """Evaluates one encoder on all folds, or the encoder that `encoder_of` returns for each.
 
-    Raises DataSetError where there are no folds, or a fold names what the set does not hold.
+    Raises DataSetError if there are no folds, or if a fold names a photo that the set lacks.
     """
     if not folds:
         raise DataSetError(f"{prepared.info.name}: no folds to evaluate")
@@ -88,7 +88,8 @@ def evaluate_folds(
 
 
 def summarise(cells: Sequence[ConditionFigures]) -> tuple[FoldSummary, ...]:
-    """Mean and standard deviation of each (condition, gallery) in the order they first come."""
+    """Returns mean and standard deviation of each (condition, gallery), in order of their first
+    occurrence."""
     groups: dict[tuple[Condition, bool], list[Figures]] = {}
     for cell in cells:
         groups.setdefault((cell.condition, cell.gallery_masked), []).append(cell.figures)

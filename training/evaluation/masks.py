@@ -1,7 +1,7 @@
-"""Figures by the mask that was worn: NIST's matrix of shape, coverage and reflectance, with its worst cell.
+"""Computes figures by mask: NIST's matrix of shape, coverage and reflectance, with its worst cell.
 
-NISTIR 8311 varies shape, nose coverage and colour; in NIR a reflectance takes colour's place. Failed
-probes stand in the table of conditions: a set does not say which mask an image without a face wore.
+NISTIR 8311 varies shape, nose coverage and colour; in NIR, reflectance replaces colour. Failed probes
+count in the table of conditions only, because a set does not record the mask of an image without a face.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from training.evaluation.pools import Bench
 
 WORST_NEEDS_SUBJECTS = 30
 REFLECTANCES = (0.15, 0.35, 0.75, 0.92)
-# Shape, coverage, what kind of cut it has (not told apart here), reflectance.
+# Shape, coverage, cut (ignored here), reflectance.
 _PARAMETRIC = re.compile(
     r"\b(wide|round)[-/ ](low|medium|high)(?:/[A-Za-z][\w-]*)?(?:[-/ ](\d*\.\d+|[01]))?(?![\w.])"
 )
@@ -27,7 +27,7 @@ _PARAMETRIC = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class MaskCell:
-    """The probes that wear one kind of mask. `shared`: at each shared threshold, largest FMR first."""
+    """The probes with one kind of mask. `shared`: rates at each shared threshold, largest FMR first."""
 
     mask: str
     spectrum: Spectrum
@@ -43,16 +43,18 @@ class MaskMatrix:
 
     @property
     def worst(self) -> MaskCell:
-        """The lowest rank-1 among cells with 30 subjects or more (among all, where none has them):
-        the worst of many small cells is chosen by chance."""
+        """The cell of the lowest rank-1 with 30 subjects or more; of all cells if none has so many.
+
+        Among many small cells, the worst one would be chosen by chance.
+        """
         large = [cell for cell in self.cells if cell.figures.subjects >= WORST_NEEDS_SUBJECTS]
         return min(large or self.cells, key=lambda cell: cell.figures.rank1.value)
 
 
 def cell_name(mask: str) -> str:
-    """The cell that a row's `mask` text belongs to: `wide-high-0.75`, or the text itself.
+    """Returns the cell of a row's `mask` text: `wide-high-0.75`, or the text itself.
 
-    A drawn reflectance goes to the nearest of NIST's.
+    A drawn reflectance is rounded to the nearest of NIST's.
     """
     found = _PARAMETRIC.search(mask)
     if found is None:
@@ -65,7 +67,7 @@ def cell_name(mask: str) -> str:
 
 
 def nist_matrix(bench: Bench, asked: Asked, shared: Sequence[SharedThreshold] = ()) -> MaskMatrix | None:
-    """Cells of each spectrum against the unmasked gallery; None where no probe says what it wears."""
+    """Measures the cells of each spectrum against the unmasked gallery; None if no probe records a mask."""
     rows: dict[tuple[Spectrum, str], list[int]] = {}
     for i in bench.pool.probes.made:
         row = bench.rows[int(i)]

@@ -1,4 +1,4 @@
-"""Open-set identification: half of the subjects are enrolled, the others must not be found; then swapped."""
+"""Measures open-set identification: half of the subjects are enrolled, then the other half."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FPIR_POINTS = (0.1, 0.03, 0.01)
 
 @dataclass(frozen=True, slots=True)
 class HalfOpenSet:
-    """One half enrolled. `fpir`: what the threshold gives; at most what was asked for."""
+    """Rates with one half enrolled. `fpir` is the one at the threshold, at most the requested one."""
 
     threshold: float
     fpir: float
@@ -27,7 +27,7 @@ class HalfOpenSet:
 
 @dataclass(frozen=True, slots=True)
 class OpenSetPoint:
-    """FNIR at an FPIR over both halves; the interval keeps the thresholds and draws subjects anew."""
+    """FNIR at an FPIR over both halves; the bootstrap keeps the thresholds and draws subjects."""
 
     fpir: float
     fnir: Interval
@@ -36,7 +36,7 @@ class OpenSetPoint:
 
 @dataclass(frozen=True, slots=True)
 class OpenSetFigures:
-    """`refused`: FPIR points that so few subjects cannot support, and why."""
+    """`refused`: FPIR points that the number of subjects does not support, and why."""
 
     points: tuple[OpenSetPoint, ...]
     refused: dict[float, str]
@@ -49,11 +49,12 @@ def open_set_figures(
     bootstraps: int = BOOTSTRAPS,
     seed: int = 0,
 ) -> OpenSetFigures:
-    """FNIR(T, R = 1) at FPIR(T) (NIST IR 8271). Failed probes of enrolled subjects are missed; those of
-    others make no search, so they are in neither rate. The threshold is the smallest whose FPIR is at
-    most the asked one. A point needs 30 expected errors among the subjects that are not enrolled.
+    """Returns FNIR(T, R = 1) at FPIR(T) (NIST IR 8271).
 
-    Raises ValueError with fewer than four subjects that have probes and references.
+    Failed probes of enrolled subjects are misses; those of other subjects are no searches and count in
+    neither rate. The threshold is the smallest whose FPIR is at most the requested one. A point needs 30
+    expected errors among the subjects that are not enrolled. Raises ValueError for fewer than four
+    subjects with probes and references.
     """
     known = np.intersect1d(comparison.probes.subjects, comparison.gallery.subjects)
     if len(known) < 4:
@@ -81,9 +82,9 @@ def _half(comparison: Comparison, enrolled: Ids, fpir: float) -> tuple[HalfOpenS
     """Returns the rates with these subjects enrolled, and the counts of their probes."""
     probes, gallery = comparison.probes, comparison.gallery
     columns = np.isin(gallery.subjects, enrolled)
-    # Against float32 scores a threshold would be rounded, down onto the score that it must reject.
+    # In float32 the threshold could be rounded down to the score that it must reject.
     scores, references = comparison.scores[:, columns].astype(np.float64), gallery.subjects[columns]
-    # A subject whose references all failed was meant to be enrolled: its probes are missed, not strangers.
+    # A subject whose references all failed counts as enrolled: its probes are misses.
     stranger = ~np.isin(probes.subjects, enrolled)
     lost = int(np.isin(probes.failed, enrolled).sum())
     unfindable = ~stranger & ~np.isin(probes.subjects, references)

@@ -1,4 +1,4 @@
-"""DET and CMC curves as PNG pictures."""
+"""Draws DET and CMC curves as PNG pictures."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from training.evaluation.verification import failed_mates
 POINTS = 400
 LOWEST = 1e-5
 TICKS = (1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9, 0.95, 0.99)
-# Colours that people with colour blindness tell apart (Okabe and Ito), and a line style for each.
+# Colours that colour-blind people can distinguish (Okabe and Ito), and line styles.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINES = ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """A line of a plot: x and y [n]."""
+    """A curve of a plot: x and y [n]."""
 
     name: str
     x: Floats
@@ -36,9 +36,9 @@ class Curve:
 
 
 def det(name: str, comparison: Comparison) -> Curve:
-    """FMR (x) and FNMR (y) at `POINTS` thresholds, FMR ascending from one false match to all.
+    """Returns FMR (x) and FNMR (y) at `POINTS` thresholds, FMR ascending from one false match to all.
 
-    Failed samples are missed mates at every threshold. Raises ValueError where a kind is missing.
+    Failed samples are misses at every threshold. Raises ValueError without mated or non-mated comparisons.
     """
     mates = np.sort(comparison.scores[comparison.mated])
     strangers = np.sort(comparison.scores[~comparison.mated])
@@ -47,20 +47,20 @@ def det(name: str, comparison: Comparison) -> Curve:
         raise ValueError("a DET curve needs mated and non-mated comparisons")
     accepted = np.unique(np.geomspace(1, len(strangers), POINTS).astype(np.int64))
     thresholds = strangers[len(strangers) - accepted]
-    # Scores level with the threshold are accepted too.
+    # Scores equal to the threshold are accepted too.
     fmr = 1.0 - np.searchsorted(strangers, thresholds, side="left") / len(strangers)
     missed = np.searchsorted(mates, thresholds, side="left") + failed
     return Curve(name, fmr, missed / (len(mates) + failed))
 
 
 def cmc_curve(name: str, comparison: Comparison, *, max_rank: int = 20) -> Curve:
-    """Rank (x) and the share of probes found by then (y)."""
+    """Returns rank (x) and the share of probes found up to it (y)."""
     share = cmc(comparison, max_rank=max_rank)
     return Curve(name, np.arange(1.0, len(share) + 1), share)
 
 
 def det_png(curves: Sequence[Curve], *, title: str) -> bytes:
-    """On normal-deviate axes, where normally distributed scores give straight lines."""
+    """Draws on normal-deviate axes, where normally distributed scores give straight lines."""
     figure, axes = _page(title)
     for i, curve in enumerate(curves):
         axes.plot(_deviate(curve.x), _deviate(curve.y), LINES[i % 4], color=COLOURS[i % 6], label=curve.name)
@@ -79,7 +79,7 @@ def det_png(curves: Sequence[Curve], *, title: str) -> bytes:
 
 
 def cmc_png(curves: Sequence[Curve], *, title: str) -> bytes:
-    """Identification rate by rank."""
+    """Draws the identification rate by rank."""
     figure, axes = _page(title)
     for i, curve in enumerate(curves):
         line = LINES[i % 4] + "o"
@@ -100,7 +100,7 @@ def _deviate(rates: Floats) -> Floats:
 
 
 def _page(title: str) -> tuple[Figure, Axes]:
-    # Without pyplot: no global state, and no display is looked for.
+    # pyplot would keep global state and look for a display.
     figure = Figure(figsize=(6.2, 5.0), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

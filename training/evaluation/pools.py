@@ -1,4 +1,4 @@
-"""Who is compared with whom: a split of a prepared set, or a fold of a data set's protocol."""
+"""Selects probes and references: of a split of a prepared set, or of a fold of a protocol."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from training.evaluation.scores import Comparison, Ids
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """The gallery's and the probes' rows of one protocol, in all their conditions."""
+    """The rows of gallery and probes, in all their conditions."""
 
     gallery: Rows
     probes: Rows
 
     @property
     def rows(self) -> Ids:
-        """Everything that has to be embedded."""
+        """All rows to embed."""
         return np.union1d(self.gallery.made, self.probes.made)
 
 
 def split_pool(prepared: PreparedSet, split: Split) -> Pool:
-    """Rows by their role in a split. Raises DataSetError where a role has none."""
+    """Selects rows by their role in a split. Raises DataSetError if a role has no row."""
 
     def of(role: Role) -> Rows:
         made = prepared.select(split=split, role=role)
@@ -42,13 +42,16 @@ def split_pool(prepared: PreparedSet, split: Split) -> Pool:
 
 
 def fold_pool(prepared: PreparedSet, fold: Fold) -> Pool:
-    """Rows by the fold's lists; all conditions of a listed photo come along. Raises DataSetError."""
+    """Selects rows by the lists of a fold, in all conditions of a listed photo.
+
+    Raises DataSetError if the fold names a photo that the set lacks.
+    """
     rows = resolve(fold, prepared)
     return Pool(rows.gallery, rows.probes)
 
 
 class Bench:
-    """A pool's embedded rows, to be compared condition by condition."""
+    """The embedded rows of a pool, for comparisons by condition."""
 
     def __init__(self, embedded: Embedded, pool: Pool) -> None:
         self._embedded, self.pool = embedded, pool
@@ -56,33 +59,33 @@ class Bench:
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
-        """The probes' conditions, NIR first, because that is what this is about."""
+        """The conditions of the probes, NIR first."""
         found = {self.rows[int(i)].condition for i in self.pool.probes.made}
         return tuple(sorted(found, key=lambda c: (c.spectrum is not Spectrum.NIR, not c.masked)))
 
     @property
     def gallery_states(self) -> tuple[bool, ...]:
-        """Whether the gallery has unmasked rows, masked rows or both: False before True."""
+        """Whether the gallery has unmasked rows (False), masked rows (True) or both, in this order."""
         return tuple(sorted({self.rows[int(i)].masked for i in self.pool.gallery.made}))
 
     def probes(self, condition: Condition) -> Ids:
-        """Rows [n] of the probes of a condition."""
+        """Returns the rows [n] of the probes of a condition."""
         return self._fitting(self.pool.probes.made, lambda row: row.condition == condition)
 
     def compare(self, condition: Condition, *, gallery_masked: bool = False) -> Comparison:
-        """All probes of a condition, failed ones too, against the masked or the unmasked references."""
+        """Compares all probes of a condition, failed ones too, with the masked or the unmasked references."""
         lost = lost_in(self.pool.probes, self.rows, condition)
         return self.compare_rows(self.probes(condition), lost, gallery_masked=gallery_masked)
 
     def compare_rows(
         self, rows: Ids, lost: Sequence[Refused] = (), *, gallery_masked: bool = False
     ) -> Comparison:
-        """These probes [n] and failures against the masked or the unmasked references."""
+        """Compares these probes [n] and failures with the masked or the unmasked references."""
         gallery = self.pool.gallery
         mine = self._fitting(gallery.made, lambda row: row.masked == gallery_masked)
         spectra = {self.rows[int(i)].spectrum for i in mine}
         states = [Condition(spectrum, gallery_masked) for spectrum in sorted(spectra)]
-        # By identity: one refused image may be missing in both spectra, and is one failure.
+        # By identity, because a refused image that is missing in both spectra is one failure.
         failed = {id(r): r for state in states for r in lost_in(gallery, self.rows, state)}
         return Comparison(self._embedded.side(rows, lost), self._embedded.side(mine, tuple(failed.values())))
 
@@ -91,11 +94,11 @@ class Bench:
 
 
 def lost_in(role: Rows, rows: Sequence[Row], condition: Condition) -> tuple[Refused, ...]:
-    """The images of a role that are missing in a condition.
+    """Returns the images of a role that are missing in a condition.
 
-    Every one that was refused in just this condition. And, once for each source, those that gave
-    nothing at all, where this condition would have been made from them: they are of its spectrum, or
-    the role has no row of theirs (pseudo-NIR whose visible photo had no face).
+    These are all that were refused in this condition. They are also, once for each source, those without
+    any row from which this condition would have been made: images of its spectrum, or images of a spectrum
+    of which the role has no row (pseudo-NIR whose visible photo had no face).
     """
     alive = {rows[int(i)].source for i in role.made}
     spectra = {rows[int(i)].spectrum for i in role.made}

@@ -33,11 +33,11 @@ class SubjectCounts:
 
     def __post_init__(self) -> None:
         if not self.subjects.shape == self.successes.shape == self.probes.shape or self.subjects.ndim != 1:
-            raise ValueError("subjects, hits and probes are three columns of one length")
+            raise ValueError("subjects, successes and probes are three columns of one length")
         if not len(self.subjects) or (np.diff(self.subjects) <= 0).any():
-            raise ValueError("each subject stands once, in ascending order, and there is at least one")
+            raise ValueError("each subject occurs once, in ascending order, and there is at least one")
         if (self.successes < 0).any() or (self.successes > self.probes).any() or (self.probes < 1).any():
-            raise ValueError("every subject has a probe, and no more hits than probes")
+            raise ValueError("every subject has a probe, and no more successes than probes")
 
     @property
     def rate(self) -> float:

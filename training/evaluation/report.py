@@ -1,4 +1,4 @@
-"""An evaluation as JSON, and as one HTML page with its plots inside."""
+"""Writes an evaluation as JSON, and as one HTML page that contains its plots."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEMPLATE = "report.html.j2"
 
 
 def percent(rate: float | Interval | Spread) -> str:
-    """`0.12`, `93.6 [92.1, 95.0]` or `93.60 ± 0.42`: always in percent, without the sign."""
+    """Formats a rate in percent without the sign: `0.12`, `93.6 [92.1, 95.0]` or `93.60 ± 0.42`."""
     if isinstance(rate, Interval):
         return f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
     if isinstance(rate, Spread):
@@ -34,12 +34,12 @@ def percent(rate: float | Interval | Spread) -> str:
 
 
 def rate_name(rate: float) -> str:
-    """An FMR or FPIR as a label: `0.1 %`."""
+    """Formats an FMR or FPIR as a label: `0.1 %`."""
     return f"{100 * rate:g} %"
 
 
 def as_json(value: object) -> Any:
-    """Dataclasses become objects, conditions and other keys become text."""
+    """Converts dataclasses to JSON objects, conditions and other keys to text."""
     if isinstance(value, Condition):
         return str(value)
     if isinstance(value, MaskMatrix):
@@ -56,9 +56,9 @@ def as_json(value: object) -> Any:
 
 
 def write_report(out: Path, evaluation: Evaluation, curves: Curves, *, command: str, date: str) -> None:
-    """Write `report.json`, `report.html`, `det.png` and `cmc.png` into a folder, each whole.
+    """Writes `report.json`, `report.html`, `det.png` and `cmc.png` into a folder, each whole.
 
-    `command` is printed as it is: it must name no path of the machine.
+    The report shows `command` unchanged, so it must not contain a path.
     """
     out.mkdir(parents=True, exist_ok=True)
     label = " (SYNTHETIC)" if evaluation.synthetic else ""
@@ -73,7 +73,7 @@ def write_report(out: Path, evaluation: Evaluation, curves: Curves, *, command: 
 
 
 def render(evaluation: Evaluation, *, det: bytes, cmc: bytes, command: str, date: str) -> str:
-    """The page, with everything it shows inside it."""
+    """Renders the page, which needs no other file."""
     return (
         _environment()
         .get_template(TEMPLATE)

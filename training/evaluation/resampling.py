@@ -1,4 +1,4 @@
-"""Subjects drawn again and again: the weights that every interval here is made from.
+"""Draws subjects for the bootstrap: the weights of every interval in this package.
 
 Comparisons share subjects, so they are not independent trials; subjects are. A bootstrap draws as
 many subjects as there are, with replacement, and counts each subject as often as it was drawn.
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 
 def weights(subjects: int, *, bootstraps: int = BOOTSTRAPS, seed: int = 0) -> Weights:
-    """How often each subject was drawn: int64 [bootstraps, subjects], rows sum to `subjects`."""
+    """Returns how often each subject is drawn: int64 [bootstraps, subjects], rows sum to `subjects`."""
     if subjects < 1 or bootstraps < 1:
         raise ValueError("a bootstrap needs at least one subject and one repeat")
     drawn = np.random.default_rng(seed).integers(subjects, size=(bootstraps, subjects))
@@ -28,9 +28,9 @@ def weights(subjects: int, *, bootstraps: int = BOOTSTRAPS, seed: int = 0) -> We
 
 
 def percentiles(value: float, replicates: Floats, *, level: float = LEVEL) -> Interval:
-    """The percentile interval of a statistic from its replicates [bootstraps].
+    """Returns the percentile interval of a statistic from its replicates [bootstraps].
 
-    A replicate without a denominator (NaN: no drawn subject has a trial) says nothing and is left out.
+    A NaN, a replicate in which no drawn subject has a trial, is left out.
     """
     known = replicates[~np.isnan(replicates)]
     if not len(known):

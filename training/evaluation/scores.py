@@ -1,4 +1,4 @@
-"""Templates of the two sides of a comparison, and the scores between them."""
+"""Defines the two sides of a comparison and the scores between their templates."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def _nobody() -> Ids:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Side:
-    """The probes, or the references, of a comparison.
+    """The probes or the references of a comparison.
 
-    `templates`: float32 [n, d], unit rows. `subjects`: int64 [n]. `sources`: n names of the photos
-    they come from. `failed`: int64 [k], the subject of each sample that gave no template; those
-    samples stay in the denominators as misses. Raises ValueError where that does not hold.
+    `templates`: float32 [n, d], unit rows. `subjects`: int64 [n]. `sources`: the names of
+    their n photos. `failed`: int64 [k], the subject of each sample that gave no template; these samples
+    stay in the denominators as misses. Raises ValueError for other shapes, types or norms.
     """
 
     templates: Vectors
@@ -47,20 +47,20 @@ class Side:
 
     @property
     def samples(self) -> int:
-        """Attempts: templates and failures."""
+        """The number of attempts: templates and failures."""
         return len(self.subjects) + len(self.failed)
 
     def everybody(self) -> Ids:
-        """Each subject once, ascending, those with failed samples only included."""
+        """Returns each subject once, ascending, including those with failed samples only."""
         return np.unique(np.concatenate([self.subjects, self.failed]))
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Every probe against every reference.
+    """Every probe compared with every reference.
 
-    Raises ValueError where a probe and a reference come from one photo (their score would measure
-    the synthesis, not the face), where a side is empty, or where the dimensions differ.
+    Raises ValueError if a probe and a reference come from one photo (their score would measure the
+    synthesis, not the face), if a side is empty, or if the dimensions differ.
     """
 
     probes: Side
@@ -87,11 +87,11 @@ class Comparison:
 
     @cached_property
     def mated(self) -> NDArray[np.bool_]:
-        """Whether a score's probe and reference are of one subject, bool [probes, references]."""
+        """Whether probe and reference are of the same subject, bool [probes, references]."""
         same: NDArray[np.bool_] = self.probes.subjects[:, None] == self.gallery.subjects[None, :]
         return same
 
 
 def count_of(ids: Ids, everybody: Ids) -> Ids:
-    """How often each of `everybody` (ascending) is in `ids`: int64 [len(everybody)]."""
+    """Counts each of `everybody` (ascending) in `ids`: int64 [len(everybody)]."""
     return np.bincount(np.searchsorted(everybody, ids), minlength=len(everybody)).astype(np.int64)

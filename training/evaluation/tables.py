@@ -1,4 +1,4 @@
-"""An evaluation as tables in a terminal."""
+"""Formats an evaluation as tables for a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.evaluation.report import percent, rate_name
 
 
 def evaluation_tables(evaluation: Evaluation) -> tuple[Table, ...]:
-    """By condition, the 2 x 2, the masks (worst cell last) and the open set; what there is of them."""
+    """Returns the tables that the evaluation has: by condition, the 2 x 2, the worst mask, the open set."""
     label = "SYNTHETIC: " if evaluation.synthetic else ""
     points = evaluation.asked.fmr_points
     tables = [_conditions(f"{label}{evaluation.encoder}", evaluation.conditions, points)]

@@ -1,9 +1,9 @@
-"""VR at FAR (1 - FNMR at FMR) over all pairs, with intervals whose threshold is fixed anew.
+"""Measures VR at FAR (1 - FNMR at FMR) over all pairs, with intervals that include the threshold's error.
 
-Each replicate draws subjects for probes and gallery alike: a mated comparison counts as often as its
-subject was drawn, a non-mated one as often as the product of its two subjects' counts. Then the
-threshold is set again on the replicate, because in use it too comes from a finite set. Only the
-upper tail of the non-mated scores is looked at; where a replicate needs more of it, it gets more.
+Each replicate draws the same subjects for probes and gallery: a mated comparison counts as often as its
+subject was drawn, a non-mated one as often as the product of its two subjects' counts. The threshold is
+set again on each replicate, because in use it comes from a finite set too. Only the upper tail of the
+non-mated scores is used; it grows if a replicate needs more.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from training.evaluation.resampling import BOOTSTRAPS, Floats, percentiles, weig
 from training.evaluation.scores import Comparison, Ids, count_of
 
 ThresholdRule = Literal["at_most", "nearest"]
-# The tail starts at this many times the comparisons that the largest FMR accepts.
+# The initial size of the tail is this many times the comparisons that the largest FMR accepts.
 TAIL_FACTOR = 2.0
 TAIL_SLACK = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """An operating point: the threshold for an FMR, and the share of mates accepted there."""
+    """An operating point: the threshold for an FMR, and the share of mated comparisons accepted there."""
 
     fmr: float
     threshold: float
@@ -35,7 +35,7 @@ class Verification:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tail:
-    """The largest non-mated scores, descending, and the places of their two subjects, all [n]."""
+    """The largest non-mated scores, descending, and the indices of their two subjects, all [n]."""
 
     scores: Floats
     probe: Ids
@@ -55,7 +55,7 @@ class PairScores:
         made = count_of(probes.subjects, self._everybody), count_of(gallery.subjects, self._everybody)
         failed = count_of(probes.failed, self._everybody), count_of(gallery.failed, self._everybody)
         self._probes, self._references = made
-        # A mate is missed for certain where either side's sample failed.
+        # A mated comparison is a miss if the sample of either side failed.
         self._mates = (made[0] + failed[0]) * (made[1] + failed[1])
         row, column = np.nonzero(comparison.mated)
         scores = comparison.scores[row, column].astype(np.float64)
@@ -68,16 +68,16 @@ class PairScores:
 
     @property
     def mated(self) -> int:
-        """Mated comparisons, those included that a failure prevented."""
+        """The number of mated comparisons, including those that a failure prevented."""
         return int(self._mates.sum())
 
     @property
     def non_mated(self) -> int:
-        """Non-mated comparisons made: a failure cannot be a false match (ISO/IEC 19795-1)."""
+        """The number of non-mated comparisons made: a failure cannot be a false match (ISO/IEC 19795-1)."""
         return len(self._probe) * len(self._reference) - len(self._mated)
 
     def _cut(self, size: int) -> _Tail:
-        """The `size` largest non-mated scores and every score level with the last of them."""
+        """Returns the `size` largest non-mated scores and every score equal to the last of them."""
         comparison = self._comparison
         non_mated = ~comparison.mated
         floor = -np.inf
@@ -98,10 +98,11 @@ class PairScores:
         seed: int = 0,
         rule: ThresholdRule = "at_most",
     ) -> tuple[Verification, ...]:
-        """TAR at each FMR. `at_most`: the smallest threshold whose FMR is at most that; `nearest`:
-        the one whose FMR is nearest, as papers do that read it off a curve.
+        """Measures the TAR at each FMR.
 
-        Raises ValueError where there are no mated or no non-mated comparisons.
+        `at_most` takes the smallest threshold whose FMR is at most the given one; `nearest` takes the one
+        whose FMR is nearest, as papers do that read it off a curve. Raises ValueError without mated or
+        without non-mated comparisons.
         """
         if not self.mated or not self.non_mated:
             raise ValueError("a verification rate needs mated and non-mated comparisons")
@@ -121,7 +122,7 @@ class PairScores:
         )
 
     def _replicate(self, counts: Ids, points: Floats, rule: ThresholdRule) -> tuple[Floats, Floats]:
-        """Threshold and TAR at each FMR where subject i counts `counts[i]` times: both [points]."""
+        """Returns threshold and TAR at each FMR, both [points]; subject i counts `counts[i]` times."""
         nothing = np.full(len(points), np.nan)
         probes, references = counts * self._probes, counts * self._references
         total = int(probes.sum() * references.sum() - probes @ references)
@@ -134,7 +135,7 @@ class PairScores:
         if not tail.whole and accepted[-1] <= allowed.max():
             self._tail = self._cut(2 * len(tail.scores))
             return self._replicate(counts, points, rule)
-        # The first score too many; everything level with it must be rejected with it.
+        # The first score that must be rejected, with all scores equal to it.
         first = np.minimum(np.searchsorted(accepted, allowed, side="right"), len(accepted) - 1)
         cut = tail.scores[first]
         thresholds = np.nextafter(cut, np.inf)
@@ -149,7 +150,7 @@ class PairScores:
 
 
 def failed_mates(comparison: Comparison) -> int:
-    """Mated comparisons that were not made because a sample of either side failed."""
+    """Counts the mated comparisons that were not made because a sample of either side failed."""
     probes, gallery = comparison.probes, comparison.gallery
     everybody = np.union1d(probes.everybody(), gallery.everybody())
     made = count_of(probes.subjects, everybody), count_of(gallery.subjects, everybody)

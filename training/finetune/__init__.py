@@ -1,1 +1,1 @@
-"""Fine-tuning: one recipe, one prepared set, one network."""
+"""Fine-tuning: trains a network on a prepared set by one recipe."""

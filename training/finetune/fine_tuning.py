@@ -1,4 +1,4 @@
-"""Sampler, method and loop of one recipe on one prepared set, put together: the same for every trainer."""
+"""Puts sampler, method and loop of one recipe on one prepared set together, for every trainer."""
 
 from __future__ import annotations
 
@@ -31,15 +31,14 @@ from training.networks.torch_encoder import TorchEncoder
 
 CPU = torch.device("cpu")
 
-# Iterations done, and the loss of the last one.
-# Whoever is learned from -> the teacher's templates [rows of the set, T].
+# The sampler of the training subjects -> the teacher's templates float32 [rows of the set, T].
 Templates = Callable[[PairSampler], NDArray[np.float32]]
 
 
 def own_share(batches: Iterable[PairBatch]) -> Iterator[PairBatch]:
-    """This process's part of each batch, in order of rank.
+    """Yields this process's part of each batch, in order of rank.
 
-    Every process reads the whole batch, so that what is learned does not depend on their number.
+    Every process reads the whole batch, so that the result does not depend on the number of processes.
     """
     world, mine = world_size(), rank()
     for batch in batches:
@@ -50,12 +49,11 @@ def own_share(batches: Iterable[PairBatch]) -> Iterator[PairBatch]:
 
 
 class FineTuning:
-    """A network that learns from a set's train split as the recipe says, or goes on with what is in `out`.
+    """Trains a network on a set's train split, or resumes the run in `out`.
 
-    `net` has the recipe's backbone. `templates`: asked where the recipe distils. `means`: a file that keeps
-    the class means of the network to begin with, from run to run; None makes them where they are wanted.
-    `compiled`: see `compile_task`.
-    Raises DataSetError, QueueError, and RecipeError where the recipe's parts do not fit one another.
+    `net` has the recipe's backbone. `templates`: called if the recipe distils. `means`: a file that caches
+    the class means of the initial network between runs; None computes them. `compiled`: see `compile_task`.
+    Raises DataSetError, QueueError, and RecipeError if the parts of the recipe contradict one another.
     """
 
     def __init__(
@@ -82,7 +80,7 @@ class FineTuning:
         )
         taught = templates(sampler) if recipe.task.distil and templates is not None else None
         self._loader = loader(prepared, sampler, side_px=recipe.backbone.side_px, teacher=taught)
-        # Convolutions are faster so, on CPUs and GPUs of today.
+        # This layout makes convolutions faster on current CPUs and GPUs.
         net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         start = None
         if recipe.task.wants_means:
@@ -110,11 +108,11 @@ class FineTuning:
 
     @property
     def encoder(self) -> nn.Module:
-        """What is used at test time."""
+        """The network of inference."""
         return self.task.encoder
 
     def run(self, on_step: OnStep | None = None, on_save: OnSave | None = None) -> float:
-        """To the end, or this process's share of it; the mean loss of the last tenth. Raises Diverged."""
+        """Trains to the end; returns the mean loss of the last tenth. Raises Diverged."""
         training = self.training
         several = world_size() > 1
         whole = DistributedDataParallel(self.task, broadcast_buffers=False) if several else None
@@ -123,5 +121,5 @@ class FineTuning:
         return training.run(prefetch(batches), step=whole, on_step=on_step, on_save=on_save)
 
     def save(self, path: Path) -> None:
-        """The encoder alone, with the backbone that it has now."""
+        """Writes the encoder with its present backbone configuration."""
         save_encoder(path, self.encoder, self.backbone)

@@ -15,17 +15,16 @@ from training.networks.backbone import BackboneConfig
 
 
 class Validation(Strict):
-    """`every`: iterations between two evaluations on validation subjects, 0 for none. `held_out`: so many
-    training subjects become validation subjects; 0: the set has a validation split of its own."""
+    """`every`: iterations between two evaluations on validation subjects, 0 for none. `held_out`: number of
+    training subjects that become validation subjects; 0 if the set has a validation split of its own."""
 
     every: Annotated[int, Field(ge=0)] = 0
     held_out: Annotated[int, Field(ge=0)] = 0
 
 
 class Recipe(Strict):
-    """`backbone`: built at random weights unless training starts from a checkpoint, which brings its own.
-    `batch`: subjects of one step over all processes, two photos each. `p_mask`: how often the NIR photo
-    is masked."""
+    """`backbone`: used with random weights; a checkpoint to start from brings its own. `batch`: subjects of
+    one step over all processes, with two photos each. `p_mask`: the probability of a masked NIR photo."""
 
     task: TaskConfig
     loop: LoopConfig = LoopConfig()
@@ -39,12 +38,12 @@ class Recipe(Strict):
         return 2 * self.batch * iterations
 
     def facts(self) -> dict[str, Any]:
-        """As JSON; the graph of an imported backbone stays with its weights."""
+        """The recipe as JSON, without the graph of an imported backbone, which stays with its weights."""
         return self.model_dump(mode="json", exclude={"backbone": {"imported"}})
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A file's path, or a name of `recipes/`. `overrides`: `task.method.queue=64`, laid over it.
+    """A fine-tuning recipe. `name`: a file's path, or a name of `recipes/`; `overrides`: merged over it.
 
     Raises RecipeError naming the file and the key.
     """
@@ -68,7 +67,7 @@ def shortened(recipe: Recipe, iterations: int) -> Recipe:
 
 
 def differences(of: Mapping[str, Any], against: Mapping[str, Any]) -> tuple[str, ...]:
-    """`loop.iterations = 200 instead of 10000`, for each of two recipes' facts that differs."""
+    """Lines such as `loop.iterations = 200 instead of 10000` for every fact that differs."""
     mine, theirs = dict(_flat(of)), dict(_flat(against))
     keys = [key for key in {**theirs, **mine} if mine.get(key) != theirs.get(key)]
     return tuple(f"{key} = {_shown(mine.get(key))} instead of {_shown(theirs.get(key))}" for key in keys)

@@ -1,4 +1,4 @@
-"""One recipe on one prepared set: from a start checkpoint to an encoder, resumable at every checkpoint."""
+"""Runs one recipe on one prepared set, from initial weights to an encoder; every checkpoint resumes."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ TEMPLATES = "teacher.npy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a run happens: `start`, a checkpoint or a bundle's folder, None is random weights; `teacher` is a
-    bundle, for distillation. `compiled`: compile the networks, which needs a C++ compiler."""
+class RunOptions:
+    """`out`: the run's folder; `start`: a checkpoint or a bundle's folder, None for random weights;
+    `teacher`: a bundle, for distillation; `compiled`: compiles the networks, which needs a C++ compiler."""
 
     out: Path
     start: Path | None = None
@@ -43,61 +43,60 @@ class Place:
 
 
 def train_recipe(
-    recipe: Recipe, prepared: PreparedSet, place: Place, *, on_step: OnStep | None = None
+    recipe: Recipe, prepared: PreparedSet, options: RunOptions, *, on_step: OnStep | None = None
 ) -> RunRecord:
-    """Train on the set's train split, or go on with what is in `place.out`; a finished run is left alone.
+    """Trains on the set's train split, or resumes the run in `options.out`; keeps a finished run.
 
     Writes `encoder.pt` and `last.pt` at every checkpoint, `log.jsonl`, `run.json`, and with validation
-    `validation.jsonl` and `best.pt`. Raises DataSetError, RecipeError, QueueError
-    and Diverged.
+    `validation.jsonl` and `best.pt`. Raises DataSetError, RecipeError, QueueError and Diverged.
     """
     if recipe.batch % world_size():
         raise DataSetError(f"a batch of {recipe.batch} cannot be shared by {world_size()} processes")
     if recipe.validation.held_out:
         prepared = assign_validation(prepared, recipe.validation.held_out, seed=recipe.seed)
-    # Everything that is drawn from here on is the same in every process.
+    # Every process draws the same random numbers from here on.
     torch.manual_seed(recipe.seed)
-    net, recipe = _network(recipe, place)
+    net, recipe = _network(recipe, options)
     learned = TrainingData(prepared.info, rows_digest(prepared))
-    record = new_record(recipe.facts(), learned, start=place.start, device=place.device)
-    run_log = RunLog(record, place.out, images_seen=recipe.images_seen)
+    record = new_record(recipe.facts(), learned, start=options.start, device=options.device)
+    run_log = RunLog(record, options.out, images_seen=recipe.images_seen)
     before = run_log.before
-    if before is not None and before.finished and (place.out / ENCODER).is_file():
+    if before is not None and before.finished and (options.out / ENCODER).is_file():
         return before
-    place.out.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     barrier()
-    return _Run(recipe, prepared, place, net, run_log).go(on_step)
+    return _Run(recipe, prepared, options, net, run_log).go(on_step)
 
 
 class _Run:
-    """A run with its record: what is written down, and when somebody looks at validation subjects."""
+    """A run with its record and its evaluations on validation subjects."""
 
     def __init__(
-        self, recipe: Recipe, prepared: PreparedSet, place: Place, net: nn.Module, run_log: RunLog
+        self, recipe: Recipe, prepared: PreparedSet, options: RunOptions, net: nn.Module, run_log: RunLog
     ) -> None:
-        self.recipe, self.place, self.run_log = recipe, place, run_log
+        self.recipe, self.options, self.run_log = recipe, options, run_log
         self.tuning = FineTuning(
             recipe,
             net,
             prepared,
-            out=place.out,
-            device=place.device,
-            templates=lambda sampler: teacher_templates(prepared, sampler, place),
-            compiled=place.compiled,
+            out=options.out,
+            device=options.device,
+            templates=lambda sampler: teacher_templates(prepared, sampler, options),
+            compiled=options.compiled,
         )
         self.validator: Validator | None = None
         if recipe.validation.every and not rank():
             iteration = self.tuning.training.iteration
-            self.validator = Validator(prepared, self.tuning.backbone, place.out, iteration=iteration)
+            self.validator = Validator(prepared, self.tuning.backbone, options.out, iteration=iteration)
         barrier()
 
     def go(self, on_step: OnStep | None) -> RunRecord:
         last = self.recipe.loop.iterations
 
         def step(iteration: int, loss: float) -> None:
-            look = iteration % max(self.recipe.validation.every, 1) == 0 or iteration == last
-            if self.validator is not None and look:
-                self.validator.look(self.tuning.encoder, self.place.device, iteration)
+            due = iteration % max(self.recipe.validation.every, 1) == 0 or iteration == last
+            if self.validator is not None and due:
+                self.validator.evaluate(self.tuning.encoder, self.options.device, iteration)
             if on_step is not None:
                 on_step(iteration, loss)
 
@@ -108,33 +107,35 @@ class _Run:
         return record
 
     def _keep(self, iteration: int) -> None:
-        self.tuning.save(self.place.out / ENCODER)
+        self.tuning.save(self.options.out / ENCODER)
         self.run_log.keep(iteration)
 
 
-def _network(recipe: Recipe, place: Place) -> tuple[nn.Module, Recipe]:
-    """The network to begin with, and the recipe with the backbone that it has."""
-    if place.start is None:
+def _network(recipe: Recipe, options: RunOptions) -> tuple[nn.Module, Recipe]:
+    """The initial network, and the recipe with its backbone."""
+    if options.start is None:
         return recipe.backbone.build(), recipe
-    net, backbone = load_initial(place.start, dimension=recipe.backbone.dimension)
+    net, backbone = load_initial(options.start, dimension=recipe.backbone.dimension)
     return net, recipe.model_copy(update={"backbone": backbone})
 
 
-def teacher_templates(prepared: PreparedSet, sampler: PairSampler, place: Place) -> NDArray[np.float32]:
-    """The teacher's templates [rows, T] of the unmasked VIS photos that are learned from, zero elsewhere.
+def teacher_templates(
+    prepared: PreparedSet, sampler: PairSampler, options: RunOptions
+) -> NDArray[np.float32]:
+    """The teacher's templates [rows, T] of the unmasked VIS photos in training, zero elsewhere.
 
-    Raises DataSetError where no teacher is given, or the set is aligned to another template than its.
+    Raises DataSetError if no teacher is given, or the set and the teacher differ in alignment.
     """
-    if place.teacher is None:
+    if options.teacher is None:
         raise DataSetError("this recipe distils: give the teacher's bundle with --teacher")
-    wanted = Teacher(place.teacher).spec.alignment
+    wanted = Teacher(options.teacher).spec.alignment
     if wanted != prepared.info.alignment:
         raise DataSetError(
             f"{prepared.info.name} is aligned to {prepared.info.alignment}, the teacher wants {wanted}"
         )
     rows = np.array([i for subject in sampler.subjects for i in subject.vis], np.int64)
-    cache = place.out / TEMPLATES
+    cache = options.out / TEMPLATES
     if not rank():
-        cached_templates(prepared, rows, place.teacher, cache)
+        cached_templates(prepared, rows, options.teacher, cache)
     barrier()
-    return by_row(prepared, rows, cached_templates(prepared, rows, place.teacher, cache))
+    return by_row(prepared, rows, cached_templates(prepared, rows, options.teacher, cache))

@@ -1,4 +1,4 @@
-"""Rank-1 of validation subjects during training, and the best network so far."""
+"""Measures rank-1 of validation subjects during training, and keeps the best network."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ VALIDATION, BEST = "validation.jsonl", "best.pt"
 class Validator:
     """Evaluates, writes a line to `validation.jsonl`, keeps the best network as `best.pt`.
 
-    The best is by the first condition, masked NIR probes where there are any. `iteration`: of a resumed
-    run; what came after it is forgotten, because it comes again. Raises DataSetError where the set has no
-    validation subjects.
+    The first condition decides which network is best: masked NIR probes if the set has any. `iteration`: of
+    a resumed run; later lines are dropped, because the run repeats them. Raises DataSetError if the set has
+    no validation subjects.
     """
 
     def __init__(self, prepared: PreparedSet, backbone: BackboneConfig, out: Path, *, iteration: int) -> None:
         self._prepared, self._backbone, self._out = prepared, backbone, out
-        # Fails before the first iteration, not after hours.
+        # Raises before the first iteration instead of hours later.
         split_pool(prepared, "validation")
         path = out / VALIDATION
         lines = path.read_text().splitlines() if path.is_file() else []
         self._lines = [line for line in map(json.loads, lines) if line["iteration"] <= iteration]
 
-    def look(self, net: nn.Module, device: torch.device, iteration: int) -> None:
+    def evaluate(self, net: nn.Module, device: torch.device, iteration: int) -> None:
         encoder = TorchEncoder(OnDevice(net, device), self._backbone, name="validated")
-        # A network that was compiled was so for batches of training.
+        # A compiled network is compiled for the batches of training alone.
         with torch.compiler.set_stance("force_eager"):
             found = closed_set(encoder, self._prepared, "validation")
         rates = {one.condition: round(100 * one.counts.rate, 3) for one in found}

@@ -18,7 +18,7 @@ from training.data.records import DataSetError
 from training.engine.loop import Diverged
 from training.finetune.fine_tuning import FineTuning
 from training.finetune.recipe import Recipe, Validation, load_recipe, shortened
-from training.finetune.run import ENCODER, Place, train_recipe
+from training.finetune.run import ENCODER, RunOptions, train_recipe
 from training.jobs.job_directory import JobFailed
 from training.jobs.request import RetrainRequest
 from training.methods.hsst import HsstConfig
@@ -40,7 +40,7 @@ def train(request: RetrainRequest, prepared: PreparedSet, directory: Path, on_st
     `on_step` takes the iterations done, the iterations in total, and the loss. Raises JobFailed if the
     set does not fit the network, or if training diverges.
     """
-    place = Place(
+    place = RunOptions(
         out=directory / "train",
         start=request.trunk,
         teacher=request.base if request.preset == "hsst+distill" else None,
@@ -81,7 +81,9 @@ def preset_recipe(request: RetrainRequest, subjects: int) -> Recipe:
     return recipe
 
 
-def _planned_recipe(request: RetrainRequest, prepared: PreparedSet, place: Place, directory: Path) -> Recipe:
+def _planned_recipe(
+    request: RetrainRequest, prepared: PreparedSet, place: RunOptions, directory: Path
+) -> Recipe:
     """Returns the recipe at the length of the request's budget; a resumed run keeps its first plan."""
     subjects = len(paired_subjects(prepared, "train"))
     recipe = preset_recipe(request, subjects)
@@ -108,11 +110,11 @@ def _planned_recipe(request: RetrainRequest, prepared: PreparedSet, place: Place
 
 
 def _seconds_per_iteration(
-    request: RetrainRequest, recipe: Recipe, prepared: PreparedSet, place: Place, directory: Path
+    request: RetrainRequest, recipe: Recipe, prepared: PreparedSet, place: RunOptions, directory: Path
 ) -> float:
     """Measures the duration of an iteration on a short run that is thrown away."""
     times: list[float] = []
-    trial = Place(out=directory / TIMING, start=place.start, teacher=place.teacher, device=place.device)
+    trial = RunOptions(out=directory / TIMING, start=place.start, teacher=place.teacher, device=place.device)
     _run(
         request,
         shortened(recipe, TIMED),
@@ -126,7 +128,7 @@ def _seconds_per_iteration(
 
 
 def _run(
-    request: RetrainRequest, recipe: Recipe, prepared: PreparedSet, place: Place, on_step: OnStep
+    request: RetrainRequest, recipe: Recipe, prepared: PreparedSet, place: RunOptions, on_step: OnStep
 ) -> None:
     total = recipe.loop.iterations
 
@@ -140,7 +142,7 @@ def _run(
 
 
 def _train_adapter(
-    recipe: Recipe, prepared: PreparedSet, place: Place, on_step: Callable[[int, float], None]
+    recipe: Recipe, prepared: PreparedSet, place: RunOptions, on_step: Callable[[int, float], None]
 ) -> None:
     """Trains a square matrix behind the frozen network by HSST, for few pairs: a whole network would overfit.
 

@@ -17,8 +17,8 @@ from training.networks.shared_encoder import SharedEncoder
 
 
 class BackboneConfig(Strict):
-    """`shared`: rows of the matrix that IDR and W-CNN put behind the backbone. `split`: statistics for
-    each spectrum (`dsbn`). `imported`: what an ONNX file holds, where the kind is that."""
+    """`shared`: rows of the matrix that IDR and W-CNN put behind the backbone. `split`: whether each spectrum
+    has its own statistics (`dsbn`). `imported`: the content of an ONNX file, if the kind is `imported`."""
 
     kind: Literal["mobilefacenet", "ir50", "ir-compact", "ir-small", "imported"] = "mobilefacenet"
     side_px: Annotated[int, Field(ge=32, multiple_of=16)] = 112
@@ -36,7 +36,7 @@ class BackboneConfig(Strict):
         return self
 
     def build(self) -> nn.Module:
-        """A network at random weights."""
+        """Builds the network with random weights."""
         net: nn.Module
         if self.imported is not None:
             net = ImportedNet(self.imported, dimension=self.dimension)

@@ -17,7 +17,7 @@ from training.networks.layers import norms
 
 
 def save_encoder(path: Path, net: nn.Module, config: BackboneConfig) -> None:
-    """What is used at test time, alone: configuration and weights, written whole."""
+    """Writes what inference needs, configuration and weights, atomically."""
     split = any(layer.split for layer in norms(net))
     buffer = io.BytesIO()
     final = config.model_copy(update={"split": split})
@@ -26,7 +26,7 @@ def save_encoder(path: Path, net: nn.Module, config: BackboneConfig) -> None:
 
 
 def load_network(path: Path) -> tuple[nn.Module, BackboneConfig]:
-    """Raises DataSetError where the file is no checkpoint of `save_encoder`."""
+    """The network of a checkpoint. Raises DataSetError if `save_encoder` did not write the file."""
     try:
         stored: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         config = BackboneConfig.model_validate(stored["config"])
@@ -38,7 +38,7 @@ def load_network(path: Path) -> tuple[nn.Module, BackboneConfig]:
 
 
 def load_start(path: Path) -> tuple[nn.Module, BackboneConfig]:
-    """A checkpoint that training may begin with. Raises DataSetError where it ends in a shared subspace."""
+    """A network that training can start from. Raises DataSetError if it ends in a shared subspace."""
     net, config = load_network(path)
     if config.shared is not None:
         raise DataSetError(f"{path.name} ends in a shared subspace: start from a plain backbone")

@@ -1,4 +1,4 @@
-"""What every embedding network of aligned crops offers."""
+"""The protocol of every embedding network of aligned crops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CropEncoder(Protocol):
 
     @property
     def name(self) -> str:
-        """For reports: what it is, without paths of the machine."""
+        """What it is, for reports; no path of the machine."""
         ...
 
     @property
@@ -26,8 +26,8 @@ class CropEncoder(Protocol):
         ...
 
     def embed(self, crops: Pixels, spectrum: Spectrum) -> Vectors:
-        """uint8 [n, side, side, 3] blue-green-red, all of one spectrum -> unit float32 [n, dimension].
+        """Embeds uint8 [n, side, side, 3] blue-green-red crops of one spectrum: unit float32 [n, dimension].
 
-        The spectrum is known at test time; only an encoder with a statistic for each uses it.
+        The spectrum is known at test time; only an encoder with statistics for each spectrum uses it.
         """
         ...

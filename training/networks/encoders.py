@@ -1,4 +1,4 @@
-"""Opens whatever turns aligned crops into unit vectors: a checkpoint, a bundle, an ONNX file."""
+"""Opens any encoder of aligned crops: a checkpoint, a bundle or an ONNX file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from training.networks.crop_encoder import CropEncoder
 
 
 def load_encoder(path: Path, *, threads: int = 1) -> CropEncoder:
-    """A bundle's directory, an ONNX file of the usual kind (see `OnnxInput`) or a `.pt` checkpoint.
+    """The encoder of a bundle's directory, of an ONNX file (see `OnnxInput`) or of a `.pt` checkpoint.
 
-    Raises DataSetError where it is none of them.
+    Raises DataSetError if the path is none of them.
     """
-    # Imported where needed: a checkpoint needs no ONNX Runtime, and an ONNX file needs no torch.
+    # Imported on demand: a checkpoint needs no ONNX Runtime, and an ONNX file needs no torch.
     if path.is_dir():
         from training.networks.onnx_encoders import BundleEncoder
 

@@ -1,6 +1,6 @@
 """The graph of an ONNX embedder as plain data, apart from its weights.
 
-It is stored with a checkpoint, so that an imported network is built again without the file it came from.
+A checkpoint stores it, so that an imported network is rebuilt without its ONNX file.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ Setting = int | float | str | tuple[int, ...] | tuple[float, ...]
 
 
 class GraphError(ValueError):
-    """An ONNX file holds something that cannot be trained here. The text names it."""
+    """An ONNX file contains something that cannot be trained here; the text names it."""
 
 
 class Node(Strict):
-    """One operator. `inputs`: the activations it takes; `shapes`: of its weights, by role."""
+    """One operator. `inputs`: names of its activations; `shapes`: of its weights, by role."""
 
     op: str
     inputs: tuple[str, ...]
@@ -27,7 +27,7 @@ class Node(Strict):
 
     @property
     def key(self) -> str:
-        """The layer's name in a state dict: the output's, without what a module's name may not hold."""
+        """The layer's name in a state dict: the output's name without characters that modules forbid."""
         return "at_" + re.sub(r"\W", "_", self.output)
 
     def number(self, name: str, default: float) -> float:

@@ -1,9 +1,9 @@
-"""A network read from an ONNX embedder, trainable: any graph of the operators of `operators.py`.
+"""A trainable network from an ONNX embedder: any graph of the operators of `operators.py`.
 
-The reference embedder has its batch normalisation folded into the convolutions, as most published
-files have. There is then nothing that the normalisation modes (`separate`, `dsbn`, ...) could act upon;
-`norms` puts a normalisation layer after every convolution, which `fit_norms` starts where it changes
-nothing.
+Like most published files, the reference embedder has its batch normalisation folded into its convolutions.
+The normalisation modes (`separate`, `dsbn`, ...) then have no layer to act upon. `norms` adds a
+normalisation layer after every convolution, and `fit_norms` initialises these so that the network computes
+the same as before.
 """
 
 from __future__ import annotations
@@ -19,40 +19,15 @@ from faces.bundle import Normalisation
 from faces.strict import Strict
 from training.networks.graph import Graph
 from training.networks.layers import SpectralBatchNorm
+from training.networks.opencv_resize import resized
 from training.networks.operators import layer_of
 
-# Undoes (pixel - 127.5) / 127.5, what every network of this project takes.
+# Inverts (pixel - 127.5) / 127.5, the input of every network of this project.
 HALF_RANGE = 127.5
-BITS_11 = 2048.0
-
-
-def resized(pixels: Tensor, height: int, width: int) -> Tensor:
-    """[b, c, h, w] of 0 to 255 -> [b, c, height, width] as OpenCV's INTER_LINEAR makes it of bytes, to the
-    bit: whole grey levels, weights of 11 bits, floors in between. A plain bilinear resize rounds many ties
-    the other way, and moves templates of photos by up to 0.007."""
-    pixels = pixels.round()
-    rows, columns = _taps(pixels.shape[2], height), _taps(pixels.shape[3], width)
-    # Weights are scaled so that no value leaves the range of float16, for exports.
-    first, second, weight = (tap.to(pixels.device) for tap in columns)
-    across = (pixels[..., first] * ((BITS_11 - weight) / 16) + pixels[..., second] * (weight / 16)).floor()
-    first, second, weight = (tap.to(pixels.device)[:, None] for tap in rows)
-    upper = across[:, :, first[:, 0]] * ((BITS_11 - weight) / 65536)
-    lower = across[:, :, second[:, 0]] * (weight / 65536)
-    return ((upper.floor() + lower.floor() + 2.0) / 4).floor()
-
-
-def _taps(source: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each target pixel: the source pixel before, the one behind, and the latter's weight of 2048."""
-    at = (torch.arange(target, dtype=torch.float64) + 0.5) * (source / target) - 0.5
-    at = at.float()
-    before = at.floor()
-    weight = ((at - before) * BITS_11).round()
-    first = before.long()
-    return first.clamp(0, source - 1), (first + 1).clamp(0, source - 1), weight
 
 
 class ImportedConfig(Strict):
-    """What the file says and what its manifest says of its input; see `faces.bundle.EncoderSpec`.
+    """The file's graph and its input, from the manifest; see `faces.bundle.EncoderSpec`.
 
     `width`: the dimension of the file's own output.
     """
@@ -68,9 +43,9 @@ class ImportedConfig(Strict):
 class ImportedNet(nn.Module):
     """[b, 3, side, side], values in [-1, 1], blue-green-red -> [b, dimension], not of unit norm.
 
-    Cuts, resizes and normalises inside, so that it takes what the other backbones take. A `dimension`
-    above the file's own adds a matrix with orthonormal columns: cosines stay what they were.
-    Raises GraphError for an operator that is not known, ValueError for a smaller dimension.
+    It crops, resizes and normalises inside, so that it takes the same input as the other backbones. A
+    `dimension` above the file's own adds a matrix with orthonormal columns, which keeps all cosines.
+    Raises GraphError for an unknown operator, ValueError for a dimension below the file's own.
     """
 
     mean: Tensor
@@ -98,13 +73,13 @@ class ImportedNet(nn.Module):
         self.head: nn.Module = nn.Identity()
         if dimension > config.width:
             self.head = nn.Linear(config.width, dimension, bias=False)
-            # The same columns at every start: templates of two starts can be compared.
+            # A fixed seed gives the same columns each time: templates of two runs stay comparable.
             chance = torch.Generator().manual_seed(0)
             nn.init.orthogonal_(self.head.weight, generator=chance)
         self._last_use = {name: i for i, node in enumerate(nodes) for name in node.inputs}
 
     def prepare(self, x: Tensor) -> Tensor:
-        """[b, 3, side, side] in [-1, 1] -> what the file's network takes, as `faces.preprocess` makes it."""
+        """[b, 3, side, side] in [-1, 1] -> input of the file's network, as `faces.preprocess` makes it."""
         pixels = x.float() * HALF_RANGE + HALF_RANGE
         if self.config.columns is not None:
             pixels = pixels[:, :, :, self.config.columns[0] : self.config.columns[1]]
@@ -115,11 +90,11 @@ class ImportedNet(nn.Module):
         return (pixels - self.mean) * self.scale
 
     def trunk(self, x: Tensor) -> Tensor:
-        """The file's network, on what it takes itself -> [b, width]."""
+        """Runs the file's network on its own input -> [b, width]."""
         return self.values(x)[self.config.graph.output].flatten(1)
 
     def values(self, x: Tensor, keep: frozenset[str] = frozenset()) -> dict[str, Tensor]:
-        """As `trunk`: the graph's output and what is to be kept in between, by the file's names."""
+        """Runs `trunk`; returns its output and the named values in between, by the file's names."""
         held = {self.config.graph.input: x}
         for i, (node, layer) in enumerate(zip(self.config.graph.nodes, self.layers.values(), strict=True)):
             y = layer(*(held[name] for name in node.inputs))
@@ -136,15 +111,15 @@ class ImportedNet(nn.Module):
         return y
 
     def homeward(self) -> Tensor:
-        """[width, dimension]: from this network's output back to the file's own, at the start."""
+        """The matrix [width, dimension] from this network's initial output back to the file's own output."""
         if isinstance(self.head, nn.Linear):
             return self.head.weight.detach().T.clone()
         return torch.eye(self.dimension)
 
     def take(self, weights: Mapping[str, Tensor]) -> None:
-        """The weights of `read_graph`; both spectra's statistics start from the file's one.
+        """Loads the weights of `read_graph`; both spectra's statistics start at the file's.
 
-        Raises RuntimeError where a name or a shape differs.
+        Raises RuntimeError if a name or a shape differs.
         """
         both = dict(weights)
         for name, value in weights.items():
@@ -158,10 +133,10 @@ class ImportedNet(nn.Module):
 
 @torch.no_grad()
 def fit_norms(net: ImportedNet, batches: Iterable[Tensor]) -> None:
-    """Set the added normalisation to the statistics of these images [b, 3, side, side] and its affine part
-    to their inverse: the network computes what it did before, by running as by batch statistics.
+    """Sets the added normalisation to the statistics of images [b, 3, side, side], and its affine part to
+    their inverse: with running and with batch statistics the network computes the same as before.
 
-    A layer that merely starts at mean 0 and variance 1 would not: in training it would normalise.
+    A layer that starts at mean 0 and variance 1 would change the network, because training normalises.
     """
     sums: dict[str, Tensor] = {}
     squares: dict[str, Tensor] = {}

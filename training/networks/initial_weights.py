@@ -1,4 +1,4 @@
-"""What a training may begin with: an encoder's checkpoint, or the embedder of a bundle."""
+"""The network that a training starts from: an encoder's checkpoint or a bundle's embedder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.networks.onnx_import import import_bundle
 
 
 def load_initial(start: Path, *, dimension: int) -> tuple[nn.Module, BackboneConfig]:
-    """The network of a checkpoint, or of a bundle's folder: then in at least `dimension` dimensions.
+    """The network of a checkpoint, or of a bundle's folder with at least `dimension` dimensions.
 
     Raises DataSetError.
     """
@@ -24,6 +24,8 @@ def load_initial(start: Path, *, dimension: int) -> tuple[nn.Module, BackboneCon
 
 
 def initial_digest(start: Path) -> str:
-    """SHA-256 of the checkpoint, or of the bundle's manifest, which has those of its files. Raises
-    DataSetError."""
+    """SHA-256 of the checkpoint, or of the bundle's manifest, which holds the digests of its files.
+
+    Raises DataSetError.
+    """
     return file_digest(start / MANIFEST_NAME if start.is_dir() else start)

@@ -1,7 +1,7 @@
-"""Improved residual networks: IR-50 of ArcFace, and a small one that dense matrix units like.
+"""Improved residual networks: IR-50 of ArcFace, and compact ones for dense matrix units.
 
-MobileFaceNet spends its time in depthwise convolutions and activations, which move bytes; the compact
-network has as many operations in few, dense 3x3 convolutions.
+MobileFaceNet spends its time in depthwise convolutions and activations, which are bound by memory. The
+compact network does as many operations in few dense 3x3 convolutions.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from training.networks.layers import ConvNorm, SpectralBatchNorm, initialise
 
 @dataclass(frozen=True, slots=True)
 class IrPlan:
-    """Units and channels of each stage. `halved`: the stem takes every second pixel and the first stage
-    every one, instead of the other way round. `improved`: the unit of the paper, against the plain residual
-    one, which has a normalisation less and a fifth more speed. `pooled`: the end is a depthwise kernel over
-    what is left (MobileFaceNet's) and a matrix, instead of one matrix over everything."""
+    """Units and channels of each stage.
+
+    `halved`: the stem has stride 2 and the first stage stride 1, instead of the reverse. `improved`: the
+    paper's unit instead of the plain residual one, which has one normalisation less and is a fifth faster.
+    `pooled`: the network ends in a depthwise kernel over the last map, as MobileFaceNet does, and a matrix,
+    instead of one matrix over everything."""
 
     units: tuple[int, ...]
     channels: tuple[int, ...]
@@ -31,7 +33,7 @@ PLANS = {
     # arXiv 1801.07698, section 3.1 ("E" embedding, IR units).
     "ir50": IrPlan((3, 4, 14, 3), (64, 128, 256, 512), halved=False, improved=True, pooled=False),
     "ir-compact": IrPlan((1, 2, 2, 1), (32, 64, 128, 256), halved=True, improved=False, pooled=True),
-    # The built-in embedder's: 1.45 million parameters at 112 px, below 6 MB.
+    # The built-in embedder: 1.45 million parameters at 112 px, below 6 MB.
     "ir-small": IrPlan((1, 2, 3, 1), (32, 64, 112, 192), halved=True, improved=False, pooled=True),
 }
 STRIDE = 16
@@ -39,7 +41,7 @@ DROPOUT = 0.4
 
 
 class ImprovedUnit(nn.Module):
-    """BN, 3x3, BN, PReLU, 3x3 with the stride, BN; the shortcut is a 1x1 where channels change."""
+    """BN, 3x3, BN, PReLU, 3x3 with the stride, BN; the shortcut is a 1x1 if the channels change."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
         super().__init__()
@@ -91,7 +93,7 @@ class IrNet(nn.Module):
             raise ValueError(f"side_px is a multiple of {STRIDE}, at least {2 * STRIDE}, got {side_px}")
         self.side_px, self.dimension = side_px, dimension
         channels = [round(c * width) for c in plan.channels]
-        # Where in `trunk` each stage ends, for who reads the maps in between.
+        # The index in `trunk` of each stage's last unit, for distillation of maps.
         self.ends: list[int] = []
         self.channels = channels
         inputs = channels[0]

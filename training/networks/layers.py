@@ -1,4 +1,4 @@
-"""Normalisation that may know two spectra, and the blocks that every backbone here is made of."""
+"""Normalisation with statistics for each spectrum, and the building blocks of every backbone."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SpectralBatchNorm(nn.Module):
             self.register_buffer(f"{name}_var", torch.ones(channels))
 
     def statistics(self) -> tuple[Tensor, Tensor]:
-        """Running mean and variance [c] now in use; the mixed ones are kept under `vis`."""
+        """The running mean and variance [c] in use; the mixed ones are stored under `vis`."""
         if self.split and self.spectrum is Spectrum.NIR:
             return self.nir_mean, self.nir_var
         return self.vis_mean, self.vis_var
@@ -78,7 +78,7 @@ def norms(net: nn.Module) -> Iterator[SpectralBatchNorm]:
 
 
 def set_bn_mode(net: nn.Module, mode: BnMode) -> None:
-    """Prepare every normalisation layer for a mode; `dsbn` starts both spectra from the mixed statistics."""
+    """Sets the mode of every normalisation layer; `dsbn` copies the mixed statistics to both spectra."""
     for layer in norms(net):
         layer.frozen = mode == "frozen"
         if mode == "dsbn" and not layer.split:
@@ -89,7 +89,7 @@ def set_bn_mode(net: nn.Module, mode: BnMode) -> None:
 
 @contextmanager
 def route(net: nn.Module, spectrum: Spectrum) -> Iterator[None]:
-    """Within it, layers with a statistic for each spectrum use this one's."""
+    """Makes layers with statistics for each spectrum use this spectrum's within the block."""
     layers = list(norms(net))
     before = [layer.spectrum for layer in layers]
     for layer in layers:

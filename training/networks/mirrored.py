@@ -10,8 +10,8 @@ from torch.nn import functional
 class Mirrored(nn.Module):
     """images [B, 3, s, s] -> [B, d]: the sum of the unit vectors of each image and of its mirror image.
 
-    A face seen from the left and the same face seen from the right give one vector, and what the network
-    took from one side's light alone is halved. Both halves go through the network as one batch.
+    A face and its mirror image give the same vector, and the effect of light from one side is halved. Both
+    images pass through the network in one batch.
     """
 
     def __init__(self, net: nn.Module) -> None:

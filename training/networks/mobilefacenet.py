@@ -6,13 +6,13 @@ from torch import Tensor, nn
 
 from training.networks.layers import ConvNorm, SpectralBatchNorm, initialise
 
-# Expansion, output channels, repeats, stride of the first: table 1 of the paper.
+# Expansion, output channels, repeats, stride of the first repeat: table 1 of the paper.
 STAGES = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
 STRIDE = 16
 
 
 class Bottleneck(nn.Module):
-    """Inverted residual with a linear end; the shortcut exists where shape stays."""
+    """Inverted residual with a linear end; it has a shortcut if the shape does not change."""
 
     def __init__(self, inputs: int, outputs: int, *, expansion: int, stride: int) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Bottleneck(nn.Module):
 class MobileFaceNet(nn.Module):
     """[b, 3, side, side], values in [-1, 1] -> [b, dimension], not of unit norm.
 
-    The last depthwise kernel covers what is left: 7x7 at 112 px, 9x9 at 144. `width` scales every
+    The last depthwise kernel covers the whole map: 7x7 at 112 px, 9x9 at 144. `width` scales every
     inner layer but the last. Raises ValueError unless `side_px` is a multiple of 16.
     """
 

@@ -16,7 +16,7 @@ from training.networks.crop_encoder import Vectors
 from training.networks.onnx_runner import BatchRunner
 
 CROPS_AT_ONCE = 64
-# What most published face networks take.
+# The input of most published face networks.
 ARCFACE_INPUT = Normalisation(order="rgb", mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))
 
 
@@ -38,12 +38,12 @@ def _embed(net: BatchRunner, spec: EncoderSpec, crops: Pixels, spectrum: Spectru
 class BundleEncoder:
     """A bundle's embedding network, as the service runs it.
 
-    Where the bundle has a network for each role, NIR crops pass through the probes' and VIS crops
-    through the references': such a pair comes from statistics kept for each spectrum (`dsbn`).
+    If the bundle has a network for each role, NIR crops pass through the probes' and VIS crops through the
+    references': such pairs come from statistics for each spectrum (`dsbn`).
     """
 
     def __init__(self, root: Path, *, threads: int = 1) -> None:
-        """Raises DataSetError where the bundle is not whole."""
+        """Raises DataSetError if the bundle is incomplete or damaged."""
         try:
             bundle = read(root)
             verify(bundle)
@@ -65,10 +65,10 @@ class BundleEncoder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnnxInput:
-    """What an ONNX file does not say about its input.
+    """What an ONNX file does not state about its input.
 
-    `side_px`: only where the file leaves the size open. `columns`: first and last + 1 of the crop's
-    columns, where the network sees a part of it.
+    `side_px`: only if the file leaves the size open. `columns`: first and last + 1 of the crop's columns,
+    if the network sees a part of it.
     """
 
     alignment: str = "arcface-112"
@@ -78,10 +78,10 @@ class OnnxInput:
 
 
 class OnnxEncoder:
-    """Any ONNX embedding network: one image in, its first output is the embedding."""
+    """Any ONNX embedding network of one image; its first output is the embedding."""
 
     def __init__(self, path: Path, options: OnnxInput | None = None, *, threads: int = 1) -> None:
-        """Raises DataSetError where the file is not such a network, or its size stays unknown."""
+        """Raises DataSetError if the file is no such network, or its input size is unknown."""
         options = options or OnnxInput()
         if options.alignment not in ALIGNMENTS:
             raise DataSetError(f"no alignment {options.alignment!r}: choose from {', '.join(ALIGNMENTS)}")
@@ -89,7 +89,7 @@ class OnnxEncoder:
             self._net = BatchRunner(path, threads=threads)
         except ValueError as error:
             raise DataSetError(str(error)) from error
-        # ONNX Runtime raises many kinds, and its texts name the machine's paths.
+        # ONNX Runtime raises many types of errors, and their texts contain paths of the machine.
         except Exception as error:
             raise DataSetError(f"{path.name} cannot be used: {type(error).__name__}") from error
         default_px = options.side_px or ALIGNMENTS[options.alignment].side_px

@@ -15,17 +15,18 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from training.networks.graph import Graph, GraphError, Node, Setting
-from training.networks.operators import ARITHMETIC, OPERATORS, unknown_operator
+from training.networks.operator_layers import ARITHMETIC
+from training.networks.operators import OPERATORS, unknown_operator
 
 Array = NDArray[Any]
-# What each constant input of an operator is called in the layer that takes its place.
+# The role of each constant input of an operator in the layer that replaces it.
 ROLES: Mapping[str, tuple[str, ...]] = {
     "Conv": ("", "weight", "bias"),
     "Gemm": ("", "weight", "bias"),
     "PRelu": ("", "weight"),
     "BatchNormalization": ("", "weight", "bias", "vis_mean", "vis_var"),
 }
-# Inputs that are no weights but say what the operator does.
+# Inputs that are settings of the operator and no weights.
 SETTINGS: Mapping[str, tuple[str, ...]] = {
     "Clip": ("", "min", "max"),
     "Reshape": ("", "shape"),
@@ -36,7 +37,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadGraph:
-    """A graph and its weights by their name in the state dict of `ImportedNet`."""
+    """A graph, and its weights by their names in the state dict of `ImportedNet`."""
 
     graph: Graph
     weights: Mapping[str, torch.Tensor]
@@ -45,7 +46,7 @@ class ReadGraph:
 def read_graph(path: Path) -> ReadGraph:
     """The part of an ONNX file between its one image input and its first output.
 
-    Raises GraphError where the file is no ONNX network with one image input.
+    Raises GraphError if the file is no ONNX network with one image input.
     """
     try:
         model = onnx.load(path)
@@ -71,7 +72,7 @@ def read_graph(path: Path) -> ReadGraph:
 
 
 def _needed(graph: onnx.GraphProto, output: str) -> list[onnx.NodeProto]:
-    """Nodes that the output depends on, in the file's order, which is one of evaluation."""
+    """The nodes that the output depends on, in the file's order, which is an order of evaluation."""
     wanted, kept = {output}, []
     for proto in reversed(graph.node):
         if wanted & set(proto.output):
@@ -114,7 +115,7 @@ def _read_node(proto: onnx.NodeProto, constants: Mapping[str, Array]) -> tuple[N
     else:
         own = _roles(proto, ROLES.get(op, ("",)), constants)
     if op == "Gemm":
-        # One way to lie for all matrices: a row for each output.
+        # Every matrix is stored with a row for each output.
         upright = settings.pop("transB", 0)
         own["weight"] = own["weight"] if upright else own["weight"].T
         own |= {"bias": own["bias"].reshape(-1)} if "bias" in own else {}
@@ -126,7 +127,7 @@ def _read_node(proto: onnx.NodeProto, constants: Mapping[str, Array]) -> tuple[N
 
 
 def _roles(proto: onnx.NodeProto, roles: tuple[str, ...], constants: Mapping[str, Array]) -> dict[str, Array]:
-    """The stored inputs by role; an input without a role is an activation, and then not stored."""
+    """The stored inputs by role; an input without a role is an activation, which is not stored."""
     found = {}
     for i, given in enumerate(proto.input):
         role = roles[min(i, len(roles) - 1)]
@@ -139,7 +140,7 @@ def _roles(proto: onnx.NodeProto, roles: tuple[str, ...], constants: Mapping[str
 
 
 def _operand(proto: onnx.NodeProto, constants: Mapping[str, Array]) -> tuple[dict[str, Array], bool]:
-    """The stored operand of an arithmetic operator, if one is, and whether it is the first."""
+    """The stored operand of an arithmetic operator, if there is one, and whether it is the first."""
     stored = [given for given in proto.input if given in constants]
     if len(stored) == 2:
         raise GraphError(f"{proto.op_type} {proto.output[0]}: both operands are stored; simplify the file")
@@ -147,7 +148,7 @@ def _operand(proto: onnx.NodeProto, constants: Mapping[str, Array]) -> tuple[dic
 
 
 def _slopes(array: Array, name: str) -> Array:
-    """One for each channel [c], or one for all [1]."""
+    """A value for each channel [c], or one for all [1]."""
     if array.size > 1 and array.shape[-2:] != (1, 1):
         raise GraphError(f"PRelu {name}: slopes of shape {array.shape} are not those of channels")
     return array.reshape(-1)

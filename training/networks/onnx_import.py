@@ -1,4 +1,4 @@
-"""From an ONNX embedder to a network of this project with its configuration."""
+"""Imports an ONNX embedder as a network of this project with its configuration."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def import_onnx(
 ) -> tuple[ImportedNet, BackboneConfig]:
     """A trainable network that computes what the file does on crops that `spec` describes.
 
-    `dimension`: the file's own, or a greater one by a matrix that keeps cosines. `norms`: normalisation
-    layers after each convolution, at the identity; give them `fit_norms` before training.
+    `dimension`: None is the file's own; a greater one adds a matrix that keeps cosines. `norms` adds a
+    normalisation layer after each convolution; call `fit_norms` before training.
     `save_encoder` stores both results. Raises DataSetError naming what cannot be imported.
     """
     alignment = ALIGNMENTS.get(spec.alignment)

@@ -1,4 +1,4 @@
-"""A bundle's networks called directly: the one place of the training side that runs ONNX files."""
+"""Runs a bundle's networks: the only module of training that uses ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def session(path: Path, *, threads: int) -> ort.InferenceSession:
 
 
 class BatchRunner:
-    """A network with one image input, called with any number of rows. Raises ValueError otherwise.
+    """A network with one image input, for any number of rows. Raises ValueError for other networks.
 
-    `input_px`: (height, width), each None where the file leaves it open.
+    `input_px`: (height, width), each None if the file leaves it open.
     """
 
     def __init__(self, path: Path, *, threads: int = 1) -> None:
@@ -42,7 +42,7 @@ class BatchRunner:
     def run(self, tensors: NDArray[np.float32], *, batch: int = 32) -> NDArray[np.float32]:
         """float32 [n, 3, h, w] -> the first output, float32 [n, ...]; n is at least 1.
 
-        A file with a fixed batch is fed that many rows at a time, the last filled up with zeros.
+        A file with a fixed batch runs on that many rows at a time; zeros pad the last batch.
         """
         size = self._fixed_batch or batch
         done = []
@@ -64,20 +64,20 @@ def outputs_of(net: ort.InferenceSession, tensor: NDArray[np.float32]) -> dict[s
 
 
 class DetectorRunner:
-    """A detection network, as the service uses it, one image at a time."""
+    """A detection network, used as the service does, one image at a time."""
 
     def __init__(self, path: Path, spec: DetectorSpec, *, threads: int = 1) -> None:
         self.spec = spec
         self._net = session(path, threads=threads)
 
     def look(self, image: Image, *, zoom: float = 1.0) -> tuple[Face, ...]:
-        """Every face that one look finds, largest first."""
+        """Every face that one pass at one zoom finds, largest first."""
         canvas, placement = letterbox(image, canvas_px=self.spec.canvas_px, zoom=zoom)
         outputs = outputs_of(self._net, canvas_input(canvas, self.spec.normalisation))
         return decode(outputs, placement, spec=self.spec, image_size=(image.width, image.height))
 
     def faces(self, image: Image) -> tuple[Face, ...]:
-        """Every face, largest first, by the looks of `faces.detect`."""
+        """Every face, largest first, at the zooms of `faces.detect`."""
         for zoom in LOOKS:
             if found := self.look(image, zoom=zoom):
                 return found
@@ -85,7 +85,7 @@ class DetectorRunner:
 
 
 class BundleRunner:
-    """Detect, embed and classify as the service does, one image at a time, on the CPU."""
+    """Detects, embeds and classifies as the service does, one image at a time, on the CPU."""
 
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         self.manifest = bundle.manifest
@@ -97,7 +97,7 @@ class BundleRunner:
             self._mask = session(bundle.path(mask.file), threads=threads)
 
     def faces(self, image: Image) -> tuple[Face, ...]:
-        """Every face, largest first, by the looks of `faces.detect`."""
+        """Every face, largest first, at the zooms of `faces.detect`."""
         return self._detector.faces(image)
 
     def embed(self, image: Image, face: Face) -> NDArray[np.float32]:
@@ -108,7 +108,7 @@ class BundleRunner:
         return vector
 
     def template(self, image: Image) -> NDArray[np.float32] | None:
-        """The largest face's embedding; None where there is none to be had."""
+        """The embedding of the largest face; None if there is none."""
         found = self.faces(image)
         try:
             return self.embed(image, found[0]) if found else None

@@ -1,77 +1,21 @@
-"""The operators of ONNX that face embedders are made of, as layers of torch."""
+"""The ONNX operators of face embedders as torch layers."""
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import prod
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from training.networks.graph import GraphError, Node
 from training.networks.layers import SpectralBatchNorm
-
-ARITHMETIC: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "Add": operator.add,
-    "Sub": operator.sub,
-    "Mul": operator.mul,
-    "Div": operator.truediv,
-}
-
-
-class Function(nn.Module):
-    """A layer without weights."""
-
-    def __init__(self, function: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self._function = function
-
-    def forward(self, *given: Tensor) -> Tensor:
-        return self._function(*given)
-
-
-class WithConstant(nn.Module):
-    """x op value, or value op x. The value is what the file says and is not learned."""
-
-    value: Tensor
-
-    def __init__(self, op: str, shape: tuple[int, ...], *, first: bool) -> None:
-        super().__init__()
-        self._op, self._first = ARITHMETIC[op], first
-        self.register_buffer("value", torch.zeros(shape))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._op(self.value, x) if self._first else self._op(x, self.value)
-
-
-class PaddedConv(nn.Conv2d):
-    """A convolution with its own padding at each side: left, right, top, bottom."""
-
-    def __init__(self, *given: Any, sides: tuple[int, int, int, int], **named: Any) -> None:
-        super().__init__(*given, **named)
-        self._sides = sides
-
-    def forward(self, input: Tensor) -> Tensor:
-        return super().forward(functional.pad(input, self._sides))
-
-
-class SteppedDepthwise(nn.Conv2d):
-    """A depthwise convolution with a stride, on a CPU in float32 under autocast too: torch 2.13's backward
-    of it in bfloat16 takes 4.7 times as long there, and was half of the reference embedder's step."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        if input.device.type != "cpu":
-            return super().forward(input)
-        with torch.autocast("cpu", enabled=False):
-            return super().forward(input.float())
+from training.networks.operator_layers import ARITHMETIC, Function, PaddedConv, SteppedDepthwise, WithConstant
 
 
 def layer_of(node: Node) -> nn.Module:
-    """Raises GraphError for an operator that is not known, or a setting of it that is not."""
+    """The layer of a node. Raises GraphError for an unknown operator or an unknown setting of one."""
     make = OPERATORS.get(node.op)
     if make is None:
         raise unknown_operator(node.op, node.output)
@@ -94,7 +38,7 @@ def _pair(node: Node, name: str) -> tuple[int, int]:
 
 
 def _sides(node: Node) -> tuple[int, int, int, int]:
-    """Padding above, left, below, right."""
+    """Padding at top, left, bottom, right."""
     if node.settings.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         raise _refuse(node, f"padding by {node.settings['auto_pad']} is not known; export with numbers")
     sides = node.numbers("pads", (0, 0, 0, 0))
@@ -126,7 +70,7 @@ def _conv(node: Node) -> nn.Module:
 
 
 def _batch_norm(node: Node) -> nn.Module:
-    # ONNX weighs the old statistics, torch the new ones.
+    # ONNX's momentum weighs the old statistics, torch's the new ones.
     momentum = 1.0 - node.number("momentum", 0.9)
     return SpectralBatchNorm(*node.shapes["weight"], momentum=momentum, eps=node.number("epsilon", 1e-5))
 
@@ -171,7 +115,7 @@ def _mean(node: Node) -> nn.Module:
 
 
 def _reshape(node: Node) -> nn.Module:
-    """A leading 1 is the batch of a file that was exported for one image."""
+    """The target shape; a leading 1 is the batch of a file exported for one image."""
     first, *rest = node.numbers("shape", ())
     if first not in (-1, 0, 1) or 0 in rest:
         raise _refuse(node, "it takes the batch apart")
@@ -217,6 +161,6 @@ OPERATORS: Mapping[str, Callable[[Node], nn.Module]] = {
     "Flatten": _flatten,
     "Reshape": _reshape,
     "Identity": lambda _: nn.Identity(),
-    # What it does in training belongs to a recipe that the file does not hold.
+    # Its rate in training is part of a recipe, which the file does not contain.
     "Dropout": lambda _: nn.Identity(),
 }

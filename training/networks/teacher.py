@@ -1,4 +1,4 @@
-"""A frozen teacher's templates, computed once: any ONNX embedder of a bundle."""
+"""A frozen teacher, the embedder of a bundle, and its templates, computed once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCH = 16
 
 
 class Teacher(BundleEncoder):
-    """A bundle's embedder of references, on crops that are already aligned as it wants them."""
+    """A bundle's embedder of references, for crops with its own alignment."""
 
     def embed(self, crops: Pixels, spectrum: Spectrum = Spectrum.VIS) -> Vectors:
         """uint8 [n, side, side, 3] -> unit float32 [n, dimension]."""
@@ -28,7 +28,7 @@ class Teacher(BundleEncoder):
 
 
 def embed_all(teacher: Teacher, crops: Pixels, *, label: str, threads: int = 2) -> Vectors:
-    """All of many crops, with a progress bar."""
+    """Embeds many crops, with a progress bar: unit float32 [n, dimension]."""
     starts = range(0, len(crops), BATCH)
     with ThreadPoolExecutor(threads) as pool:
         work = pool.map(lambda start: teacher.embed(crops[start : start + BATCH]), starts)
@@ -36,7 +36,7 @@ def embed_all(teacher: Teacher, crops: Pixels, *, label: str, threads: int = 2) 
 
 
 def cached(cache: Path, count: int, make: Callable[[], Vectors]) -> Vectors:
-    """Templates [count, dimension]: what `cache` holds, where it holds as many; else made, and kept there."""
+    """Templates [count, dimension], read from `cache` if it holds as many, else made and written there."""
     if cache.is_file():
         stored: Vectors = np.load(cache)
         if len(stored) == count:
@@ -47,7 +47,7 @@ def cached(cache: Path, count: int, make: Callable[[], Vectors]) -> Vectors:
 
 
 def cached_templates(prepared: PreparedSet, indices: NDArray[np.int64], bundle: Path, cache: Path) -> Vectors:
-    """Templates of these rows [n, dimension], read from `cache` where it holds as many."""
+    """Templates [n, dimension] of these rows, read from `cache` if it holds as many."""
 
     def make() -> Vectors:
         return embed_all(Teacher(bundle), prepared.crops(indices), label="teacher's templates")
@@ -56,7 +56,7 @@ def cached_templates(prepared: PreparedSet, indices: NDArray[np.int64], bundle: 
 
 
 def by_row(prepared: PreparedSet, indices: NDArray[np.int64], templates: Vectors) -> Vectors:
-    """Templates [n, dimension] of these rows at their rows' places: [rows, dimension], zero elsewhere."""
+    """Scatters the templates [n, dimension] of some rows over all rows: [rows, dimension], zero elsewhere."""
     placed = np.zeros((len(prepared.rows), templates.shape[1]), np.float32)
     placed[indices] = templates
     return placed

@@ -19,7 +19,7 @@ ROWS_AT_ONCE = 128
 
 
 class TorchEncoder:
-    """A network in evaluation mode. Its input is resized as `faces.preprocess` does it."""
+    """A network in evaluation mode; it resizes its input as `faces.preprocess` does."""
 
     def __init__(self, net: nn.Module, config: BackboneConfig, *, name: str) -> None:
         self._net, self._config, self._name = net, config, name

@@ -1,4 +1,4 @@
-"""Weights by name, from whatever holds them: an encoder's checkpoint, a run's, or an ONNX file."""
+"""Weights by name, from an encoder's checkpoint, a run's checkpoint or an ONNX file."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from training.networks.imported import ImportedNet
 from training.networks.onnx_graph import read_graph
 
 SHOWN = 20
-# Where a task keeps what is used at test time.
+# The prefix of the encoder in a task's state dict.
 ENCODER = "encoder."
 
 
 def load_weights(net: nn.Module, source: Path) -> None:
-    """Fill a network from a checkpoint of `save_encoder`, a `last.pt`, or an ONNX file whose weights still
-    have the network's names. All or nothing.
+    """Loads all weights from a checkpoint of `save_encoder`, a `last.pt`, or an ONNX file with the network's
+    names.
 
-    Raises DataSetError listing what the source lacks, what it has besides, and what differs in shape.
+    Raises DataSetError listing missing and unexpected weights and those of another shape.
     """
     found = stored_weights(source)
     if isinstance(net, ImportedNet) and source.suffix == ".onnx":
@@ -59,7 +59,7 @@ def _listed(names: list[str]) -> str:
 
 
 def stored_weights(source: Path) -> Mapping[str, Tensor]:
-    """The weights of a file by name. Raises DataSetError where it holds none."""
+    """The weights of a file by name. Raises DataSetError if it holds none."""
     try:
         if source.suffix == ".onnx":
             held = onnx.load(source).graph.initializer

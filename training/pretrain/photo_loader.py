@@ -21,7 +21,7 @@ from training.pretrain.recipe import FeedConfig
 from training.pretrain.templates import Templates
 from training.synthesis.simple import masked_vis
 
-# Where masks come from: rows of the set, or drawn over the landmarks.
+# The source of masks: rows of the set, or drawings over the landmarks.
 Masks = Literal["none", "rows", "drawn"]
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 @dataclass(frozen=True, eq=False)
 class LabelledBatch:
     """`images` [B, 3, side, side] in [-1, 1]; `label` int64 [B]; `teacher` [B, T] unit templates of the
-    unmasked photos, where a task distils."""
+    unmasked photos, if the task distils."""
 
     iteration: int
     images: Tensor
@@ -43,7 +43,7 @@ class LabelledBatch:
 
 
 def masks_of(photos: Photos, p_mask: float) -> Masks:
-    """How masks are put on. Raises DataSetError where they are wanted and cannot be."""
+    """The source of masks. Raises DataSetError if masks are wanted and the set has no source."""
     if not p_mask:
         return "none"
     if (photos.worn[photos.plain != NONE] != NONE).any():
@@ -59,7 +59,7 @@ def masks_of(photos: Photos, p_mask: float) -> Masks:
 class PhotoLoader:
     """Endless batches; each depends on seed, iteration and process alone, so a resumed run needs no state.
 
-    Which photos a step sees does not depend on the number of processes; how they are augmented does.
+    The photos of a step do not depend on the number of processes; their augmentation does.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class PhotoLoader:
         seed: int,
         teacher: Templates | None = None,
     ) -> None:
-        """Raises DataSetError where masks are wanted and cannot be had, or processes cannot share a batch."""
+        """Raises DataSetError if masks are wanted and have no source, or processes cannot share a batch."""
         if config.batch % world_size():
             raise DataSetError(f"a batch of {config.batch} cannot be shared by {world_size()} processes")
         self.photos, self.config, self.masks = photos, config, masks_of(photos, config.p_mask)
@@ -85,12 +85,12 @@ class PhotoLoader:
         return np.random.default_rng([self._seed, turn, 2]).permutation(count)
 
     def _in_turn(self, count: int, iteration: int) -> Indices:
-        """Places of one step: everything once, in a new order, before anything comes again."""
+        """Indices of one step: each index once, in a new order, before any repeats."""
         turn, at = np.divmod(np.arange(self.config.batch) + iteration * self.config.batch, count)
         return np.concatenate([self._shuffled(count, int(t))[at[turn == t]] for t in np.unique(turn)])
 
     def chosen(self, iteration: int) -> Indices:
-        """Photos of one step over all processes [batch]."""
+        """Indices [batch] of the photos of one step over all processes."""
         if self.config.sampling == "photos":
             return self._in_turn(len(self.photos), iteration)
         subjects = self._in_turn(len(self.photos.subjects), iteration)

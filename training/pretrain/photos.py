@@ -1,4 +1,4 @@
-"""The VIS photos of a prepared set's training subjects, as arrays: sets of millions fit in memory."""
+"""The VIS photos of a prepared set's training subjects as arrays, so that millions fit in memory."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ UNKNOWN = (float("nan"),) * 10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Photos:
-    """One entry for each photo. `label` [n]: its subject's place in `subjects`; `plain`, `worn` [n]: rows
-    of the crop without and with a mask, NONE where the set has none; `landmarks` float32 [n, 5, 2]: in the
-    plain crop's pixels, NaN where the set has none. `digest`: of the rows' file."""
+    """One entry for each photo. `label` [n]: its subject's index in `subjects`; `plain`, `worn` [n]: rows of
+    the crop without and with a mask, NONE if the set has none; `landmarks` float32 [n, 5, 2]: in pixels of
+    the plain crop, NaN if the set has none. `digest`: of the file of rows."""
 
     info: SetInfo
     shards: Shards
@@ -38,7 +38,7 @@ class Photos:
         return len(self.label)
 
     def keep(self, chosen: NDArray[np.bool_]) -> Photos:
-        """These photos [n] alone, and the subjects that are left. Raises DataSetError where none is."""
+        """The chosen photos [n] and their subjects. Raises DataSetError if no photo is chosen."""
         if not chosen.any():
             raise DataSetError(f"{self.info.name}: no photo is left to learn from")
         left, label = np.unique(self.label[chosen], return_inverse=True)
@@ -55,7 +55,7 @@ class Photos:
 
 
 class _Columns:
-    """What is collected row by row."""
+    """Columns of `Photos`, collected row by row."""
 
     def __init__(self) -> None:
         self.subjects: dict[str, int] = {}
@@ -64,7 +64,7 @@ class _Columns:
         self._places: dict[str, int] = {}
 
     def add(self, number: int, row: Row) -> None:
-        """Crops of one source are one photo. Raises DataSetError where it shows two subjects."""
+        """Adds a crop; crops of one source are one photo. Raises DataSetError if it shows two subjects."""
         subject = self.subjects.setdefault(row.subject, len(self.subjects))
         place = self._places.setdefault(row.source, len(self.label))
         if place == len(self.label):
@@ -84,7 +84,7 @@ class _Columns:
 
 
 def read_photos(root: Path, *, min_photos: int = 1) -> Photos:
-    """VIS rows of the train split. Raises DataSetError where nothing is left to tell apart."""
+    """The VIS photos of the train split. Raises DataSetError if fewer than two subjects are left."""
     info, columns, count = read_info(root), _Columns(), 0
     for number, row in enumerate(stream_rows(root)):
         count = number + 1
@@ -110,7 +110,7 @@ def read_photos(root: Path, *, min_photos: int = 1) -> Photos:
 
 
 def check_alignment(photos: Photos, alignment: str) -> None:
-    """A crop of another size of the same template is resized. Raises DataSetError for another template."""
+    """Accepts another size of the same template, to resize. Raises DataSetError for another template."""
     have, want = ALIGNMENTS.get(photos.info.alignment), ALIGNMENTS.get(alignment)
     if have is None or want is None or not np.allclose(have.scaled(want.side_px).points, want.points):
         raise DataSetError(

@@ -1,4 +1,4 @@
-"""What decides a pre-training run but its data, as strict TOML (see `training.finetune.recipe`)."""
+"""The recipe of a pre-training run, as strict TOML (see `training.engine.recipe_file`)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class FeedConfig(Strict):
-    """`batch`: photos of one step over all processes. `p_mask`: how often a photo is seen with a mask;
-    `grey`: how often without colour. `sampling`: every photo equally often, or every subject.
-    `min_photos`: subjects with fewer are left out."""
+    """`batch`: photos of one step over all processes. `p_mask`, `grey`: the probability of a mask, and of a
+    photo without colour. `sampling`: draws every photo, or every subject, equally often. `min_photos`:
+    subjects with fewer are left out."""
 
     batch: Annotated[int, Field(gt=1)] = 256
     p_mask: Share = 0.3
@@ -29,8 +29,8 @@ class FeedConfig(Strict):
 
 
 class PretrainRecipe(Strict):
-    """`backbone`: built at random weights unless training starts from a network that brings its own.
-    `head_lr`: the classifier's learning rate over the network's. `distil`: weight of 1 - cos(A e, t), t the
+    """`backbone`: used with random weights; a network to start from brings its own. `head_lr`: the
+    classifier's learning rate divided by the network's. `distil`: weight of 1 - cos(A e, t), t the
     teacher's template of the unmasked photo; 0 needs no teacher."""
 
     backbone: BackboneConfig = BackboneConfig()

@@ -30,9 +30,9 @@ TEMPLATES = "teacher"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a run happens. `start`: a checkpoint or a bundle's folder, None is random weights; `teacher`:
-    a bundle's folder; `workers`: threads that make batches."""
+class RunOptions:
+    """`out`: the run's folder; `start`: a checkpoint or a bundle's folder, None for random weights;
+    `teacher`: a bundle's folder; `workers`: threads that make batches."""
 
     out: Path
     start: Path | None = None
@@ -42,24 +42,24 @@ class Place:
 
 
 class PretrainRun:
-    """The parts of a run, put barrier; `go` trains. Every process makes one.
+    """Puts the parts of a run together; `go` trains. Every process makes one.
 
     Writes `encoder.pt` and `last.pt` at every checkpoint, `log.jsonl` and `run.json`.
-    Raises DataSetError where set, recipe, start or folder do not fit barrier.
+    Raises DataSetError if set, recipe, start or folder contradict one another.
     """
 
-    def __init__(self, recipe: PretrainRecipe, photos: Photos, place: Place) -> None:
-        # Everything that is drawn from here on is the same in every process.
+    def __init__(self, recipe: PretrainRecipe, photos: Photos, options: RunOptions) -> None:
+        # Every process draws the same random numbers from here on.
         torch.manual_seed(recipe.seed)
-        net, recipe = start_network(recipe, place.start)
+        net, recipe = start_network(recipe, options.start)
         check_alignment(photos, recipe.backbone.alignment)
-        self.recipe, self.place = recipe, place
+        self.recipe, self.options = recipe, options
         facts = recipe.model_dump(mode="json", exclude={"backbone": {"imported"}})
         learned = TrainingData(photos.info, photos.digest)
-        record = new_record(facts, learned, start=place.start, device=place.device)
-        self.run_log = RunLog(record, place.out, images_seen=lambda done: done * recipe.feed.batch)
-        place.out.mkdir(parents=True, exist_ok=True)
-        templates = _templates(photos, place) if recipe.distil else None
+        record = new_record(facts, learned, start=options.start, device=options.device)
+        self.run_log = RunLog(record, options.out, images_seen=lambda done: done * recipe.feed.batch)
+        options.out.mkdir(parents=True, exist_ok=True)
+        templates = _templates(photos, options) if recipe.distil else None
         side = recipe.backbone.side_px
         self.loader = PhotoLoader(photos, recipe.feed, side_px=side, seed=recipe.seed, teacher=templates)
         task = Classify(
@@ -71,32 +71,32 @@ class PretrainRun:
             distil=recipe.distil,
             teacher=0 if templates is None else templates.dimension,
         )
-        self.training = Training(task, recipe.loop, out=place.out, device=str(place.device))
+        self.training = Training(task, recipe.loop, out=options.out, device=str(options.device))
         self.resumed = self.training.resume()
         barrier()
 
     def go(self, on_step: OnStep | None = None) -> RunRecord:
-        """Train to the end. Raises Diverged."""
+        """Trains to the end. Raises Diverged."""
         training = self.training
         self.run_log.begin()
         ddp = DistributedDataParallel(training.task) if world_size() > 1 else None
         left = range(training.iteration, self.recipe.loop.iterations)
-        batches = prefetch_map(self.loader.batch, left, workers=self.place.workers)
+        batches = prefetch_map(self.loader.batch, left, workers=self.options.workers)
         loss = training.run(batches, step=ddp, on_step=on_step, on_save=self._keep)
         record = self.run_log.finish(loss)
         barrier()
         return record
 
     def _keep(self, iteration: int) -> None:
-        save_encoder(self.place.out / ENCODER, self.training.task.encoder, self.recipe.backbone)
+        save_encoder(self.options.out / ENCODER, self.training.task.encoder, self.recipe.backbone)
         self.run_log.keep(iteration)
 
 
 def start_network(recipe: PretrainRecipe, start: Path | None) -> tuple[nn.Module, PretrainRecipe]:
-    """The network to begin with, and the recipe with the backbone that it has.
+    """The initial network, and the recipe with its backbone.
 
     A bundle's embedder and an encoder's checkpoint bring their own backbone; a run's `last.pt` and an ONNX
-    file fill the recipe's by name. Raises DataSetError.
+    file provide weights for the recipe's, by name. Raises DataSetError.
     """
     if start is None:
         return recipe.backbone.build(), recipe
@@ -108,11 +108,11 @@ def start_network(recipe: PretrainRecipe, start: Path | None) -> tuple[nn.Module
     return net, recipe.model_copy(update={"backbone": backbone})
 
 
-def _templates(photos: Photos, place: Place) -> Templates:
-    if place.teacher is None:
+def _templates(photos: Photos, options: RunOptions) -> Templates:
+    if options.teacher is None:
         raise DataSetError("this recipe distils: give the teacher's bundle with --teacher")
-    folder = place.out / TEMPLATES
+    folder = options.out / TEMPLATES
     if not rank():
-        make_templates(photos, place.teacher, folder)
+        make_templates(photos, options.teacher, folder)
     barrier()
     return Templates(folder, len(photos))

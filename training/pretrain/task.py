@@ -1,4 +1,4 @@
-"""Classification of photos over all training subjects by a margin softmax, and distillation beside it."""
+"""Classifies photos over all training subjects by a margin softmax, with optional distillation."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from training.pretrain.photo_loader import LabelledBatch
 class Classify(Task[LabelledBatch]):
     """loss(cosines to all class weights) + `distil` x mean(1 - cos(A e, t)).
 
-    `teacher`: dimension of its templates; A [teacher, d] is thrown away afterwards. Part `first`: the
-    share of photos that lie nearest to their own class.
+    `teacher`: dimension of its templates; A [teacher, d] is dropped after training. Part `first`: the
+    share of photos that are nearest to their own class.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Classify(Task[LabelledBatch]):
         distil: float = 0.0,
         teacher: int = 0,
     ) -> None:
-        """Raises ValueError where distillation is wanted without a teacher."""
+        """Raises ValueError if distillation is wanted without a teacher."""
         super().__init__(encoder, bn_mode="separate")
         if distil and not teacher:
             raise ValueError("distillation needs a teacher's templates")

@@ -1,4 +1,4 @@
-"""A teacher's templates of every photo, computed once, in parts on the disk."""
+"""A teacher's templates of every photo, computed once and stored in parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FACTS = "teacher.json"
 
 
 class TeacherFacts(Strict):
-    """Whose templates of what a folder holds."""
+    """Which teacher made the templates in a folder, and of which photos."""
 
     space_id: str
     rows_digest: str
@@ -46,9 +46,9 @@ def _part(number: int) -> str:
 
 
 def make_templates(photos: Photos, bundle: Path, folder: Path) -> None:
-    """Embed the unmasked crop of every photo, part by part; what is there already is left alone.
+    """Embeds the unmasked crop of every photo, part by part; keeps finished parts.
 
-    Raises DataSetError where the bundle cannot be used for this set, or the folder holds other templates.
+    Raises DataSetError if the bundle does not suit this set, or the folder holds other templates.
     """
     try:
         teacher, space = Teacher(bundle), read(bundle).manifest.space_id

@@ -1,1 +1,1 @@
-"""Synthetic masks and near-infrared light on visible-light photos, and rendered faces."""
+"""Makes synthetic masks and near-infrared light on visible-light photos, and renders faces."""

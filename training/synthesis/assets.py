@@ -1,4 +1,4 @@
-"""The face mesh's two files: from a directory if one has them, else by a pinned download."""
+"""Finds the two files of the face mesh in a directory, or downloads them, checked by digest."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ TIMEOUT_S = 60.0
 
 
 class SynthesisError(RuntimeError):
-    """A file that synthesis needs is missing or is not what it should be.
+    """A file that synthesis needs is missing or differs from the pinned one.
 
-    The text names the file and what to do.
+    The text names the file and a remedy.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
-    """One file, by digest. `url` is None where nobody publishes it in this form."""
+    """A file pinned by its digest. `url` is None if it is not published in this form."""
 
     file_name: str
     sha256: str
@@ -61,7 +61,7 @@ class MeshAssets:
 
 
 def cache_directory() -> Path:
-    """`HALFLIGHT_CACHE`, the checkout's own `.halflight`, or the home cache; then `models`."""
+    """Returns `models` below `HALFLIGHT_CACHE`, the checkout's `.halflight`, or the home cache."""
     if given := os.environ.get("HALFLIGHT_CACHE"):
         return Path(given) / "models"
     if (CHECKOUT / "pyproject.toml").is_file():
@@ -70,16 +70,17 @@ def cache_directory() -> Path:
 
 
 def search_path(directory: Path | None) -> list[Path]:
-    """Where files are looked for before any download, in order."""
+    """Returns the directories to search before any download, in order."""
     given = os.environ.get("HALFLIGHT_MODEL_DIR")
     places = [directory, Path(given) if given else None, CHECKOUT.parent / "shared" / "models"]
     return [place for place in [*places, cache_directory()] if place is not None]
 
 
 def find_assets(directory: Path | None = None, *, client: httpx.Client | None = None) -> MeshAssets:
-    """Both files: the directory given, `HALFLIGHT_MODEL_DIR`, beside the checkout, cache, download.
+    """Finds both files: in `directory`, `HALFLIGHT_MODEL_DIR`, beside the checkout, in the cache, by
+    download.
 
-    Raises SynthesisError saying what was tried.
+    Raises SynthesisError with what was tried.
     """
     return MeshAssets(
         network=find_file(MESH_NETWORK, directory, client=client),
@@ -88,7 +89,7 @@ def find_assets(directory: Path | None = None, *, client: httpx.Client | None = 
 
 
 def find_file(pin: Pin, directory: Path | None = None, *, client: httpx.Client | None = None) -> Path:
-    """One pinned file, its digest checked. Raises SynthesisError."""
+    """Finds one pinned file and checks its digest. Raises SynthesisError with what was tried."""
     tried = []
     for place in search_path(directory):
         path = place / pin.file_name
@@ -118,7 +119,7 @@ def _is_whole(path: Path, pin: Pin) -> bool:
 
 
 def _download(pin: Pin, url: str, client: httpx.Client | None) -> Path:
-    """Into the cache, by rename: the cache never shows a part of a file."""
+    """Downloads into the cache, by rename, so that the cache never has a part of a file."""
     own = client or httpx.Client(timeout=TIMEOUT_S, follow_redirects=True)
     try:
         answer = own.get(url)

@@ -1,4 +1,4 @@
-"""A dense face mesh on a photo: 468 points in three dimensions, by MediaPipe's network.
+"""Fits a face mesh of 468 points in three dimensions to a photo, by MediaPipe's network.
 
 Kartynnik et al., "Real-time Facial Surface Geometry from Monocular Video on Mobile GPUs"
 (arXiv 1907.06724). x and y are pixels; z is in the same scale and **smaller is nearer** to the
@@ -17,16 +17,14 @@ from numpy.typing import NDArray
 
 from faces.types import Face, Image, Pixels
 from training.networks.onnx_runner import session
-from training.synthesis.assets import MeshAssets, SynthesisError, find_assets
-
-__all__ = ["FaceMesh", "MeshAssets", "MeshFitter", "MeshTopology", "SynthesisError", "find_assets"]
+from training.synthesis.assets import SynthesisError
 
 Floats = NDArray[np.float32]
 
 VERTICES = 468
 TRIANGLES = 898
 INPUT_PX = 192
-# The network was trained on regions half as wide again as the face.
+# The network was trained on regions 1.5 times as wide as the face.
 REGION = 1.5
 # The presence output is a logit.
 PRESENCE_THRESHOLD = 0.5
@@ -34,9 +32,9 @@ PRESENCE_THRESHOLD = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeshTopology:
-    """What does not depend on the person.
+    """The part of the mesh that does not depend on the person.
 
-    `triangles`: int32 [898, 3], their fronts turn outwards; `uv`: float32 [468, 2] in [0, 1], v
+    `triangles`: int32 [898, 3], fronts outwards; `uv`: float32 [468, 2] in [0, 1], v
     grows upwards as in the OBJ file; `canonical`: float32 [468, 3], centimetres, y up, z towards
     the camera.
     """
@@ -55,7 +53,7 @@ class MeshTopology:
 
 
 def load_topology(path: Path) -> MeshTopology:
-    """Read `canonical_face_model.obj`. Raises SynthesisError naming the file and what to do."""
+    """Reads `canonical_face_model.obj`. Raises SynthesisError with the file's name and a remedy."""
     advice = "take the pinned canonical_face_model.obj (training.synthesis.assets)"
     points: list[list[float]] = []
     textures: list[list[float]] = []
@@ -94,9 +92,9 @@ class FaceMesh:
         p.flags.writeable = False
 
     def moved(self, matrix: NDArray[np.floating]) -> FaceMesh:
-        """The mesh after a similarity [2, 3] of the picture; z grows with the picture's scale.
+        """Returns the mesh after a similarity [2, 3] of the picture; z scales with the picture.
 
-        Raises ValueError for a matrix that is no similarity or is singular.
+        Raises ValueError if the matrix is singular or not a similarity.
         """
         m = np.asarray(matrix, np.float64)
         if m.shape != (2, 3) or not np.isfinite(m).all():
@@ -110,12 +108,12 @@ class FaceMesh:
         return FaceMesh(moved.astype(np.float32))
 
     def normals(self, topology: MeshTopology) -> Floats:
-        """Outward unit normals, float32 [468, 3]; z is negative where the skin faces the camera."""
+        """Returns outward unit normals, float32 [468, 3]; z is negative where the skin faces the camera."""
         return vertex_normals(self.points, topology.triangles)
 
 
 def vertex_normals(points: Floats, triangles: NDArray[np.int32]) -> Floats:
-    """Area-weighted unit normals [n, 3] of a mesh; (0, 0, -1) where a vertex has no area."""
+    """Returns area-weighted unit normals [n, 3] of a mesh; (0, 0, -1) for vertices without area."""
     corners = points[triangles]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     total = np.zeros((len(points), 3), np.float64)
@@ -142,9 +140,9 @@ class MeshFitter:
             raise SynthesisError(f"{model.name} gives no {VERTICES} points: take the pinned network")
 
     def fit(self, image: Image, face: Face) -> FaceMesh | None:
-        """The mesh in pixels of the image; None where the network sees no face in the box."""
+        """Returns the mesh in pixels of the image, or None if the network sees no face in the box."""
         to_region = _region(face)
-        # Pixels beyond the border repeat the edge: a black frame pulls the fit inwards.
+        # Pixels beyond the border repeat the edge, because a black frame pulls the fit inwards.
         region = cv2.warpAffine(
             image.pixels,
             to_region,
@@ -176,7 +174,7 @@ class _Fit:
 
 
 def _region(face: Face) -> NDArray[np.float64]:
-    """[2, 3] from the image to the network's input: the box half as wide again, eyes level."""
+    """Returns the similarity [2, 3] from the image to the network's input: 1.5 times the box, eyes level."""
     (ax, ay), (bx, by) = face.landmarks[0], face.landmarks[1]
     roll = math.atan2(by - ay, bx - ax)
     box = face.box

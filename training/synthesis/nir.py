@@ -1,7 +1,7 @@
-"""Pseudo-NIR for training: a photo in visible light as an 850 nm camera might have seen it.
+"""Makes pseudo-NIR for training: a visible-light photo as an 850 nm camera may see it.
 
-Colour and tone only, no lamp on a surface: `training.synthesis.relit` makes the test pictures in
-another way. Scores made with either are synthetic and must say so.
+It changes colour and tone only and simulates no lamp; `training.synthesis.relit` makes the test pictures
+in another way. Scores of either are synthetic, and reports must say so.
 """
 
 from __future__ import annotations
@@ -25,44 +25,44 @@ DARKEST = 1e-3
 
 
 class NirGenerator(Protocol):
-    """Visible -> pseudo-NIR in two steps, so that a mask can be put on in between.
+    """Makes pseudo-NIR in two steps, so that a mask can be put on between them.
 
-    A mask is worn in linear light, before the camera's automatic exposure sees it.
+    The mask must be in the linear light that the camera's automatic exposure measures.
     """
 
     @property
     def name(self) -> str:
-        """Recorded in every prepared row."""
+        """The name of the generator, which every prepared row records."""
         ...
 
     def scene(self, pixels: Pixels, mesh: FaceMesh | None, rng: np.random.Generator) -> Floats:
-        """uint8 [h, w, 3] blue-green-red -> linear light at 850 nm, float32 [h, w]; skin near 0.5."""
+        """Maps uint8 [h, w, 3] blue-green-red to linear light at 850 nm, float32 [h, w]; skin is near 0.5."""
         ...
 
     def develop(self, light: Floats, rng: np.random.Generator) -> Pixels:
-        """Linear light [h, w] -> the camera's picture, uint8 [h, w, 3] with equal channels."""
+        """Maps linear light [h, w] to the camera's picture, uint8 [h, w, 3] with equal channels."""
         ...
 
 
 def transform(
     generator: NirGenerator, pixels: Pixels, mesh: FaceMesh | None, rng: np.random.Generator
 ) -> Pixels:
-    """A photo uint8 [h, w, 3] -> its pseudo-NIR picture without a mask."""
+    """Makes the pseudo-NIR picture, without a mask, of a photo uint8 [h, w, 3]."""
     return generator.develop(generator.scene(pixels, mesh, rng), rng)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainNirRanges:
-    """Each pair is the low and high end of a uniform draw.
+    """Ranges of the random parameters: each pair has the ends of a uniform draw.
 
     `channel_weights`: Dirichlet parameters of red, green, blue (mean .83, .15, .02).
-    `cheap_share`: how often one random channel is taken as it is, the common cheap recipe.
-    `shading_power`: how much of the wide shading is divided out; `shading_width` in face heights.
-    `albedo_power`: contrast left on skin; `redness_gain`: how far lips and flushes are lifted.
+    `cheap_share`: probability of taking one random channel unchanged, the common cheap recipe.
+    `shading_power`: exponent of the wide shading that is divided out; `shading_width` in face heights.
+    `albedo_power`: remaining contrast of skin; `redness_gain`: lightening of lips and red cheeks.
     `hair_power`: exponent on dark, colourless pixels of the head (1 leaves them dark).
-    `skin_level`: linear reflectance that skin gets. `background`: light left behind the head.
-    `glint_share`: how often the lamp shows in the corneas.
-    `fall_off`: vignette, light at an edge's middle is 1 / (1 + f).
+    `skin_level`: linear reflectance of skin. `background`: remaining light behind the head.
+    `glint_share`: probability of a reflection of the lamp in the corneas.
+    `fall_off`: vignette; light at the middle of an edge is 1 / (1 + f).
     `exposure_level`, at the 95th percentile. `blur_px`: point spread for a 250 px picture.
     `electrons`: full well; `read_noise` of full scale; `gamma` of the tone curve.
     """
@@ -88,8 +88,11 @@ class TrainNirRanges:
 
 
 class TrainNir:
-    """Linearise, weigh towards red, divide out wide shading, compress skin, flatten redness, lift
-    hair, dim the background; then fall-off, exposure, blur, noise, tone. Works without a mesh."""
+    """The training generator: mostly the red channel, with flattened shading and skin, lighter hair.
+
+    Steps: linearise, weight towards red, divide out wide shading, compress skin, flatten redness, lighten
+    hair, darken the background; then fall-off, exposure, blur, noise, tone. Works without a mesh.
+    """
 
     name = "train-nir-1"
 
@@ -97,7 +100,7 @@ class TrainNir:
         self.ranges = ranges or TrainNirRanges()
 
     def scene(self, pixels: Pixels, mesh: FaceMesh | None, rng: np.random.Generator) -> Floats:
-        """See `NirGenerator.scene`. Without a mesh the background stays and no glints are set."""
+        """See `NirGenerator.scene`. Without a mesh the background stays and there are no glints."""
         r = self.ranges
         linear = to_linear(pixels)
         regions = find_regions(linear, mesh)
@@ -120,7 +123,7 @@ class TrainNir:
         return np.asarray(np.clip(light, 0.0, 4.0), np.float32)
 
     def _flatten(self, light: Floats, linear: Floats, regions: Regions, rng: np.random.Generator) -> Floats:
-        """Less wide shading everywhere, less albedo contrast and redness on skin."""
+        """Reduces wide shading everywhere, albedo contrast and redness on skin."""
         r = self.ranges
         logs = np.log(light)
         sigma = max(_draw(rng, r.shading_width) * regions.face_px, 2.0)
@@ -139,7 +142,7 @@ class TrainNir:
     def _lift_hair(
         self, light: Floats, linear: Floats, regions: Regions, level: float, rng: np.random.Generator
     ) -> Floats:
-        """Melanin fades past 750 nm: what is dark and without colour on the head gets lighter."""
+        """Lightens dark, colourless pixels of the head: melanin absorbs little beyond 750 nm."""
         blue, green, red = (linear[:, :, channel] for channel in range(3))
         value = np.maximum(np.maximum(blue, green), red)
         chroma = (value - np.minimum(np.minimum(blue, green), red)) / (value + 0.05)
@@ -171,5 +174,5 @@ def _draw(rng: np.random.Generator, ends: Range) -> float:
 
 
 def _at_level(light: Floats, regions: Regions, level: float) -> Floats:
-    """Scaled so that the median of skin is `level`."""
+    """Scales the light so that the median of skin is `level`."""
     return np.asarray(light * (level / max(regions.skin_median(light), DARKEST)), np.float32)

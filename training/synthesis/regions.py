@@ -1,4 +1,4 @@
-"""Where face, skin, head and eyes are in a photo: what a spectral transform treats differently."""
+"""Finds face, skin, head and eyes in a photo, because a spectral transform treats them differently."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ EYE_CONTOURS = (
 BROWS = ((70, 63, 105, 66, 107, 55, 65, 52, 53, 46), (336, 296, 334, 293, 300, 276, 283, 282, 295, 285))
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 SUB_PIXEL_BITS = 4
-# The iris' diameter is 11.7 mm in nearly every adult, the palpebral fissure about 30 mm wide.
+# The iris has a diameter of 11.7 mm in nearly every adult, the palpebral fissure is about 30 mm wide.
 IRIS_OF_EYE_WIDTH = 0.19
 COLOUR_BINS = 10
-# Added to both likelihoods: a colour seen on neither side tells nothing.
+# Added to both likelihoods, so that a colour seen on neither side has no effect.
 COLOUR_DOUBT = 2e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Eye:
-    """Iris centre and radius in pixels."""
+    """The centre and radius of an iris, in pixels."""
 
     centre: Point
     radius_px: float
@@ -42,8 +42,8 @@ class Eye:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Regions:
-    """Soft masks 0 to 1, float32 [h, w]: `face` the mesh's outline, `skin` by place and colour,
-    `head` the person as against the background. `face_px`: the face's height in pixels."""
+    """Soft masks from 0 to 1, float32 [h, w]: `face` is the mesh's outline, `skin` is found by place and
+    colour, `head` is the person without the background. `face_px`: the face's height in pixels."""
 
     face: Floats
     skin: Floats
@@ -52,15 +52,15 @@ class Regions:
     face_px: float
 
     def skin_median(self, values: Floats) -> float:
-        """Median of values [h, w] over skin; over the whole picture where there is none."""
+        """Returns the median of values [h, w] over skin, or over the whole picture if there is no skin."""
         chosen = values[self.skin > 0.5]
         return float(np.median(chosen if len(chosen) > 20 else values))
 
 
 def find_regions(linear: Floats, mesh: FaceMesh | None) -> Regions:
-    """Regions of linear light [h, w, 3] (blue, green, red).
+    """Finds the regions of linear light [h, w, 3] (blue, green, red).
 
-    Without a mesh the face is taken to fill the picture's middle, and nothing is background.
+    Without a mesh it assumes a face in the picture's middle, and no background.
     """
     height, width = linear.shape[:2]
     if mesh is None:
@@ -89,13 +89,13 @@ def find_regions(linear: Floats, mesh: FaceMesh | None) -> Regions:
 
 
 def channel_mean(values: NDArray[np.floating]) -> Floats:
-    """Mean [h, w] of three channels; ten times as fast as numpy's along so short an axis."""
+    """Returns the mean [h, w] of three channels, ten times as fast as numpy along so short an axis."""
     total = values[:, :, 0] + values[:, :, 1] + values[:, :, 2]
     return np.asarray(total * np.float32(1.0 / 3.0), np.float32)
 
 
 def wide_blur(values: Floats, sigma_px: float) -> Floats:
-    """A Gaussian of [h, w]; a wide one is taken on a shrunk picture, where it costs little."""
+    """Blurs [h, w] by a Gaussian; a wide one is applied to a smaller picture, which is faster."""
     shrink = int(sigma_px / 3.0)
     height, width = values.shape
     small = (max(width // max(shrink, 1), 1), max(height // max(shrink, 1), 1))
@@ -108,7 +108,7 @@ def wide_blur(values: Floats, sigma_px: float) -> Floats:
 
 
 def polygon(points: Floats, size: tuple[int, int]) -> Floats:
-    """A filled polygon [n, 2] with an anti-aliased edge, 0 to 1 [h, w]."""
+    """Draws a filled polygon [n, 2] with an anti-aliased edge: 0 to 1, [h, w]."""
     canvas = np.zeros(size, np.uint8)
     fixed = np.round(points * (1 << SUB_PIXEL_BITS)).astype(np.int32)
     cv2.fillPoly(canvas, [fixed], (255,), lineType=cv2.LINE_AA, shift=SUB_PIXEL_BITS)
@@ -116,7 +116,7 @@ def polygon(points: Floats, size: tuple[int, int]) -> Floats:
 
 
 def guided(rough: Floats, guide: Floats, *, radius_px: int, smoothness: float) -> Floats:
-    """Fit `rough` [h, w] to the edges of `guide` (He, Sun and Tang 2010, eq. 5, 6 and 8)."""
+    """Fits `rough` [h, w] to the edges of `guide` (He, Sun and Tang 2010, eq. 5, 6 and 8)."""
 
     def mean(values: NDArray[np.floating]) -> NDArray[np.floating]:
         side = 2 * radius_px + 1
@@ -132,7 +132,7 @@ def guided(rough: Floats, guide: Floats, *, radius_px: int, smoothness: float) -
 
 
 def _like(linear: Floats, sample: NDArray[np.bool_]) -> Floats:
-    """How much each pixel's colour is that of the sampled pixels, 0 to 1 [h, w]."""
+    """Returns how similar each pixel's colour is to the sampled pixels: 0 to 1, [h, w]."""
     logs = np.log(linear + np.float32(0.01))
     # Two chroma axes and a light axis: skin keeps its chroma in shade, hair and eyes do not.
     axes = np.stack([logs[..., 2] - logs[..., 1], logs[..., 1] - logs[..., 0], channel_mean(logs)], axis=2)
@@ -176,14 +176,14 @@ def _head(points: Floats, face_px: float, linear: Floats) -> Floats:
 
 
 def _by_colour(prior: Floats, linear: Floats) -> Floats:
-    """Bayes' rule with a colour histogram of what is surely the person and surely not."""
+    """Applies Bayes' rule with colour histograms of the pixels that are surely the person, and surely not."""
     levels = (np.clip(linear, 0, 1) ** (1 / 2.2) * (COLOUR_BINS - 1e-3)).astype(np.int64)
     bins = (levels[..., 0] * COLOUR_BINS + levels[..., 1]) * COLOUR_BINS + levels[..., 2]
     likelihood = []
     for sure in (prior > 0.9, prior < 0.1):
         counts = np.bincount(bins[sure], minlength=COLOUR_BINS**3).astype(np.float32)
         cube = counts.reshape(COLOUR_BINS, COLOUR_BINS, COLOUR_BINS)
-        # Neighbouring bins hold nearly the same colour.
+        # Neighbouring bins have nearly the same colour.
         for axis in range(3):
             cube = cube + 0.5 * (np.roll(cube, 1, axis) + np.roll(cube, -1, axis))
         likelihood.append(cube.ravel()[bins] / max(float(cube.sum()), 1.0) + COLOUR_DOUBT)
@@ -193,7 +193,7 @@ def _by_colour(prior: Floats, linear: Floats) -> Floats:
 
 
 def _eye(points: Floats, contour: tuple[int, ...], luminance: Floats) -> Eye:
-    """The darkest disc inside the lids, near their middle."""
+    """Finds the darkest disc between the lids, near their middle."""
     lids = points[list(contour)]
     middle = lids.mean(axis=0)
     width = float(np.linalg.norm(lids.max(axis=0) - lids.min(axis=0)))
@@ -214,7 +214,7 @@ def _eye(points: Floats, contour: tuple[int, ...], luminance: Floats) -> Eye:
 
 
 def glint(light: Floats, eye: Eye, *, shift: Point, size: float, strength: float) -> None:
-    """Add the lamp's reflection in a cornea to light [h, w], in place.
+    """Adds the lamp's reflection in a cornea to light [h, w], in place.
 
     `shift` from the iris' centre and `size` (one sigma) in iris radii.
     """

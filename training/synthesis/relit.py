@@ -1,8 +1,8 @@
-"""Pseudo-NIR for tests: the photo's own light is taken off the face and an infrared lamp put on.
+"""Makes pseudo-NIR for tests: removes the photo's own light from the face and adds an infrared lamp.
 
-Built otherwise than `training.synthesis.nir` in every step, so that a network trained on the one
-is tested on something else: pigments are unmixed instead of a channel weighed, shading is fitted
-to the mesh's normals, and the camera has another lens, noise, meter and tone curve.
+Every step differs from `training.synthesis.nir`, so that a network is not tested on the generator it was
+trained on: it unmixes pigments instead of weighting channels, fits shading to the mesh's normals, and
+uses another lens, noise, meter and tone curve.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ HUBER = 0.15
 
 @dataclass(frozen=True, slots=True)
 class RelitRanges:
-    """Each pair is the low and high end of a uniform draw.
+    """Ranges of the random parameters: each pair has the ends of a uniform draw.
 
-    `unmixing`: 1 takes the pigment law as it is, 0 the red channel. `delighting`: how much of the
-    fitted shading is divided out. `skin_contrast` and `other_contrast`: slope of the log-albedo
-    at the skin's median; `darkest` and `brightest`: the natural logs it saturates at.
+    `unmixing`: 1 takes the pigment law, 0 the red channel. `delighting`: exponent of the fitted
+    shading that is divided out. `skin_contrast` and `other_contrast`: slope of the log-albedo
+    at the skin's median; `darkest` and `brightest`: the natural logarithms at which it saturates.
     `lamp_cm`: distance to the face; `lamp_aside`: offset from the lens over that distance.
-    `wrap`: light bleeding round the terminator; `gloss`, `sharpness`: the skin's highlight.
+    `wrap`: light beyond the terminator; `gloss`, `sharpness`: the skin's highlight.
     `behind`, `torso`: light on background and shoulders as a share of the head's.
-    `level`, `clipped`: centre-weighted mean and the share of white pixels the meter allows.
+    `level`, `clipped`: centre-weighted mean and the share of white pixels that the meter allows.
     `blur_px` for a 250 px picture; `glow`: share of light in the lens' wide halo.
     """
 
@@ -81,7 +81,7 @@ class RelitRanges:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Surface:
-    """The mesh seen by the camera. `cover` 0 or 1 [h, w]; `normals` [h, w, 3] with +z towards the
+    """The mesh as the camera sees it. `cover` 0 or 1 [h, w]; `normals` [h, w, 3] with +z towards the
     camera and y downwards; `depth` [h, w] pixels behind the nearest point. Zero off the mesh."""
 
     cover: Floats
@@ -90,18 +90,18 @@ class _Surface:
 
 
 def channel_law(linear: Floats, *, unmixing: float) -> Floats:
-    """Log light at 850 nm [h, w] from linear light [h, w, 3] (blue, green, red).
+    """Returns log light at 850 nm [h, w] from linear light [h, w, 3] (blue, green, red).
 
-    Beer-Lambert in three channels: log intensity = shade - melanin - blood is solved for the
-    three and put together again with the pigments' absorption at 850 nm, which comes to a product
-    of powers of the channels.
+    It solves Beer-Lambert in three channels, log intensity = shade - melanin - blood, for the three, and
+    composes them with the pigments' absorption at 850 nm. The result is a product of powers of the
+    channels.
     """
     mixed = np.array([np.ones(3), MELANIN, BLOOD])
     powers = np.linalg.solve(mixed, np.array([1.0, MELANIN_NIR, BLOOD_NIR]))
     powers = unmixing * powers + (1.0 - unmixing) * np.array([1.0, 0.0, 0.0])
     logs = np.log(np.maximum(linear, 0.0) + np.float32(NOISE_FLOOR))
     red = logs[:, :, 2]
-    # Chroma of a JPEG is coarse and the powers amplify it.
+    # A JPEG's chroma is coarse, and the powers amplify it.
     green = cv2.GaussianBlur(logs[:, :, 1] - red, (0, 0), 1.2)
     blue = cv2.GaussianBlur(logs[:, :, 0] - red, (0, 0), 1.8)
     chroma = powers[1] * green + powers[2] * blue
@@ -109,7 +109,8 @@ def channel_law(linear: Floats, *, unmixing: float) -> Floats:
 
 
 class RelitNir:
-    """Takes the light off a face by spherical harmonics and relights it from beside the lens."""
+    """The test generator: removes the light of a face by spherical harmonics, relights it from near
+    the lens."""
 
     name = "relit-nir-1"
 
@@ -136,7 +137,7 @@ class RelitNir:
         return np.asarray(np.clip(light, 0.0, 4.0), np.float32)
 
     def _compress(self, logs: Floats, regions: Regions, rng: np.random.Generator) -> Floats:
-        """Log-albedo bent towards skin: dark hair and brows come up, tones come together."""
+        """Compresses the log-albedo towards skin: dark hair and brows get lighter."""
         r = self.ranges
         relative = logs - regions.skin_median(logs)
         skin, other = _draw(rng, r.skin_contrast), _draw(rng, r.other_contrast)
@@ -146,8 +147,10 @@ class RelitNir:
         return np.asarray(_draw(rng, r.skin_level) * np.exp(bent), np.float32)
 
     def _lamp(self, surface: _Surface, regions: Regions, rng: np.random.Generator) -> Floats:
-        """Light [h, w] on the surface, 1 where it faces the lamp; beyond the mesh it fades to the
-        level of surfaces that turn away."""
+        """Returns light [h, w] on the surface, 1 if it faces the lamp.
+
+        Beyond the mesh it fades to the level of surfaces that turn away.
+        """
         r = self.ranges
         aside = np.array([_draw(rng, r.lamp_aside), _draw(rng, r.lamp_aside), 1.0], np.float32)
         lamp = aside / np.linalg.norm(aside)
@@ -165,7 +168,7 @@ class RelitNir:
         return np.asarray(lit * (1.0 + 2.0 * shine), np.float32)
 
     def _depth_of_scene(self, mesh: FaceMesh, regions: Regions, rng: np.random.Generator) -> Floats:
-        """What is further off gets less of the lamp: shoulders a little, the wall most of it."""
+        """Returns the lamp's light by distance: shoulders get less than the face, the wall much less."""
         r = self.ranges
         chin = mesh.points[152, :2]
         up = mesh.points[10, :2] - chin
@@ -177,7 +180,7 @@ class RelitNir:
         return np.asarray(behind + (1.0 - behind) * regions.head * torso, np.float32)
 
     def _eyes(self, light: Floats, regions: Regions, rng: np.random.Generator) -> None:
-        """The lamp in both corneas, at the same place in each."""
+        """Adds the reflection of the lamp to both corneas, at the same place in each."""
         shift = (float(rng.uniform(-0.25, 0.25)), float(rng.uniform(-0.3, 0.3)))
         strength, size = _draw(rng, self.ranges.glint_strength), float(rng.uniform(0.1, 0.22))
         for eye in regions.eyes:
@@ -214,11 +217,11 @@ def _draw(rng: np.random.Generator, ends: Range) -> float:
 
 
 def _seen(mesh: FaceMesh, topology: MeshTopology, size: tuple[int, int]) -> _Surface:
-    """The mesh as the camera sees it; its z grows away from the camera, its normals point out."""
+    """Rasterises the mesh; its z grows away from the camera, its normals point outwards."""
     points = np.asarray(mesh.points, np.float32)
     depth = points[:, 2] - points[:, 2].min()
-    # Orthographic: any measure that falls with depth orders the surfaces, and one that hardly
-    # varies keeps the weights linear in the picture.
+    # Orthographic: any value that decreases with depth orders the surfaces, and a nearly constant
+    # one keeps the weights linear in the picture.
     near = (1.0 - 1e-3 * depth / max(float(depth.max()), 1e-3)).astype(np.float32)
     triangles = np.asarray(topology.triangles, np.int32)
     seen = rasterise(np.ascontiguousarray(points[:, :2]), near, triangles, size=size, cull=False)
@@ -235,7 +238,7 @@ def _seen(mesh: FaceMesh, topology: MeshTopology, size: tuple[int, int]) -> _Sur
 
 
 def harmonics(normals: Floats) -> Floats:
-    """The nine spherical harmonics to degree 2 of unit normals [n, 3], without their constants
+    """Returns the nine spherical harmonics to degree 2 of unit normals [n, 3], without their constants
     (Ramamoorthi and Hanrahan 2001, eq. 3): [n, 9]."""
     x, y, z = normals[:, 0], normals[:, 1], normals[:, 2]
     columns = (np.ones_like(x), x, y, z, x * y, x * z, y * z, x * x - y * y, 3 * z * z - 1)
@@ -243,9 +246,10 @@ def harmonics(normals: Floats) -> Floats:
 
 
 def _fitted_shade(light: Floats, surface: _Surface, regions: Regions) -> Floats:
-    """Log shading [h, w] of the mesh, 0 at the skin's median; 0 where too little skin is seen.
+    """Returns the log shading [h, w] of the mesh, 0 at the skin's median, and 0 if too little skin is
+    visible.
 
-    Least squares with Huber weights: stubble, brows and highlights are no shading.
+    The fit is least squares with Huber weights, because stubble, brows and highlights are not shading.
     """
     chosen = (surface.cover > 0.5) & (regions.skin > 0.5)
     shade = np.zeros_like(light)
@@ -268,7 +272,7 @@ def _fitted_shade(light: Floats, surface: _Surface, regions: Regions) -> Floats:
 
 
 def _extended(values: Floats, cover: Floats, spread_px: float, *, beyond: float) -> Floats:
-    """Values [h, w] known where `cover` is 1, carried on smoothly and fading to `beyond`."""
+    """Extends values [h, w], known where `cover` is 1, smoothly; far away they are `beyond`."""
     sigma = max(spread_px, 1.0)
     weight = wide_blur(cover, sigma)
     carried = wide_blur(np.asarray((values - beyond) * cover, np.float32), sigma) / np.maximum(weight, 1e-3)

@@ -1,6 +1,6 @@
-"""The cheap generators: a mask drawn over five landmarks, and pseudo-NIR without any geometry.
+"""Makes cheap synthetic views: a mask drawn over five landmarks, and pseudo-NIR without geometry.
 
-They serve calibration and quick reports. Scores made with them are synthetic and must say so.
+They serve calibration and quick reports. Their scores are synthetic, and reports must say so.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Coverage = Literal["low", "medium", "high"]
 GAMMA = 2.2
 # Sub-pixel bits of the polygon rasteriser.
 SHIFT = 4
-# Where the upper edge crosses the nose, in the 112 px ArcFace frame (eyes 51.6, nose tip 71.7).
+# y of the upper edge at the nose, in the 112 px ArcFace frame (eyes 51.6, nose tip 71.7).
 TOP_AT_NOSE = {"low": 74.0, "medium": 67.0, "high": 60.0}
 PLEATS = (82.0, 92.0, 102.0)
 
@@ -38,9 +38,9 @@ class SimpleMask:
 
 
 def random_mask(rng: np.random.Generator, *, nir: bool) -> SimpleMask:
-    """Any colour in visible light; in NIR one grey level, because dyes fade beyond 750 nm.
+    """Draws a mask: of any colour in visible light; of one grey level in NIR, because dyes fade past 750 nm.
 
-    NIR prior: 75 % U(.6, .95), 25 % U(.1, .35).
+    The NIR prior is 75 % U(.6, .95), 25 % U(.1, .35).
     """
     shape: Shape = "wide" if rng.random() < 0.5 else "round"
     coverage: Coverage = ("low", "medium", "high")[int(rng.integers(3))]
@@ -53,7 +53,7 @@ def random_mask(rng: np.random.Generator, *, nir: bool) -> SimpleMask:
 
 
 def _outline(mask: SimpleMask) -> Floats:
-    """The mask's edge in the 112 px ArcFace frame: [n, 2]."""
+    """Returns the mask's edge in the 112 px ArcFace frame: [n, 2]."""
     top = TOP_AT_NOSE[mask.coverage]
     wide = mask.shape == "wide"
     left, side_top, jaw_x, jaw_y, chin = (
@@ -65,8 +65,8 @@ def _outline(mask: SimpleMask) -> Floats:
     return np.array(half + right, np.float32)
 
 
-def alpha_of(mask: SimpleMask, landmarks: Sequence[Point], size: tuple[int, int]) -> Floats:
-    """Coverage 0 to 1 [h, w] of a mask worn on five landmarks; the edge is a pixel soft."""
+def mask_alpha(mask: SimpleMask, landmarks: Sequence[Point], size: tuple[int, int]) -> Floats:
+    """Returns the coverage 0 to 1, [h, w], of a mask on five landmarks; the edge is soft by a pixel."""
     to_frame = similarity(landmarks, ALIGNMENTS["arcface-112"])
     to_image = cv2.invertAffineTransform(to_frame)
     points = _outline(mask) @ to_image[:, :2].T + to_image[:, 2]
@@ -77,22 +77,22 @@ def alpha_of(mask: SimpleMask, landmarks: Sequence[Point], size: tuple[int, int]
     return np.asarray(soft, np.float32) / 255.0
 
 
-def wear(linear: Floats, mask: SimpleMask, landmarks: Sequence[Point]) -> Floats:
-    """Draw a mask into linear light [h, w, 3], lit as the face beneath it is, with pleats."""
+def draw_mask(linear: Floats, mask: SimpleMask, landmarks: Sequence[Point]) -> Floats:
+    """Draws a mask into linear light [h, w, 3], lit as the face beneath it, with pleats."""
     height, width = linear.shape[:2]
-    alpha = alpha_of(mask, landmarks, (height, width))[:, :, None]
+    alpha = mask_alpha(mask, landmarks, (height, width))[:, :, None]
     scale = max(2.0, float(np.hypot(*np.subtract(landmarks[1], landmarks[0]))) / 35.0)
     light = cv2.GaussianBlur(linear.mean(axis=2), (0, 0), 6.0 * scale)
     inside = alpha[:, :, 0] > 0.5
     level = float(light[inside].mean()) if inside.any() else 1.0
     shade = np.clip(light / max(level, 1e-4), 0.4, 1.8)
     cloth = np.array(mask.reflectance, np.float32) * (shade * _pleats(landmarks, light.shape))[:, :, None]
-    worn: Floats = (linear * (1 - alpha) + cloth * alpha).astype(np.float32)
-    return worn
+    masked: Floats = (linear * (1 - alpha) + cloth * alpha).astype(np.float32)
+    return masked
 
 
 def _pleats(landmarks: Sequence[Point], size: tuple[int, ...]) -> Floats:
-    """Dark horizontal folds as a factor near 1 [h, w]."""
+    """Returns dark horizontal folds as a factor near 1, [h, w]."""
     factor = np.ones(size[:2], np.float32)
     to_image = cv2.invertAffineTransform(similarity(landmarks, ALIGNMENTS["arcface-112"]))
     for y in PLEATS:
@@ -103,21 +103,21 @@ def _pleats(landmarks: Sequence[Point], size: tuple[int, ...]) -> Floats:
 
 
 def to_linear(pixels: Pixels) -> Floats:
-    """uint8 [h, w, 3] -> linear light 0 to 1."""
+    """Converts uint8 [h, w, 3] to linear light from 0 to 1."""
     table = (np.arange(256, dtype=np.float32) / 255.0) ** GAMMA
     linear: Floats = table[pixels]
     return linear
 
 
 def to_pixels(linear: Floats) -> Pixels:
-    """Linear light -> uint8."""
+    """Converts linear light to uint8."""
     encoded: Pixels = (np.clip(linear, 0, 1) ** (1 / GAMMA) * 255.0 + 0.5).astype(np.uint8)
     return encoded
 
 
 def masked_vis(pixels: Pixels, landmarks: Sequence[Point], rng: np.random.Generator) -> Pixels:
-    """A VIS photo with a random mask drawn on."""
-    return to_pixels(wear(to_linear(pixels), random_mask(rng, nir=False), landmarks))
+    """Draws a random mask on a VIS photo."""
+    return to_pixels(draw_mask(to_linear(pixels), random_mask(rng, nir=False), landmarks))
 
 
 def pseudo_nir(
@@ -126,9 +126,9 @@ def pseudo_nir(
     *,
     landmarks: Sequence[Point] | None = None,
 ) -> Pixels:
-    """A pseudo-NIR version of a VIS photo, three equal channels; masked where landmarks are given.
+    """Makes a pseudo-NIR picture, with three equal channels, of a VIS photo; masked if landmarks are given.
 
-    Linearise, weigh towards red, divide out wide shading, compress contrast, put the mask on,
+    Steps: linearise, weight towards red, divide out wide shading, compress contrast, put the mask on,
     fall-off of an on-axis light, auto-exposure, lens blur, shot and read noise.
     """
     linear = to_linear(pixels)
@@ -141,18 +141,18 @@ def pseudo_nir(
     light = 0.45 * light / max(float(np.percentile(light, 90)), 1e-4)
     scene: Floats = np.repeat(light[:, :, None], 3, axis=2).astype(np.float32)
     if landmarks is not None:
-        scene = wear(scene, random_mask(rng, nir=True), landmarks)
+        scene = draw_mask(scene, random_mask(rng, nir=True), landmarks)
     exposed = _expose(scene[:, :, 0], rng)
     return np.repeat(exposed[:, :, None], 3, axis=2)
 
 
 def _expose(light: NDArray[np.floating], rng: np.random.Generator) -> Pixels:
-    """What a small monochrome sensor makes of the light: [h, w] uint8."""
+    """Develops light as a small monochrome sensor does: uint8 [h, w]."""
     height, width = light.shape
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     falloff = 1.0 / (1.0 + float(rng.uniform(0.1, 0.6)) * (x**2 + y**2))
     lit = light * falloff
-    # A bright mask drives the exposure down: the gain comes after it.
+    # A bright mask reduces the exposure: the gain comes after the mask.
     lit = lit * float(rng.uniform(0.5, 0.75)) / max(float(np.percentile(lit, 95)), 1e-4)
     lit = cv2.GaussianBlur(lit, (0, 0), float(rng.uniform(0.4, 0.9)))
     electrons = float(rng.uniform(800, 4000))

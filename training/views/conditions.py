@@ -17,8 +17,8 @@ from faces.types import CONDITIONS, Condition, Image, Spectrum
 from training.synthesis.assets import find_assets
 from training.synthesis.masks.designs import MaskDesign
 from training.synthesis.masks.draw_design import draw_design
+from training.synthesis.masks.painter import MaskPainter
 from training.synthesis.masks.templates import load_templates
-from training.synthesis.masks.wear import MaskPainter
 from training.synthesis.mesh import FaceMesh, MeshFitter, load_topology
 from training.synthesis.nir import NirGenerator, TrainNir
 from training.synthesis.relit import RelitNir
@@ -96,7 +96,7 @@ class ViewMaker:
         if condition.masked:
             design = design or self.design(condition.spectrum, rng)
             worn = np.repeat(light[:, :, None], 3, axis=2) if nir else light
-            light = self._painter.wear(worn, mesh, design)
+            light = self._painter.apply(worn, mesh, design)
             light = light[:, :, 0] if nir else light
             mask = describe_design(design)
         image = Image(self._nir.develop(light, rng) if nir else to_pixels(light), condition.spectrum)

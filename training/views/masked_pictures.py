@@ -19,9 +19,9 @@ from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import CHECKOUT, find_assets
 from training.synthesis.masks.designs import MaskDesign, nist_matrix
 from training.synthesis.masks.draw_design import draw_design
+from training.synthesis.masks.painter import MaskPainter
 from training.synthesis.masks.sheet import contact_sheet
 from training.synthesis.masks.templates import TemplateSet, load_templates
-from training.synthesis.masks.wear import MaskPainter
 from training.synthesis.mesh import MeshFitter, load_topology
 from training.synthesis.simple import to_linear, to_pixels
 
@@ -75,7 +75,7 @@ class _Studio:
         if mesh is None:
             raise _Unfit("the face mesh does not fit")
         linear = to_linear(image.pixels)
-        return [to_pixels(self._painter.wear(linear, mesh, design)) for design in designs]
+        return [to_pixels(self._painter.apply(linear, mesh, design)) for design in designs]
 
 
 def make_masks(

@@ -17,8 +17,8 @@ from training.synthesis import simple
 from training.synthesis.assets import SynthesisError, find_assets
 from training.synthesis.masks.designs import MaskDesign
 from training.synthesis.masks.draw_design import draw_design
+from training.synthesis.masks.painter import MaskPainter
 from training.synthesis.masks.templates import load_templates
-from training.synthesis.masks.wear import MaskPainter
 from training.synthesis.mesh import MeshFitter, load_topology
 
 Floats = NDArray[np.float32]
@@ -116,7 +116,7 @@ class MaskApplier:
             after, name = masked.light, masked.name
         else:
             mask = simple.random_mask(rng, nir=nir)
-            after = simple.wear(before, mask, face.landmarks)
+            after = simple.draw_mask(before, mask, face.landmarks)
             name = f"landmarks {mask.shape}/{mask.coverage}/{mask.reflectance[1]:.2f}"
         if nir:
             after = after * np.float32(min(1.0, _metered(before) / _metered(after)))
@@ -155,7 +155,7 @@ class _MeshEngine:
             return None
         nir = image.spectrum is Spectrum.NIR
         design = draw_design(rng, nir=nir, templates=self._templates, held_out=held_out)
-        return _MaskedLight(self._painter.wear(linear, mesh, design), _mask_name(design))
+        return _MaskedLight(self._painter.apply(linear, mesh, design), _mask_name(design))
 
 
 def _mask_name(design: MaskDesign) -> str:

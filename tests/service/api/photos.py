@@ -1,4 +1,4 @@
-"""Pictures made for tests: whole, odd and broken ones."""
+"""Creates images for tests: valid, unusual and broken ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXOTIC = ("undecodable_image", "no_face", "image_too_large")
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """One file, what it is, and the codes that are a clear answer to it."""
+    """One broken file, its name, and the codes that are a clear refusal of it."""
 
     what: str
     data: bytes
@@ -36,7 +36,7 @@ class Broken:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG whose header promises more pixels than its few bytes hold."""
+    """Returns a PNG whose header declares more pixels than its few bytes hold."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         crc = struct.pack(">I", zlib.crc32(kind + data))
@@ -58,18 +58,18 @@ def noise(rng: np.random.Generator, width: int = 160, height: int = 120) -> Imag
 
 
 def face() -> Image.Image:
-    """A rendered subject's photo."""
+    """Returns the photo of a rendered subject."""
     return Image.open(io.BytesIO(sample_bytes("s01"))).convert("RGB")
 
 
 def sixteen_bit(picture: Image.Image) -> bytes:
-    """Grey, 12 significant bits in 16, as IR cameras write them."""
+    """Returns a grey image with 12 significant bits in 16, as IR cameras write them."""
     grey = np.asarray(picture.convert("L"), np.uint16)
     return cv2.imencode(".png", grey << 4 | grey >> 4)[1].tobytes()
 
 
 def turned(picture: Image.Image, orientation: int) -> bytes:
-    """Stored on its side, with the EXIF tag that turns it upright."""
+    """Returns an image stored on its side with the EXIF tag that turns it upright."""
     undo = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
@@ -82,14 +82,14 @@ def animated(rng: np.random.Generator, kind: str) -> bytes:
 
 
 def damaged(rng: np.random.Generator, data: bytes) -> bytes:
-    """Thirty bytes behind the signature overwritten."""
+    """Overwrites thirty bytes after the signature."""
     spoilt = np.frombuffer(data, np.uint8).copy()
     spoilt[rng.integers(16, len(spoilt), 30)] = rng.integers(0, 256, 30)
     return spoilt.tobytes()
 
 
 def broken_images(seed: int = 0) -> Iterator[Broken]:
-    """200 files, none of which shows a whole face."""
+    """Returns 200 files, none of which shows a complete face."""
     rng = np.random.default_rng(seed)
     whole = {kind: saved(face(), kind) for kind in TYPES}
     for kind, data in whole.items():

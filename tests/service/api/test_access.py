@@ -1,4 +1,4 @@
-"""Keys, roles, and open access on loopback."""
+"""Tests keys, roles, and open access on loopback over HTTP."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def keyed(start_service: StartService, tmp_path: Path) -> tuple[Service, dict[st
     return start_service(data=data), keys
 
 
-def test_each_role_may_do_its_part_and_no_more(keyed: tuple[Service, dict[str, str]]) -> None:
+def test_each_role_has_its_rights_and_no_more(keyed: tuple[Service, dict[str, str]]) -> None:
     service, keys = keyed
     photo = sample_bytes("s01")
     with service.client(keys["operator"]) as operator:
@@ -75,7 +75,7 @@ def test_a_revoked_key_stops_within_seconds(
         problem(identify(client, sample_bytes("s01")), 401, "unauthorized")
 
 
-def test_open_access_is_for_this_machine_not_for_web_pages(service: Service) -> None:
+def test_open_access_admits_this_machine_but_no_foreign_web_page(service: Service) -> None:
     with service.client() as client:
         assert client.get("/subjects").status_code == 200
         for headers in ({"origin": "https://elsewhere.example"}, {"host": "rebound.example"}):
@@ -84,7 +84,7 @@ def test_open_access_is_for_this_machine_not_for_web_pages(service: Service) -> 
         assert local.status_code == 200
 
 
-def test_other_addresses_refuse_to_start_without_keys(tmp_path: Path, bundle_dir: Path) -> None:
+def test_the_service_refuses_other_addresses_without_keys(tmp_path: Path, bundle_dir: Path) -> None:
     command = [sys.executable, "-m", "service.cli.main", "serve", "--host", "0.0.0.0"]
     refused = subprocess.run(
         [*command, "--port", "0", "--data", str(tmp_path)],

@@ -1,4 +1,4 @@
-"""200 broken images over HTTP: each gets a clear refusal, and the service stays as it was."""
+"""Tests 200 broken images over HTTP: each gets a clear refusal, and the service stays unchanged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.service.api.test_errors import enroll, identify, problem
 STATUS = {"undecodable_image": 422, "no_face": 422, "image_too_large": 413, "unsupported_media_type": 415}
 
 
-def test_200_broken_images_get_clear_answers_from_a_live_service(client: httpx.Client) -> None:
+def test_200_broken_images_are_refused_clearly_by_a_running_service(client: httpx.Client) -> None:
     files = list(broken_images())
     assert len(files) == 200
     assert len({file.data for file in files}) == 200
@@ -22,7 +22,7 @@ def test_200_broken_images_get_clear_answers_from_a_live_service(client: httpx.C
 
 
 def unclear(client: httpx.Client, number: int, file: Broken) -> str | None:
-    """What is wrong with the answer to one file; None for a clear refusal. Every fourth is enrolled."""
+    """Returns the fault of the answer to one file, None for a clear refusal. Enrols every fourth."""
     if number % 4 == 0:
         answer = enroll(client, "broken", file.data)
     else:
@@ -47,7 +47,7 @@ def unclear(client: httpx.Client, number: int, file: Broken) -> str | None:
         ("grey", saved(face().convert("L"), "PNG")),
     ],
 )
-def test_odd_but_whole_images_are_matched(client: httpx.Client, name: str, data: bytes) -> None:
+def test_unusual_but_valid_images_are_matched(client: httpx.Client, name: str, data: bytes) -> None:
     assert enroll(client, "whole", saved(face(), "PNG")).status_code == 201
     files = {"image": (name, data)}
     answer = client.post("/verify", data={"subject_id": "whole"}, files=files)
@@ -56,6 +56,6 @@ def test_odd_but_whole_images_are_matched(client: httpx.Client, name: str, data:
     assert answer.json()["score"] > 0.8
 
 
-def test_sixteen_bits_and_grey_are_recognised_as_near_infrared(client: httpx.Client) -> None:
+def test_sixteen_bit_and_grey_images_are_recognised_as_near_infrared(client: httpx.Client) -> None:
     answer = client.post("/identify", content=sixteen_bit(face()), headers={"content-type": "image/png"})
     assert answer.json()["results"][0]["condition"]["spectrum"] == "nir"

@@ -1,4 +1,4 @@
-"""What the contract promises of answers, on the committed synthetic samples, over HTTP."""
+"""Tests the answers of the contract on the committed synthetic samples over HTTP."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NIR = "nir_masked_1.jpg"
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory, bundle_dir: Path) -> Iterator[Service]:
-    """A service of this module's own: others enrol the same photos under other names."""
+    """A separate service, because other tests enrol the same photos under other names."""
     running = Service(tmp_path_factory.mktemp("contract") / "data").start()
     yield running
     running.stop()
@@ -38,7 +38,7 @@ def client(own: Service) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module", autouse=True)
 def enrolled(own: Service) -> None:
-    """Four subjects, two visible-light photos each."""
+    """Enrols four subjects with two visible-light photos each."""
     with own.client() as client:
         for name in ("s01", "s02", "s03", "s04"):
             photos = (sample_bytes(name), sample_bytes(name, "vis_2.jpg"))
@@ -60,7 +60,7 @@ def check_face(face: dict[str, Any], width: int, height: int) -> None:
     assert 0 < face["detection_score"] <= 1
 
 
-def test_enrol_answers_each_sample(client: httpx.Client) -> None:
+def test_enrol_returns_every_sample(client: httpx.Client) -> None:
     answer = enroll(client, "c-shape", sample_bytes("s05"), sample_bytes("s05", "vis_2.jpg"))
     body = answer.json()
     assert (answer.status_code, body["subject_id"], body["rejected"]) == (201, "c-shape", [])
@@ -73,7 +73,7 @@ def test_enrol_answers_each_sample(client: httpx.Client) -> None:
         assert isinstance(sample["template_id"], int)
 
 
-def test_identify_lists_one_row_a_subject_best_first(client: httpx.Client) -> None:
+def test_identify_lists_one_row_per_subject_best_first(client: httpx.Client) -> None:
     body = identify(client, sample_bytes("s02", NIR), top_k="3").json()
     assert body["timing_ms"].keys() == STAGES
     assert body["timing_ms"]["total"] > 0
@@ -108,21 +108,21 @@ def test_a_stricter_fmr_has_a_higher_threshold_and_a_given_threshold_decides(cli
     assert result["candidates"], "candidates below the threshold are listed with their scores"
 
 
-def test_identify_all_answers_each_face(client: httpx.Client) -> None:
+def test_identify_all_returns_every_face(client: httpx.Client) -> None:
     body = identify(client, two_faces(), faces="all", top_k="1").json()
     found = {result["candidates"][0]["subject_id"] for result in body["results"]}
     assert found == {"c-s01", "c-s02"}
     assert len(identify(client, two_faces(), faces="largest").json()["results"]) == 1
 
 
-def test_a_multipart_probe_and_a_raw_one_get_the_same_answer(client: httpx.Client) -> None:
+def test_a_multipart_probe_and_a_raw_probe_get_the_same_answer(client: httpx.Client) -> None:
     photo = sample_bytes("s03", NIR)
     raw = identify(client, photo).json()["results"]
     form = client.post("/identify", files={"image": ("probe.jpg", photo, "image/jpeg")}).json()["results"]
     assert raw[0]["candidates"] == form[0]["candidates"]
 
 
-def test_verify_against_a_subject_and_against_a_photo(client: httpx.Client) -> None:
+def test_verify_compares_with_a_subject_or_a_photo(client: httpx.Client) -> None:
     probe = {"image": ("probe.jpg", sample_bytes("s01", NIR), "image/jpeg")}
     own = client.post("/verify", data={"subject_id": "c-s01"}, files=probe, params={"fmr": "1e-2"}).json()
     other = client.post("/verify", data={"subject_id": "c-s04"}, files=probe, params={"fmr": "1e-2"}).json()
@@ -138,7 +138,7 @@ def test_verify_against_a_subject_and_against_a_photo(client: httpx.Client) -> N
     assert pair["score"] > 0.2
 
 
-def test_embed_gives_unit_vectors_whose_product_is_the_score(client: httpx.Client) -> None:
+def test_embed_returns_unit_vectors_whose_product_is_the_score(client: httpx.Client) -> None:
     headers = {"content-type": "image/jpeg"}
 
     def vector(photo: bytes) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -156,7 +156,7 @@ def test_embed_gives_unit_vectors_whose_product_is_the_score(client: httpx.Clien
 VERIFY_FILES = {"image": NIR, "reference": "vis_1.jpg"}
 
 
-def test_detect_lists_faces_largest_first_and_none_is_no_error(client: httpx.Client) -> None:
+def test_detect_lists_faces_largest_first_and_may_find_none(client: httpx.Client) -> None:
     headers = {"content-type": "image/jpeg"}
     body = client.post("/detect", content=two_faces(0.7), headers=headers).json()
     areas = [face["box"][2] * face["box"][3] for face in body["results"]]
@@ -199,7 +199,7 @@ def test_subjects_are_paged_changed_and_erased(client: httpx.Client) -> None:
     assert "c-gone" not in {candidate["subject_id"] for candidate in left}
 
 
-def test_health_and_metrics_say_what_runs(client: httpx.Client) -> None:
+def test_health_and_metrics_report_what_runs(client: httpx.Client) -> None:
     ready = client.get("/health/ready").json()
     assert ready["status"] == "ready"
     assert ready["provider"] == "CPUExecutionProvider"

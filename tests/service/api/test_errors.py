@@ -1,4 +1,4 @@
-"""Every row of the contract's error table that this service can raise, over real HTTP."""
+"""Tests every error of the contract over real HTTP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JPEG = "image/jpeg"
 
 
 def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The body, after checking that it is the refusal it should be, in the shape of RFC 9457."""
+    """Asserts that the response is this problem in the shape of RFC 9457, and returns its body."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == PROBLEM
     body: dict[str, Any] = response.json()
@@ -34,7 +34,7 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
 
 
 def picture(width: int = 64, height: int = 64) -> bytes:
-    """A picture without a face."""
+    """Returns an image without a face."""
     noise = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
     out = io.BytesIO()
     Image.fromarray(noise).save(out, "PNG")
@@ -42,7 +42,7 @@ def picture(width: int = 64, height: int = 64) -> bytes:
 
 
 def two_faces(small: float = 1.0) -> bytes:
-    """Two sample faces side by side; the second scaled by `small`."""
+    """Returns two sample faces side by side, the second scaled by `small`."""
     left = Image.open(io.BytesIO(sample_bytes("s01"))).convert("RGB")
     right = Image.open(io.BytesIO(sample_bytes("s02"))).convert("RGB")
     right = right.resize((round(right.width * small), round(right.height * small)))
@@ -81,7 +81,7 @@ def test_400_malformed_request(client: httpx.Client) -> None:
     problem(body, 400, "malformed_request")
 
 
-def test_404_names_what_is_missing(client: httpx.Client) -> None:
+def test_404_names_the_missing_resource(client: httpx.Client) -> None:
     problem(client.get("/subjects/nobody"), 404, "subject_not_found")
     problem(client.delete("/subjects/nobody"), 404, "subject_not_found")
     problem(client.patch("/subjects/nobody", json={"metadata": {}}), 404, "subject_not_found")
@@ -162,7 +162,7 @@ def test_422_no_face(client: httpx.Client) -> None:
     assert detected.json()["results"] == []
 
 
-def test_422_multiple_faces_only_where_the_second_is_half_as_large(client: httpx.Client) -> None:
+def test_422_multiple_faces_only_if_the_second_is_half_as_large(client: httpx.Client) -> None:
     problem(enroll(client, "pair", two_faces()), 422, "multiple_faces")
     assert enroll(client, "main", two_faces(small=0.5)).status_code == 201
     everyone = identify(client, two_faces(), faces="all").json()
@@ -216,7 +216,7 @@ def test_422_invalid_parameter(client: httpx.Client, ask: Callable[[httpx.Client
     problem(ask(client), 422, "invalid_parameter")
 
 
-def test_422_unsupported_fmr_lists_the_points_there_are(client: httpx.Client) -> None:
+def test_422_unsupported_fmr_lists_the_calibrated_points(client: httpx.Client) -> None:
     body = problem(identify(client, sample_bytes("s01"), fmr="1e-9"), 422, "unsupported_fmr")
     assert body["supported"]
     for point in body["supported"]:
@@ -251,7 +251,7 @@ def test_an_enrolment_without_a_good_image_gives_every_reason(client: httpx.Clie
     problem(client.get("/subjects/none"), 404, "subject_not_found")
 
 
-def test_a_key_that_fails_costs_no_inference(service: Service) -> None:
+def test_an_invalid_key_costs_no_inference(service: Service) -> None:
     with service.client("hf_nonsense") as client:
         refused = identify(client, sample_bytes("s01"))
         problem(refused, 401, "unauthorized")

@@ -1,4 +1,4 @@
-"""The service against its own OpenAPI document, with requests that Schemathesis makes up."""
+"""Tests the service against its OpenAPI document with requests that Schemathesis generates."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ CHECKS = (
 
 
 @pytest.mark.slow
-def test_every_answer_is_one_that_the_document_promises(service_url: str, tmp_path: Path) -> None:
-    # As a process: its pytest plugin cannot load a schema late under this pytest.
+def test_every_response_conforms_to_the_openapi_document(service_url: str, tmp_path: Path) -> None:
+    # In a child process: its pytest plugin cannot load a schema late under this pytest.
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{service_url}/openapi.json"]
     command += ["--checks", ",".join(CHECKS), "--max-examples", str(EXAMPLES), "--seed", "1"]
     command += ["--phases", "examples,coverage,fuzzing", "--generation-database", "none", "--no-color"]
     done = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
-    # The summary; the whole output would hold the requests.
+    # Only the summary: the full output would hold the requests.
     assert done.returncode == 0, done.stdout[-6000:]
     assert "29 selected" in done.stdout, done.stdout[-2000:]
 
 
-def test_the_document_names_every_path_of_the_contract_so_far(client: httpx.Client) -> None:
+def test_the_openapi_document_lists_every_path(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     asked = {(path, method) for path, methods in paths.items() for method in methods}
     assert asked >= {
@@ -67,7 +67,7 @@ def test_the_document_names_every_path_of_the_contract_so_far(client: httpx.Clie
     }
 
 
-def test_the_documentation_needs_no_other_server(client: httpx.Client) -> None:
+def test_the_documentation_page_needs_no_other_server(client: httpx.Client) -> None:
     page = client.get("/docs")
     assert page.status_code == 200
     assert "https://" not in page.text

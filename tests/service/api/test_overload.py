@@ -1,4 +1,4 @@
-"""503: refused at once where there is no room, while loading and while draining; never lost."""
+"""Tests 503: immediate refusals at the limits, while loading and while draining, without a lost request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLIENTS = 24
 
 
 class Slow:
-    """A client that has sent its head and half of its photo: the request is in work and waits."""
+    """A client that has sent its head and half of its photo, so that its request runs and waits."""
 
     def __init__(self, service: Service) -> None:
         self._rest = sample_bytes("s01")
@@ -37,14 +37,14 @@ class Slow:
         self._rest = self._rest[2000:]
 
     def finish(self) -> bytes:
-        """Send the rest; the status line of the answer."""
+        """Sends the rest and returns the status line of the response."""
         self._socket.sendall(self._rest)
         with self._socket, self._socket.makefile("rb") as answer:
             return answer.readline()
 
 
 def in_work(client: httpx.Client, count: int) -> None:
-    """Wait until the service counts this many admitted requests."""
+    """Waits until the service counts this many admitted requests."""
     for _ in range(500):
         if f"halflight_requests_in_flight {float(count)}" in client.get("/metrics").text:
             return
@@ -52,7 +52,7 @@ def in_work(client: httpx.Client, count: int) -> None:
     raise AssertionError(f"never {count} requests in work")
 
 
-def test_503_overloaded_while_all_places_are_taken(start_service: StartService) -> None:
+def test_503_overloaded_while_the_request_limit_is_reached(start_service: StartService) -> None:
     service = start_service(HALFLIGHT_MAX_REQUESTS="1")
     with service.client() as client:
         slow = Slow(service)
@@ -65,7 +65,7 @@ def test_503_overloaded_while_all_places_are_taken(start_service: StartService) 
         assert identify(client, sample_bytes("s02")).status_code == 200
 
 
-def test_503_overloaded_where_the_inference_queue_is_full(start_service: StartService) -> None:
+def test_503_overloaded_if_the_inference_queue_is_full(start_service: StartService) -> None:
     service = start_service(HALFLIGHT_MAX_QUEUE="1", HALFLIGHT_MAX_BATCH="1")
     photo = sample_bytes("s01")
     with service.client() as client, ThreadPoolExecutor(CLIENTS) as pool:
@@ -110,12 +110,12 @@ def test_503_not_ready_while_the_models_load(start_service: StartService) -> Non
 
 
 @pytest.mark.slow
-def test_a_request_in_work_is_answered_before_the_service_ends(start_service: StartService) -> None:
+def test_a_running_request_is_answered_before_the_service_stops(start_service: StartService) -> None:
     service = start_service()
     with service.client() as client:
         slow = Slow(service)
         in_work(client, 1)
-    # Admitted, and past the check of its key: it waits for the rest of its body now.
+    # The request is admitted and its key checked; it waits for the rest of its body.
     time.sleep(0.5)
     assert service.process is not None
     service.process.send_signal(signal.SIGTERM)
@@ -129,7 +129,7 @@ JPEG = {"content-type": "image/jpeg"}
 
 @asynccontextmanager
 async def in_process(settings: Settings) -> AsyncIterator[tuple[State, httpx.AsyncClient, list[int]]]:
-    """The service in this process, a client, and the places taken whenever an answer began to be sent."""
+    """Yields the service in this process, a client, and the admissions at the start of each response."""
     app: FastAPI = create_app(settings)
     taken: list[int] = []
     async with app.router.lifespan_context(app):
@@ -150,8 +150,8 @@ async def in_process(settings: Settings) -> AsyncIterator[tuple[State, httpx.Asy
             yield state, client, taken
 
 
-async def test_a_place_is_given_back_before_the_answer_is_sent(tmp_path: Path, bundle_dir: Path) -> None:
-    """So whoever has an answer finds room for the next request, also after a refusal."""
+async def test_the_admission_ends_before_the_response_is_sent(tmp_path: Path, bundle_dir: Path) -> None:
+    """A client that has its response finds room for the next request, also after a refusal."""
     settings = Settings(data_dir=tmp_path, bundle_dir=bundle_dir, max_requests=1)
     async with in_process(settings) as (_, client, taken):
         for content, status in ((sample_bytes("s01"), 200), (b"no image", 415), (sample_bytes("s02"), 200)):
@@ -161,7 +161,7 @@ async def test_a_place_is_given_back_before_the_answer_is_sent(tmp_path: Path, b
         assert set(taken) == {0}
 
 
-async def test_never_more_in_work_than_there_are_places(tmp_path: Path, bundle_dir: Path) -> None:
+async def test_running_requests_never_exceed_the_limit(tmp_path: Path, bundle_dir: Path) -> None:
     settings = Settings(data_dir=tmp_path, bundle_dir=bundle_dir, max_requests=2)
     async with in_process(settings) as (_, client, taken):
         asked = [client.post("/identify", content=sample_bytes("s01"), headers=JPEG) for _ in range(CLIENTS)]
@@ -170,8 +170,10 @@ async def test_never_more_in_work_than_there_are_places(tmp_path: Path, bundle_d
         assert max(taken) == 2
 
 
-async def test_503_draining_for_what_still_arrives(tmp_path: Path, bundle_dir: Path) -> None:
-    # In this process: between the signal and the closed socket there is no time to hit from outside.
+async def test_503_draining_for_requests_that_arrive_during_shutdown(
+    tmp_path: Path, bundle_dir: Path
+) -> None:
+    # In this process: the time between the signal and the closed socket is too short from outside.
     async with in_process(Settings(data_dir=tmp_path, bundle_dir=bundle_dir)) as (state, client, _):
         served = await client.post("/identify", content=sample_bytes("s01"), headers=JPEG)
         assert served.status_code == 200

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that hands out one file, in the ways that servers differ."""
+"""Serves one file over real HTTP on loopback, with the behaviours in which servers differ."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[: origin.ends_after])
 
     def log_message(self, format: str, *args: object) -> None:
-        """Silence: what was asked is in `Origin.requests`."""
+        """Logs nothing: `Origin.requests` holds the requests."""
 
 
 @contextmanager
 def serving(origin: Origin) -> Iterator[Origin]:
-    """The origin with its address, while the block runs."""
+    """Runs the server and yields the origin with its address."""
     handler = type("Handler", (_Handler,), {"origin": origin})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -90,7 +90,7 @@ def serving(origin: Origin) -> Iterator[Origin]:
 
 
 def pin(content: bytes = CONTENT, *, url: str | None = None, name: str = "small") -> ModelFile:
-    """The pin of these bytes."""
+    """Returns the pin of these bytes."""
     return ModelFile(
         name=name,
         file_name=f"{name}.onnx",

@@ -1,4 +1,4 @@
-"""Files that a directory has are taken from there, if they are the pinned ones."""
+"""Tests that `pull` takes a file from a local directory if it matches its pin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def placed(folder: Path, content: bytes, name: str = "small.onnx") -> Path:
 
 
 def flipped(content: bytes) -> bytes:
-    """Of the same size, one bit off."""
+    """Returns bytes of the same size with one bit flipped."""
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
@@ -33,7 +33,7 @@ def test_a_file_in_a_directory_is_copied_and_nothing_is_downloaded(tmp_path: Pat
     assert (place / "small.onnx").read_bytes() == CONTENT
 
 
-def test_what_the_cache_has_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_in_the_cache_is_left_alone(tmp_path: Path) -> None:
     cache = placed(tmp_path / "cache", CONTENT)
     before = (cache / "small.onnx").stat()
     (got,) = pull([pin()], cache=cache, directories=[])
@@ -50,7 +50,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [flipped(CONTENT), CONTENT[:-1], CONTENT + b"x", b""])
-def test_another_file_of_that_name_is_passed_over_for_the_next_directory(
+def test_a_different_file_of_that_name_is_skipped_for_the_next_directory(
     tmp_path: Path, wrong: bytes
 ) -> None:
     first, second = placed(tmp_path / "first", wrong), placed(tmp_path / "second", CONTENT)
@@ -59,7 +59,7 @@ def test_another_file_of_that_name_is_passed_over_for_the_next_directory(
     assert got.path.read_bytes() == CONTENT
 
 
-def test_a_file_that_cannot_be_had_says_what_was_tried_and_what_to_do(tmp_path: Path) -> None:
+def test_an_unavailable_file_is_reported_with_what_was_tried_and_what_to_do(tmp_path: Path) -> None:
     wrong, cache = placed(tmp_path / "wrong", flipped(CONTENT)), tmp_path / "cache"
     with pytest.raises(ProvisionError) as refused:
         pull([pin()], cache=cache, directories=[tmp_path / "none", wrong])
@@ -72,14 +72,14 @@ def test_a_file_that_cannot_be_had_says_what_was_tried_and_what_to_do(tmp_path: 
     assert list(cache.iterdir()) == []
 
 
-def test_what_was_had_before_the_one_that_fails_is_kept(tmp_path: Path) -> None:
+def test_files_pulled_before_a_failure_are_kept(tmp_path: Path) -> None:
     place, cache = placed(tmp_path / "place", CONTENT), tmp_path / "cache"
     with pytest.raises(ProvisionError, match=r"other\.onnx"):
         pull([pin(), pin(name="other")], cache=cache, directories=[place])
     assert matches_pin(cache / "small.onnx", pin())
 
 
-def test_each_file_is_ok_missing_or_different(tmp_path: Path) -> None:
+def test_the_state_of_a_file_is_ok_missing_or_different(tmp_path: Path) -> None:
     models = [pin(name=name) for name in ("whole", "cut", "flipped", "gone", "folder")]
     placed(tmp_path, CONTENT, "whole.onnx")
     placed(tmp_path, CONTENT[:-1], "cut.onnx")

@@ -1,4 +1,4 @@
-"""Downloads from a real server: whole, resumed, cut short, and of the wrong bytes."""
+"""Tests downloads from a real server: complete, resumed, truncated, and with wrong bytes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_file_is_downloaded_checked_and_counted(tmp_path: Path, says_length: b
     assert len(seen) > 1
 
 
-def test_a_download_goes_on_where_an_earlier_one_stopped(tmp_path: Path) -> None:
+def test_a_download_resumes_where_an_earlier_one_stopped(tmp_path: Path) -> None:
     partial(tmp_path, CONTENT[:HALF])
     with serving(Origin()) as origin:
         download(origin, tmp_path)
@@ -56,7 +56,7 @@ def test_a_download_goes_on_where_an_earlier_one_stopped(tmp_path: Path) -> None
     whole_and_alone(tmp_path)
 
 
-def test_a_server_that_does_not_know_ranges_gives_the_file_from_the_start(tmp_path: Path) -> None:
+def test_a_server_without_ranges_sends_the_file_from_the_start(tmp_path: Path) -> None:
     partial(tmp_path, CONTENT[:HALF])
     with serving(Origin(ranges=False)) as origin:
         download(origin, tmp_path)
@@ -65,7 +65,7 @@ def test_a_server_that_does_not_know_ranges_gives_the_file_from_the_start(tmp_pa
 
 
 @pytest.mark.parametrize("says_length", [True, False])
-def test_a_download_that_ends_early_is_an_error_and_the_next_one_goes_on(
+def test_a_download_that_ends_early_is_an_error_and_the_next_one_resumes(
     tmp_path: Path, says_length: bool
 ) -> None:
     with serving(Origin(ends_after=HALF, says_length=says_length)) as origin:
@@ -84,7 +84,7 @@ def test_a_download_that_ends_early_is_an_error_and_the_next_one_goes_on(
 
 
 @pytest.mark.parametrize("content", [CONTENT[::-1], CONTENT + b"more", CONTENT * 3])
-def test_what_does_not_have_the_digest_is_thrown_away(tmp_path: Path, content: bytes) -> None:
+def test_a_download_with_a_wrong_digest_is_discarded(tmp_path: Path, content: bytes) -> None:
     with serving(Origin(content=content)) as origin:
         with pytest.raises(ProvisionError, match="does not have the pinned SHA-256; it was thrown away"):
             download(origin, tmp_path)
@@ -94,7 +94,7 @@ def test_what_does_not_have_the_digest_is_thrown_away(tmp_path: Path, content: b
     whole_and_alone(tmp_path)
 
 
-def test_a_part_of_something_else_is_thrown_away_so_that_the_next_try_succeeds(tmp_path: Path) -> None:
+def test_a_partial_file_of_other_content_is_discarded_so_that_the_next_try_succeeds(tmp_path: Path) -> None:
     partial(tmp_path, bytes(HALF))
     with serving(Origin()) as origin:
         with pytest.raises(ProvisionError, match="thrown away"):
@@ -105,7 +105,7 @@ def test_a_part_of_something_else_is_thrown_away_so_that_the_next_try_succeeds(t
 
 
 @pytest.mark.parametrize("length", [len(CONTENT), len(CONTENT) + 7])
-def test_a_part_as_long_as_the_whole_is_not_gone_on_with(tmp_path: Path, length: int) -> None:
+def test_a_partial_file_of_full_length_is_not_resumed(tmp_path: Path, length: int) -> None:
     partial(tmp_path, bytes(length))
     with serving(Origin()) as origin:
         download(origin, tmp_path)
@@ -113,7 +113,7 @@ def test_a_part_as_long_as_the_whole_is_not_gone_on_with(tmp_path: Path, length:
     whole_and_alone(tmp_path)
 
 
-def test_a_server_that_compresses_does_not_spoil_going_on(tmp_path: Path) -> None:
+def test_a_compressing_server_does_not_break_a_resumed_download(tmp_path: Path) -> None:
     with serving(Origin(compresses=True, ends_after=HALF // 2, says_length=False)) as origin:
         with pytest.raises(ProvisionError):
             download(origin, tmp_path)
@@ -123,7 +123,7 @@ def test_a_server_that_compresses_does_not_spoil_going_on(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("status", [404, 403, 500])
-def test_a_refusal_of_the_server_is_told_and_keeps_the_part(tmp_path: Path, status: int) -> None:
+def test_an_error_of_the_server_is_reported_and_the_partial_file_kept(tmp_path: Path, status: int) -> None:
     part = partial(tmp_path, CONTENT[:HALF])
     with (
         serving(Origin(status=status)) as origin,
@@ -134,7 +134,7 @@ def test_a_refusal_of_the_server_is_told_and_keeps_the_part(tmp_path: Path, stat
     assert part.read_bytes() == CONTENT[:HALF]
 
 
-def test_no_server_at_all_is_told(tmp_path: Path) -> None:
+def test_an_unreachable_server_is_reported(tmp_path: Path) -> None:
     nowhere = Origin(url=f"http://127.0.0.1:{free_port()}/model.onnx")
     with pytest.raises(ProvisionError, match="cannot be had") as refused:
         download(nowhere, tmp_path)

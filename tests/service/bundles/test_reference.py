@@ -1,4 +1,4 @@
-"""The reference bundle: put together from pinned files, whole or not at all."""
+"""Tests that the reference bundle is assembled from pinned files, completely or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.service.bundles.origin import pin
 
 @pytest.fixture
 def cache(bundle_dir: Path, tmp_path: Path) -> Path:
-    """A cache with every file of the recipe."""
+    """A cache with every file of the manifest."""
     place = tmp_path / "cache"
     place.mkdir()
     for ref in reference_manifest().files:
@@ -38,7 +38,7 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_every_file_of_the_recipe_is_pinned_in_the_catalogue_with_the_same_digest() -> None:
+def test_every_file_of_the_manifest_is_pinned_in_the_catalogue_with_its_digest() -> None:
     pinned = {model.file_name: (model.sha256, model.size, model.licence) for model in CATALOGUE}
     manifest = reference_manifest()
     assert len(manifest.files) == 3
@@ -47,7 +47,7 @@ def test_every_file_of_the_recipe_is_pinned_in_the_catalogue_with_the_same_diges
     assert set(manifest.licences) == {ref.path for ref in manifest.files}
 
 
-def test_what_the_project_can_provision_is_free_to_redistribute_and_named_once() -> None:
+def test_every_file_of_the_catalogue_may_be_redistributed_and_is_listed_once() -> None:
     assert {model.licence for model in CATALOGUE} <= {"Apache-2.0", "MIT", "BSD-3-Clause"}
     assert len({model.name for model in CATALOGUE}) == len({m.file_name for m in CATALOGUE}) == len(CATALOGUE)
     for model in CATALOGUE:
@@ -55,7 +55,7 @@ def test_what_the_project_can_provision_is_free_to_redistribute_and_named_once()
         assert model.url is None or model.url.startswith("https://")
 
 
-def test_an_unknown_model_is_refused_with_the_names_there_are() -> None:
+def test_an_unknown_model_is_refused_with_the_known_names() -> None:
     with pytest.raises(KeyError) as refused:
         find_model("nothing")
     assert all(model.name in str(refused.value) for model in CATALOGUE)
@@ -77,7 +77,7 @@ def test_an_incomplete_pin_is_refused(sha256: str, size: int) -> None:
         )
 
 
-def test_the_bundle_holds_the_recipe_and_its_files_and_nothing_else(target: Path) -> None:
+def test_the_bundle_holds_only_the_manifest_and_its_files(target: Path) -> None:
     bundle = read(target)
     verify(bundle)
     assert bundle.manifest == reference_manifest()
@@ -86,7 +86,7 @@ def test_the_bundle_holds_the_recipe_and_its_files_and_nothing_else(target: Path
     assert [path.name for path in target.parent.iterdir()] == ["reference"]
 
 
-def test_a_whole_bundle_is_left_alone_even_without_a_cache(cache: Path, target: Path) -> None:
+def test_an_intact_bundle_is_left_alone_even_without_a_cache(cache: Path, target: Path) -> None:
     before = stamps(target)
     shutil.rmtree(cache)
     assert assemble(cache=cache, target=target) == target
@@ -94,7 +94,7 @@ def test_a_whole_bundle_is_left_alone_even_without_a_cache(cache: Path, target: 
 
 
 @pytest.mark.parametrize("how", ["flip", "remove", "cut manifest", "old manifest", "empty"])
-def test_a_bundle_that_is_not_whole_is_made_again(cache: Path, target: Path, how: str) -> None:
+def test_a_damaged_bundle_is_rebuilt(cache: Path, target: Path, how: str) -> None:
     network, manifest = target / reference_manifest().files[0].path, target / MANIFEST_NAME
     if how == "flip":
         damage(network)
@@ -114,7 +114,7 @@ def test_a_bundle_that_is_not_whole_is_made_again(cache: Path, target: Path, how
     assert [path.name for path in target.parent.iterdir()] == ["reference"]
 
 
-def test_a_cache_without_a_file_is_refused_and_names_it(cache: Path) -> None:
+def test_a_cache_that_lacks_a_file_is_refused_with_its_name(cache: Path) -> None:
     gone = reference_manifest().files[-1].path
     (cache / gone).unlink()
     place = cache.parent / "bundles" / "reference"
@@ -124,7 +124,7 @@ def test_a_cache_without_a_file_is_refused_and_names_it(cache: Path) -> None:
     assert list(place.parent.iterdir()) == []
 
 
-def test_a_damaged_cache_does_not_replace_the_bundle_there_is(cache: Path, target: Path) -> None:
+def test_a_damaged_cache_does_not_replace_an_existing_bundle(cache: Path, target: Path) -> None:
     spoilt = reference_manifest().files[1].path
     (target / reference_manifest().files[0].path).unlink()
     damage(cache / spoilt)

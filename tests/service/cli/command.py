@@ -1,4 +1,4 @@
-"""The real command line in a process of its own."""
+"""Runs the real command line in a child process."""
 
 from __future__ import annotations
 
@@ -21,31 +21,33 @@ TIMEOUT_S = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What a command answered; `out` is data, `err` is talk."""
+class CommandResult:
+    """Exit code, stdout (data) and stderr (status messages) of a command."""
 
     code: int
     out: str
     err: str
 
     def lines(self) -> list[dict[str, Any]]:
-        """With `--json`: one object a line."""
+        """Parses the output of `--json`: one object a line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
     def cells(self) -> list[list[str]]:
-        """A table's rows without its head, split where two spaces stand."""
+        """Returns the rows of a table without its header, split at two spaces."""
         rows = [line.split("  ") for line in self.out.splitlines() if line.strip()]
         return [[cell.strip() for cell in row if cell.strip()] for row in rows[2:]]
 
 
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process', without an address or a key that the caller may have set."""
+    """Returns the environment of this process without the address and key of a service."""
     kept = {name: v for name, v in os.environ.items() if name not in ("HALFLIGHT_URL", "HALFLIGHT_KEY")}
     return kept | dict(env or {})
 
 
-def halflight(*arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Said:
-    """Run to the end. No command may ever show a traceback."""
+def halflight(
+    *arguments: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> CommandResult:
+    """Runs a command to its end and asserts that it shows no traceback."""
     done = subprocess.run(
         [*HALFLIGHT, *map(str, arguments)],
         env=environment(env),
@@ -56,26 +58,26 @@ def halflight(*arguments: str | Path, cwd: Path | None = None, env: Mapping[str,
         stdin=subprocess.DEVNULL,
     )
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
-    return Said(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
-def succeeds(*arguments: str | Path, **options: Any) -> Said:
-    said = halflight(*arguments, **options)
-    assert said.code == 0, said.err
-    return said
+def succeeds(*arguments: str | Path, **options: Any) -> CommandResult:
+    result = halflight(*arguments, **options)
+    assert result.code == 0, result.err
+    return result
 
 
-def fails(code: int, *arguments: str | Path, told: Sequence[str], **options: Any) -> Said:
-    """Ends with `code`, and stderr holds every one of `told`."""
-    said = halflight(*arguments, **options)
-    assert said.code == code, said.err
-    for words in told:
-        assert words in said.err
-    return said
+def fails(code: int, *arguments: str | Path, expected: Sequence[str], **options: Any) -> CommandResult:
+    """Asserts that a command exits with `code` and that stderr holds each of `expected`."""
+    result = halflight(*arguments, **options)
+    assert result.code == code, result.err
+    for words in expected:
+        assert words in result.err
+    return result
 
 
 def mirrored(subject: str, name: str = "vis_1.jpg") -> bytes:
-    """A sample that no other test enrols: its own template, of whom nobody else is the best match."""
+    """Returns a mirrored sample, which no other test enrols, so that it is the best match of itself."""
     pixels = cv2.imdecode(np.frombuffer(sample_bytes(subject, name), np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
     return cv2.imencode(".png", np.ascontiguousarray(pixels[:, ::-1]))[1].tobytes()

@@ -1,4 +1,4 @@
-"""`halflight demo` from start to end: a real service, every sample, the table and the contact sheet."""
+"""Tests `halflight demo` with a real service: every sample, the table and the contact sheet."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from service.cli.demo import Outcome, Subject, load_samples, summary
-from service.cli.sheet import COLUMNS, TILE_PX
-from tests.service.cli.command import Said, succeeds
+from service.cli.contact_sheet import COLUMNS, TILE_PX
+from service.cli.demo_outcomes import Outcome, summary
+from service.cli.samples import Subject, load_samples
+from tests.service.cli.command import CommandResult, succeeds
 
 SHEET = Path("made") / "contact-sheet.png"
 COUNTS = re.compile(
@@ -32,7 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def demo(place: Path, bundle_dir: Path) -> Said:
+def demo(place: Path, bundle_dir: Path) -> CommandResult:
     return succeeds("demo", "--out", SHEET.parent, cwd=place)
 
 
@@ -40,11 +41,11 @@ def probes(subjects: tuple[Subject, ...], *, enrolled: bool) -> list[str]:
     return [f"{p.parent.name}/{p.name}" for s in subjects if s.enrol == enrolled for p in s.nir_masked]
 
 
-def rows(demo: Said) -> list[list[str]]:
+def rows(demo: CommandResult) -> list[list[str]]:
     return [row for row in demo.cells() if "/nir_masked_" in row[0]]
 
 
-def test_there_are_subjects_to_find_and_strangers_to_keep_out(subjects: tuple[Subject, ...]) -> None:
+def test_the_samples_hold_enrolled_subjects_and_strangers(subjects: tuple[Subject, ...]) -> None:
     assert {subject.enrol for subject in subjects} == {True, False}
     for subject in subjects:
         assert all(path.is_file() for path in (*subject.vis, *subject.nir_masked))
@@ -52,7 +53,7 @@ def test_there_are_subjects_to_find_and_strangers_to_keep_out(subjects: tuple[Su
         assert subject.nir_masked
 
 
-def test_the_table_has_a_row_for_every_probe(demo: Said, subjects: tuple[Subject, ...]) -> None:
+def test_the_table_has_a_row_for_every_probe(demo: CommandResult, subjects: tuple[Subject, ...]) -> None:
     shown = {row[0]: row for row in rows(demo)}
     known, strangers = probes(subjects, enrolled=True), probes(subjects, enrolled=False)
     assert set(shown) == {*known, *strangers}
@@ -65,7 +66,7 @@ def test_the_table_has_a_row_for_every_probe(demo: Said, subjects: tuple[Subject
         assert outcome == right
 
 
-def test_the_summary_counts_what_the_table_shows(demo: Said, subjects: tuple[Subject, ...]) -> None:
+def test_the_summary_counts_the_rows_of_the_table(demo: CommandResult, subjects: tuple[Subject, ...]) -> None:
     (counts,) = COUNTS.findall(demo.out)
     known, right, missed, wrong, first, strangers, kept_out = map(int, counts)
     assert known == right + missed + wrong == len(probes(subjects, enrolled=True))
@@ -80,7 +81,7 @@ def test_the_summary_counts_what_the_table_shows(demo: Said, subjects: tuple[Sub
 
 
 def test_the_contact_sheet_has_a_tile_for_every_probe(
-    demo: Said, place: Path, subjects: tuple[Subject, ...]
+    demo: CommandResult, place: Path, subjects: tuple[Subject, ...]
 ) -> None:
     assert f"contact sheet: {SHEET}" in demo.out
     sheet = cv2.imdecode(np.frombuffer((place / SHEET).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
@@ -99,7 +100,7 @@ def test_the_contact_sheet_has_a_tile_for_every_probe(
         assert tile[:TILE_PX, -TILE_PX:].std() > 20, f"tile {number} shows no reference"
 
 
-def test_nothing_but_the_sheet_is_left_behind(demo: Said, place: Path) -> None:
+def test_the_demo_leaves_only_the_contact_sheet_behind(demo: CommandResult, place: Path) -> None:
     assert [path for path in place.rglob("*") if path.is_file()] == [place / SHEET]
 
 
@@ -119,13 +120,13 @@ def outcome(truth: str | None, answer: str | None, decision: str) -> Outcome:
         (None, None, "unknown", "correct"),
     ],
 )
-def test_each_outcome_is_called_what_it_is(
+def test_each_outcome_gets_the_right_verdict(
     truth: str | None, answer: str | None, decision: str, verdict: str
 ) -> None:
     assert outcome(truth, answer, decision).verdict == verdict
 
 
-def test_strangers_are_counted_on_their_own() -> None:
+def test_strangers_are_counted_separately() -> None:
     given = (outcome("a", "a", "match"), outcome("b", "a", "match"), outcome(None, "a", "match"))
     (counts,) = COUNTS.findall(summary(given))
     assert counts == ("2", "1", "0", "1", "1", "1", "0")

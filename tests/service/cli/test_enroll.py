@@ -1,4 +1,4 @@
-"""`halflight enroll`: photos, folders, and what is refused."""
+"""Tests `halflight enroll`: photos, folders and refusals."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def samples_of(subject: str, env: dict[str, str]) -> int:
 
 def test_a_photo_is_enrolled_and_shown_with_its_sample(tmp_path: Path, env: dict[str, str]) -> None:
     ada = photo(tmp_path, "ada.png", mirrored("s10"))
-    said = succeeds("enroll", "cli-ada", ada, "--allow-duplicate", env=env)
+    result = succeeds("enroll", "cli-ada", ada, "--allow-duplicate", env=env)
     (found,) = succeeds("subjects", "show", "cli-ada", "--json", env=env).lines()
-    (row,) = said.cells()
+    (row,) = result.cells()
     assert row[:2] == [str(ada), "enrolled"]
     assert row[3] == found["samples"][0]["sample_id"]
 
 
 @pytest.mark.slow
-def test_several_photos_and_metadata_go_into_one_subject(tmp_path: Path, env: dict[str, str]) -> None:
+def test_several_photos_and_metadata_are_enrolled_in_one_subject(tmp_path: Path, env: dict[str, str]) -> None:
     photos = [photo(tmp_path, f"{i}.jpg", sample_bytes("s10", f"vis_{i}.jpg")) for i in (1, 2)]
     metadata = {"name": "Bea", "überall": [1, None]}
     given = ["--metadata", json.dumps(metadata), "--allow-duplicate", "--json"]
@@ -44,7 +44,7 @@ def test_several_photos_and_metadata_go_into_one_subject(tmp_path: Path, env: di
     assert samples_of("cli-bea", env) == 2
 
 
-def test_the_url_option_goes_before_the_environment(
+def test_the_url_option_overrides_the_environment(
     service: Service, tmp_path: Path, env: dict[str, str]
 ) -> None:
     ada = photo(tmp_path, "a.jpg", sample_bytes("s10"))
@@ -53,15 +53,15 @@ def test_the_url_option_goes_before_the_environment(
     assert samples_of("cli-url", env) == 1
 
 
-def test_a_broken_photo_is_refused_with_advice(tmp_path: Path, env: dict[str, str]) -> None:
+def test_a_broken_photo_is_refused_with_a_hint(tmp_path: Path, env: dict[str, str]) -> None:
     broken = photo(tmp_path, "broken.jpg", BROKEN)
     advice = "→ the file is damaged or incomplete: copy or export it again"
-    said = fails(1, "enroll", "cli-broken", broken, told=["(undecodable_image)", advice], env=env)
-    assert said.out == ""
-    fails(1, "subjects", "show", "cli-broken", told=["(subject_not_found)"], env=env)
+    result = fails(1, "enroll", "cli-broken", broken, expected=["(undecodable_image)", advice], env=env)
+    assert result.out == ""
+    fails(1, "subjects", "show", "cli-broken", expected=["(subject_not_found)"], env=env)
 
 
-def test_a_broken_photo_among_good_ones_is_named_and_the_good_ones_stay(
+def test_a_broken_photo_among_good_ones_is_named_and_the_good_ones_are_enrolled(
     tmp_path: Path, env: dict[str, str]
 ) -> None:
     photos = [
@@ -69,9 +69,9 @@ def test_a_broken_photo_among_good_ones_is_named_and_the_good_ones_stay(
         photo(tmp_path, "good.jpg", sample_bytes("s11")),
         photo(tmp_path, "text.jpg", b"not a picture at all"),
     ]
-    said = halflight("enroll", "cli-mixed", *photos, "--allow-duplicate", env=env)
-    assert said.code == 1
-    rows = said.cells()
+    result = halflight("enroll", "cli-mixed", *photos, "--allow-duplicate", env=env)
+    assert result.code == 1
+    rows = result.cells()
     assert [row[:2] for row in rows] == [
         [str(photos[0]), "refused"],
         [str(photos[1]), "enrolled"],
@@ -82,21 +82,21 @@ def test_a_broken_photo_among_good_ones_is_named_and_the_good_ones_stay(
     assert samples_of("cli-mixed", env) == 1
 
 
-def test_a_face_that_matches_another_subject_is_refused_with_advice(
+def test_a_face_that_matches_another_subject_is_refused_with_a_hint(
     tmp_path: Path, env: dict[str, str]
 ) -> None:
     twin = photo(tmp_path, "twin.jpg", sample_bytes("s12"))
     succeeds("enroll", "cli-one", twin, "--allow-duplicate", env=env)
-    fails(1, "enroll", "cli-two", twin, told=["(duplicate_face)", "--allow-duplicate"], env=env)
+    fails(1, "enroll", "cli-two", twin, expected=["(duplicate_face)", "--allow-duplicate"], env=env)
 
 
-def test_a_photo_that_is_not_there_is_named(tmp_path: Path, env: dict[str, str]) -> None:
+def test_a_missing_photo_is_named(tmp_path: Path, env: dict[str, str]) -> None:
     gone = tmp_path / "gone.jpg"
-    fails(1, "enroll", "cli-gone", gone, told=[f"{gone}: No such file or directory"], env=env)
+    fails(1, "enroll", "cli-gone", gone, expected=[f"{gone}: No such file or directory"], env=env)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         ([], "give SUBJECT and IMAGES, or --folder"),
         (["cli-x"], "give SUBJECT and IMAGES, or --folder"),
@@ -107,16 +107,16 @@ def test_a_photo_that_is_not_there_is_named(tmp_path: Path, env: dict[str, str])
         (["cli-x", "a.jpg", "--spectrum", "uv"], "'uv' is not one of"),
     ],
 )
-def test_wrong_use_ends_with_2_and_says_what_is_wrong(
-    arguments: list[str], told: str, tmp_path: Path
+def test_a_usage_error_exits_with_2_and_names_the_mistake(
+    arguments: list[str], expected: str, tmp_path: Path
 ) -> None:
-    said = halflight("enroll", *arguments, cwd=tmp_path)
-    assert said.code == 2
-    assert told in " ".join(said.err.replace("│", " ").split())
+    result = halflight("enroll", *arguments, cwd=tmp_path)
+    assert result.code == 2
+    assert expected in " ".join(result.err.replace("│", " ").split())
 
 
 @pytest.mark.slow
-def test_a_folder_is_enrolled_reported_and_safe_to_send_again(tmp_path: Path, env: dict[str, str]) -> None:
+def test_a_folder_is_enrolled_reported_and_safe_to_repeat(tmp_path: Path, env: dict[str, str]) -> None:
     root = tmp_path / "people"
     for subject in ("s13", "s14"):
         for i in (1, 2):
@@ -127,8 +127,10 @@ def test_a_folder_is_enrolled_reported_and_safe_to_send_again(tmp_path: Path, en
     photo(root / "cli-s14" / "nested", "deep.jpg", sample_bytes("s13"))
     command: list[str | Path] = ["enroll", "--folder", root, "--allow-duplicate"]
     for _ in range(2):
-        said = fails(1, *command, told=["4 photos enrolled, 3 files refused, 2 folders of subjects"], env=env)
-        assert sorted(row[:2] for row in said.cells()) == [
+        result = fails(
+            1, *command, expected=["4 photos enrolled, 3 files refused, 2 folders of subjects"], env=env
+        )
+        assert sorted(row[:2] for row in result.cells()) == [
             ["cli-s13/broken.jpg", "undecodable_image"],
             ["cli-s14/nested", "nested_folder"],
             ["stray.jpg", "no_subject"],
@@ -146,5 +148,12 @@ def test_a_folder_is_enrolled_reported_and_safe_to_send_again(tmp_path: Path, en
     assert [samples_of(f"cli-{subject}", env) for subject in ("s13", "s14")] == [2, 3]
 
 
-def test_an_empty_folder_is_a_failure_with_advice(tmp_path: Path, env: dict[str, str]) -> None:
-    fails(1, "enroll", "--folder", tmp_path, told=["holds no photos", "→ it should hold one folder"], env=env)
+def test_an_empty_folder_is_a_failure_with_a_hint(tmp_path: Path, env: dict[str, str]) -> None:
+    fails(
+        1,
+        "enroll",
+        "--folder",
+        tmp_path,
+        expected=["holds no photos", "→ it should hold one folder"],
+        env=env,
+    )

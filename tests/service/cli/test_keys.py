@@ -1,4 +1,4 @@
-"""`halflight keys`, and that `serve` does not open to a network without one."""
+"""Tests `halflight keys`, and that `serve` refuses a network without a key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.service.cli.command import HALFLIGHT, environment, fails, halflight, 
 ALL_ADDRESSES = "0.0.0.0"
 
 
-def test_a_secret_is_shown_once_and_stands_nowhere_afterwards(tmp_path: Path) -> None:
+def test_a_secret_is_printed_once_and_stored_nowhere(tmp_path: Path) -> None:
     data = tmp_path / "data"
     made = succeeds("keys", "create", "--role", "operator", "--label", "gate [3]", "--data", data)
     token = made.out.strip()
@@ -48,12 +48,12 @@ def test_a_key_is_revoked_once_and_stays_in_the_list(tmp_path: Path) -> None:
     succeeds("keys", "revoke", first["key_id"], "--data", tmp_path)
     states = {row[0]: row[-1] for row in succeeds("keys", "list", "--data", tmp_path).cells()}
     assert states == {first["key_id"]: "revoked", second["key_id"]: "active"}
-    told = ["there is no active key with this id", "→ `halflight keys list` shows them"]
-    fails(1, "keys", "revoke", first["key_id"], "--data", tmp_path, told=told)
-    fails(1, "keys", "revoke", "nothing", "--data", tmp_path, told=told)
+    expected = ["there is no active key with this id", "→ `halflight keys list` shows them"]
+    fails(1, "keys", "revoke", first["key_id"], "--data", tmp_path, expected=expected)
+    fails(1, "keys", "revoke", "nothing", "--data", tmp_path, expected=expected)
 
 
-def test_ensure_makes_a_key_only_where_there_is_no_active_one(tmp_path: Path) -> None:
+def test_ensure_creates_a_key_only_if_no_active_one_exists(tmp_path: Path) -> None:
     assert succeeds("keys", "ensure", "--data", tmp_path).out.strip()
     again = succeeds("keys", "ensure", "--data", tmp_path)
     assert (again.out, "exists already" in again.err) == ("", True)
@@ -64,36 +64,36 @@ def test_ensure_makes_a_key_only_where_there_is_no_active_one(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("command", [["list"], ["revoke", "x"]])
-def test_a_directory_without_a_database_is_told_and_stays_as_it_is(
+def test_a_directory_without_a_database_is_reported_and_stays_unchanged(
     tmp_path: Path, command: list[str]
 ) -> None:
-    told = ["holds no database of the service", "--data"]
-    fails(1, "keys", *command, "--data", tmp_path, told=told)
+    expected = ["holds no database of the service", "--data"]
+    fails(1, "keys", *command, "--data", tmp_path, expected=expected)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_database_that_cannot_be_used_is_told_without_its_password(tmp_path: Path) -> None:
+def test_an_unusable_database_is_reported_without_its_password(tmp_path: Path) -> None:
     url = f"postgresql://someone:pass4711word@127.0.0.1:{free_port()}/none"
-    said = fails(1, "keys", "list", "--database-url", url, told=["the database cannot be used"])
-    assert "pass4711word" not in said.err
+    result = fails(1, "keys", "list", "--database-url", url, expected=["the database cannot be used"])
+    assert "pass4711word" not in result.err
     (tmp_path / "halflight.db").write_bytes(b"no database" * 100)
-    fails(1, "keys", "list", "--data", tmp_path, told=["the database cannot be used", "→ check --data"])
+    fails(1, "keys", "list", "--data", tmp_path, expected=["the database cannot be used", "→ check --data"])
 
 
-def test_a_key_needs_a_role_that_exists(tmp_path: Path) -> None:
+def test_a_key_needs_a_known_role(tmp_path: Path) -> None:
     for wrong in ([], ["--role", "king"]):
-        said = halflight("keys", "create", *wrong, "--data", tmp_path)
-        assert (said.code, said.out) == (2, "")
+        result = halflight("keys", "create", *wrong, "--data", tmp_path)
+        assert (result.code, result.out) == (2, "")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_serve_refuses_a_network_without_keys_and_the_command_it_names_is_the_way_out(
+def test_serve_refuses_a_network_without_keys_and_names_a_command_that_helps(
     tmp_path: Path, bundle_dir: Path
 ) -> None:
     data = tmp_path / "data"
     serve: list[str | Path] = ["serve", "--host", ALL_ADDRESSES, "--port", "0", "--data", data]
-    said = fails(2, *serve, told=["refusing to listen on 0.0.0.0 without keys", "127.0.0.1"])
-    (named,) = re.findall(r"`halflight ([^`]+)`", said.err)
+    result = fails(2, *serve, expected=["refusing to listen on 0.0.0.0 without keys", "127.0.0.1"])
+    (named,) = re.findall(r"`halflight ([^`]+)`", result.err)
     command = shlex.split(named)
     assert command == ["keys", "create", "--role", "admin", "--data", str(data)]
     succeeds(*command)
@@ -115,34 +115,36 @@ def test_serve_refuses_a_network_without_keys_and_the_command_it_names_is_the_wa
 def test_serve_without_models_names_the_command_that_fetches_them(tmp_path: Path) -> None:
     nothing = tmp_path / "no-bundle"
     command: list[str | Path] = ["serve", "--port", "0", "--data", tmp_path / "data", "--bundle", nothing]
-    fails(2, *command, told=[f"no bundle at {nothing}", "`halflight models pull`"])
+    fails(2, *command, expected=[f"no bundle at {nothing}", "`halflight models pull`"])
 
 
-def test_serve_on_a_port_that_is_taken_says_so(tmp_path: Path, bundle_dir: Path) -> None:
+def test_serve_reports_a_port_in_use(tmp_path: Path, bundle_dir: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command: list[str | Path] = ["serve", "--port", str(port), "--data", tmp_path / "data"]
-        fails(2, *command, told=[f"cannot listen on 127.0.0.1:{port}"])
+        fails(2, *command, expected=[f"cannot listen on 127.0.0.1:{port}"])
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "expected"),
     [
         ("HALFLIGHT_MAX_IMAGE_BYTE", "5", "did you mean HALFLIGHT_MAX_IMAGE_BYTES?"),
         ("HALFLIGHT_MAX_QUEUE", "0", "HALFLIGHT_MAX_QUEUE: "),
         ("HALFLIGHT_PROVIDERS", "CPU", "providers"),
     ],
 )
-def test_settings_that_are_wrong_stop_the_start(tmp_path: Path, name: str, value: str, told: str) -> None:
-    fails(2, "serve", "--port", "0", "--data", tmp_path, told=[told], env={name: value})
+def test_invalid_settings_stop_the_start(tmp_path: Path, name: str, value: str, expected: str) -> None:
+    fails(2, "serve", "--port", "0", "--data", tmp_path, expected=[expected], env={name: value})
 
 
 @pytest.mark.parametrize(
-    ("providers", "told"),
+    ("providers", "expected"),
     [(["NoneExecutionProvider"], "NoneExecutionProvider is not part of"), ([], "no execution provider")],
 )
-def test_a_provider_that_cannot_load_stops_the_start_with_words(
-    tmp_path: Path, bundle_dir: Path, providers: list[str], told: str
+def test_a_provider_that_cannot_load_stops_the_start_with_a_reason(
+    tmp_path: Path, bundle_dir: Path, providers: list[str], expected: str
 ) -> None:
     command: list[str | Path] = ["serve", "--port", "0", "--data", tmp_path / "data"]
-    fails(3, *command, told=["cannot start: ", told], env={"HALFLIGHT_PROVIDERS": json.dumps(providers)})
+    fails(
+        3, *command, expected=["cannot start: ", expected], env={"HALFLIGHT_PROVIDERS": json.dumps(providers)}
+    )

@@ -1,4 +1,4 @@
-"""`halflight models` on caches of its own."""
+"""Tests `halflight models` on temporary caches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def states(env: dict[str, str]) -> list[object]:
     return [row["state"] for row in succeeds("models", "list", "--json", env=env).lines()]
 
 
-def test_the_list_has_every_file_with_licence_and_state(env: dict[str, str], tmp_path: Path) -> None:
+def test_the_list_has_every_file_with_its_licence_and_state(env: dict[str, str], tmp_path: Path) -> None:
     rows = succeeds("models", "list", env=env).cells()
     assert [row[0] for row in rows] == [model.name for model in CATALOGUE]
     assert [row[2] for row in rows] == [model.licence for model in CATALOGUE]
@@ -40,12 +40,12 @@ def test_the_list_has_every_file_with_licence_and_state(env: dict[str, str], tmp
 
 
 @pytest.mark.slow
-def test_pull_fills_the_cache_and_makes_the_bundle(env: dict[str, str], tmp_path: Path) -> None:
-    said = succeeds("models", "pull", env=env)
+def test_pull_fills_the_cache_and_builds_the_bundle(env: dict[str, str], tmp_path: Path) -> None:
+    result = succeeds("models", "pull", env=env)
     for model in CATALOGUE:
-        assert f"{model.name}: {env['HALFLIGHT_MODEL_DIR']} ({model.licence})" in said.err
+        assert f"{model.name}: {env['HALFLIGHT_MODEL_DIR']} ({model.licence})" in result.err
     bundle = tmp_path / "cache" / "bundles" / "reference"
-    assert f"is ready in {bundle}" in said.err
+    assert f"is ready in {bundle}" in result.err
     verify(read(bundle))
     assert states(env) == ["ok"] * len(CATALOGUE)
     assert {row[-1] for row in succeeds("models", "verify", env=env).cells()} == {"ok"}
@@ -53,28 +53,28 @@ def test_pull_fills_the_cache_and_makes_the_bundle(env: dict[str, str], tmp_path
     assert all(f"{model.name}: cache" in again.err for model in CATALOGUE)
 
 
-def test_pull_of_one_name_fetches_that_one_only(env: dict[str, str], tmp_path: Path) -> None:
+def test_pull_of_one_name_fetches_only_that_file(env: dict[str, str], tmp_path: Path) -> None:
     succeeds("models", "pull", "yunet", env=env)
     assert [path.name for path in cached(tmp_path).iterdir()] == [YUNET.file_name]
     assert states(env) == ["ok", "missing", "missing"]
 
 
 @pytest.mark.slow
-def test_verify_tells_a_damaged_file_and_pull_mends_it(env: dict[str, str], tmp_path: Path) -> None:
+def test_verify_reports_a_damaged_file_and_pull_repairs_it(env: dict[str, str], tmp_path: Path) -> None:
     succeeds("models", "pull", env=env)
     file = cached(tmp_path) / YUNET.file_name
     file.write_bytes(bytes(YUNET.size))
-    said = fails(
-        1, "models", "verify", told=["not every file is whole", "→ `halflight models pull`"], env=env
+    result = fails(
+        1, "models", "verify", expected=["not every file is whole", "→ `halflight models pull`"], env=env
     )
-    assert said.cells()[0] == ["yunet", "different"]
+    assert result.cells()[0] == ["yunet", "different"]
     succeeds("models", "pull", env=env)
     assert states(env) == ["ok"] * len(CATALOGUE)
 
 
 @pytest.mark.slow
-def test_pull_where_nothing_can_be_had_says_what_was_tried(tmp_path: Path, bundle_dir: Path) -> None:
-    # The packages alone, somewhere else: no models stand beside this checkout.
+def test_pull_without_a_source_lists_what_it_tried(tmp_path: Path, bundle_dir: Path) -> None:
+    # A copy of the packages elsewhere, without models beside it.
     elsewhere = tmp_path / "home" / "checkout"
     for package in ("service", "faces"):
         shutil.copytree(REPO / package, elsewhere / package, ignore=shutil.ignore_patterns("samples"))
@@ -82,34 +82,41 @@ def test_pull_where_nothing_can_be_had_says_what_was_tried(tmp_path: Path, bundl
     shutil.copytree(bundle_dir, place)
     (place / lost.file_name).write_bytes(b"another")
     env = {"HALFLIGHT_CACHE": str(tmp_path / "cache"), "HALFLIGHT_MODEL_DIR": str(place)}
-    told = [f"{lost.file_name} cannot be had", "another file than the pinned one", "no download", lost.sha256]
-    fails(1, "models", "pull", lost.name, told=told, env=env, cwd=elsewhere)
+    expected = [
+        f"{lost.file_name} cannot be had",
+        "another file than the pinned one",
+        "no download",
+        lost.sha256,
+    ]
+    fails(1, "models", "pull", lost.name, expected=expected, env=env, cwd=elsewhere)
     succeeds("models", "pull", "yunet", env=env, cwd=elsewhere)
     assert [path.name for path in cached(tmp_path).iterdir()] == [YUNET.file_name]
 
 
 @pytest.mark.slow
-def test_info_tells_everything_of_one_file(env: dict[str, str]) -> None:
+def test_info_prints_every_fact_of_one_file(env: dict[str, str]) -> None:
     for name in (YUNET.name, YUNET.file_name):
-        told = dict(
+        facts = dict(
             line.split(maxsplit=1) for line in succeeds("models", "info", name, env=env).out.splitlines()
         )
-        assert told["sha256"] == YUNET.sha256
-        assert told["licence"] == YUNET.licence
-        assert told["origin"] == YUNET.origin
+        assert facts["sha256"] == YUNET.sha256
+        assert facts["licence"] == YUNET.licence
+        assert facts["origin"] == YUNET.origin
     (line,) = succeeds("models", "info", YUNET.name, "--json", env=env).lines()
     assert line["url"] == YUNET.url
 
 
 @pytest.mark.parametrize("command", ["info", "pull"])
-def test_an_unknown_model_is_wrong_use_and_those_there_are_are_named(
+def test_an_unknown_model_is_a_usage_error_that_lists_the_known_ones(
     command: str, env: dict[str, str], tmp_path: Path
 ) -> None:
-    fails(2, "models", command, "nothing", told=["no model nothing", *(m.name for m in CATALOGUE)], env=env)
+    fails(
+        2, "models", command, "nothing", expected=["no model nothing", *(m.name for m in CATALOGUE)], env=env
+    )
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path, bundle_dir: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path, bundle_dir: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     env = {"HALFLIGHT_CACHE": str(tmp_path / "file"), "HALFLIGHT_MODEL_DIR": str(bundle_dir)}
-    fails(1, "models", "pull", told=["cannot be written: Not a directory"], env=env)
+    fails(1, "models", "pull", expected=["cannot be written: Not a directory"], env=env)

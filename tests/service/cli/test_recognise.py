@@ -1,4 +1,4 @@
-"""`halflight identify`, `verify` and `subjects`, against a service of their own subjects."""
+"""Tests `halflight identify`, `verify` and `subjects` against a running service."""
 
 from __future__ import annotations
 
@@ -25,16 +25,18 @@ def env(service: Service, known: Path) -> dict[str, str]:
     return {"HALFLIGHT_URL": service.url}
 
 
-def test_identify_shows_who_it_is_in_a_table(known: Path, env: dict[str, str]) -> None:
-    said = succeeds("identify", known, "--top-k", "1", env=env)
-    (row,) = said.cells()
+def test_identify_prints_the_candidates_as_a_table(known: Path, env: dict[str, str]) -> None:
+    result = succeeds("identify", known, "--top-k", "1", env=env)
+    (row,) = result.cells()
     assert row[:3] == [str(known), "1", "vis unmasked"]
     assert "cli-known" in row
     assert row[-1] == "match"
     assert "1.000" in row
 
 
-def test_identify_gives_the_services_answer_as_json(known: Path, env: dict[str, str], tmp_path: Path) -> None:
+def test_identify_prints_the_answer_of_the_service_as_json(
+    known: Path, env: dict[str, str], tmp_path: Path
+) -> None:
     probe = photo(tmp_path, "probe.png", mirrored("s09", "nir_masked_1.jpg"))
     lines = succeeds("identify", known, probe, "--json", "--top-k", "2", "--fmr", "1e-3", env=env).lines()
     assert [line["file"] for line in lines] == [str(known), str(probe)]
@@ -48,30 +50,28 @@ def test_identify_gives_the_services_answer_as_json(known: Path, env: dict[str, 
     assert len(masked["candidates"]) <= 2
 
 
-def test_an_unknown_face_is_an_answer_and_no_failure(known: Path, env: dict[str, str]) -> None:
-    said = succeeds("identify", known, "--threshold", "1", "--json", env=env)
-    (line,) = said.lines()
+def test_an_unknown_face_is_an_answer_not_a_failure(known: Path, env: dict[str, str]) -> None:
+    result = succeeds("identify", known, "--threshold", "1", "--json", env=env)
+    (line,) = result.lines()
     assert line["results"][0]["threshold"] == 1
     assert line["results"][0]["target_fmr"] is None
     table = succeeds("identify", known, "--threshold", "-1", "--top-k", "1", env=env).cells()
     assert table[0][-1] == "match"
 
 
-def test_a_picture_that_is_refused_does_not_stop_the_others(
-    known: Path, env: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_refused_probe_does_not_stop_the_others(known: Path, env: dict[str, str], tmp_path: Path) -> None:
     broken = photo(tmp_path, "broken.png", b"\x89PNG\r\n\x1a\n cut")
     gone = tmp_path / "gone.png"
     advice = "→ the file is damaged or incomplete: copy or export it again"
-    told = [f"{broken}: ", "(undecodable_image)", advice, f"{gone}: No such file"]
-    said = fails(1, "identify", broken, known, gone, "--top-k", "1", told=told, env=env)
-    assert len(said.cells()) == 1
+    expected = [f"{broken}: ", "(undecodable_image)", advice, f"{gone}: No such file"]
+    result = fails(1, "identify", broken, known, gone, "--top-k", "1", expected=expected, env=env)
+    assert len(result.cells()) == 1
     lines = halflight("identify", broken, known, "--json", env=env).lines()
     assert [line["file"] for line in lines] == [str(known), str(broken)]
     assert lines[1]["problem"]["code"] == "undecodable_image"
 
 
-def test_verify_against_a_subject_and_against_a_picture(
+def test_verify_compares_with_a_subject_or_another_picture(
     known: Path, env: dict[str, str], tmp_path: Path
 ) -> None:
     (row,) = succeeds("verify", known, "--subject", "cli-known", env=env).cells()
@@ -87,15 +87,15 @@ def test_verify_against_a_subject_and_against_a_picture(
     assert same["score"] == pytest.approx(1, abs=1e-4)
 
 
-def test_a_calibrated_point_that_is_not_there_is_refused_with_those_there_are(
+def test_an_fmr_without_a_threshold_is_refused_with_the_calibrated_points(
     known: Path, env: dict[str, str]
 ) -> None:
-    told = ["(unsupported_fmr)", "→ choose one of the calibrated points"]
-    fails(1, "verify", known, "--subject", "cli-known", "--fmr", "1e-9", told=told, env=env)
+    expected = ["(unsupported_fmr)", "→ choose one of the calibrated points"]
+    fails(1, "verify", known, "--subject", "cli-known", "--fmr", "1e-9", expected=expected, env=env)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["identify", "a.jpg", "--fmr", "1e-3", "--threshold", "0.5"], "give --fmr or --threshold"),
         (["verify", "a.jpg"], "give --subject or --reference"),
@@ -104,8 +104,8 @@ def test_a_calibrated_point_that_is_not_there_is_refused_with_those_there_are(
         (["identify", "a.jpg", "--top-k", "0"], "--top-k"),
     ],
 )
-def test_wrong_use_ends_with_2_and_says_what_is_wrong(arguments: list[str], told: str) -> None:
-    fails(2, *arguments, told=[told])
+def test_a_usage_error_exits_with_2_and_names_the_mistake(arguments: list[str], expected: str) -> None:
+    fails(2, *arguments, expected=[expected])
 
 
 @pytest.mark.slow
@@ -131,5 +131,5 @@ def test_a_subject_is_listed_shown_changed_and_erased(env: dict[str, str], tmp_p
     (receipt,) = succeeds("subjects", "delete", SUBJECT, "--json", env=env).lines()
     assert receipt["erased"]["templates"] == 1
     advice = "→ `halflight subjects list` shows who is enrolled"
-    fails(1, "subjects", "delete", SUBJECT, told=["(subject_not_found)", advice], env=env)
+    fails(1, "subjects", "delete", SUBJECT, expected=["(subject_not_found)", advice], env=env)
     assert SUBJECT not in succeeds("subjects", "list", env=env).out

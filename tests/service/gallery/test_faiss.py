@@ -1,4 +1,4 @@
-"""The FAISS gallery beside a brute-force float64 one: the same operations, the same answers."""
+"""Compares the FAISS gallery with a brute-force float64 gallery on the same operations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCORE_TOLERANCE = 1e-12
 
 
 class Oracle:
-    """Says what the gallery should say: exactly rounded sums over a plain dictionary."""
+    """The expected gallery: exactly rounded sums over a plain dictionary."""
 
     def __init__(self) -> None:
         self.vectors: dict[int, Floats] = {}
@@ -52,7 +52,7 @@ VECTORS = st.one_of(
 
 
 class Congruence(RuleBasedStateMachine):
-    """Any sequence of operations leaves both galleries with the same answers."""
+    """After any sequence of operations both galleries give the same results."""
 
     @initialize()
     def empty(self) -> None:
@@ -110,7 +110,7 @@ TestCongruence.settings = settings(
 )
 
 
-def test_scores_closer_than_float32_tells_are_put_in_order_at_full_size() -> None:
+def test_scores_closer_than_float32_resolves_are_sorted_at_full_size() -> None:
     gallery, oracle = FaissGallery(256), Oracle()
     oracle.vectors = {i: nudged(i % 7, i, 256) for i in range(3000)}
     gallery.add(as_ids(list(oracle.vectors)), np.stack(list(oracle.vectors.values())))
@@ -120,7 +120,7 @@ def test_scores_closer_than_float32_tells_are_put_in_order_at_full_size() -> Non
 
 
 @pytest.mark.parametrize("left", [0, 1, 3, 200])
-def test_a_gallery_that_grew_and_shrank_still_knows_who_is_who(left: int) -> None:
+def test_a_gallery_that_grew_and_shrank_keeps_ids_and_vectors_together(left: int) -> None:
     gallery, oracle = FaissGallery(DIMENSION), Oracle()
     rows = {7 * i: spread(i, DIMENSION) for i in range(4 * FIRST_CAPACITY)}
     queries = np.stack(list(rows.values())[::256])
@@ -132,12 +132,12 @@ def test_a_gallery_that_grew_and_shrank_still_knows_who_is_who(left: int) -> Non
     for _ in range(2):
         for query, found in zip(queries, gallery.search(queries, 5), strict=True):
             agree(found, oracle.search(query, 5))
-        # Once more with all of them back.
+        # Again after adding all of them back.
         oracle.vectors = rows
         gallery.add(as_ids(list(rows)), np.stack(list(rows.values())))
 
 
-def test_an_answer_depends_neither_on_the_batch_nor_on_the_order_of_rows() -> None:
+def test_a_result_depends_neither_on_the_batch_nor_on_the_order_of_rows() -> None:
     rows = {i: nudged(0, i, 64) for i in range(200)}
     queries = np.stack([spread(seed, 64) for seed in range(33)])
     answers = []
@@ -149,7 +149,7 @@ def test_an_answer_depends_neither_on_the_batch_nor_on_the_order_of_rows() -> No
     assert answers[0] == answers[1] == answers[2] == answers[3]
 
 
-def test_equal_scores_stand_in_order_of_ids_even_where_k_cuts_through_them() -> None:
+def test_ties_are_sorted_by_id_even_if_k_cuts_through_them() -> None:
     gallery = FaissGallery(8)
     same = few_values(0, 8)
     gallery.add(as_ids([9, 4, -2, 7, 1]), np.stack([same] * 5))
@@ -168,7 +168,7 @@ def test_equal_scores_stand_in_order_of_ids_even_where_k_cuts_through_them() -> 
         (as_ids([1, 1]), np.zeros((2, 8), np.float32), "twice"),
     ],
 )
-def test_what_cannot_be_added_is_refused_and_changes_nothing(
+def test_an_invalid_addition_is_refused_and_changes_nothing(
     ids: NDArray[np.int64], vectors: Floats, told: str
 ) -> None:
     gallery = FaissGallery(8)
@@ -189,7 +189,7 @@ def test_what_cannot_be_added_is_refused_and_changes_nothing(
     ],
 )
 @pytest.mark.parametrize("filled", [False, True])
-def test_what_cannot_be_searched_is_refused(queries: Floats, k: int, filled: bool) -> None:
+def test_an_invalid_query_is_refused(queries: Floats, k: int, filled: bool) -> None:
     gallery = FaissGallery(8)
     if filled:
         gallery.add(as_ids([1]), few_values(1, 8)[None])
@@ -197,13 +197,13 @@ def test_what_cannot_be_searched_is_refused(queries: Floats, k: int, filled: boo
         gallery.search(queries, k)
 
 
-def test_a_removed_or_replaced_template_stays_nowhere_in_the_storage() -> None:
+def test_the_storage_keeps_no_removed_or_replaced_template() -> None:
     gallery = FaissGallery(8)
     rows = np.stack([spread(seed, 8) for seed in range(6)])
     gallery.add(as_ids([0, 1, 2, 3, 4, 5]), rows)
     gallery.remove(as_ids([0, 5]))
     gallery.add(as_ids([2]), spread(50, 8)[None])
-    # All that was ever written is still allocated: nothing behind the end may hold what was erased.
+    # Everything ever written is still allocated: nothing past the end may hold an erased template.
     stored = faiss.rev_swig_ptr(gallery._index.get_xb(), 6 * 8).reshape(6, 8).copy()
     for gone in (0, 5, 2):
         assert not (stored == rows[gone]).all(axis=1).any()

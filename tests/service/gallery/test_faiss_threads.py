@@ -1,4 +1,4 @@
-"""Searches beside changes, on real threads: a search sees a change whole or not at all."""
+"""Tests on real threads that a search sees a concurrent change completely or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DIMENSION, ROUNDS, READERS = 32, 400, 3
 
 @contextmanager
 def readers(look: Callable[[], None]) -> Iterator[None]:
-    """`look` over and over on several threads, until the block ends; what it raises is raised here."""
+    """Calls `look` repeatedly on several threads until the block ends, and re-raises its errors here."""
     stop = threading.Event()
     started = threading.Barrier(READERS + 1)
 
@@ -42,7 +42,7 @@ def one(template_id: int) -> NDArray[np.int64]:
     return np.array([template_id], np.int64)
 
 
-def test_what_is_removed_is_never_found_again_and_what_is_added_always() -> None:
+def test_searches_never_find_removed_templates_and_always_find_added_ones() -> None:
     gallery = FaissGallery(DIMENSION)
     query = spread(0, DIMENSION)
     added: set[int] = set()
@@ -53,7 +53,7 @@ def test_what_is_removed_is_never_found_again_and_what_is_added_always() -> None
         (hits,) = gallery.search(query[None], 10_000)
         found = {hit.template_id for hit in hits}
         assert not found & gone
-        # Whatever was taken away since the search began is in `removed`, or is the one being removed.
+        # A template removed since the search began is in `removed`, or its removal is in progress.
         assert len(there - found - frozenset(removed)) <= 1
 
     with readers(look):
@@ -66,7 +66,7 @@ def test_what_is_removed_is_never_found_again_and_what_is_added_always() -> None
     assert gallery.size == 8
 
 
-def test_a_template_that_is_replaced_is_found_all_the_while_as_old_or_new() -> None:
+def test_a_template_under_replacement_is_always_found_as_old_or_new() -> None:
     gallery = FaissGallery(DIMENSION)
     query, other = spread(0, DIMENSION), spread(1, DIMENSION)
     ids = np.arange(20, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The real bundle's engine and the faces of the committed samples."""
+"""Fixtures: the engine of the real bundle and the faces of the committed samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batcher on its own: a worker that can be held, watched and made to fail."""
+"""Tests the batcher with a worker that can be blocked, observed and made to fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.inference.batcher import Batcher, BatcherClosed, QueueFull
 
 
 class Worker:
-    """Doubles numbers; holds each batch until released; fails on 13."""
+    """Doubles numbers; blocks each batch until released; fails on 13."""
 
     def __init__(self, *, held: bool = False) -> None:
         self.batches: list[list[int]] = []
@@ -46,20 +46,20 @@ async def running(
 
 
 async def hold_one(batcher: Batcher[int, int], worker: Worker) -> asyncio.Task[int]:
-    """Occupy the worker, so that what follows has to wait."""
+    """Occupies the worker, so that later items have to wait."""
     task = asyncio.create_task(batcher.submit(1))
     await asyncio.to_thread(worker.entered.wait, 10)
     return task
 
 
-async def test_each_caller_gets_its_own_answer() -> None:
+async def test_each_caller_gets_its_own_result() -> None:
     worker = Worker()
     async with running(worker) as batcher:
         answers = await asyncio.gather(*(batcher.submit(n) for n in range(8)))
     assert answers == [2 * n for n in range(8)]
 
 
-async def test_what_waits_shares_a_batch_in_order_of_arrival() -> None:
+async def test_waiting_items_share_a_batch_in_order_of_arrival() -> None:
     worker = Worker(held=True)
     async with running(worker) as batcher:
         first = await hold_one(batcher, worker)
@@ -70,7 +70,7 @@ async def test_what_waits_shares_a_batch_in_order_of_arrival() -> None:
     assert worker.batches == [[1], [2, 3, 4, 5], [6]]
 
 
-async def test_a_batch_holds_one_key_only() -> None:
+async def test_a_batch_holds_items_of_one_key() -> None:
     worker = Worker(held=True)
     async with running(worker, by_parity=True) as batcher:
         first = await hold_one(batcher, worker)
@@ -93,7 +93,7 @@ async def test_a_full_queue_refuses_at_once() -> None:
         assert await asyncio.gather(first, *rest) == [2, 4, 6]
 
 
-async def test_a_failing_batch_answers_its_own_items_and_the_loop_lives() -> None:
+async def test_a_failing_batch_fails_only_its_own_items_and_the_loop_continues() -> None:
     worker = Worker()
     async with running(worker) as batcher:
         with pytest.raises(ValueError, match="thirteen"):
@@ -103,7 +103,7 @@ async def test_a_failing_batch_answers_its_own_items_and_the_loop_lives() -> Non
         assert not batcher.failed
 
 
-async def test_a_gone_caller_is_skipped_and_frees_its_place() -> None:
+async def test_a_cancelled_caller_is_skipped_and_frees_its_place() -> None:
     worker = Worker(held=True)
     async with running(worker, max_queue=2) as batcher:
         first = await hold_one(batcher, worker)
@@ -119,7 +119,7 @@ async def test_a_gone_caller_is_skipped_and_frees_its_place() -> None:
     assert worker.batches == [[1], [4]]
 
 
-async def test_exit_drains_and_then_refuses() -> None:
+async def test_close_finishes_the_queue_and_then_refuses() -> None:
     worker = Worker(held=True)
     batcher = Batcher[int, int](worker, name="test", max_batch=4, max_queue=8)
     batcher.start()
@@ -135,7 +135,7 @@ async def test_exit_drains_and_then_refuses() -> None:
     await closing
 
 
-async def test_a_worker_that_loses_a_result_is_an_error_for_all() -> None:
+async def test_a_missing_result_is_an_error_for_the_whole_batch() -> None:
     batcher = Batcher[int, int](lambda items: items[1:], name="test", max_batch=4, max_queue=8)
     batcher.start()
     with pytest.raises(RuntimeError, match="0 results for 1 items"):

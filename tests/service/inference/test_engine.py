@@ -1,4 +1,4 @@
-"""The real networks: a batch says what single passes say, and every template is of its space."""
+"""Tests the real networks: batches equal single passes, and every template belongs to its space."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def seen(engine: Engine) -> list[Seen]:
 
 
 def rebuilt(bundle_dir: Path, root: Path, manifest: Manifest) -> Path:
-    """The bundle once more, with another manifest."""
+    """Copies the bundle with another manifest."""
     shutil.copytree(bundle_dir, root)
     write_manifest(manifest, root)
     return root
@@ -65,7 +65,7 @@ def test_a_batch_of_faces_is_classified_like_each_alone(engine: Engine, seen: li
     assert [probability >= spec.threshold for probability in together] == masked
 
 
-def test_a_batch_of_pictures_is_searched_like_each_alone(engine: Engine, seen: list[Seen]) -> None:
+def test_a_batch_of_images_is_searched_like_each_alone(engine: Engine, seen: list[Seen]) -> None:
     blank = Image(np.full((320, 320, 3), 90, np.uint8), Spectrum.VIS)
     canvases = [engine.detector.prepare(image) for image in (blank, *(s.image for s in seen), blank)]
     together = engine.detector.run(canvases)
@@ -80,7 +80,7 @@ def test_a_batch_of_pictures_is_searched_like_each_alone(engine: Engine, seen: l
         np.testing.assert_allclose(face.landmarks, s.face.landmarks, atol=PIXEL_TOLERANCE)
 
 
-async def test_described_together_each_face_keeps_its_own_template(bundle_dir: Path) -> None:
+async def test_faces_described_together_each_keep_their_own_template(bundle_dir: Path) -> None:
     engine = load(bundle_dir)
     engine.start()
     faces = samples(engine)
@@ -105,7 +105,7 @@ async def test_described_together_each_face_keeps_its_own_template(bundle_dir: P
 
 
 def other_weights(network: bytes) -> bytes:
-    """The same network with the middle of its longest run of plain float32 weights set to zero."""
+    """Copies a network and sets the middle of its longest run of plain float32 weights to zero."""
     best = (0, 0, 0)
     for shift in range(4):
         values = np.abs(np.frombuffer(network[shift : shift + (len(network) - shift) // 4 * 4], "<f4"))
@@ -117,7 +117,7 @@ def other_weights(network: bytes) -> bytes:
     return network[:start] + bytes(size) + network[start + size :]
 
 
-async def test_of_two_encoders_each_embeds_its_own_role_even_when_asked_at_once(
+async def test_of_two_encoders_each_embeds_its_own_role_even_at_once(
     bundle_dir: Path, tmp_path: Path, engine: Engine, seen: list[Seen]
 ) -> None:
     spec = engine.manifest.encoder
@@ -141,7 +141,7 @@ async def test_of_two_encoders_each_embeds_its_own_role_even_when_asked_at_once(
         assert np.abs(probe.vector - reference.vector).max() > 100 * CROP_TOLERANCE
 
 
-def test_a_network_that_does_not_give_the_promised_dimension_is_not_taken(
+def test_a_network_with_another_dimension_than_the_manifest_is_refused(
     bundle_dir: Path, tmp_path: Path, engine: Engine
 ) -> None:
     wrong = engine.manifest.encoder.model_copy(update={"dimension": 128})
@@ -150,7 +150,9 @@ def test_a_network_that_does_not_give_the_promised_dimension_is_not_taken(
         load(root)
 
 
-def test_an_engine_says_what_it_runs_on_and_refuses_what_it_cannot(bundle_dir: Path, engine: Engine) -> None:
+def test_an_engine_names_its_provider_and_refuses_one_that_cannot_load(
+    bundle_dir: Path, engine: Engine
+) -> None:
     assert engine.provider == OPTIONS.providers[0]
     asked = replace(OPTIONS, providers=("CUDAsExecutionProvider",))
     with pytest.raises(ProviderError, match="CUDAsExecutionProvider"):
@@ -159,7 +161,7 @@ def test_an_engine_says_what_it_runs_on_and_refuses_what_it_cannot(bundle_dir: P
     assert fallen.provider == "CPUExecutionProvider"
 
 
-def test_a_larger_picture_goes_through_a_larger_canvas_and_gives_the_same_face(engine: Engine) -> None:
+def test_a_larger_image_uses_a_larger_canvas_and_gives_the_same_face(engine: Engine) -> None:
     small = pixels("s01")
     large = np.pad(small, ((0, 200), (0, 120), (0, 0)))
     one, two = (engine.detector.prepare(Image(picture, Spectrum.VIS)) for picture in (small, large))

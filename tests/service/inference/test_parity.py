@@ -1,4 +1,4 @@
-"""A bundle's parity crops on this host: the same network passes, another one does not."""
+"""Tests the parity check: the exported network passes, another one does not."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ def with_vectors(bundle: Bundle, rows: NDArray[np.float32]) -> Bundle:
     return read(bundle.root)
 
 
-def test_the_network_that_made_the_vectors_passes_and_the_space_is_the_same(
-    bundle: Bundle, engine: Engine
-) -> None:
+def test_the_exported_network_passes_parity_and_keeps_its_space(bundle: Bundle, engine: Engine) -> None:
     verify(bundle)
     assert bundle.manifest.space_id == engine.manifest.space_id
     found = check_parity(bundle, Engine.load(bundle, OPTIONS))
@@ -72,9 +70,7 @@ def test_the_network_that_made_the_vectors_passes_and_the_space_is_the_same(
     assert min(found.minimum_cosine.values()) > 0.999999
 
 
-def test_a_network_that_gives_other_vectors_is_refused_with_the_number(
-    bundle: Bundle, engine: Engine
-) -> None:
+def test_a_network_with_other_vectors_is_refused_with_the_cosine(bundle: Bundle, engine: Engine) -> None:
     stored = read_parity(bundle)
     assert stored is not None
     rng = np.random.default_rng(0)
@@ -88,11 +84,11 @@ def test_a_network_that_gives_other_vectors_is_refused_with_the_number(
     assert float(said.group(1)) == pytest.approx(least, abs=1e-5)
 
 
-def test_a_bundle_without_parity_crops_has_nothing_to_replay(bundle_dir: Path, engine: Engine) -> None:
+def test_a_bundle_without_parity_crops_has_no_parity_result(bundle_dir: Path, engine: Engine) -> None:
     assert check_parity(read(bundle_dir), engine) is None
 
 
-def test_damaged_parity_files_fail_the_digests_and_wrong_ones_are_named(bundle: Bundle) -> None:
+def test_damaged_parity_files_fail_their_digests_and_wrong_ones_are_named(bundle: Bundle) -> None:
     (bundle.root / "vectors.npy").write_bytes(b"")
     with pytest.raises(BundleError, match=r"vectors\.npy"):
         verify(bundle)
@@ -105,12 +101,12 @@ def test_damaged_parity_files_fail_the_digests_and_wrong_ones_are_named(bundle: 
         read_parity(bundle)
 
 
-def test_pickled_arrays_are_not_opened(bundle: Bundle) -> None:
+def test_pickled_arrays_are_not_loaded(bundle: Bundle) -> None:
     np.save(bundle.root / "vectors.npy", np.array([{"a": 1}], object), allow_pickle=True)
     with pytest.raises(BundleError, match="cannot be read"):
         read_parity(bundle)
 
 
-def test_a_zero_or_infinite_vector_is_as_unlike_as_can_be() -> None:
+def test_a_zero_or_infinite_vector_has_the_lowest_cosine() -> None:
     rows = np.array([[1, 0], [0, 0], [np.nan, 1], [np.inf, 1]], np.float32)
     assert cosines(rows, np.ones((4, 2), np.float32)).tolist() == [pytest.approx(0.5**0.5), -1, -1, -1]

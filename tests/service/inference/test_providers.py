@@ -1,4 +1,4 @@
-"""TensorRT is told everything it needs, its engines are told apart, and its absence is an error."""
+"""Tests the options and engine folders of TensorRT, and the errors without it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ without_tensorrt = pytest.mark.skipif(
 
 
 @without_tensorrt
-def test_tensorrt_on_a_cpu_build_is_an_error_that_names_it_and_what_to_do(bundle_dir: Path) -> None:
+def test_tensorrt_on_a_cpu_build_is_an_error_with_a_remedy(bundle_dir: Path) -> None:
     options = replace(OPTIONS, providers=(TENSORRT, CPU), tensorrt=HERE)
     with pytest.raises(ProviderError, match=f"{TENSORRT} is not part of this ONNX Runtime") as refused:
         Engine.load(read(bundle_dir), options)
@@ -55,20 +55,20 @@ def test_tensorrt_on_a_cpu_build_is_an_error_that_names_it_and_what_to_do(bundle
 
 
 @without_tensorrt
-def test_an_allowed_fall_back_runs_on_the_cpu_and_says_so(bundle_dir: Path) -> None:
+def test_an_allowed_fallback_runs_on_the_cpu_and_reports_it(bundle_dir: Path) -> None:
     options = replace(OPTIONS, providers=(TENSORRT,), tensorrt=HERE, allow_fallback=True)
     assert Engine.load(read(bundle_dir), options).provider == CPU
 
 
-def test_one_provider_of_several_that_does_not_load_is_an_error_too(bundle_dir: Path) -> None:
-    """The first one runs, so looking at it alone would miss the second."""
+def test_one_of_several_providers_that_does_not_load_is_an_error(bundle_dir: Path) -> None:
+    """The first provider runs, so a check of the first alone would miss the second."""
     missing = next(name for name in ort.get_all_providers() if name not in ort.get_available_providers())
     bundle = read(bundle_dir)
     with pytest.raises(ProviderError, match=missing):
         OnnxSession(bundle.path(bundle.manifest.detector.file), providers=[CPU, missing])
 
 
-def test_a_machine_without_tensorrt_or_driver_says_which_library_is_missing() -> None:
+def test_a_machine_without_tensorrt_or_driver_names_the_missing_library() -> None:
     if has(LIBRARY) and has(DRIVER_LIBRARY):
         found = find_accelerator()
         assert found.gpu
@@ -79,7 +79,7 @@ def test_a_machine_without_tensorrt_or_driver_says_which_library_is_missing() ->
     assert (LIBRARY if not has(LIBRARY) else DRIVER_LIBRARY) in str(refused.value)
 
 
-def test_engines_of_another_machine_network_precision_or_shape_lie_elsewhere() -> None:
+def test_engines_of_another_machine_network_precision_or_shape_have_another_folder() -> None:
     folders = {
         engine_folder(H100, DIGEST, HERE, SHAPES),
         engine_folder(replace(H100, gpu="NVIDIA L4"), DIGEST, HERE, SHAPES),
@@ -97,7 +97,7 @@ def test_engines_of_another_machine_network_precision_or_shape_lie_elsewhere() -
     assert " " not in str(again)
 
 
-def test_a_gpus_name_cannot_leave_the_folder_of_engines() -> None:
+def test_the_name_of_a_gpu_cannot_lead_out_of_the_engine_cache() -> None:
     strange = engine_folder(replace(H100, gpu="../../etc"), DIGEST, HERE, SHAPES)
     assert len(strange.relative_to("engines").parts) == 2
 
@@ -116,7 +116,7 @@ def test_the_options_name_the_cache_the_precision_and_a_profile_for_every_batch(
     ("smallest", "largest", "rows"),
     [((320, 320), (640, 640), 0), ((640, 700), (640, 640), 8), ((320, 320), (640, 100), 8)],
 )
-def test_shapes_that_shrink_are_refused(
+def test_shapes_in_the_wrong_order_are_refused(
     smallest: tuple[int, int], largest: tuple[int, int], rows: int
 ) -> None:
     with pytest.raises(ValueError, match="from small to large"):

@@ -1,4 +1,4 @@
-"""Quality on real samples, spoilt in one way at a time: the reason is named, and a mask costs nothing."""
+"""Tests quality on real samples with one defect at a time; a mask does not lower the score."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def quality(seen: Seen, changed: Pixels | None = None, face: Face | None = None)
 
 
 def lower_half_painted(seen: Seen, paint: int | str) -> Pixels:
-    """Everything below the nose's bridge, as a mask covers it, measured on the alignment's own axes."""
+    """Covers everything below the bridge of the nose, like a mask, along the axes of the alignment."""
     side = ALIGNMENTS[ALIGNMENT].side_px
     matrix = cv2.invertAffineTransform(similarity(seen.face.landmarks, ALIGNMENTS[ALIGNMENT]))
     below = np.array([[-9.0, 0.62], [9.0, 0.62], [9.0, 9.0], [-9.0, 9.0]]) * side
@@ -60,10 +60,10 @@ def test_a_good_photo_scores_high_and_has_no_reasons(seen: Seen) -> None:
     assert good.inter_eye_px == seen.face.inter_eye_px
 
 
-def test_the_more_a_photo_is_blurred_the_lower_it_scores_and_it_says_so(seen: Seen) -> None:
+def test_more_blur_lowers_the_score_and_is_a_reason(seen: Seen) -> None:
     qualities = [quality(seen)]
     for share in (0.025, 0.05, 0.1):
-        # Blurred in proportion to the face, so that every subject is blurred alike.
+        # Blur in proportion to the face, so that every subject is blurred alike.
         sigma = share * seen.face.inter_eye_px
         qualities.append(quality(seen, cv2.GaussianBlur(seen.image.pixels, (0, 0), sigma)))
     sharpnesses = [q.sharpness for q in qualities]
@@ -104,13 +104,13 @@ def test_an_uncertain_detection_is_a_reason(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize("paint", [0, 255, "noise", "blur"])
-def test_whatever_covers_the_lower_half_of_the_face_changes_nothing(seen: Seen, paint: int | str) -> None:
+def test_covering_the_lower_half_of_the_face_does_not_change_the_score(seen: Seen, paint: int | str) -> None:
     covered = lower_half_painted(seen, paint)
     assert (covered != seen.image.pixels).mean() > 0.1, "nothing was painted"
     assert quality(seen, covered) == quality(seen)
 
 
-def test_what_covers_the_eyes_does_change_it(seen: Seen) -> None:
+def test_covering_the_eyes_changes_the_score(seen: Seen) -> None:
     (ax, ay), (bx, by) = seen.face.landmarks[:2]
     changed = seen.image.pixels.copy()
     half = round(0.45 * seen.face.inter_eye_px)
@@ -122,7 +122,7 @@ def test_what_covers_the_eyes_does_change_it(seen: Seen) -> None:
 @pytest.mark.parametrize(
     ("shift", "turned"), [(0.0, False), (0.2, False), (-0.2, False), (0.55, True), (-0.55, True)]
 )
-def test_a_nose_far_from_the_middle_means_turned_away(seen: Seen, shift: float, turned: bool) -> None:
+def test_a_nose_far_from_the_midpoint_means_turned_away(seen: Seen, shift: float, turned: bool) -> None:
     (a, b, _, left, right), reach = seen.face.landmarks, shift * seen.face.inter_eye_px
     middle = ((a[0] + b[0]) / 2 + reach, (a[1] + b[1]) / 2 + 0.5 * seen.face.inter_eye_px)
     face = Face(seen.face.box, (a, b, middle, left, right), seen.face.score)

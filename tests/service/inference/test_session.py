@@ -1,4 +1,4 @@
-"""The provider that was asked for, or an error: never a silent fall back."""
+"""Tests that the requested provider runs or raises an error, without a silent fallback."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ without_cuda = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def network(bundle_dir: Path) -> Path:
-    """The detector: a small real network with several outputs."""
+    """The detector, a small real network with several outputs."""
     bundle = read(bundle_dir)
     return bundle.path(bundle.manifest.detector.file)
 
 
 @without_cuda
-def test_a_provider_that_cannot_load_is_an_error_that_names_it_and_what_to_do(network: Path) -> None:
+def test_a_provider_that_cannot_load_is_an_error_with_a_remedy(network: Path) -> None:
     with pytest.raises(ProviderError, match=CUDA) as refused:
         OnnxSession(network, providers=[CUDA])
     assert "HALFLIGHT_PROVIDERS" in str(refused.value)
@@ -33,21 +33,21 @@ def test_a_provider_that_cannot_load_is_an_error_that_names_it_and_what_to_do(ne
 
 
 @without_cuda
-def test_naming_the_cpu_behind_it_does_not_allow_the_fall_back(network: Path) -> None:
+def test_listing_the_cpu_after_a_provider_does_not_allow_the_fallback(network: Path) -> None:
     with pytest.raises(ProviderError, match=CUDA):
         OnnxSession(network, providers=[CUDA, CPU])
 
 
 @without_cuda
 @pytest.mark.parametrize("providers", [[CUDA], [CUDA, CPU]])
-def test_an_allowed_fall_back_runs_on_the_cpu_and_says_so(network: Path, providers: list[str]) -> None:
+def test_an_allowed_fallback_runs_on_the_cpu_and_reports_it(network: Path, providers: list[str]) -> None:
     session = OnnxSession(network, providers=providers, allow_fallback=True)
     assert session.provider == CPU
     assert session.run(np.zeros((1, 3, 320, 320), np.float32))
 
 
 @pytest.mark.parametrize("allow_fallback", [False, True])
-def test_a_misspelt_provider_is_refused_or_replaced_in_the_open(network: Path, allow_fallback: bool) -> None:
+def test_a_misspelt_provider_is_refused_or_visibly_replaced(network: Path, allow_fallback: bool) -> None:
     if allow_fallback:
         assert OnnxSession(network, providers=["CPU"], allow_fallback=True).provider == CPU
         return
@@ -57,12 +57,12 @@ def test_a_misspelt_provider_is_refused_or_replaced_in_the_open(network: Path, a
 
 
 @pytest.mark.parametrize("allow_fallback", [False, True])
-def test_no_provider_at_all_is_an_error_with_words(network: Path, allow_fallback: bool) -> None:
+def test_an_empty_list_of_providers_is_an_error(network: Path, allow_fallback: bool) -> None:
     with pytest.raises(ProviderError, match="no execution provider"):
         OnnxSession(network, providers=[], allow_fallback=allow_fallback)
 
 
-def test_the_provider_that_was_asked_for_runs_and_every_output_has_its_name(network: Path) -> None:
+def test_the_requested_provider_runs_and_every_output_is_named(network: Path) -> None:
     session = OnnxSession(network, providers=[CPU], intra_op_threads=1)
     assert session.provider == CPU
     outputs = session.run(np.zeros((2, 3, 320, 320), np.float32))

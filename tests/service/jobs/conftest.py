@@ -19,9 +19,7 @@ from service.jobs.queue import JobQueue
 from service.store.database import Database
 from service.store.job_records import JobRecord
 from tests.conftest import REPO, Service
-from tests.service.store.conftest import database_url, postgres
 
-__all__ = ["database_url", "postgres"]
 WAIT_S = 300.0
 MAX_ARCHIVE_BYTES = 300_000
 

@@ -23,7 +23,7 @@ async def counting(bench: Bench, job_id: str) -> ProcessId:
     return process
 
 
-async def test_a_job_runs_and_tells_of_itself(each_bench: Bench) -> None:
+async def test_a_job_runs_and_records_its_events(each_bench: Bench) -> None:
     each_bench.start()
     job_id = await each_bench.submit()
     nap_id = await each_bench.submit("nap")
@@ -38,7 +38,7 @@ async def test_a_job_runs_and_tells_of_itself(each_bench: Bench) -> None:
     assert later == events[2:]
 
 
-async def test_the_process_is_not_told_the_keys_of_the_service(
+async def test_the_process_does_not_get_the_secrets_of_the_service(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = {"HALFLIGHT_CROP_KEY", "HALFLIGHT_DATABASE_URL", "HALFLIGHT_BUNDLE_TOKEN", "AWS_SECRET_ACCESS_KEY"}
@@ -52,7 +52,7 @@ async def test_the_process_is_not_told_the_keys_of_the_service(
     assert not names & keys
 
 
-async def test_a_killed_process_is_started_again_and_goes_on(bench: Bench) -> None:
+async def test_a_killed_process_is_restarted_and_resumes(bench: Bench) -> None:
     bench.start()
     job_id = await bench.submit(steps=20)
     process = await counting(bench, job_id)
@@ -76,7 +76,7 @@ async def test_a_killed_runner_leaves_its_process_to_the_next_one(bench: Bench) 
     assert bench.starts(job_id) == [process.pid]
 
 
-async def test_both_sides_killed_go_on_from_what_was_kept(bench: Bench) -> None:
+async def test_a_job_resumes_after_a_kill_of_runner_and_process(bench: Bench) -> None:
     first = bench.start(lease_s=60)
     job_id = await bench.submit(steps=20)
     process = await counting(bench, job_id)
@@ -88,7 +88,7 @@ async def test_both_sides_killed_go_on_from_what_was_kept(bench: Bench) -> None:
     assert len(bench.starts(job_id)) == 2
 
 
-async def test_a_stopped_runner_lets_go_at_once(bench: Bench) -> None:
+async def test_a_stopped_runner_releases_its_job_at_once(bench: Bench) -> None:
     first = bench.start(lease_s=60)
     nap_id = await bench.submit("nap", steps=100)
     await bench.until(nap_id, lambda job: job.state == "running")
@@ -98,7 +98,7 @@ async def test_a_stopped_runner_lets_go_at_once(bench: Bench) -> None:
     assert (await bench.until(nap_id, lambda job: job.lease_owner is not None)).attempts == 0
 
 
-async def test_what_dies_without_getting_further_fails_with_its_reason(bench: Bench) -> None:
+async def test_a_job_that_dies_without_progress_fails_with_the_reason(bench: Bench) -> None:
     bench.start()
     job_id = await bench.submit(steps=1, pause_s=60)
     killed: set[int] = set()
@@ -113,7 +113,7 @@ async def test_what_dies_without_getting_further_fails_with_its_reason(bench: Be
     assert len(killed) == 4
 
 
-async def test_what_cannot_be_done_is_not_tried_again(bench: Bench) -> None:
+async def test_a_failed_job_is_not_tried_again(bench: Bench) -> None:
     bench.start()
     job_id = await bench.submit(fail=True)
     job = await bench.ended(job_id)
@@ -122,7 +122,7 @@ async def test_what_cannot_be_done_is_not_tried_again(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", ["count", "nap"])
-async def test_cancel_ends_what_runs_and_what_waits(bench: Bench, kind: str) -> None:
+async def test_cancel_ends_running_and_queued_jobs(bench: Bench, kind: str) -> None:
     bench.start()
     running = await bench.submit(kind, steps=1000)
     await bench.until(running, lambda job: job.progress > 0)
@@ -156,7 +156,7 @@ async def test_two_runners_never_run_one_job_twice(each_bench: Bench) -> None:
         assert len(each_bench.starts(job_id)) == 1
 
 
-async def test_an_expired_lease_is_lost_for_good(each_bench: Bench) -> None:
+async def test_a_runner_whose_lease_expired_cannot_change_the_job(each_bench: Bench) -> None:
     """A runner that slept through its lease must not write over the one that has the job now."""
     job_id = await each_bench.submit()
     async with each_bench.db.write() as uow:
@@ -178,7 +178,7 @@ async def test_an_expired_lease_is_lost_for_good(each_bench: Bench) -> None:
     assert (job.state, job.progress, job.lease_owner) == ("running", 0.5, "next")
 
 
-async def test_one_slot_holds_one_running_job(each_bench: Bench) -> None:
+async def test_a_slot_holds_one_running_job(each_bench: Bench) -> None:
     first, second = await each_bench.submit(), await each_bench.submit()
     for owner, slot, expected in (("a", "x", first), ("b", "x", None), ("b", "y", second)):
         async with each_bench.db.write() as uow:
@@ -187,7 +187,7 @@ async def test_one_slot_holds_one_running_job(each_bench: Bench) -> None:
         assert (claim.job.job_id if claim else None) == expected
 
 
-async def test_a_sole_kind_is_refused_while_one_is_unfinished(each_bench: Bench) -> None:
+async def test_a_second_sole_job_is_refused_while_the_first_is_unfinished(each_bench: Bench) -> None:
     asked = await asyncio.gather(*(each_bench.submit(sole=True) for _ in range(4)), return_exceptions=True)
     made = [one for one in asked if isinstance(one, str)]
     assert len(made) == 1

@@ -18,7 +18,7 @@ from service.crops import CropVault, align_all
 from service.gallery.faiss import FaissGallery
 from service.inference.engine import Engine
 from service.spaces.backfill import BackfillReport, backfill, embed
-from service.spaces.readiness import SpaceNotFit, check
+from service.spaces.readiness import SpaceNotFit, check_readiness
 from service.spaces.space import EmbeddingSpace
 from service.spaces.throttle import Throttle
 from service.store.database import Database
@@ -75,7 +75,7 @@ async def run(db: Database, space: EmbeddingSpace, **given: object) -> BackfillR
     return await backfill(db, space, VAULT, **options)  # type: ignore[arg-type]
 
 
-async def test_stopped_and_taken_up_again_every_sample_has_one_template(
+async def test_a_resumed_backfill_gives_every_sample_one_template(
     db: Database, space: EmbeddingSpace, kept: list[tuple[AlignedCrop, ...]]
 ) -> None:
     ids = await enrolled(db, kept)
@@ -84,7 +84,7 @@ async def test_stopped_and_taken_up_again_every_sample_has_one_template(
     assert first.stopped
     assert (first.total, first.added) == (COUNT, 8)
     with pytest.raises(SpaceNotFit, match="16 samples"):
-        await check(db, space, VAULT)
+        await check_readiness(db, space, VAULT)
     # Two at once, as two replicas would: each sample is filled by one of them.
     both = await asyncio.gather(run(db, space), run(db, space, throttle=eager(3)))
     assert sum(report.added for report in both) == COUNT - 8
@@ -96,11 +96,11 @@ async def test_stopped_and_taken_up_again_every_sample_has_one_template(
     for one in drawn[:4]:
         again = await embed(space, VAULT.open(stored[one.sample_id]))
         assert float(again @ one.vector) > 0.99999
-    assert await check(db, space, VAULT) == COUNT
+    assert await check_readiness(db, space, VAULT) == COUNT
     assert (await run(db, space)).total == 0
 
 
-async def test_erasures_and_enrolments_meanwhile_are_neither_undone_nor_lost(
+async def test_a_backfill_neither_undoes_erasures_nor_loses_enrolments(
     db: Database, space: EmbeddingSpace, kept: list[tuple[AlignedCrop, ...]]
 ) -> None:
     await enrolled(db, kept)
@@ -130,7 +130,7 @@ async def test_erasures_and_enrolments_meanwhile_are_neither_undone_nor_lost(
     assert rebuilt.size == space.gallery.size == COUNT
 
 
-async def test_it_says_what_it_cannot_fill(
+async def test_the_report_counts_samples_that_cannot_be_filled(
     db: Database, space: EmbeddingSpace, kept: list[tuple[AlignedCrop, ...]]
 ) -> None:
     await enrolled(db, kept, 3)
@@ -144,10 +144,10 @@ async def test_it_says_what_it_cannot_fill(
     report = await run(db, space)
     assert (report.added, report.without_crop, report.unreadable) == (3, 1, 1)
     with pytest.raises(SpaceNotFit, match="2 samples"):
-        await check(db, space, VAULT)
+        await check_readiness(db, space, VAULT)
 
 
-async def test_a_space_that_is_retired_meanwhile_gets_no_more(
+async def test_a_space_retired_during_the_backfill_gets_no_more_templates(
     db: Database, space: EmbeddingSpace, kept: list[tuple[AlignedCrop, ...]]
 ) -> None:
     await enrolled(db, kept, 12)
@@ -166,7 +166,7 @@ async def test_a_space_that_is_retired_meanwhile_gets_no_more(
         assert await uow.templates.count(space.space_id) == 4
 
 
-async def test_networks_that_differ_from_the_templates_are_noticed(
+async def test_readiness_fails_if_the_networks_differ_from_the_templates(
     db: Database, space: EmbeddingSpace, kept: list[tuple[AlignedCrop, ...]], bundle_dir: Path
 ) -> None:
     await enrolled(db, kept, 4)
@@ -176,12 +176,12 @@ async def test_networks_that_differ_from_the_templates_are_noticed(
     other = EmbeddingSpace(space.manifest, engine, FaissGallery(space.manifest.encoder.dimension))
     try:
         with pytest.raises(SpaceNotFit):
-            await check(db, other, VAULT)
+            await check_readiness(db, other, VAULT)
     finally:
         await engine.close()
 
 
-async def test_the_throttle_gives_way_and_rests() -> None:
+async def test_the_throttle_waits_for_requests_and_rests() -> None:
     busy = True
     throttle = Throttle(busy=lambda: busy, rest=2.0, batch=8, max_wait_s=0.1, quiet_s=0.2)
     started = time.monotonic()
@@ -196,7 +196,7 @@ async def test_the_throttle_gives_way_and_rests() -> None:
     assert time.monotonic() - started >= 0.1
 
 
-def test_every_alignment_is_kept() -> None:
+def test_a_crop_of_every_alignment_is_made() -> None:
     image = Image(pixels("s01"), Spectrum.VIS)
     eyes = ((100.0, 100.0), (150.0, 100.0), (125.0, 130.0), (105.0, 155.0), (145.0, 155.0))
     made = align_all(image, Face(Box(80, 70, 90, 110), eyes, 0.9))

@@ -19,7 +19,7 @@ from service.jobs.queue import JobQueue
 from service.jobs.runner import JobRunner, RunnerOptions
 from service.spaces import registry as spaces
 from service.spaces.admin import BACKFILL, SpaceAdmin
-from service.spaces.backfill_job import BackfillKind
+from service.spaces.backfill_job import BackfillJob
 from service.spaces.backfill_worker import BackfillWorker
 from service.spaces.registry import SpaceRegistry
 from service.spaces.view import SpaceView
@@ -72,7 +72,7 @@ class Replica:
         """Runs jobs until the block ends."""
         worker = BackfillWorker(self.db, self.registry, VAULT, busy=lambda: True)
         options = RunnerOptions(lease_s=LEASE_S, poll_s=0.05)
-        runner = JobRunner(self.db, [BackfillKind(worker, self.admin)], self.directory, options)
+        runner = JobRunner(self.db, [BackfillJob(worker, self.admin)], self.directory, options)
         serving = asyncio.create_task(runner.serve())
         try:
             yield

@@ -128,7 +128,7 @@ def check(service: Service, url: str, ledger: Ledger, bundles: dict[str, str]) -
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_spaces_are_whole(
+def test_a_service_killed_at_any_moment_keeps_its_spaces_consistent(
     start_service: StartService, tmp_path: Path, bundle_dir: Path, database_url: str
 ) -> None:
     """Over SQLite, and over PostgreSQL."""

@@ -51,7 +51,9 @@ def put(store: Store, bundle: Path, name: str) -> None:
         store.objects[f"/models/faces/{name}/{path.name}"] = path.read_bytes()
 
 
-def test_what_one_replica_registers_another_one_finds(store: Store, wide: Path, tmp_path: Path) -> None:
+def test_a_bundle_registered_by_one_replica_is_found_by_another(
+    store: Store, wide: Path, tmp_path: Path
+) -> None:
     put(store, wide, "wide")
     one = BundleStore(tmp_path / "one", origin_of(store), publish=True)
     waiting = one.find_by_name("wide")
@@ -74,7 +76,7 @@ def test_what_one_replica_registers_another_one_finds(store: Store, wide: Path, 
         assert list((tmp_path / place / FETCH_DIR).iterdir()) == []
 
 
-def test_what_is_not_proven_is_not_kept(store: Store, wide: Path, tmp_path: Path) -> None:
+def test_a_bundle_that_fails_verification_is_not_kept(store: Store, wide: Path, tmp_path: Path) -> None:
     put(store, wide, "wide")
     digest = manifest_digest(read(wide))
     put(store, wide, f"sha256/{digest}")
@@ -103,7 +105,7 @@ def test_what_is_not_proven_is_not_kept(store: Store, wide: Path, tmp_path: Path
     assert not (tmp_path / "here" / "sha256").is_dir()
 
 
-def test_who_is_not_let_in_is_told_so(store: Store, tmp_path: Path) -> None:
+def test_an_origin_that_refuses_or_is_unreachable_is_reported(store: Store, tmp_path: Path) -> None:
     stranger = BundleOrigin(f"{store.url}/models/faces", token="wrong", env={})  # noqa: S106
     if store.s3:
         env = AWS | {"AWS_SECRET_ACCESS_KEY": "wrong", "AWS_ENDPOINT_URL": store.url}
@@ -119,12 +121,12 @@ def test_who_is_not_let_in_is_told_so(store: Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "url", ["http://models.example/x", "ftp://x/y", "file://host/x", "s3://", "models", ""]
 )
-def test_other_addresses_are_refused(url: str) -> None:
+def test_other_origin_addresses_are_refused(url: str) -> None:
     with pytest.raises(OriginError):
         BundleOrigin(url, env={})
 
 
-def test_a_query_in_the_address_goes_with_every_request(tmp_path: Path) -> None:
+def test_a_query_in_the_address_is_sent_with_every_request(tmp_path: Path) -> None:
     with serving(Store()) as store:
         origin = BundleOrigin(f"{store.url}/models/?signature=abc", token=TOKEN, env={})
         with pytest.raises(BundleError, match="no such bundle"):
@@ -132,11 +134,11 @@ def test_a_query_in_the_address_goes_with_every_request(tmp_path: Path) -> None:
         assert store.asked == ["GET /models/wide/manifest.json?signature=abc"]
 
 
-def test_a_signature_comes_with_its_bundle() -> None:
+def test_a_bundle_is_fetched_with_its_signature() -> None:
     assert SIGNATURE_NAME in OPTIONAL_FILES
 
 
-def test_the_signature_is_that_of_the_documentation() -> None:
+def test_the_s3_signature_equals_the_documented_example() -> None:
     """Amazon S3 API reference, "Using the Authorization Header", example GET Object."""
     request = httpx.Request(
         "GET", "https://examplebucket.s3.amazonaws.com/test.txt", headers={"range": "bytes=0-9"}
@@ -152,7 +154,7 @@ def test_the_signature_is_that_of_the_documentation() -> None:
 
 
 @pytest.mark.slow
-def test_replicas_without_a_common_directory_change_the_model_together(
+def test_replicas_without_a_shared_directory_follow_an_activation(
     start_service: StartService, tmp_path: Path, wide: Path
 ) -> None:
     """One database, one address, and nothing else in common."""

@@ -24,7 +24,7 @@ async def states(db: Database) -> dict[str, str]:
         return {space.space_id: space.state for space in await uow.spaces.all()}
 
 
-async def test_a_change_of_state_waits_for_writers_and_they_for_it(db: Database) -> None:
+async def test_state_changes_and_template_writers_wait_for_each_other(db: Database) -> None:
     await known(db, OTHER)
     order: list[str] = []
     inside = asyncio.Event()
@@ -55,7 +55,7 @@ async def test_a_change_of_state_waits_for_writers_and_they_for_it(db: Database)
     assert order == ["written", "owned"]
 
 
-async def test_activation_is_one_step_and_only_from_ready(db: Database) -> None:
+async def test_activation_is_atomic_and_only_from_ready(db: Database) -> None:
     await known(db, OTHER)
     origins: tuple[SpaceState, ...] = ("registered", "backfilling", "ready", "retired")
     for state in origins:
@@ -131,7 +131,7 @@ async def test_one_runner_fills_a_space_until_its_lease_ends(db: Database) -> No
         await uow.commit()
 
 
-async def test_the_newest_bundle_serves_and_deletion_leaves_nothing(db: Database) -> None:
+async def test_a_space_uses_its_newest_bundle_and_deletion_leaves_nothing(db: Database) -> None:
     await known(db, OTHER)
     await enrolled(db, "anna", vector(1), vector(2))
     async with db.write() as uow:

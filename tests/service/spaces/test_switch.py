@@ -29,7 +29,7 @@ QUICK = {"HALFLIGHT_LOG_POLL_S": "0.05", "HALFLIGHT_INTRA_OP_THREADS": "1"}
 
 
 @pytest.mark.slow
-def test_switch_and_back_under_load_on_two_replicas(
+def test_activation_and_rollback_under_load_on_two_replicas(
     start_service: StartService, tmp_path: Path, bundle_dir: Path, database_url: str
 ) -> None:
     """Over SQLite, and over PostgreSQL."""
@@ -101,7 +101,7 @@ def wait_gone(client: httpx.Client, space_id: str) -> None:
         time.sleep(0.05)
 
 
-def test_what_is_no_bundle_is_refused_and_new_thresholds_need_no_backfill(
+def test_invalid_bundles_are_refused_and_new_thresholds_need_no_backfill(
     start_service: StartService, tmp_path: Path, bundle_dir: Path
 ) -> None:
     data = tmp_path / "own"
@@ -161,7 +161,9 @@ def rows(data: Path, query: str) -> list[tuple[Any, ...]]:
         connection.close()
 
 
-def test_crops_are_sealed_and_go_with_their_subject(start_service: StartService, tmp_path: Path) -> None:
+def test_crops_are_encrypted_and_erased_with_their_subject(
+    start_service: StartService, tmp_path: Path
+) -> None:
     data = tmp_path / "kept"
     with start_service(data=data, **QUICK).client() as client:
         for subject in ("s01", "s02"):

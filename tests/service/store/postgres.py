@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for the tests: Debian's binaries, a free port, a directory of its own."""
+"""Starts a real PostgreSQL server for the tests from Debian's binaries in a temporary directory."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ START_S = 60.0
 
 
 def find_binaries() -> Path | None:
-    """The newest installed version's `bin`; None where there is none."""
+    """Returns the `bin` of the newest installed version, None if there is none."""
     found = [place for place in BINARIES.glob("*/bin") if (place / "initdb").is_file()]
     return max(found, key=lambda place: float(place.parent.name), default=None)
 
 
 def _unprivileged() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root: another account for its processes, if this is root."""
+    """Returns another account for its processes if this is root, as which PostgreSQL refuses to run."""
     if os.geteuid() != 0:
         return {}
     known = {entry.pw_name for entry in pwd.getpwall()}
@@ -39,13 +39,13 @@ def _unprivileged() -> dict[str, Any]:
 
 @contextmanager
 def running_server(binaries: Path) -> Iterator[str]:
-    """Gives `host:port`. The superuser is `halflight`, without a password, on loopback only."""
+    """Yields `host:port` on loopback. The superuser is `halflight`, without a password."""
     place = Path(tempfile.mkdtemp(prefix="halflight-postgres-"))
     options = _unprivileged()
     if options:
         shutil.chown(place, options["user"], options["group"])
     data, port = place / "data", free_port()
-    # A locale that does not sort by bytes, as most servers in the field have.
+    # A locale that does not sort by bytes, as on most servers.
     locale = ["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US"]
     initdb = [
         str(binaries / "initdb"),
@@ -77,7 +77,7 @@ def running_server(binaries: Path) -> Iterator[str]:
         _wait(process, port, place / "log")
         yield f"127.0.0.1:{port}"
     finally:
-        process.send_signal(signal.SIGINT)  # "fast": clients are thrown out
+        process.send_signal(signal.SIGINT)  # "fast" shutdown: disconnects the clients
         process.wait(timeout=30)
         shutil.rmtree(place, ignore_errors=True)
 
@@ -96,7 +96,7 @@ def _wait(process: subprocess.Popen[Any], port: int, log: Path) -> None:
 
 @contextmanager
 def fresh_database(server: str) -> Iterator[str]:
-    """The URL of an empty database, dropped at the end."""
+    """Yields the URL of an empty database and drops it at the end."""
     host, port = server.split(":")
     name = f"t{time.monotonic_ns()}"
     with psycopg.connect(

@@ -1,4 +1,4 @@
-"""What the store tests share: making samples, following the log."""
+"""Helpers of the store tests: create samples, follow the log."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def new_sample(subject_id: str, digest: str = "0" * 64) -> NewSample:
 
 
 async def enrol(uow: UnitOfWork, subject_id: str, *vectors: NDArray[np.float32]) -> list[int]:
-    """A sample for each vector, in the caller's transaction; the template ids."""
+    """Adds a sample for each vector in the transaction of the caller; returns the template ids."""
     await uow.subjects.ensure(subject_id, None)
     made = []
     for one in vectors:
@@ -56,7 +56,7 @@ async def whole_log(db: Database, space_id: str = SPACE) -> list[LogEntry]:
 
 
 def replay(entries: list[LogEntry]) -> set[int]:
-    """The templates that a gallery holds after the whole log."""
+    """Returns the templates that a gallery holds after the whole log."""
     held: set[int] = set()
     for entry in entries:
         if entry.op == "remove":
@@ -67,7 +67,7 @@ def replay(entries: list[LogEntry]) -> set[int]:
 
 
 def logged(entries: list[LogEntry]) -> set[int]:
-    """The templates that the log itself says are there, whatever the table of templates says."""
+    """Returns the templates that the log alone implies, whatever the table of templates holds."""
     held: set[int] = set()
     for entry in entries:
         (held.add if entry.op == "add" else held.discard)(entry.template_id)

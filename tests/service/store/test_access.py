@@ -21,7 +21,7 @@ async def put(db: Database, key: str, *, digest: str = "d", subject_id: str = "a
         await uow.commit()
 
 
-async def test_an_answer_is_kept_once_and_for_its_scope(db: Database) -> None:
+async def test_an_idempotent_answer_is_stored_once_in_its_scope(db: Database) -> None:
     await put(db, "k")
     with pytest.raises(IdempotencyTaken):
         await put(db, "k", digest="other")
@@ -33,7 +33,7 @@ async def test_an_answer_is_kept_once_and_for_its_scope(db: Database) -> None:
         assert await uow.idempotency.get("scope", "none") is None
 
 
-async def test_a_taken_key_takes_the_whole_unit_of_work_back(db: Database) -> None:
+async def test_a_taken_idempotency_key_rolls_back_the_unit_of_work(db: Database) -> None:
     await put(db, "k")
     with pytest.raises(IdempotencyTaken):
         async with db.write() as uow:
@@ -46,7 +46,7 @@ async def test_a_taken_key_takes_the_whole_unit_of_work_back(db: Database) -> No
         assert await uow.subjects.get("bert") is None
 
 
-async def test_old_answers_are_purged(db: Database) -> None:
+async def test_expired_answers_are_purged(db: Database) -> None:
     await put(db, "old")
     between = datetime.now(UTC)
     await put(db, "new")
@@ -81,7 +81,7 @@ async def test_keys_are_found_by_digest_until_revoked(db: Database) -> None:
         assert found.revoked_at.tzinfo is UTC
 
 
-async def test_a_role_that_does_not_exist_is_refused(db: Database) -> None:
+async def test_an_unknown_role_is_refused(db: Database) -> None:
     with pytest.raises(StoreError):
         async with db.write() as uow:
             await uow.keys.add(StoredKey("id1", "root", "", "a" * 64, datetime.now(UTC), None))
@@ -96,7 +96,7 @@ async def test_a_time_without_a_zone_is_refused(db: Database) -> None:
             await uow.commit()
 
 
-async def test_a_time_of_another_zone_is_the_same_moment(db: Database) -> None:
+async def test_a_time_of_another_zone_is_stored_as_the_same_moment(db: Database) -> None:
     zone = datetime.now().astimezone().tzinfo
     moment = datetime(2026, 7, 1, 12, 0, 0, 123456, tzinfo=UTC)
     async with db.write() as uow:
@@ -109,7 +109,7 @@ async def test_a_time_of_another_zone_is_the_same_moment(db: Database) -> None:
         assert found.created_at.utcoffset() == timedelta(0)
 
 
-async def test_the_audit_log_pages_from_the_newest(db: Database) -> None:
+async def test_the_audit_log_is_paged_from_the_newest(db: Database) -> None:
     async with db.write() as uow:
         ids = [await uow.audit.add("actor", f"action.{i}", None, {"i": i}) for i in range(5)]
         await uow.commit()

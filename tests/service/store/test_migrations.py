@@ -21,12 +21,12 @@ def differences(connection: Connection) -> list[str]:
     return [repr(difference) for difference in compare_metadata(context, metadata)]
 
 
-async def test_the_migrations_make_the_tables_that_the_code_knows(db: Database) -> None:
+async def test_the_migrations_create_the_tables_of_the_code(db: Database) -> None:
     async with db.read() as uow:
         assert await uow.connection.run_sync(differences) == []
 
 
-def test_a_missing_column_would_be_noticed(tmp_path: Path) -> None:
+def test_the_comparison_detects_a_missing_column(tmp_path: Path) -> None:
     engine = create_engine(f"sqlite:///{tmp_path / 'x.db'}")
     with engine.begin() as connection:
         metadata.create_all(connection)
@@ -35,7 +35,7 @@ def test_a_missing_column_would_be_noticed(tmp_path: Path) -> None:
     engine.dispose()
 
 
-async def test_sqlite_has_the_same_constraints_from_both(tmp_path: Path) -> None:
+async def test_migrations_and_tables_give_sqlite_the_same_constraints(tmp_path: Path) -> None:
     """`compare_metadata` does not see checks, partial indexes and AUTOINCREMENT; SQLite's text does."""
 
     def statements(path: Path) -> dict[str, list[str]]:
@@ -85,7 +85,7 @@ async def test_replicas_that_start_together_register_one_space(database_url: str
     await asyncio.gather(*(replica.close() for replica in replicas))
 
 
-async def test_a_schema_from_the_future_is_refused(db: Database) -> None:
+async def test_a_newer_schema_is_refused(db: Database) -> None:
     async with db.write() as uow:
         await uow.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         await uow.commit()
@@ -93,7 +93,7 @@ async def test_a_schema_from_the_future_is_refused(db: Database) -> None:
         await db.migrate()
 
 
-async def test_a_migration_that_breaks_a_reference_is_undone(tmp_path: Path) -> None:
+async def test_a_migration_that_breaks_a_reference_is_rolled_back(tmp_path: Path) -> None:
     path = tmp_path / "halflight.db"
     db = await Database.open(f"sqlite+aiosqlite:///{path}")
     await db.migrate()
@@ -105,7 +105,7 @@ async def test_a_migration_that_breaks_a_reference_is_undone(tmp_path: Path) -> 
     await db.close()
 
 
-async def test_a_database_that_is_not_there_is_an_error_without_the_password(tmp_path: Path) -> None:
+async def test_a_missing_database_is_an_error_without_the_password(tmp_path: Path) -> None:
     nowhere = f"postgresql+psycopg://halflight:a-password@127.0.0.1:{free_port()}/none"
     for url in (nowhere, f"sqlite+aiosqlite:///{tmp_path}/none/halflight.db", "nonsense://x", "nonsense"):
         with pytest.raises(StoreError) as caught:

@@ -21,7 +21,7 @@ async def rows(db: Database, table: str) -> int:
         return int((await uow.connection.execute(count)).scalar_one())
 
 
-async def test_a_subject_comes_changes_and_is_counted(db: Database) -> None:
+async def test_a_subject_is_created_changed_and_counted(db: Database) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     async with db.write() as uow:
         assert await uow.subjects.get("anna") is None
@@ -47,7 +47,7 @@ async def test_a_subject_comes_changes_and_is_counted(db: Database) -> None:
         assert replaced.updated_at > anna.updated_at
 
 
-async def test_pages_are_in_order_of_bytes_and_complete(db: Database) -> None:
+async def test_pages_of_subjects_are_complete_and_in_byte_order(db: Database) -> None:
     ids = ["b", "B", "a-1", "a1", "a.1", "_", "Z9", "z", "10", "9", "a@b", "a:b"]
     async with db.write() as uow:
         for subject_id in ids:
@@ -61,7 +61,7 @@ async def test_pages_are_in_order_of_bytes_and_complete(db: Database) -> None:
     assert seen == sorted(ids)
 
 
-async def test_a_sample_comes_back_as_it_was(db: Database) -> None:
+async def test_a_stored_sample_is_read_unchanged(db: Database) -> None:
     async with db.write() as uow:
         await uow.subjects.ensure("anna", None)
         first = await uow.samples.add(new_sample("anna", "1" * 64))
@@ -87,7 +87,7 @@ async def test_a_sample_needs_its_subject(db: Database) -> None:
     assert await rows(db, "samples") == 0
 
 
-async def test_erasing_a_subject_leaves_only_the_log(db: Database) -> None:
+async def test_erasing_a_subject_leaves_only_its_log(db: Database) -> None:
     gone = await enrolled(db, "anna", vector(1), vector(2))
     (kept,) = await enrolled(db, "bert", vector(3))
     async with db.write() as uow:
@@ -134,7 +134,7 @@ async def test_erasing_one_sample_keeps_the_others(db: Database) -> None:
         assert await uow.log.head(SPACE) == 4
 
 
-async def test_a_template_id_is_never_given_again(db: Database) -> None:
+async def test_a_template_id_is_never_reused(db: Database) -> None:
     first, last = await enrolled(db, "anna", vector(1), vector(2))
     async with db.write() as uow:
         await uow.subjects.delete("anna")
@@ -143,7 +143,7 @@ async def test_a_template_id_is_never_given_again(db: Database) -> None:
     assert again > last > first
 
 
-async def test_vectors_come_back_to_the_last_bit(db: Database) -> None:
+async def test_vectors_are_stored_bit_for_bit(db: Database) -> None:
     odd = np.array([1e-45, -0.0, 1.0, -1e-7, 0.1, 3e38, 2.0**-126, -1.0], np.float32)
     await enrolled(db, "anna", odd, vector(1))
     await enrolled(db, "bert", vector(2))
@@ -156,7 +156,7 @@ async def test_vectors_come_back_to_the_last_bit(db: Database) -> None:
         assert stored[0] == odd.astype("<f4").tobytes()
 
 
-async def test_a_vector_of_another_dimension_is_refused_when_written_and_when_read(db: Database) -> None:
+async def test_a_vector_of_another_dimension_is_refused_on_write_and_on_read(db: Database) -> None:
     for space_id, dimension in ((SPACE, D - 1), ("sp-none", D)):
         with pytest.raises(StoreError):
             async with db.write() as uow:
@@ -178,14 +178,14 @@ async def test_a_vector_of_another_dimension_is_refused_when_written_and_when_re
             await uow.templates.vectors_of(SPACE, "anna")
 
 
-async def test_owners_of_very_many_ids(db: Database) -> None:
+async def test_owners_of_more_ids_than_one_statement_takes(db: Database) -> None:
     made = await enrolled(db, "anna", *(vector(i) for i in range(3)))
     async with db.read() as uow:
         assert set(await uow.templates.owners([*range(10_000, 50_000), *made])) == set(made)
         assert await uow.templates.owners([]) == {}
 
 
-async def test_spaces_count_what_they_miss(db: Database) -> None:
+async def test_spaces_count_their_missing_templates(db: Database) -> None:
     async with db.write() as uow:
         await enrol(uow, "anna", vector(1), vector(2))
         await uow.spaces.register(OTHER, "newer", D, "backfilling")
@@ -204,7 +204,7 @@ async def test_spaces_count_what_they_miss(db: Database) -> None:
             await uow.commit()
 
 
-async def test_one_space_at_most_is_active(db: Database) -> None:
+async def test_at_most_one_space_is_active(db: Database) -> None:
     async with db.write() as uow:
         await uow.spaces.register(OTHER, "newer", D, "ready")
         await uow.spaces.register(OTHER, "newer", D, "registered")

@@ -1,4 +1,4 @@
-"""What many writers, several processes and failures do to the truth."""
+"""Tests that concurrent writers, several processes and failures leave the database consistent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.service.store.support import (
 
 
 async def follow(db: Database, until: int) -> list[int]:
-    """Read the tail as a replica does, while others write; every number in the order it was seen."""
+    """Reads the log like a replica while others write; returns the numbers in the order seen."""
     seen: list[int] = []
     while len(seen) < until:
         async with db.read() as uow:
@@ -52,7 +52,7 @@ async def test_without_commit_nothing_is_stored(db: Database) -> None:
 
 async def test_a_commit_that_fails_raises_and_leaves_nothing(db: Database) -> None:
     async with db.write() as uow:
-        # Checked when the transaction commits, so COMMIT itself is what fails.
+        # The database checks this at the commit, so COMMIT itself fails.
         await uow.connection.execute(
             text(
                 "CREATE TABLE fault (subject_id VARCHAR(128) REFERENCES subjects (subject_id)"
@@ -95,9 +95,7 @@ async def test_a_cancelled_writer_leaves_nothing_and_blocks_nobody(db: Database)
         assert [subject.subject_id for subject in await uow.subjects.page(None, 10)] == ["bert"]
 
 
-async def test_many_writers_and_a_reader_of_the_tail_that_skips_nothing(
-    db: Database, database_url: str
-) -> None:
+async def test_a_reader_of_the_log_skips_nothing_beside_many_writers(db: Database, database_url: str) -> None:
     writers, each = 12, 8
     other = await Database.open(database_url)
 
@@ -115,7 +113,7 @@ async def test_many_writers_and_a_reader_of_the_tail_that_skips_nothing(
     await other.close()
 
 
-async def test_processes_that_start_and_write_together(database_url: str) -> None:
+async def test_processes_that_start_together_write_one_consistent_log(database_url: str) -> None:
     processes, each = 3, 15
     running = [
         await asyncio.create_subprocess_exec(
@@ -142,7 +140,7 @@ async def test_processes_that_start_and_write_together(database_url: str) -> Non
     await db.close()
 
 
-async def test_a_new_subject_enrolled_many_times_at_once_is_one_subject(db: Database) -> None:
+async def test_concurrent_enrolments_of_a_new_subject_create_one_subject(db: Database) -> None:
     async def one(i: int) -> None:
         async with db.write() as uow:
             await uow.subjects.ensure("anna", {"i": i})
@@ -158,7 +156,7 @@ async def test_a_new_subject_enrolled_many_times_at_once_is_one_subject(db: Data
         assert await uow.subjects.count() == 1
 
 
-async def test_erasures_that_race_enrolments_leave_no_template_behind(db: Database) -> None:
+async def test_erasures_that_race_enrolments_leave_no_template(db: Database) -> None:
     async def enrol_often(seed: int) -> None:
         for i in range(12):
             await enrolled(db, "anna", vector(seed), vector(seed + i))
@@ -208,7 +206,7 @@ async def test_an_erasure_waits_for_a_backfill_of_the_same_sample(db: Database) 
     assert logged(await whole_log(db)) == set()
 
 
-async def test_a_snapshot_and_the_tail_behind_it_give_the_present(db: Database) -> None:
+async def test_a_snapshot_and_the_log_after_it_give_the_present_templates(db: Database) -> None:
     await enrolled(db, "anna", vector(1), vector(2))
     await enrolled(db, "bert", vector(3))
     async with db.read() as uow:

@@ -9,7 +9,7 @@ import numpy as np
 
 from faces.types import Pixels
 from training.detector.network import NetworkConfig
-from training.detector.pictures import Known, Picture, Pictures, write_part
+from training.detector.pictures import LabelledFace, Picture, Pictures, write_part
 from training.detector.recipe import DetectorRecipe
 from training.engine.loop import LoopConfig
 
@@ -36,7 +36,7 @@ def dotted(*, masked: bool | None = False, sure: bool = True) -> Picture:
     )
     for point, colour in zip(LANDMARKS, COLOURS, strict=True):
         cv2.circle(pixels, (int(point[0]), int(point[1])), 7, colour, -1)
-    face = Known(box=BOX, landmarks=LANDMARKS, masked=masked, sure=sure)
+    face = LabelledFace(box=BOX, landmarks=LANDMARKS, masked=masked, sure=sure)
     kind = "drawn" if masked else "photo"
     return Picture(source=f"dots {kind}", kind=kind, pixels=pixels, faces=(face,))
 

@@ -7,8 +7,8 @@ import pytest
 
 from faces.types import Box, Face
 from training.detector.evaluate import normalised_error
-from training.detector.matching import match, recall_at, recall_at_wrong
-from training.detector.scenes import Placed
+from training.detector.matching import match, recall_at, recall_at_false_positives
+from training.detector.scenes import FaceArrays
 
 POINTS = ((1.0, 1.0), (3.0, 1.0), (2.0, 2.0), (1.0, 3.0), (3.0, 3.0))
 
@@ -17,27 +17,27 @@ def seen(x: float, score: float) -> Face:
     return Face(Box(x, 0.0, 10.0, 10.0), POINTS, score)
 
 
-def known(*at: float, sure: tuple[bool, ...]) -> Placed:
+def known(*at: float, sure: tuple[bool, ...]) -> FaceArrays:
     boxes = np.array([(x, 0.0, x + 10.0, 10.0) for x in at]).reshape(-1, 4)
-    return Placed(boxes, np.zeros((len(at), 5, 2)), np.zeros(len(at), np.int8), np.array(sure, np.bool_))
+    return FaceArrays(boxes, np.zeros((len(at), 5, 2)), np.zeros(len(at), np.int8), np.array(sure, np.bool_))
 
 
 def test_each_face_is_found_once_and_doubtful_places_do_not_count() -> None:
     detections = [seen(1, 0.5), seen(0, 0.9), seen(50, 0.8), seen(101, 0.7)]
     found = match(detections, known(0.0, 100.0, 50.0, sure=(True, True, False)))
-    assert found.hits.tolist() == [0.9, 0.7]
+    assert found.scores.tolist() == [0.9, 0.7]
     assert found.found.tolist() == [1, 3]
-    assert found.wrong.tolist() == [0.5]
+    assert found.false_scores.tolist() == [0.5]
 
 
 def test_recall_is_read_where_false_positives_are_few_enough() -> None:
     good = match([seen(0, 0.9), seen(30, 0.6)], known(0.0, sure=(True,)))
     weak = match([seen(0, 0.4), seen(30, 0.5), seen(60, 0.45)], known(0.0, sure=(True,)))
-    one_each = recall_at_wrong([good, weak])
+    one_each = recall_at_false_positives([good, weak])
     assert one_each.recall.value == 0.5
-    assert one_each.wrong_each == 1.0
+    assert one_each.false_per_picture == 1.0
     assert 0.45 < one_each.threshold <= 0.5
-    assert recall_at_wrong([good, weak], 2.0).recall.value == 1.0
+    assert recall_at_false_positives([good, weak], 2.0).recall.value == 1.0
     assert recall_at([good, weak], 0.95).recall.value == 0.0
     with pytest.raises(ValueError, match="no labelled face"):
         recall_at([match([], known(sure=()))], 0.5)

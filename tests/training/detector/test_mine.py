@@ -11,9 +11,9 @@ from export.detector import export_detector, write_facts
 from tests.training.detector.parts import TINY, dotted, empty, stored
 from training.data.records import DataSetError
 from training.detector.candidates import open_candidate
-from training.detector.choice import HardPlace
-from training.detector.mine import hard_places, read_hard, write_hard
+from training.detector.mine import mine_hard_negatives, read_hard_negatives, write_hard_negatives
 from training.detector.network import DetectorNet
+from training.detector.sampler import HardNegative
 
 
 def eager(path: Path) -> Path:
@@ -35,7 +35,7 @@ def eager(path: Path) -> Path:
 def test_only_places_beside_faces_are_hard(tmp_path: Path) -> None:
     worn = dotted(masked=True).model_copy(update={"source": "worn", "kind": "worn"})
     pictures = stored(tmp_path / "pictures", dotted(), dotted(masked=True, sure=False), empty(), worn)
-    found = hard_places(open_candidate(eager(tmp_path / "detector.onnx")), pictures)
+    found = mine_hard_negatives(open_candidate(eager(tmp_path / "detector.onnx")), pictures)
     assert {place.source for place in found} == {"dots photo", "dots drawn", "field"}
     left, top, width, height = dotted().faces[0].box
     for place in found:
@@ -45,10 +45,10 @@ def test_only_places_beside_faces_are_hard(tmp_path: Path) -> None:
 
 
 def test_a_list_of_places_comes_back(tmp_path: Path) -> None:
-    places = (HardPlace(source="one", box=(1.0, 2.0, 3.0, 4.0), score=0.5),)
-    write_hard(tmp_path / "hard.jsonl", places)
-    assert read_hard(tmp_path / "hard.jsonl") == places
+    places = (HardNegative(source="one", box=(1.0, 2.0, 3.0, 4.0), score=0.5),)
+    write_hard_negatives(tmp_path / "hard.jsonl", places)
+    assert read_hard_negatives(tmp_path / "hard.jsonl") == places
     (tmp_path / "other.jsonl").write_text("{}\n")
     for name in ("other.jsonl", "none.jsonl"):
         with pytest.raises(DataSetError, match="detector mine"):
-            read_hard(tmp_path / name)
+            read_hard_negatives(tmp_path / name)

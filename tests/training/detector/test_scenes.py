@@ -9,10 +9,10 @@ import pytest
 
 from tests.training.detector.parts import COLOURS, dotted, empty, stored
 from training.data.records import DataSetError
-from training.detector.camera import CameraConfig, photographed
-from training.detector.choice import Choice, HardPlace
-from training.detector.clutter import scribble
+from training.detector.camera import CameraConfig, apply_camera
+from training.detector.clutter import draw_clutter
 from training.detector.pictures import SOURCES_IN_PART, Pictures, make_parts
+from training.detector.sampler import HardNegative, PictureSampler
 from training.detector.scenes import Composer, ScenesConfig
 
 PLAIN = ScenesConfig(kinds={"photo": 0.5, "drawn": 0.5}, occluded=0.0, padded=0.0, clear=0.0)
@@ -98,7 +98,7 @@ def test_a_scene_is_made_again_from_its_number(tmp_path: Path) -> None:
     one, other = (composer.scene(np.random.default_rng(5)) for _ in range(2))
     assert np.array_equal(one.pixels, other.pixels)
     assert np.array_equal(one.faces.boxes, other.faces.boxes)
-    shots = [photographed(one.pixels, CameraConfig(), np.random.default_rng(n)) for n in (1, 1, 2)]
+    shots = [apply_camera(one.pixels, CameraConfig(), np.random.default_rng(n)) for n in (1, 1, 2)]
     assert np.array_equal(shots[0], shots[1])
     assert not np.array_equal(shots[0], shots[2])
 
@@ -107,16 +107,16 @@ def test_a_picture_with_room_around_its_faces_is_drawn_as_often_as_wanted(tmp_pa
     close = dotted().model_copy(update={"source": "close", "pixels": dotted().pixels[:160, 50:150]})
     pictures = stored(tmp_path, dotted(), *([close] * 9))
     for share, least, most in ((0.0, 5, 45), (1.0, 200, 200)):
-        choice = Choice(pictures, {"photo": 1.0}, roomy=share, crowded=0.0, hard=(0.0, ()))
+        sampler = PictureSampler(pictures, {"photo": 1.0}, roomy=share, crowded=0.0, hard=(0.0, ()))
         rng = np.random.default_rng(0)
-        drawn = [choice.draw(rng)[0] for _ in range(200)]
+        drawn = [sampler.draw(rng)[0] for _ in range(200)]
         assert least <= drawn.count(0) <= most
 
 
 def test_a_hard_place_is_shown_with_the_labels_around_it(tmp_path: Path) -> None:
     made = dotted()
     made.pixels[10:30, 10:30] = (255, 0, 255)
-    place = HardPlace(source=made.source, box=(10.0, 10.0, 20.0, 20.0), score=0.7)
+    place = HardNegative(source=made.source, box=(10.0, 10.0, 20.0, 20.0), score=0.7)
     config = PLAIN.model_copy(update={"hard": 1.0, "grids": (1.0,)})
     composer = Composer(stored(tmp_path, made), config, 256, hard=(place,))
     seen = 0
@@ -128,7 +128,7 @@ def test_a_hard_place_is_shown_with_the_labels_around_it(tmp_path: Path) -> None
 
 
 def test_hard_places_of_other_pictures_are_refused(tmp_path: Path) -> None:
-    place = HardPlace(source="elsewhere", box=(0.0, 0.0, 9.0, 9.0), score=0.5)
+    place = HardNegative(source="elsewhere", box=(0.0, 0.0, 9.0, 9.0), score=0.5)
     with pytest.raises(DataSetError, match="other pictures"):
         Composer(stored(tmp_path), PLAIN.model_copy(update={"hard": 0.5}), 96, hard=(place,))
 
@@ -155,4 +155,4 @@ def test_scribbles_lie_where_no_face_is(tmp_path: Path) -> None:
         assert scene.pixels.std() > 1
     tiny = np.zeros((3, 2, 3), np.uint8)
     for number in range(50):
-        scribble(tiny, np.random.default_rng(number))
+        draw_clutter(tiny, np.random.default_rng(number))

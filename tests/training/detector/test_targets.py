@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.detector.scenes import Placed
+from training.detector.scenes import FaceArrays
 from training.detector.targets import BACKGROUND, IGNORED, SIZES, assign, cell_centres
 
 CELLS = cell_centres(256)
 
 
-def faces(*boxes: tuple[float, float, float, float], sure: bool = True) -> Placed:
+def faces(*boxes: tuple[float, float, float, float], sure: bool = True) -> FaceArrays:
     count = len(boxes)
-    return Placed(
+    return FaceArrays(
         np.array(boxes, np.float64).reshape(-1, 4),
         np.zeros((count, 5, 2)),
         np.zeros(count, np.int8),

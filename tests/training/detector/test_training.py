@@ -12,9 +12,9 @@ import torch
 from faces.detect import CELL_VALUES, STRIDES
 from tests.training.detector.parts import RECIPE, TINY, stored
 from training.data.records import DataSetError
-from training.detector.network import DetectorNet, Exported, NetworkConfig, parameters_of
+from training.detector.network import DetectorNet, Exported, NetworkConfig, count_parameters
 from training.detector.pictures import Pictures
-from training.detector.run import Place, batches, load_detector, train_detector
+from training.detector.run import RunOptions, batches, load_detector, train_detector
 from training.detector.targets import cell_centres
 from training.detector.task import DetectorTask, LossConfig, overlap
 
@@ -34,7 +34,7 @@ def pictures(tmp_path: Path) -> Pictures:
 
 
 def test_the_network_of_the_recipe_stays_below_a_megabyte() -> None:
-    assert parameters_of(DetectorNet(NetworkConfig())) < 250_000
+    assert count_parameters(DetectorNet(NetworkConfig())) < 250_000
 
 
 @pytest.mark.parametrize("size", [(64, 96), (160, 32)])
@@ -104,7 +104,7 @@ def test_perfect_values_cost_next_to_nothing(pictures: Pictures) -> None:
 
 
 def test_a_run_that_was_cut_short_goes_on_as_one_that_was_not(tmp_path: Path, pictures: Pictures) -> None:
-    train_detector(RECIPE, pictures, Place(out=tmp_path / "whole"))
+    train_detector(RECIPE, pictures, RunOptions(out=tmp_path / "whole"))
 
     class Killed(Exception):
         pass
@@ -114,8 +114,8 @@ def test_a_run_that_was_cut_short_goes_on_as_one_that_was_not(tmp_path: Path, pi
             raise Killed
 
     with pytest.raises(Killed):
-        train_detector(RECIPE, pictures, Place(out=tmp_path / "cut"), on_step=kill)
-    path = train_detector(RECIPE, pictures, Place(out=tmp_path / "cut"))
+        train_detector(RECIPE, pictures, RunOptions(out=tmp_path / "cut"), on_step=kill)
+    path = train_detector(RECIPE, pictures, RunOptions(out=tmp_path / "cut"))
     whole, cut = load_detector(tmp_path / "whole" / path.name), load_detector(path)
     for one, other in zip(whole.state_dict().values(), cut.state_dict().values(), strict=True):
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)

@@ -19,7 +19,7 @@ from training.synthesis.rendered import pictures
 from training.synthesis.rendered.draw import draw_view
 from training.synthesis.rendered.family import render_family
 from training.synthesis.rendered.model import FaceModel, Part, load_model
-from training.synthesis.rendered.pictures import Views, five_of
+from training.synthesis.rendered.pictures import Views, five_landmarks
 from training.synthesis.rendered.render import landmarks, render
 from training.synthesis.rendered.samples import population
 
@@ -146,7 +146,7 @@ def test_projected_landmarks_lie_on_the_rendered_face(model: FaceModel) -> None:
     view = draw_view(np.random.default_rng(3), Spectrum.VIS, size_px=128)
     marks = landmarks(subject, view, model)
     assert marks.shape == (68, 2)
-    first, second, nose, left, right = five_of(marks)
+    first, second, nose, left, right = five_landmarks(marks)
     assert first[0] < nose[0] < second[0]
     assert left[0] < right[0]
     assert max(first[1], second[1]) < nose[1] < min(left[1], right[1])
@@ -210,7 +210,7 @@ def test_two_processes_draw_what_one_draws(model: FaceModel, tmp_path: Path) -> 
         jobs = pictures.plan(
             root, model, subjects=2, views=Views(vis=1, nir=0, nir_masked=0), seed=5, size_px=SIZE
         )
-        assert sum(1 for _ in pictures.rendered(jobs, model, workers=workers)) == 2
+        assert sum(1 for _ in pictures.render_jobs(jobs, model, workers=workers)) == 2
         drawn.append(
             {path.relative_to(root): path.read_bytes() for path in root.rglob("*") if path.is_file()}
         )

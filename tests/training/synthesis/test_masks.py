@@ -14,8 +14,8 @@ from tests.training.synthesis.portrait import CENTRE, EYES, MOUTH, RADII, Portra
 from training.synthesis.masks.designs import COVERAGES, MaskDesign, nist_matrix
 from training.synthesis.masks.outline import outline
 from training.synthesis.masks.paint import BOTTOM, LEFT, RIGHT, TOP, width_for
+from training.synthesis.masks.painter import MaskPainter
 from training.synthesis.masks.surface import affine_weights, build_sheet
-from training.synthesis.masks.wear import MaskPainter
 from training.synthesis.mesh import MeshTopology
 from training.synthesis.simple import to_linear
 
@@ -72,7 +72,7 @@ def test_it_covers_mouth_and_chin_and_leaves_the_eyes(
 ) -> None:
     for shape in ("wide", "round"):
         design = replace(PLAIN, shape=shape, cut="plain")
-        worn = painter.wear(grey, sitter.mesh, design)
+        worn = painter.apply(grey, sitter.mesh, design)
         assert worn.dtype == np.float32
         where = changed(grey, worn)
         assert at(where, MOUTH)
@@ -90,7 +90,7 @@ def test_the_input_stays_as_it_is_and_grey_stays_grey(
     painter: MaskPainter, sitter: Portrait, grey: Floats
 ) -> None:
     before = grey.copy()
-    worn = painter.wear(grey, sitter.mesh, replace(PLAIN, loops=(0.6, 0.6, 0.6)))
+    worn = painter.apply(grey, sitter.mesh, replace(PLAIN, loops=(0.6, 0.6, 0.6)))
     assert (grey == before).all()
     assert np.ptp(worn, axis=2).max() < 1e-6
     assert np.isfinite(worn).all()
@@ -100,7 +100,9 @@ def test_the_input_stays_as_it_is_and_grey_stays_grey(
 def test_more_coverage_covers_more(painter: MaskPainter, sitter: Portrait, grey: Floats) -> None:
     for shape in ("wide", "round"):
         areas = [
-            int(changed(grey, painter.wear(grey, sitter.mesh, replace(PLAIN, shape=shape, coverage=c))).sum())
+            int(
+                changed(grey, painter.apply(grey, sitter.mesh, replace(PLAIN, shape=shape, coverage=c))).sum()
+            )
             for c in COVERAGES
         ]
         assert areas[0] * 1.1 < areas[1]
@@ -112,12 +114,12 @@ def test_brightness_follows_reflectance_and_exposure(
 ) -> None:
     levels = []
     for level in (0.15, 0.35, 0.75, 0.92):
-        worn = painter.wear(grey, sitter.mesh, replace(PLAIN, reflectance=(level,) * 3))
+        worn = painter.apply(grey, sitter.mesh, replace(PLAIN, reflectance=(level,) * 3))
         levels.append(float(worn[90:118, 66:94].mean()))
     assert levels == sorted(levels)
     assert levels[2] / levels[0] == pytest.approx(0.75 / 0.15, rel=0.1)
     # Half the light on everything is half the light on the mask.
-    half = painter.wear(grey * np.float32(0.5), sitter.mesh, PLAIN)
+    half = painter.apply(grey * np.float32(0.5), sitter.mesh, PLAIN)
     assert float(half[90:118, 66:94].mean()) == pytest.approx(levels[2] / 2, rel=0.05)
 
 
@@ -125,22 +127,22 @@ def test_the_cloth_is_lit_from_where_the_face_is_lit(painter: MaskPainter, topol
     for azimuth in (-60.0, 60.0):
         lit = portrait(azimuth=azimuth)
         linear = to_linear(lit.pixels)
-        worn = painter.wear(linear, lit.mesh, replace(PLAIN, cut="plain", relief=0.0))
+        worn = painter.apply(linear, lit.mesh, replace(PLAIN, cut="plain", relief=0.0))
         left, right = float(worn[92:112, 54:66].mean()), float(worn[92:112, 94:106].mean())
         assert (right > 1.15 * left) if azimuth > 0 else (left > 1.15 * right)
 
 
 def test_pleats_and_relief_show(painter: MaskPainter, sitter: Portrait, grey: Floats) -> None:
-    smooth = painter.wear(grey, sitter.mesh, replace(PLAIN, cut="plain", pleats=0, wire=False, relief=0.0))
-    pleated = painter.wear(grey, sitter.mesh, replace(PLAIN, wire=False))
+    smooth = painter.apply(grey, sitter.mesh, replace(PLAIN, cut="plain", pleats=0, wire=False, relief=0.0))
+    pleated = painter.apply(grey, sitter.mesh, replace(PLAIN, wire=False))
     column = slice(76, 84)
     rough = [np.abs(np.diff(w[82:122, column].mean(axis=(1, 2)))).mean() for w in (smooth, pleated)]
     assert rough[1] > 2 * rough[0]
 
 
 def test_loops_reach_beyond_the_mask(painter: MaskPainter, sitter: Portrait, grey: Floats) -> None:
-    without = painter.wear(grey, sitter.mesh, PLAIN)
-    worn = painter.wear(grey, sitter.mesh, replace(PLAIN, loops=(0.9, 0.9, 0.9)))
+    without = painter.apply(grey, sitter.mesh, PLAIN)
+    worn = painter.apply(grey, sitter.mesh, replace(PLAIN, loops=(0.9, 0.9, 0.9)))
     columns = np.flatnonzero(changed(without, worn).any(axis=0))
     assert columns.min() < CENTRE[0] - 0.85 * RADII[0]
     assert columns.max() > CENTRE[0] + 0.85 * RADII[0]
@@ -152,8 +154,8 @@ def test_any_size(painter: MaskPainter, sitter: Portrait, grey: Floats, side: in
     shift = 0.5 * factor - 0.5
     matrix = np.array([[factor, 0.0, shift], [0.0, factor, shift]])
     picture = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC)
-    worn = painter.wear(picture, sitter.mesh.moved(matrix), PLAIN)
-    here = painter.wear(grey, sitter.mesh, PLAIN)
+    worn = painter.apply(picture, sitter.mesh.moved(matrix), PLAIN)
+    here = painter.apply(grey, sitter.mesh, PLAIN)
     small, reference = (cv2.resize(w, (48, 48), interpolation=cv2.INTER_AREA) for w in (worn, here))
     assert float(np.abs(small - reference).mean()) < 0.02
     bare = cv2.resize(grey, (48, 48), interpolation=cv2.INTER_AREA)
@@ -164,27 +166,27 @@ def test_a_mask_partly_or_wholly_outside_the_picture(
     painter: MaskPainter, sitter: Portrait, grey: Floats
 ) -> None:
     away = sitter.mesh.moved(np.array([[1.0, 0, 1000], [0, 1.0, 0]]))
-    assert (painter.wear(grey, away, PLAIN) == grey).all()
+    assert (painter.apply(grey, away, PLAIN) == grey).all()
     low = sitter.mesh.moved(np.array([[1.0, 0, 0], [0, 1.0, 60]]))
-    assert changed(grey, painter.wear(grey, low, PLAIN))[-1].any()
+    assert changed(grey, painter.apply(grey, low, PLAIN))[-1].any()
 
 
 def test_the_same_design_looks_the_same_from_any_painter(
     painter: MaskPainter, topology: MeshTopology, sitter: Portrait, grey: Floats
 ) -> None:
-    first = painter.wear(grey, sitter.mesh, PLAIN)
-    assert (painter.wear(grey, sitter.mesh, PLAIN) == first).all()
-    assert (MaskPainter(topology).wear(grey, sitter.mesh, PLAIN) == first).all()
-    assert (painter.wear(grey, sitter.mesh, replace(PLAIN, seed=1)) != first).any()
+    first = painter.apply(grey, sitter.mesh, PLAIN)
+    assert (painter.apply(grey, sitter.mesh, PLAIN) == first).all()
+    assert (MaskPainter(topology).apply(grey, sitter.mesh, PLAIN) == first).all()
+    assert (painter.apply(grey, sitter.mesh, replace(PLAIN, seed=1)) != first).any()
 
 
 def test_wrong_pictures_and_absent_templates_are_refused(
     painter: MaskPainter, sitter: Portrait, grey: Floats
 ) -> None:
     with pytest.raises(ValueError, match="float32"):
-        painter.wear(grey[:, :, 0], sitter.mesh, PLAIN)
+        painter.apply(grey[:, :, 0], sitter.mesh, PLAIN)
     with pytest.raises(KeyError, match="cloth"):
-        painter.wear(grey, sitter.mesh, replace(PLAIN, template="cloth"))
+        painter.apply(grey, sitter.mesh, replace(PLAIN, template="cloth"))
 
 
 def test_the_sheet_moves_exactly_with_an_affine_face(topology: MeshTopology) -> None:

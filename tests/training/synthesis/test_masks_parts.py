@@ -16,7 +16,7 @@ from tests.training.synthesis.portrait import EYES, MOUTH, ellipsoid_mesh, portr
 from training.synthesis.assets import SynthesisError
 from training.synthesis.masks.designs import NIST_REFLECTANCES, MaskDesign, nist_matrix
 from training.synthesis.masks.draw_design import draw_design
-from training.synthesis.masks.landmarks import wear_flat
+from training.synthesis.masks.landmarks import apply_flat_mask
 from training.synthesis.masks.paint import paint
 from training.synthesis.masks.raster import FAR, fill, normals
 from training.synthesis.masks.sheet import contact_sheet
@@ -182,13 +182,13 @@ def test_the_flat_baseline_lies_over_the_mouth(templates: TemplateSet) -> None:
     linear = to_linear(sitter.pixels)
     nose, corners = (80.0, 86.0), ((70.0, 104.0), (90.0, 104.0))
     landmarks = (*EYES, nose, *corners)
-    worn = wear_flat(linear, landmarks, design("cloth"), templates["cloth"])
+    worn = apply_flat_mask(linear, landmarks, design("cloth"), templates["cloth"])
     left, right = worn[round(MOUTH[1]), 70], worn[round(MOUTH[1]), 90]
     assert left[1] > 3 * left[2]
     assert right[2] > 3 * right[1]
     assert (worn[:60] == linear[:60]).all()
     jaw = [((56.0, 112.0), (80.0, 140.0))]
-    longer = wear_flat(linear, landmarks, design("cloth"), templates["cloth"], extra=jaw)
+    longer = apply_flat_mask(linear, landmarks, design("cloth"), templates["cloth"], extra=jaw)
     reach = [np.flatnonzero((w != linear).any(axis=(1, 2))).max() for w in (worn, longer)]
     assert reach[1] > reach[0]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from faces.align import ALIGNMENTS
 from faces.image import recognise_spectrum
 from faces.types import Spectrum
-from training.synthesis.simple import SimpleMask, alpha_of, masked_vis, pseudo_nir, random_mask
+from training.synthesis.simple import SimpleMask, mask_alpha, masked_vis, pseudo_nir, random_mask
 
 POINTS = ALIGNMENTS["arcface-112"].points
 Pixels = NDArray[np.uint8]
@@ -25,7 +25,7 @@ def photo() -> Pixels:
 def test_a_mask_covers_mouth_and_chin_and_never_the_eyes(shape: str) -> None:
     reach = []
     for coverage in ("low", "medium", "high"):
-        alpha = alpha_of(SimpleMask(shape, coverage, (0.5, 0.5, 0.5)), POINTS, (112, 112))  # type: ignore[arg-type]
+        alpha = mask_alpha(SimpleMask(shape, coverage, (0.5, 0.5, 0.5)), POINTS, (112, 112))  # type: ignore[arg-type]
         for x, y in POINTS[3:]:
             assert alpha[round(y), round(x)] > 0.99
         for x, y in POINTS[:2]:

@@ -18,7 +18,7 @@ from training.data.records import DataSetError
 from training.engine.devices import OnDevice
 from training.evaluation.resampling import BOOTSTRAPS
 from training.finetune.recipe import Recipe, differences, load_recipe, shortened
-from training.finetune.run import ENCODER, Place, train_recipe
+from training.finetune.run import ENCODER, RunOptions, train_recipe
 from training.methods.invariant import InvariantConfig
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import load_network
@@ -117,7 +117,9 @@ def run_arm(
     """
     _, backbone = load_network(settings.start)
     recipe, paper = recipes_of(arm, settings, backbone)
-    place = Place(out=out / slug(arm.name) / slug(data.name), start=settings.start, device=settings.device)
+    place = RunOptions(
+        out=out / slug(arm.name) / slug(data.name), start=settings.start, device=settings.device
+    )
     found = read_result(place.out / RESULT)
     if found is not None:
         _check(found, recipe, data, file_digest(settings.start))

@@ -1,1 +1,1 @@
-"""Masks in three dimensions: painted flat, laid over a fitted face mesh, lit like the face."""
+"""Draws masks in three dimensions: painted flat, laid over a fitted face mesh, lit like the face."""

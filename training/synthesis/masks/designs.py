@@ -22,11 +22,11 @@ NIST_REFLECTANCES = (0.15, 0.35, 0.75, 0.92)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskDesign:
-    """One mask. Two equal designs look the same on the same face.
+    """The parameters of a mask. Two equal designs look the same on the same face.
 
-    `reflectance`: blue, green, red in [0, 1]; equal in near-infrared. Of a `template` in visible
-    light it is a gain on the photo's own colours, and the cut says nothing. `drop_cm`: how far the
-    lower edge passes the jaw line; `lift_cm`: shift of the upper edge; `pleats`: folds of a pleated
+    `reflectance`: blue, green, red in [0, 1]; equal in near-infrared. With a `template` in
+    visible light it is a gain on the photo's own colours, and the cut has no effect. `drop_cm`: how far the
+    lower edge lies below the jaw line; `lift_cm`: shift of the upper edge; `pleats`: folds of a pleated
     cut; `wire`: a nose wire under the upper edge; `loops`: reflectance of the ear loops, None for
     no loops; `relief`: depth of wrinkles and folds, 1 is usual; `seed`: fabric noise and wrinkles.
     """
@@ -56,19 +56,19 @@ class MaskDesign:
 
     @property
     def held_out(self) -> bool:
-        """Whether the mask belongs to the family kept for tests."""
+        """Whether the mask belongs to the family that is kept for tests."""
         if self.template is not None:
             return is_held_out_template(self.template)
         return self.cut in ("seam", "fold")
 
 
 def is_held_out_template(name: str) -> bool:
-    """`KN95*` and `surgical_green*` are kept for tests."""
+    """Tells whether a template is kept for tests: `KN95*` and `surgical_green*` are."""
     return name.startswith(("KN95", "surgical_green"))
 
 
 def nist_matrix() -> tuple[MaskDesign, ...]:
-    """24 designs: shape x nose coverage (NISTIR 8311) x reflectance at 850 nm in place of colour."""
+    """Returns 24 designs: shape x nose coverage (NISTIR 8311) x reflectance at 850 nm in place of colour."""
     cuts: dict[Shape, Cut] = {"wide": "pleated", "round": "cup"}
     return tuple(
         MaskDesign(

@@ -1,6 +1,6 @@
-"""The two-dimensional baseline: a mask's photo bent over the picture by a thin-plate spline.
+"""Draws the two-dimensional baseline: the photo of a mask, warped onto the face by a thin-plate spline.
 
-No depth, no light of the face, no relief: what most masked-face data sets were made with.
+It has no depth, no light of the face and no relief. Most masked-face data sets were made this way.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ANCHORS_112 = ((17.0, 68.0), (56.0, 62.0), (95.0, 68.0), (24.0, 101.0), (56.0, 1
 TOP_112 = {"low": 75.0, "medium": 67.0, "high": 59.0}
 
 
-def wear_flat(
+def apply_flat_mask(
     linear: Floats,
     landmarks: Sequence[Point],
     design: MaskDesign,
@@ -32,11 +32,10 @@ def wear_flat(
     *,
     extra: Sequence[tuple[Point, Point]] = (),
 ) -> Floats:
-    """float32 [h, w, 3] linear light -> the same with the template's photo over the lower face.
+    """Returns linear light float32 [h, w, 3] with the template's photo over the lower face.
 
-    `landmarks`: the five of `faces.types.Face`; `extra`: further pairs (where it lies in the 112 px
-    frame, where it lies in the picture), for instance of the jaw line. Raises ValueError for
-    landmarks that fall together.
+    `landmarks`: the five of `faces.types.Face`; `extra`: further pairs of points (in the 112 px frame,
+    in the picture), for instance of the jaw line. Raises ValueError if landmarks coincide.
     """
     frame = [*ALIGNMENTS["arcface-112"].points, *(pair[0] for pair in extra)]
     picture = [*landmarks, *(pair[1] for pair in extra)]
@@ -57,15 +56,15 @@ def wear_flat(
         np.dstack([colour, cover]), to[:, :, 0] * factor, to[:, :, 1] * factor, cv2.INTER_LINEAR
     )
     cloth = _coloured(np.asarray(layer, np.float32), design)
-    worn = linear.copy()
-    view = worn[top:bottom, left:right]
+    masked = linear.copy()
+    view = masked[top:bottom, left:right]
     view *= 1.0 - layer[:, :, 3:]
     view += cloth
-    return worn
+    return masked
 
 
 def _shrunk(template: Template, wanted_px: float) -> tuple[Floats, Floats, np.float32]:
-    """The photo, premultiplied, at about the size it is shown in, and how much smaller that is."""
+    """Returns the photo, premultiplied, at about the size it is shown in, and the factor of reduction."""
     factor = min(1.0, wanted_px / float(template.anchors[2, 0] - template.anchors[0, 0]))
     size = tuple(max(2, round(side * factor)) for side in template.alpha.shape[::-1])
     colour = cv2.resize(template.colour * template.alpha[:, :, None], size, interpolation=cv2.INTER_AREA)
@@ -74,7 +73,7 @@ def _shrunk(template: Template, wanted_px: float) -> tuple[Floats, Floats, np.fl
 
 
 def _coloured(layer: Floats, design: MaskDesign) -> Floats:
-    """Premultiplied colour [h, w, 3] of the photo: its own, or one level in near-infrared."""
+    """Returns the premultiplied colour [h, w, 3] of the photo: its own, or one level in near-infrared."""
     gain = np.array(design.reflectance, np.float32)
     if design.spectrum is Spectrum.VIS:
         return np.asarray(layer[:, :, :3] * gain, np.float32)

@@ -1,4 +1,4 @@
-"""How the face beneath a mask is lit: a level, a direction, and what varies slowly over the face."""
+"""Estimates the light on the face beneath a mask: level, direction, and slow variation over the face."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from faces.types import Spectrum
 
 Floats = NDArray[np.float32]
 
-# Reflectance that skin is taken to have where the picture cannot tell skin from light.
+# Assumed reflectance of skin: a picture alone cannot separate reflectance and light.
 SKIN = {Spectrum.VIS: 0.40, Spectrum.NIR: 0.55}
 RIDGE = 0.5
 SMOOTH_CM = 1.3
@@ -28,13 +28,13 @@ class FaceLight:
     slope: Floats
 
     def on(self, normals: Floats) -> Floats:
-        """Relative brightness [n] of white surfaces with these unit normals."""
+        """Returns the relative brightness [n] of white surfaces with these unit normals."""
         lit: Floats = np.clip(self.constant + normals @ self.slope, 0.3, 1.8)
         return lit
 
 
 def skin_vertices(canonical: Floats) -> NDArray[np.bool_]:
-    """Which mesh points show plain skin: no eyes, brows, nostrils or lips."""
+    """Tells which mesh points show plain skin, without eyes, brows, nostrils and lips."""
     x, y = np.abs(canonical[:, 0]), canonical[:, 1]
     eyes = (y > 1.2) & (y < 4.9) & (x > 1.0) & (x < 6.4)
     mouth = (y > -6.0) & (y < -2.6) & (x < 3.3)
@@ -45,7 +45,7 @@ def skin_vertices(canonical: Floats) -> NDArray[np.bool_]:
 def fit_light(
     luminance: Floats, points: Floats, normals: Floats, skin: NDArray[np.bool_], spectrum: Spectrum
 ) -> FaceLight:
-    """Least squares of the skin's brightness against the mesh's normals, twice, without outliers.
+    """Fits the skin's brightness to the mesh's normals by least squares, twice, without outliers.
 
     `luminance`: [h, w]; `points`, `normals`: [468, 3].
     """
@@ -53,7 +53,7 @@ def fit_light(
     column = np.round(points[:, 0]).astype(np.intp)
     row = np.round(points[:, 1]).astype(np.intp)
     seen = skin & (normals[:, 2] < -0.25) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    # A dark skin is not a dark room: what is bright elsewhere bounds the guess.
+    # Dark skin is not a dark room: bright pixels elsewhere bound the estimate.
     rest = luminance[::4, ::4].ravel()
     white = float(np.partition(rest, int(0.95 * (rest.size - 1)))[int(0.95 * (rest.size - 1))])
     if seen.sum() < 12:
@@ -74,9 +74,9 @@ def fit_light(
 
 
 def slow_shading(luminance: Floats, face: Floats, px_per_cm: float) -> Floats:
-    """The skin's brightness relative to its mean, blurred over a centimetre: [h, w].
+    """Returns the skin's brightness relative to its mean, blurred over a centimetre: [h, w].
 
-    `face`: 1 on the face, 0 beside it: hair and background must not bleed in.
+    `face` is 1 on the face and 0 elsewhere, so that hair and background do not bleed in.
     """
     factor = max(1.0, SMOOTH_CM * px_per_cm / 3.0)
     size = (max(2, round(luminance.shape[1] / factor)), max(2, round(luminance.shape[0] / factor)))
@@ -87,7 +87,7 @@ def slow_shading(luminance: Floats, face: Floats, px_per_cm: float) -> Floats:
     level = float(small.sum() / max(float(weight.sum()), 1e-3))
     if level <= 1e-5:
         return np.ones_like(luminance)
-    # Far from the face the ratio falls back to 1.
+    # Far from the face the ratio tends to 1.
     blurred = (cv2.GaussianBlur(small, (0, 0), sigma) + 0.05 * level) / ((total + 0.05) * level)
     shading = cv2.resize(blurred, (luminance.shape[1], luminance.shape[0]), interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.clip(shading, 0.3, 2.0), np.float32)

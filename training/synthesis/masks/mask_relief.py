@@ -1,4 +1,4 @@
-"""Hems, pleats, seams and the nose wire: height and darkness of every texel, compiled by numba."""
+"""Draws hems, pleats, seams and the nose wire: height and darkness of every texel, compiled by numba."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Pattern(NamedTuple):
     """`lines`: float32 [n, 2], y in cm of pleats or folds in the middle and at the sides; `top`:
     float32 [w], y of the upper edge in each column; `reflectance`: float32 [3]; `kinds`: whether
     the lines are pleats, whether a seam runs down the middle, whether there is a nose wire;
-    `sizes`: half width in cm, the finest line that the texture can show, depth of the relief.
+    `sizes`: half width and the finest visible line in cm, depth of the relief.
     """
 
     lines: Floats
@@ -37,10 +37,10 @@ def _bump(x: float) -> float:
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def sew(
+def draw_relief(
     edge_cm: Floats, u: Floats, y: Floats, noise: Floats, pattern: Pattern, relief: Floats, texels: Floats
 ) -> None:
-    """Add to `relief` [h, w] in cm, and write the albedo into `texels` [h, w, 0:3].
+    """Adds to `relief` [h, w] in cm, and writes the albedo into `texels` [h, w, 0:3].
 
     `edge_cm` [h, w]: distance to the mask's edge, 0 outside; `u` [w], `y` [h]: the plane in cm.
     """
@@ -59,7 +59,7 @@ def sew(
                     middle, side = pattern.lines[n, 0], pattern.lines[n, 1]
                     above = y[r] - (middle + (side - middle) * bow)
                     if pleated:
-                        # Cloth folds over: a step, and a dark line under it.
+                        # A pleat is a step with a dark line under it.
                         step = min(1.0, max(0.0, above / 0.9)) - min(1.0, max(0.0, above / fine + 0.5))
                         rise += depth * PLEAT_CM * step
                         line = (above + 0.6 * fine) / (1.2 * fine)

@@ -1,4 +1,4 @@
-"""Where the edges of a mask lie, in centimetres on the unwrapped face.
+"""Computes the edges of a mask, in centimetres on the unwrapped face.
 
 The plane is the canonical face unrolled from a cylinder around the neck: `u` = angle x 8 cm,
 to the right of the picture; `y` = height, up, 0 at the nose tip. Chin (0, -9.4), eyes y = 2.6,
@@ -21,13 +21,13 @@ TOP_CM: dict[Coverage, float] = {"low": -1.7, "medium": 0.4, "high": 1.9}
 SIDE_TOP_CM: dict[Coverage, float] = {"low": -2.0, "medium": -0.9, "high": -0.3}
 STEPS = 8
 _T = np.linspace(0.0, 1.0, STEPS, endpoint=False)[:, None] ** np.arange(4)
-# Catmull-Rom: points of one span from its four knots.
+# Catmull-Rom: the points of one span from its four knots.
 BASIS = _T @ np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Corners:
-    """Of the right half: middle of the upper edge, the two ends of the side, middle of the lower edge."""
+    """Points of the right half: middle of the upper edge, both ends of the side, middle of the lower edge."""
 
     top: tuple[float, float]
     side_top: tuple[float, float]
@@ -36,7 +36,7 @@ class Corners:
 
 
 def corners(design: MaskDesign) -> Corners:
-    """The four points that everything else hangs on."""
+    """Returns the four points that define the outline."""
     top = TOP_CM[design.coverage] + design.lift_cm
     side = SIDE_TOP_CM[design.coverage] + 0.5 * design.lift_cm
     bottom = (0.0, -9.4 - design.drop_cm)
@@ -52,7 +52,10 @@ def corners(design: MaskDesign) -> Corners:
 
 
 def top_edge(design: MaskDesign) -> Floats:
-    """From the middle to the side, [n, 2]. It dips beside the nose, as cloth does under a wire."""
+    """Returns the upper edge from the middle to the side, [n, 2].
+
+    It dips beside the nose, as under a wire.
+    """
     c = corners(design)
     y0, y1, width = c.top[1], c.side_top[1], c.side_top[0]
     knots = [
@@ -67,7 +70,7 @@ def top_edge(design: MaskDesign) -> Floats:
 
 
 def bottom_edge(design: MaskDesign) -> Floats:
-    """From the side to the middle, [n, 2]: along the jaw and under it."""
+    """Returns the lower edge from the side to the middle, [n, 2]: along the jaw and under it."""
     c = corners(design)
     x, y, low = c.side_bottom[0], c.side_bottom[1], c.bottom[1]
     if design.cut == "seam":
@@ -82,7 +85,7 @@ def bottom_edge(design: MaskDesign) -> Floats:
 
 
 def side_edge(design: MaskDesign) -> Floats:
-    """From the upper to the lower end, [n, 2]: pulled in by the loops, or the round of a cup."""
+    """Returns the side from its upper to its lower end, [n, 2]: pulled in by the loops, or round as a cup."""
     c = corners(design)
     bulge = 0.25 if design.shape == "round" and design.cut in ("cup", "plain") else -0.15
     middle = ((c.side_top[0] + c.side_bottom[0]) / 2 + bulge, (c.side_top[1] + c.side_bottom[1]) / 2)
@@ -90,14 +93,14 @@ def side_edge(design: MaskDesign) -> Floats:
 
 
 def outline(design: MaskDesign) -> Floats:
-    """The closed edge [n, 2], once around."""
+    """Returns the closed edge [n, 2]."""
     half = np.concatenate([top_edge(design), side_edge(design)[1:], bottom_edge(design)[1:]])
     other = half[-2:0:-1] * np.array([-1.0, 1.0], np.float32)
     return np.concatenate([half, other])
 
 
 def smooth(knots: list[tuple[float, float]]) -> Floats:
-    """An open Catmull-Rom curve through the knots, [n, 2]."""
+    """Returns an open Catmull-Rom curve through the knots, [n, 2]."""
     p = np.array(knots, np.float64)
     p = np.concatenate([2 * p[:1] - p[1:2], p, 2 * p[-1:] - p[-2:-1]])
     parts = [BASIS @ p[start : start + 4] for start in range(len(p) - 3)]

@@ -1,4 +1,4 @@
-"""The inner loop of mask synthesis: a z-buffer over small triangles, compiled by numba."""
+"""Draws and lights small triangles with a z-buffer, compiled by numba."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FAR = np.float32(1e9)
 
 @njit(cache=True, fastmath=True, nogil=True)
 def fill(points: Floats, values: Floats, triangles: NDArray[np.int32], depth: Floats, out: Floats) -> None:
-    """Draw triangles [n, 3] of `points` [v, 3] into `depth` [h, w] and `out` [h, w, k].
+    """Draws triangles [n, 3] of `points` [v, 3] into `depth` [h, w] and `out` [h, w, k].
 
-    x and y are pixels, a pixel's centre is a whole number; the smaller z wins. Only triangles that
-    are clockwise as the eye sees them (y down) are fronts, the others are left out. `values`
+    x and y are pixels, a pixel's centre is a whole number; the smaller z wins. Only triangles that are
+    clockwise in the picture (y down) are drawn: they face the camera. `values`
     [v, k] are interpolated; with k = 0 only depth is drawn.
     """
     height, width = depth.shape
@@ -50,7 +50,7 @@ def fill(points: Floats, values: Floats, triangles: NDArray[np.int32], depth: Fl
 
 @njit(cache=True, fastmath=True, nogil=True)
 def normals(points: Floats, triangles: NDArray[np.int32], out: Floats) -> None:
-    """Area-weighted unit normals of a mesh into `out` [v, 3]; (0, 0, -1) where there is no area."""
+    """Writes area-weighted unit normals of a mesh into `out` [v, 3]; (0, 0, -1) for vertices without area."""
     out[:] = 0.0
     for t in range(triangles.shape[0]):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
@@ -72,12 +72,12 @@ def normals(points: Floats, triangles: NDArray[np.int32], out: Floats) -> None:
 
 @njit(cache=True, fastmath=True, nogil=True)
 def shade(texels: Floats, drawn: Floats, slow: Floats, powers: Floats, lamp: Floats, out: Floats) -> None:
-    """Look the cloth up and light it, into `out` [h, w, 4], premultiplied by its coverage.
+    """Looks up the cloth and lights it, into `out` [h, w, 4], premultiplied by its coverage.
 
     `texels` [th, tw, 6]: albedo, coverage, slope to the right and downwards; `drawn` [h, w, 3]:
     texture column and row (below 0 where no cloth was drawn) and the harmonics' brightness.
-    brightness = lamp[0] x slow^powers[0] x harmonic^powers[1] x relief, the relief being lit from
-    the right by lamp[1] and from below by lamp[2].
+    brightness = lamp[0] x slow^powers[0] x harmonic^powers[1] x relief; lamp[1] lights the relief from
+    the right, lamp[2] from below.
     """
     rows, columns = texels.shape[0], texels.shape[1]
     found = np.empty(6, np.float32)
@@ -106,7 +106,7 @@ def shade(texels: Floats, drawn: Floats, slow: Floats, powers: Floats, lamp: Flo
 
 @njit(cache=True, fastmath=True, nogil=True)
 def lay_under(layer: Floats, cover: NDArray[np.uint8], share: float, colour: Floats) -> None:
-    """Put a colour [3] beneath a premultiplied layer [h, w, 4], where `cover` [h, w] says, of 255."""
+    """Puts a colour [3] beneath a premultiplied layer [h, w, 4], with the coverage `cover` [h, w] of 255."""
     for y in range(layer.shape[0]):
         for x in range(layer.shape[1]):
             if cover[y, x] > 0:
@@ -118,7 +118,7 @@ def lay_under(layer: Floats, cover: NDArray[np.uint8], share: float, colour: Flo
 
 @njit(cache=True, fastmath=True, nogil=True)
 def blend(view: Floats, layer: Floats, shadow: Floats) -> None:
-    """Lay a premultiplied layer [h, w, 4] over `view` [h, w, 3], which `shadow` [h, w] darkens first."""
+    """Lays a premultiplied layer [h, w, 4] over `view` [h, w, 3], after darkening it by `shadow` [h, w]."""
     for y in range(view.shape[0]):
         for x in range(view.shape[1]):
             cover = layer[y, x, 3]

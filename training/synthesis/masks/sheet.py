@@ -1,4 +1,4 @@
-"""A contact sheet: each row one picture, before and after."""
+"""Makes a contact sheet: a row for each picture, before and after."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BACKGROUND = 32
 
 
 def fit_cell(pixels: Pixels, side_px: int) -> Pixels:
-    """uint8 [side, side, 3]: the picture as large as fits, centred on a dark ground."""
+    """Returns uint8 [side, side, 3]: the picture as large as fits, centred on a dark background."""
     height, width = pixels.shape[:2]
     factor = side_px / max(height, width)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -26,7 +26,7 @@ def fit_cell(pixels: Pixels, side_px: int) -> Pixels:
 
 
 def contact_sheet(rows: Sequence[Sequence[Pixels]], *, side_px: int = 224) -> Pixels:
-    """uint8 picture of all rows; shorter rows end in the ground. Raises ValueError for no rows."""
+    """Returns uint8 [h, w, 3] of all rows; shorter rows end in background. Raises ValueError for no rows."""
     columns = max((len(row) for row in rows), default=0)
     if columns == 0:
         raise ValueError("a sheet needs at least one picture")

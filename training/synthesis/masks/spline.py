@@ -1,4 +1,4 @@
-"""Thin-plate splines in the plane."""
+"""Fits thin-plate splines in the plane."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Floats = NDArray[np.float32]
 
 
 def _kernel(squared: NDArray[np.floating]) -> NDArray[np.floating]:
-    """r^2 log r^2 (Bookstein 1989, eq. 2), 0 at r = 0."""
+    """Returns r^2 log r^2 (Bookstein 1989, eq. 2), 0 at r = 0."""
     kernel: NDArray[np.floating] = squared * np.log(np.maximum(squared, 1e-12))
     return kernel
 
@@ -17,14 +17,14 @@ def _kernel(squared: NDArray[np.floating]) -> NDArray[np.floating]:
 class ThinPlate:
     """The smoothest map of the plane that takes `source` [n, 2] to `target` [n, 2].
 
-    Raises ValueError for fewer than three points, or points on one line or on one another.
+    Raises ValueError for fewer than three points, or points that coincide or lie on one line.
     """
 
     def __init__(self, source: NDArray[np.floating], target: NDArray[np.floating]) -> None:
         points, wanted = np.asarray(source, np.float64), np.asarray(target, np.float64)
         if points.shape != wanted.shape or points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
             raise ValueError("a thin-plate spline needs at least three pairs of points [n, 2]")
-        # Scaled to unit size, else the logarithm's rows dwarf the affine ones.
+        # Without unit size, the rows of the logarithm would dwarf the affine rows.
         self._centre, self._size = points.mean(axis=0), float(points.std()) or 1.0
         self._points = (points - self._centre) / self._size
         count = len(points)
@@ -41,7 +41,7 @@ class ThinPlate:
         self._weights = np.linalg.solve(system, right)
 
     def __call__(self, at: NDArray[np.floating]) -> Floats:
-        """float32 [..., 2] for points [..., 2]."""
+        """Maps points [..., 2] to float32 [..., 2]."""
         flat = (np.asarray(at, np.float32).reshape(-1, 2) - self._centre) / self._size
         squared = ((flat[:, None] - self._points[None]) ** 2).sum(axis=2)
         count = len(self._points)

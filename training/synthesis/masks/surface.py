@@ -1,9 +1,9 @@
-"""The sheet of cloth as a surface that follows any fitted face.
+"""Builds the sheet of cloth, a surface that follows any fitted face.
 
-It is built once on the canonical face: the face's radius around the neck, bridged where cloth would
-hang free (an obstacle problem), curled under the jaw where the mesh ends. Each point of the sheet is
-then an affine combination of the 468 mesh points near it (moving least squares), so wearing a mask
-is one matrix product, and any affine change of the face moves the cloth exactly with it.
+The sheet is built once on the canonical face: the face's radius around the neck, bridged where cloth
+hangs free (an obstacle problem), curled under the jaw where the mesh ends. Each point of the sheet is
+an affine combination of the mesh points near it (moving least squares). So laying it over a face is one
+matrix product, and the cloth follows any affine change of the face exactly.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ LEFT, RIGHT, BOTTOM, TOP = -12.6, 12.6, -13.2, 4.2
 COLUMNS, ROWS = 37, 30
 FINE = 4
 AXIS_Z_CM = -2.5
-# Cloth stands off the skin by its thickness and its stiffness.
+# The distance of cloth from the skin.
 STANDOFF_CM = 0.22
 BRIDGE_ROUNDS, BRIDGE_CM = 80, 0.4
-# Of each centimetre of cloth below the jaw line, how much goes down and how much inwards.
+# How far each centimetre of cloth below the jaw line goes down and inwards.
 UNDER_DOWN, UNDER_IN = 0.45, 0.9
 REACH_CM = 1.8
-# A small weight for every vertex keeps the local fit well-posed off the surface.
+# A small weight for every vertex keeps the local fit well-posed away from the surface.
 FLOOR = 2e-3
 
 
@@ -47,7 +47,7 @@ class Sheet:
     canonical: Floats
 
     def part(self, low: NDArray[np.floating], high: NDArray[np.floating]) -> Sheet:
-        """What covers a box of the plane, whole triangles only."""
+        """Returns the part that covers a box of the plane, in whole triangles."""
         at = self.plane[self.triangles]
         keep = ((at.max(axis=1) >= low) & (at.min(axis=1) <= high)).all(axis=1)
         used, index = np.unique(self.triangles[keep], return_inverse=True)
@@ -58,10 +58,11 @@ class Sheet:
 
 
 def affine_weights(targets: NDArray[np.floating], vertices: NDArray[np.floating]) -> Floats:
-    """Moving least squares (Levin 1998): float32 [targets, vertices], exact for affine maps."""
+    """Returns weights by moving least squares (Levin 1998), float32 [targets, vertices], exact for
+    affine maps."""
     gap = vertices[None].astype(np.float64) - targets[:, None]
     squared = (gap**2).sum(axis=2)
-    # Where the cloth hangs far off the skin, the nearest skin still counts fully.
+    # The nearest skin counts fully, even if the cloth is far from it.
     near = squared.min(axis=1, keepdims=True)
     kernel = np.exp(-(squared - near) / (2 * REACH_CM**2)) + FLOOR
     rows = np.concatenate([np.ones((*squared.shape, 1)), gap], axis=2)
@@ -74,7 +75,7 @@ def affine_weights(targets: NDArray[np.floating], vertices: NDArray[np.floating]
 
 
 def build_sheet(topology: MeshTopology, coverage: Coverage) -> Sheet:
-    """The sheet for one nose coverage: what the cloth leaves free does not push it out."""
+    """Builds the sheet for one nose coverage; the face above the upper edge does not push the cloth out."""
     columns, rows = (COLUMNS - 1) * FINE + 1, (ROWS - 1) * FINE + 1
     u = np.linspace(LEFT, RIGHT, columns)
     y = np.linspace(TOP, BOTTOM, rows)
@@ -104,7 +105,8 @@ def build_sheet(topology: MeshTopology, coverage: Coverage) -> Sheet:
 
 
 def _face_radius(topology: MeshTopology, columns: int, rows: int) -> tuple[Floats, Floats]:
-    """The canonical face unrolled: radius [rows, columns] in cm, filled below the jaw, and the jaw's y."""
+    """Unrolls the canonical face: returns radius [rows, columns] in cm, filled below the jaw, and the
+    jaw's y."""
     x, y, z = topology.canonical.T
     scale_u, scale_y = (columns - 1) / (RIGHT - LEFT), (rows - 1) / (TOP - BOTTOM)
     radius = np.hypot(x, z - AXIS_Z_CM)
@@ -129,6 +131,6 @@ def _face_radius(topology: MeshTopology, columns: int, rows: int) -> tuple[Float
 def _grid_triangles() -> NDArray[np.int32]:
     index = np.arange(ROWS * COLUMNS, dtype=np.int32).reshape(ROWS, COLUMNS)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
-    # Counter-clockwise with y up, as in the OBJ file: drawn with y down that is a front.
+    # Counter-clockwise with y up, as in the OBJ file; with y down such a triangle faces the camera.
     both = np.stack([np.stack([a, c, b], axis=2), np.stack([b, c, d], axis=2)], axis=2)
     return np.ascontiguousarray(both.reshape(-1, 3))

@@ -1,4 +1,4 @@
-"""Photos of masks with six anchor points (`masks.cfg` of MaskTheFace, MIT)."""
+"""Reads photos of masks with six anchor points (`masks.cfg` of MaskTheFace, MIT)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIDES = ("_left", "_right")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """One photo. `colour`: linear light float32 [h, w, 3], blue-green-red; `alpha`: [h, w] 0 to 1.
+    """The photo of a mask. `colour`: linear light float32 [h, w, 3], blue-green-red; `alpha`: [h, w] 0 to 1.
 
     `anchors`: float32 [6, 2] pixels: upper left, nose, upper right, lower left, chin, lower right.
     """
@@ -34,7 +34,7 @@ class Template:
 
 
 class TemplateSet:
-    """Templates by name; at least one."""
+    """Templates by name. Raises SynthesisError if there is none."""
 
     def __init__(self, templates: Mapping[str, Template]) -> None:
         if not templates:
@@ -46,7 +46,7 @@ class TemplateSet:
         return tuple(self._templates)
 
     def frontal(self, *, held_out: bool) -> tuple[str, ...]:
-        """Frontal photos of the test family, or of the training family."""
+        """Returns the names of the frontal photos of the test family or of the training family."""
         return tuple(
             name
             for name in self._templates
@@ -54,16 +54,16 @@ class TemplateSet:
         )
 
     def __getitem__(self, name: str) -> Template:
-        """Raises KeyError naming those there are."""
+        """Raises KeyError with the known names."""
         if name not in self._templates:
             raise KeyError(f"no mask template {name}; there are {', '.join(self._templates)}")
         return self._templates[name]
 
 
 def load_templates(directory: Path) -> TemplateSet:
-    """Read `masks.cfg` and the photos it names that lie in `directory/templates`.
+    """Reads `masks.cfg` and those of its photos that are in `directory/templates`.
 
-    Raises SynthesisError where the list is missing or broken, or a photo has no transparency.
+    Raises SynthesisError if the list is missing or broken, or a photo has no transparency.
     """
     parser = configparser.ConfigParser()
     try:
@@ -73,7 +73,7 @@ def load_templates(directory: Path) -> TemplateSet:
         for name in parser.sections():
             section = parser[name]
             photo = directory / "templates" / f"{name}.png"
-            # The list names more photos than the folder has.
+            # The list may name more photos than the folder has.
             if "template" in section and photo.is_file():
                 pairs = [[float(v) for v in section[f"mask_{key}"].split(",")] for key in ANCHORS]
                 found[name] = _read(photo, np.array(pairs, np.float32).reshape(6, 2))
@@ -86,6 +86,6 @@ def _read(photo: Path, anchors: NDArray[np.float32]) -> Template:
     pixels = cv2.imread(str(photo), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4 or pixels.dtype != np.uint8:
         raise SynthesisError(f"{photo.name}: a mask template is an 8-bit PNG with transparency")
-    # The photos were cut out by hand: their hard, ragged edge is smoothed.
+    # The photos were cut out by hand; this smooths their ragged edge.
     solid = cv2.GaussianBlur((pixels[:, :, 3] > 127).astype(np.float32), (0, 0), 2.0)
     return Template(photo.stem, to_linear(pixels[:, :, :3]), np.asarray(solid, np.float32), anchors)

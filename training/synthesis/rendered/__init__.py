@@ -1,1 +1,1 @@
-"""Subjects rendered from the ICT FaceKit model in visible and near-infrared light."""
+"""Renders subjects of the ICT FaceKit model in visible and near-infrared light."""

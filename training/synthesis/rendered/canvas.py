@@ -1,4 +1,4 @@
-"""One painted channel of a face, in the plane of the neutral model seen from the front."""
+"""Paints one channel of a face, in the plane of the neutral model seen from the front."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _pixels(points: NDArray[np.floating]) -> NDArray[np.int32]:
 
 
 class Canvas:
-    """One painted channel."""
+    """One painted channel, float32 [h, w]."""
 
     def __init__(self) -> None:
         self.values: Floats = np.zeros((int(HEIGHT * SCALE), int(WIDTH * SCALE)), np.float32)
@@ -50,7 +50,7 @@ class Canvas:
         width_px: int,
         shades: NDArray[np.floating],
     ) -> None:
-        """Short hairs, each [n, 2] to [n, 2], `shades` [n] in [0, 1]; the darkest wins."""
+        """Draws short hairs from [n, 2] to [n, 2] with `shades` [n] in [0, 1]; the darkest wins."""
         layer = np.zeros(self.values.shape, np.uint8)
         both = np.stack([_pixels(starts), _pixels(ends)], axis=1)
         for pair, shade in zip(both, shades, strict=True):
@@ -67,7 +67,7 @@ class Canvas:
 
 
 def curve(points: Floats, count: int) -> Floats:
-    """A smooth curve [count, 2] through a few points, ordered along x or not."""
+    """Returns a smooth curve [count, 2] through a few points, in any order along x."""
     along = np.linspace(0.0, 1.0, len(points))
     at = np.linspace(0.0, 1.0, count)
     degree = min(3, len(points) - 1)

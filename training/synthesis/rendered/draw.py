@@ -1,4 +1,4 @@
-"""Drawing subjects and views from a random generator."""
+"""Draws subjects and views from a random generator."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from training.synthesis.rendered.spec import (
     HairStyle,
     Light,
     MaskShape,
-    MaskWear,
     NoseCoverage,
+    RenderedMask,
     Skin,
     SubjectSpec,
     ViewSpec,
@@ -23,7 +23,7 @@ from training.synthesis.rendered.spec import (
 IDENTITY_COEFFICIENTS = 100
 IDENTITY_SPREAD = 1.2
 IDENTITY_LIMIT = 2.2
-# The real root of x^6 = x + 1: its powers give a sequence that fills five dimensions evenly.
+# The real root of x^6 = x + 1; its powers give a sequence that fills five dimensions evenly.
 R5 = 1.1347241384015194
 
 IRISES: tuple[Colour, ...] = (
@@ -70,14 +70,14 @@ MILD = (
 
 
 def draw_identity(rng: np.random.Generator) -> tuple[float, ...]:
-    """The model's 100 coefficients, N(0, 1.2) each, cut where faces stop looking human."""
+    """Draws the model's 100 coefficients, N(0, 1.2) each, clipped to where faces look human."""
     values = rng.normal(0.0, IDENTITY_SPREAD, IDENTITY_COEFFICIENTS)
     values = np.clip(values, -IDENTITY_LIMIT, IDENTITY_LIMIT)
     return tuple(float(value) for value in values.astype(np.float32))
 
 
 def _spread(turn: int, axis: int, low: float, high: float) -> float:
-    """Point `turn` of the R5 low-discrepancy sequence, on one axis, scaled to [low, high]."""
+    """Returns point `turn` of the R5 low-discrepancy sequence on one axis, scaled to [low, high]."""
     return low + (high - low) * ((0.5 + turn * R5 ** -(axis + 1)) % 1.0)
 
 
@@ -88,8 +88,10 @@ def draw_subject(
     turn: int,
     identity: tuple[float, ...] | None = None,
 ) -> SubjectSpec:
-    """One subject. `turn` counts subjects, so that skin tones, brows and hair styles are spread
-    evenly over a small set instead of clumping; `identity` is drawn when it is not given."""
+    """Draws a subject. `turn` is its number, which spreads skin tones, brows and hair styles evenly.
+
+    `identity` is drawn if it is not given.
+    """
     coefficients = draw_identity(rng) if identity is None else identity
     melanin = float(np.clip((turn * 0.618 + 0.07) % 1.0 + rng.normal(0, 0.04), 0.0, 1.0))
     age = float(rng.uniform(0.05, 0.9))
@@ -148,10 +150,10 @@ def _expression(rng: np.random.Generator) -> tuple[tuple[str, float], ...]:
     return (*chosen, ("eyeBlink_L", blink), ("eyeBlink_R", blink))
 
 
-def draw_mask(rng: np.random.Generator) -> MaskWear:
-    """A mask; at 850 nm most polypropylene is bright: 75 % U(.6, .95), 25 % U(.1, .35)."""
+def draw_mask(rng: np.random.Generator) -> RenderedMask:
+    """Draws a mask; its reflectance is 75 % U(.6, .95), because polypropylene is bright, 25 % U(.1, .35)."""
     bright = rng.random() < 0.75
-    return MaskWear(
+    return RenderedMask(
         shape=list(MaskShape)[int(rng.integers(0, 2))],
         coverage=list(NoseCoverage)[int(rng.integers(0, 3))],
         reflectance=float(rng.uniform(0.6, 0.95) if bright else rng.uniform(0.1, 0.35)),
@@ -165,10 +167,10 @@ def draw_view(
     rng: np.random.Generator,
     spectrum: Spectrum,
     *,
-    mask: MaskWear | None = None,
+    mask: RenderedMask | None = None,
     size_px: int = 320,
 ) -> ViewSpec:
-    """A mild pose and expression under room light (visible) or a frontal 850 nm lamp."""
+    """Draws a mild pose and expression under room light (visible) or a frontal 850 nm lamp."""
     near_infrared = spectrum is Spectrum.NIR
     side = 1.0 if rng.random() < 0.5 else -1.0
     if near_infrared:

@@ -1,7 +1,7 @@
-"""The 3D-rendered family: a prepared set of rendered subjects in both spectra.
+"""Makes the 3D-rendered family: a prepared set of rendered subjects in both spectra.
 
-No photo of a real face is in it, so it tests (or trains) independently of every transform of
-photos. Pictures are kept below the set, so an interrupted run goes on where it was.
+It has no photo of a real face, so it tests or trains independently of every transform of photos. The
+pictures are kept below the set, so an interrupted run can resume.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from training.synthesis.rendered.pictures import (
     Views,
     plan,
     read_facts,
-    rendered,
+    render_jobs,
 )
 
 PICTURES = "pictures"
-# At 144 px the eyes are about 37 px apart: the 112 px crop is neither enlarged nor reduced.
+# At 144 px the eyes are about 37 px apart, so the 112 px crop has about the scale of the picture.
 SIZE_PX = 144
 
 
@@ -54,10 +54,10 @@ def render_family(
     workers: int = 2,
     show_progress: bool = True,
 ) -> PreparedSet:
-    """Render, find, align and write a prepared set; VIS is its gallery, NIR its probes.
+    """Renders, detects, aligns and writes a prepared set; VIS is its gallery, NIR its probes.
 
-    Subjects of another `seed` are other people. Without a detector the landmarks are the model's
-    own, projected. Every worker takes 3 s to start. Raises ValueError for a set without subjects,
+    Another `seed` gives other subjects. Without a detector the landmarks are the projected ones of the
+    model. Every worker takes 3 s to start. Raises ValueError for a set without subjects,
     KeyError for an unknown alignment.
     """
     if subjects < 1 or workers < 1:
@@ -68,7 +68,7 @@ def render_family(
     missing = [job for job in jobs if read_facts(job) is None]
     with Progress(disable=not show_progress, transient=True) as progress:
         task = progress.add_task("rendering subjects", total=len(jobs), completed=len(jobs) - len(missing))
-        for _ in rendered(missing, model, workers=workers):
+        for _ in render_jobs(missing, model, workers=workers):
             progress.advance(task)
         made_by = (
             f"python -m training rendered-family --subjects {subjects} --seed {seed} --size {size_px} "
@@ -86,7 +86,7 @@ def render_family(
         task = progress.add_task("aligning", total=len(jobs))
         for job in jobs:
             for picture in read_facts(job) or ():
-                _enter(writer, out, job, picture, alignment=alignment, split=split, detector=detector)
+                _add_picture(writer, out, job, picture, alignment=alignment, split=split, detector=detector)
             progress.advance(task)
     return writer.close()
 
@@ -101,7 +101,7 @@ def tiny_family(
     workers: int = 2,
     show_progress: bool = True,
 ) -> PreparedSet:
-    """A set for smoke runs: 96 px, two VIS, one NIR, two masked NIR views, no detector needed."""
+    """Renders a set for smoke runs: 96 px, two VIS, one NIR, two masked NIR views; needs no detector."""
     return render_family(
         out,
         model,
@@ -115,7 +115,7 @@ def tiny_family(
     )
 
 
-def _enter(
+def _add_picture(
     writer: SetWriter,
     out: Path,
     job: Job,
@@ -125,7 +125,7 @@ def _enter(
     split: Split,
     detector: Detector | None,
 ) -> None:
-    """Add the picture's crop to the set, or say why there is none."""
+    """Adds the picture's crop to the set, or the reason why there is none."""
     path = job.folder / picture.name
     source, subject = path.relative_to(out).as_posix(), job.folder.name
     view = picture.view

@@ -1,6 +1,6 @@
-"""Hair as a shell grown out of the scalp, cut to strands at its edge, and a curtain for long hair.
+"""Models hair: a shell grown out of the scalp, cut to strands at its edge, and a curtain for long hair.
 
-All positions are of the neutral model (`neutral`) or of the subject's own unposed head (`head`).
+Positions are those of the neutral model (`neutral`) or of the subject's unposed head (`head`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Shell:
 
 
 def cover(neutral: Floats, hair: Hair) -> Floats:
-    """Signed distance [n], about in centimetres, to the hairline; positive on the scalp."""
+    """Returns the signed distance [n], about in centimetres, to the hairline; positive on the scalp."""
     x, y, z = neutral[:, 0], neutral[:, 1], neutral[:, 2]
     side = np.abs(x)
     front = (3.5 + 0.75 * np.maximum(y - 4.3 - hair.hairline, 0.0) - z) * 0.8
@@ -55,7 +55,7 @@ def cover(neutral: Floats, hair: Hair) -> Floats:
 
 
 def _strands(neutral: Floats) -> tuple[Floats, Floats]:
-    """Across and along the growth direction, centimetres, combed away from the crown."""
+    """Returns coordinates across and along the direction of growth, away from the crown, in centimetres."""
     offset = neutral - CROWN
     across = np.arctan2(offset[:, 0], offset[:, 2]) * 7.0
     along = np.linalg.norm(offset, axis=1)
@@ -63,7 +63,7 @@ def _strands(neutral: Floats) -> tuple[Floats, Floats]:
 
 
 def scalp_shell(model: FaceModel, head: Floats, hair: Hair, seed: int) -> Shell | None:
-    """The scalp, lifted along its normals by the hair's volume."""
+    """Returns the scalp, lifted along its normals by the hair's volume; None for a bald head."""
     if hair.style is HairStyle.BALD:
         return None
     inside = cover(model.neutral, hair)
@@ -89,7 +89,7 @@ def scalp_shell(model: FaceModel, head: Floats, hair: Hair, seed: int) -> Shell 
 
 
 def curtain(head: Floats, model: FaceModel, hair: Hair, seed: int) -> Shell | None:
-    """Long hair: a sheet from temple round the back to temple, hanging to its length."""
+    """Returns long hair as a sheet from temple to temple round the back; None for other styles."""
     if hair.style is not HairStyle.LONG:
         return None
     marks = head[model.landmarks]
@@ -112,7 +112,7 @@ def curtain(head: Floats, model: FaceModel, hair: Hair, seed: int) -> Shell | No
     # The front edges fall forward over the shoulders as they hang.
     forward = np.clip(np.abs(angle)[None, :] - 0.7, 0, 1) * 4.0 * down[:, None] ** 2
     x = half_width * np.sin(a) * swell
-    # Behind the ears it is as deep as the skull, before them it lies on the cheek.
+    # Behind the ears it is as deep as the skull; in front of them it lies on the cheek.
     deep = np.where(np.cos(a) > 0, 7.0, 9.8)
     z = 0.4 + deep * np.cos(a) * swell + forward
     points = np.stack([x, np.broadcast_to(d, x.shape), z], axis=-1).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""Light on surfaces: key, fill and ambient in the visible, one frontal lamp at 850 nm."""
+"""Lights surfaces: key, fill and ambient light in the visible, one frontal lamp at 850 nm."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SKY, GROUND = 1.0, 0.55
 
 
 def direction(azimuth: float, elevation: float) -> Floats:
-    """Unit vector towards a light, from degrees to the picture's right and upwards."""
+    """Returns the unit vector towards a light, from degrees to the picture's right and upwards."""
     a, e = np.radians(azimuth), np.radians(elevation)
     return np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)], np.float32)
 
 
 def unit(vectors: Floats) -> Floats:
-    """Rows [n, 3] scaled to length one."""
+    """Scales rows [n, 3] to length one."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     result: Floats = (vectors / np.maximum(length, 1e-9)).astype(np.float32)
     return result
@@ -33,14 +33,14 @@ def unit(vectors: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShadowMap:
-    """Depth [side, side] seen from the key light, and the frame it was seen in."""
+    """Depth [side, side] seen from the key light, and the frame of that view."""
 
     near: Floats
     frame: Floats
     offset: float
 
     def lit(self, points: Floats, radius_cm: float) -> Floats:
-        """Share in [0, 1] of the key light that reaches points [n, 3], with a soft edge."""
+        """Returns the share in [0, 1] of the key light that reaches points [n, 3], with a soft edge."""
         at = points @ self.frame.T
         step = SHADOW_SIDE_PX / SHADOW_SPAN_CM
         depth = at[:, 2] + self.offset + SHADOW_BIAS_CM
@@ -58,7 +58,7 @@ class ShadowMap:
 
 
 def shadow_map(meshes: list[tuple[Floats, Triangles]], towards: Floats) -> ShadowMap:
-    """Look at all meshes (posed vertices [v, 3], triangles) from the light."""
+    """Renders the depth of all meshes (posed vertices [v, 3], triangles) seen from the light."""
     right = unit(np.cross(np.array([0.0, 1.0, 0.0], np.float32), towards)[None])[0]
     up = np.cross(towards, right)
     frame = np.stack([right, up, towards]).astype(np.float32)
@@ -81,8 +81,8 @@ def shadow_map(meshes: list[tuple[Floats, Triangles]], towards: Floats) -> Shado
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surface:
-    """What is lit, a row for each pixel: positions, normals, albedo [n, 3]; `gloss` and
-    `sharpness` of the highlight, `open` share of the surroundings in view [n];
+    """A lit surface, a row for each pixel: positions, normals, albedo [n, 3]; `gloss` and
+    `sharpness` of the highlight, `open`, the visible share of the surroundings [n];
     `soft` is how much light bleeds round edges (skin 1, cloth 0)."""
 
     points: Floats
@@ -105,7 +105,7 @@ def _highlight(surface: Surface, towards: Floats, view: Floats) -> Floats:
 
 
 def room(surface: Surface, light: Light, shadow: ShadowMap, camera: Floats) -> Floats:
-    """Linear radiance [n, 3] under key, fill and ambient light."""
+    """Returns linear radiance [n, 3] under key, fill and ambient light."""
     view = unit(camera - surface.points)
     key = direction(light.azimuth, light.elevation)
     fill = direction(-0.9 * light.azimuth, 8.0)
@@ -126,8 +126,10 @@ def room(surface: Surface, light: Light, shadow: ShadowMap, camera: Floats) -> F
 
 
 def lamp(surface: Surface, light: Light, shadow: ShadowMap, camera: Floats) -> Floats:
-    """Linear radiance [n, 3] under a lamp beside the lens: inverse-square fall-off from the
-    camera's distance to the origin, and a cone that dims to the sides."""
+    """Returns linear radiance [n, 3] under a lamp beside the lens.
+
+    The light falls off with the squared distance, 1 at the origin, and to the sides of a cone.
+    """
     distance = float(camera[2])
     place = camera + np.array(
         [
@@ -153,7 +155,7 @@ def lamp(surface: Surface, light: Light, shadow: ShadowMap, camera: Floats) -> F
 
 
 def openness(points: Floats, normals: Floats, triangles: Triangles, *, rays: int = 40) -> Floats:
-    """Ambient occlusion [v]: cosine-weighted share of directions that leave the head."""
+    """Returns ambient occlusion [v]: the cosine-weighted share of directions that leave the head."""
     k = np.arange(rays)
     y = 1.0 - (2.0 * k + 1.0) / rays
     turn = k * 2.399963

@@ -1,7 +1,7 @@
-"""A subject's painted face: brows, lips, lashes, freckles, stubble, lines, on a frontal canvas.
+"""Paints a subject's face on a frontal canvas: brows, lips, lashes, freckles, stubble, lines.
 
-The canvas is the plane of the *neutral* model seen from the front, so that a painted brow follows
-the brow of every identity and expression: pixels look it up by their neutral position.
+The canvas is the plane of the neutral model seen from the front, and pixels look it up by their neutral
+position. So a painted brow follows the brow of every identity and expression.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class FaceMaps:
     channels: Floats
 
     def look_up(self, neutral: Floats) -> Floats:
-        """Values [n, 5] at neutral positions [n, 3]."""
+        """Returns the values [n, 5] at neutral positions [n, 3]."""
         x = (neutral[:, 0] - LEFT) * SCALE - 0.5
         y = (TOP - neutral[:, 1]) * SCALE - 0.5
         return remap(self.channels, x, y)
@@ -43,7 +43,7 @@ def _brows(hair: Canvas, subject: SubjectSpec, rng: np.random.Generator, marks: 
     for side in (1.0, -1.0):
         t = rng.uniform(0.0, 1.0, count)
         middle = np.stack([np.interp(t, np.linspace(0, 1, 64), ridge[:, k]) for k in range(2)], 1)
-        # 1 at the inner end, thin at the outer one.
+        # Full width at the inner end, thin at the outer end.
         taper = np.clip(1.15 - 0.95 * t, 0.12, 1.0) * np.clip(t * 6 + 0.55, 0, 1)
         middle[:, 0] += brows.gap * (1.0 - t) * 0.6
         middle[:, 1] += -0.42 + brows.lift + brows.arch * np.sin(np.pi * t**1.3)
@@ -57,7 +57,7 @@ def _brows(hair: Canvas, subject: SubjectSpec, rng: np.random.Generator, marks: 
         shades = rng.uniform(0.45, 1.0, count) * np.exp(-0.5 * (across / brows.thickness / 0.5) ** 2)
         order = np.argsort(shades)
         hair.strokes((start * flip)[order], (end * flip)[order], 2, shades[order])
-    # The blur joins the hairs into a brow where one is finer than a pixel of the picture.
+    # The blur joins hairs that are finer than a pixel of the picture.
     fine = cv2.GaussianBlur(hair.values, (0, 0), 0.9)
     soft = cv2.GaussianBlur(hair.values, (0, 0), 5.5)
     joined = 0.75 * fine * np.clip(0.3 + 1.6 * soft, 0.0, 1.0) + 0.55 * soft
@@ -83,7 +83,7 @@ def _lashes(
 
 
 def _lines(height: Canvas, age: float, rng: np.random.Generator) -> None:
-    """Forehead lines, nasolabial folds, under-eye and glabellar lines; deeper with age."""
+    """Draws forehead lines, nasolabial folds, under-eye and glabellar lines, deeper with age."""
     for y in (7.3, 8.1, 8.9):
         x = np.linspace(-3.8, 3.8, 24)
         wave = 0.18 * np.sin(x * 0.9 + rng.uniform(0, 6)) + rng.normal(0, 0.1)
@@ -134,7 +134,7 @@ def _marks(melanin: Canvas, subject: SubjectSpec, rng: np.random.Generator) -> N
 
 @lru_cache(maxsize=1)
 def paint(subject: SubjectSpec, model: FaceModel) -> FaceMaps:
-    """Paint a subject. Deterministic in `subject.seed`; kept for the subject's next view."""
+    """Paints a subject, deterministically by `subject.seed`; cached for the subject's next view."""
     rng = np.random.default_rng(subject.seed)
     marks = model.neutral[model.landmarks][:, :2]
     melanin, blood, hair, height, gloss = (Canvas() for _ in range(5))

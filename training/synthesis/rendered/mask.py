@@ -1,7 +1,7 @@
-"""A cloth or cup mask over the lower face, built from the face's own surface.
+"""Builds a cloth or cup mask over the lower face, from the surface of the face.
 
-The face is unrolled onto a cylinder (angle around a vertical axis, height), where the mask is the
-taut hull of nose, cheeks and chin; outline, ear loops, pleats and seams are painted on that sheet.
+The face is unrolled onto a cylinder (angle around a vertical axis, height). There the mask is the taut
+hull of nose, cheeks and chin; outline, ear loops, pleats and seams are painted on this sheet.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from training.synthesis.rendered.model import FaceModel, Floats, Part, Triangles
 from training.synthesis.rendered.raster import rasterise
-from training.synthesis.rendered.spec import MaskShape, MaskWear, NoseCoverage
+from training.synthesis.rendered.spec import MaskShape, NoseCoverage, RenderedMask
 from training.synthesis.rendered.tables import remap
 
 AXIS_Z = 2.0
@@ -42,7 +42,7 @@ class MaskSheet:
 
 
 def unroll(points: Floats) -> Floats:
-    """Angle in degrees and height [n, 2] of points [n, 3]."""
+    """Returns angle in degrees and height, [n, 2], of points [n, 3]."""
     angle = np.degrees(np.arctan2(points[:, 0], points[:, 2] - AXIS_Z))
     return np.stack([angle, points[:, 1]], axis=1).astype(np.float32)
 
@@ -54,7 +54,7 @@ def _texel(angle: Floats, height: Floats) -> tuple[Floats, Floats]:
 
 
 def _face_radius(model: FaceModel, head: Floats) -> Floats:
-    """Distance of the skin from the axis on the grid, float32 GRID."""
+    """Returns the distance of the skin from the axis on the grid, float32 GRID."""
     skin = model.triangles[model.parts == Part.SKIN]
     skin = skin[(skin < 11248).all(axis=1) & (head[skin][..., 2] > -1.5).all(axis=1)]
     where = unroll(head)
@@ -71,26 +71,26 @@ def _face_radius(model: FaceModel, head: Floats) -> Floats:
     return found
 
 
-def _outline(model: FaceModel, head: Floats, wear: MaskWear) -> tuple[Floats, Floats]:
-    """Upper and lower edge, each [k, 2] of angle and height from the right to the left corner."""
+def _outline(model: FaceModel, head: Floats, mask: RenderedMask) -> tuple[Floats, Floats]:
+    """Returns upper and lower edge, each [k, 2] of angle and height, from the right to the left corner."""
     marks = head[model.landmarks]
     flat = unroll(marks)
     nose = {NoseCoverage.LOW: 0.15, NoseCoverage.MEDIUM: 0.52, NoseCoverage.HIGH: 0.86}
     tip, bridge = float(marks[30, 1]) + 0.2, float(marks[28, 1])
-    crest = tip + (bridge - tip) * nose[wear.coverage]
+    crest = tip + (bridge - tip) * nose[mask.coverage]
     lid = float(marks[[40, 41, 46, 47], 1].min())
     crest = min(crest, lid - 0.1)
     jaw = float(np.abs(flat[[2, 14], 0]).mean())
     chin = float(marks[8, 1])
     side = float(marks[[3, 13], 1].mean())
-    if wear.shape is MaskShape.WIDE:
+    if mask.shape is MaskShape.WIDE:
         corner = jaw * 0.78
         up = [(0, crest), (9, crest - 0.18), (22, crest * 0.55 + 0.15), (corner, side + 2.9)]
-        low = [(0, chin - wear.drop), (22, chin - 0.1), (46, chin + 2.2), (corner, side - 0.7)]
+        low = [(0, chin - mask.drop), (22, chin - 0.1), (46, chin + 2.2), (corner, side - 0.7)]
     else:
         corner = jaw * 0.72
         up = [(0, crest), (8, crest - 0.25), (24, crest * 0.4 - 0.2), (corner, side + 1.5)]
-        low = [(0, chin - wear.drop), (24, chin + 0.25), (44, chin + 2.6), (corner, side + 0.7)]
+        low = [(0, chin - mask.drop), (24, chin + 0.25), (44, chin + 2.6), (corner, side + 0.7)]
     edges = []
     for half in (up, low):
         at = np.array(half)
@@ -109,17 +109,17 @@ def _points(at: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
     return np.round(np.stack([x, y], axis=1) * 16).astype(np.int32)
 
 
-def _paint(upper: Floats, lower: Floats, wear: MaskWear) -> Floats:
+def _paint(upper: Floats, lower: Floats, mask: RenderedMask) -> Floats:
     per_cm = (TEXTURE[0] - 1) / (TOP - BOTTOM)
     body = np.zeros(TEXTURE, np.uint8)
     cv2.fillPoly(body, [_points(np.concatenate([upper, lower[::-1]]))], 255, cv2.LINE_AA, shift=4)
     inside = cv2.distanceTransform((body > 127).astype(np.uint8), cv2.DIST_L2, 5) / per_cm
-    # A rolled edge, then a stitched groove.
+    # A rolled edge, and inside it a stitched groove.
     height = 0.05 * np.clip(inside / 0.12, 0, 1) - 0.05 * np.exp(-0.5 * ((inside - SEAM_CM) / 0.035) ** 2)
     middle = np.zeros(TEXTURE, np.float32)
-    if wear.shape is MaskShape.WIDE:
-        for k in range(1, wear.pleats + 1):
-            part = k / (wear.pleats + 1)
+    if mask.shape is MaskShape.WIDE:
+        for k in range(1, mask.pleats + 1):
+            part = k / (mask.pleats + 1)
             fold = upper * (1 - part) + lower * part
             layer = np.zeros(TEXTURE, np.uint8)
             cv2.polylines(layer, [_points(fold)], False, 255, 3, cv2.LINE_AA, shift=4)
@@ -146,7 +146,7 @@ def _paint(upper: Floats, lower: Floats, wear: MaskWear) -> Floats:
 
 
 def _hull(heights: Floats, values: Floats) -> Floats:
-    """Upper concave hull of values over heights (both [n], heights rising)."""
+    """Returns the upper concave hull of values over heights (both [n], heights ascending)."""
     stack: list[int] = []
     for i in range(len(heights)):
         while len(stack) > 1:
@@ -162,7 +162,7 @@ def _hull(heights: Floats, values: Floats) -> Floats:
 
 
 def _stretch(angle: Floats, radius: Floats) -> Floats:
-    """Cloth pulled straight across one height: the hull of (x, z), back on the same angles."""
+    """Returns the radius of cloth pulled straight at one height: the hull of (x, z) on the same angles."""
     x, z = np.sin(angle) * radius, np.cos(angle) * radius
     order = np.argsort(x, kind="stable")
     z[order] = _hull(x[order], z[order])
@@ -173,13 +173,13 @@ def _stretch(angle: Floats, radius: Floats) -> Floats:
     return result
 
 
-def wear_mask(model: FaceModel, head: Floats, wear: MaskWear) -> MaskSheet:
-    """The mask on this head (unposed vertices [v, 3], expression included)."""
+def build_mask(model: FaceModel, head: Floats, mask: RenderedMask) -> MaskSheet:
+    """Builds the mask on a head (unposed vertices [v, 3], expression included)."""
     rows, columns = GRID
     angle = np.linspace(-MAX_ANGLE, MAX_ANGLE, columns, dtype=np.float32)
     height = np.linspace(TOP, BOTTOM, rows, dtype=np.float32)
     face = _face_radius(model, head)
-    upper, lower = _outline(model, head, wear)
+    upper, lower = _outline(model, head, mask)
     top = np.interp(angle, upper[:, 0], upper[:, 1])
     base = np.interp(angle, lower[:, 0], lower[:, 1])
     taut = face.copy()
@@ -193,14 +193,14 @@ def wear_mask(model: FaceModel, head: Floats, wear: MaskWear) -> MaskSheet:
         for column in np.flatnonzero(within.sum(axis=0) > 2):
             span = np.flatnonzero(within[:, column])[::-1]
             taut[span, column] = _hull(height[span], taut[span, column])
-    # Taut in the middle, on the skin along the edge, where a wire and loops hold it.
-    paint = _paint(upper, lower, wear)
+    # The mask is taut in the middle, and on the skin along the edge, where wire and loops hold it.
+    paint = _paint(upper, lower, mask)
     where = np.stack([np.degrees(a), h], axis=-1).reshape(-1, 2).astype(np.float32)
     inset = remap(paint[..., 5:], *_texel(where[:, 0], where[:, 1]))[:, 0].reshape(GRID)
     hold = np.clip(inset / HOLD_CM, 0.0, 1.0)
     hold = hold * hold * (3.0 - 2.0 * hold)
     taut = cv2.GaussianBlur(taut, (0, 0), 2.0)
-    bulge = 0.55 if wear.shape is MaskShape.ROUND else 0.15
+    bulge = 0.55 if mask.shape is MaskShape.ROUND else 0.15
     skin = cv2.GaussianBlur(face, (0, 0), 1.5)
     radius = skin + (np.maximum(taut, skin) - skin + bulge * hold) * hold
     radius = np.maximum(radius, face) + GAP_CM

@@ -1,4 +1,4 @@
-"""From what a pixel shows to the surface that is lit there: head, hair and mask."""
+"""Computes the lit surface of each pixel of head, hair and mask."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class HeadRows:
     open: Floats
 
     def beside_mask(self, soft: Floats) -> HeadRows:
-        """Darkened where a mask lies close: its contact shadow, `soft` [n] in [0, 1]."""
+        """Returns the rows darkened by the contact shadow of a mask, `soft` [n] in [0, 1]."""
         return replace(self, open=(self.open * (1.0 - 0.55 * soft)).astype(np.float32))
 
 
 def _bumps(rows: HeadRows, maps: FaceMaps, turn: Floats) -> Floats:
-    """Normals tilted by the painted height, whose slope is taken along neutral x and y."""
+    """Returns normals tilted by the painted height, whose slope is taken along neutral x and y."""
     step = np.float32(SLOPE_STEP_CM)
     right = np.array([step, 0, 0], np.float32)
     up = np.array([0, step, 0], np.float32)
@@ -51,7 +51,7 @@ def _bumps(rows: HeadRows, maps: FaceMaps, turn: Floats) -> Floats:
 
 
 def _eyes(rows: HeadRows, subject: SubjectSpec, *, infrared: bool) -> tuple[Floats, Floats]:
-    """Albedo [n, 3] and openness [n] of eyeball pixels: sclera, limbus, iris rays, pupil."""
+    """Returns albedo [n, 3] and openness [n] of eyeball pixels: sclera, limbus, iris rays, pupil."""
     x = np.abs(rows.neutral[:, 0]) - EYE_X
     y = rows.neutral[:, 1] - EYE_Y
     radius = np.hypot(x, y)
@@ -91,7 +91,7 @@ def _neckline(neutral: Floats, rng: np.random.Generator) -> NDArray[np.bool_]:
 
 
 def head(rows: HeadRows, subject: SubjectSpec, view: ViewSpec, maps: FaceMaps, turn: Floats) -> Surface:
-    """Skin with its painting, eyes, teeth, mouth, and a plain shirt below the neckline."""
+    """Returns the surface of painted skin, eyes, teeth, mouth, and a plain shirt below the neckline."""
     infrared = view.spectrum is Spectrum.NIR
     count = len(rows.part)
     painted = maps.look_up(rows.neutral)
@@ -141,7 +141,7 @@ def head(rows: HeadRows, subject: SubjectSpec, view: ViewSpec, maps: FaceMaps, t
 
 
 def _shadow_of_roots(albedo: Floats, rows: HeadRows, subject: SubjectSpec, strands: Floats) -> Floats:
-    """A shaved or thin scalp keeps a tint of its hair."""
+    """Tints the scalp of short or missing hair with the hair's colour."""
     full = replace(subject.hair, style=HairStyle.BUZZ)
     amount = np.clip(scalp_cover(rows.neutral, full) / 1.6 + 0.2, 0.0, 1.0)
     amount *= 0.75 if subject.hair.style is HairStyle.BUZZ else 0.14
@@ -152,7 +152,7 @@ def _shadow_of_roots(albedo: Floats, rows: HeadRows, subject: SubjectSpec, stran
 def hair(
     strand: Floats, points: Floats, normals: Floats, subject: SubjectSpec, *, infrared: bool
 ) -> tuple[Surface, Floats]:
-    """The lit surface of a hair shell and its cover [n], cut into strands at the edge."""
+    """Returns the surface of a hair shell and its cover [n], cut into strands at the edge."""
     style = subject.hair.style
     across, along, inside, root = (strand[:, k] for k in range(4))
     stretch = {HairStyle.AFRO: 14.0, HairStyle.BUZZ: 30.0}.get(style, 2.0)
@@ -190,9 +190,12 @@ def hair(
 def mask(
     painted: Floats, where: Floats, points: Floats, normals: Floats, turn: Floats, view: ViewSpec
 ) -> Surface:
-    """The mask's cloth: weave, pleats and seams by the painted slopes."""
-    wear = view.mask
-    if wear is None:
+    """Returns the surface of the mask's cloth, with weave, pleats and seams.
+
+    Raises ValueError without a mask.
+    """
+    worn = view.mask
+    if worn is None:
         raise ValueError("this view has no mask")
     infrared = view.spectrum is Spectrum.NIR
     angle = np.radians(where[:, 0])
@@ -200,7 +203,7 @@ def mask(
     along = np.stack([np.cos(angle), zero, -np.sin(angle)], axis=1) @ turn.T
     up = turn[:, 1]
     slope = painted[:, 2:3] * along + painted[:, 3:4] * up
-    base = spectral.cloth(wear.colour, wear.reflectance, near_infrared=infrared)
+    base = spectral.cloth(worn.colour, worn.reflectance, near_infrared=infrared)
     weave = noise_table(view.seed % 1000 + 41, side=256, sigma=0.9)
     grain = remap(weave, where[:, 0] * 9.0, where[:, 1] * 60.0, wrap=True)[:, 0]
     count = len(points)

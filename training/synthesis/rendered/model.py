@@ -1,4 +1,4 @@
-"""The ICT FaceKit light model: 26719 vertices, identity and expression offsets, named parts.
+"""Reads the ICT FaceKit light model: 26719 vertices, identity and expression offsets, named parts.
 
 Units are about one centimetre; +x is the subject's left, +y up, +z out of the face.
 """
@@ -23,7 +23,7 @@ INDEX_FILE = "vertex_indices.json"
 
 
 class Part(IntEnum):
-    """What a triangle is made of."""
+    """The material of a triangle."""
 
     SKIN = 0
     MOUTH = 1
@@ -31,8 +31,8 @@ class Part(IntEnum):
     EYE = 3
 
 
-# Vertex ranges of the parts that are drawn. Left out: the inner eyeballs (the iris is painted on
-# the outer one), tear film, blend and occlusion shells and lash cards, which need transparency.
+# Vertex ranges of the drawn parts. Not drawn: the inner eyeballs (the iris is painted on the outer one),
+# and tear film, blend and occlusion shells and lash cards, which need transparency.
 PARTS: tuple[tuple[Part, int, int], ...] = (
     (Part.SKIN, 0, 11248),
     (Part.MOUTH, 11248, 13294),
@@ -45,7 +45,7 @@ PARTS: tuple[tuple[Part, int, int], ...] = (
 
 
 class FaceKitError(ValueError):
-    """The model directory lacks a file, or a file is not the model this renderer knows."""
+    """The model directory lacks a file, or a file is another model."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,7 +62,7 @@ class FaceModel:
     landmarks: NDArray[np.int64]
 
     def shape(self, coefficients: Sequence[float]) -> Floats:
-        """The vertices [v, 3] of an identity: neutral + sum of weighted offsets."""
+        """Returns the vertices [v, 3] of an identity: neutral + sum of weighted offsets."""
         weights = np.asarray(coefficients, np.float32)
         if weights.shape != (len(self.identity),):
             raise ValueError(f"an identity has {len(self.identity)} coefficients")
@@ -72,7 +72,7 @@ class FaceModel:
         return moved
 
     def pose(self, shape: Floats, expression: Sequence[tuple[str, float]]) -> Floats:
-        """`shape` with named expression offsets added. Raises KeyError for an unknown name."""
+        """Adds named expression offsets to `shape`. Raises KeyError for an unknown name."""
         moved: Floats = shape.copy()
         for name, weight in expression:
             moved += np.float32(weight) * self.expression[name].astype(np.float32)
@@ -80,7 +80,7 @@ class FaceModel:
 
 
 def load_model(directory: Path) -> FaceModel:
-    """Read the model. Raises FaceKitError where files are missing or do not fit."""
+    """Reads the model. Raises FaceKitError if files are missing or do not fit."""
     for name in (MODEL_FILE, INDEX_FILE):
         if not (directory / name).is_file():
             raise FaceKitError(f"{directory} holds no {name}: give the ICT FaceKit directory")
@@ -104,7 +104,7 @@ def load_model(directory: Path) -> FaceModel:
 
 
 def smooth_normals(points: Floats, triangles: Triangles) -> Floats:
-    """Area-weighted unit normals [v, 3]; zero for vertices of no triangle."""
+    """Returns area-weighted unit normals [v, 3]; zero for vertices without a triangle."""
     a, b, c = (points[triangles[:, k]] for k in range(3))
     face = np.cross(b - a, c - a)
     total = np.zeros((len(points), 3))

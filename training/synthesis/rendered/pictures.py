@@ -1,4 +1,4 @@
-"""Rendered pictures of many subjects, kept on disk so that an interrupted run goes on."""
+"""Renders pictures of many subjects and keeps them on disk, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KINDS: tuple[Kind, ...] = ("vis", "nir", "nir_masked")
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Pictures of each subject, every one a view of its own: pose, expression, light and seed."""
+    """Numbers of pictures of each subject; every picture has its own pose, expression, light and seed."""
 
     vis: int = 2
     nir: int = 2
@@ -44,14 +44,14 @@ class Views:
             raise ValueError("a subject needs at least one view, and none may be negative")
 
     def names(self) -> tuple[tuple[Kind, int], ...]:
-        """Kind and number of every picture, in order."""
+        """Returns kind and number of every picture, in order."""
         counts: dict[Kind, int] = {"vis": self.vis, "nir": self.nir, "nir_masked": self.nir_masked}
         return tuple((kind, number) for kind in KINDS for number in range(counts[kind]))
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One subject's pictures. `key` changes with whatever changes a pixel."""
+    """The pictures of one subject. `key` changes with everything that changes a pixel."""
 
     folder: Path
     subject: SubjectSpec
@@ -72,12 +72,12 @@ class Picture:
     landmarks: FiveLandmarks
 
 
-# The one model of a worker process: sent once, not with every subject.
+# The model of a worker process: sent once, not with every subject.
 _worker_models: list[FaceModel] = []
 
 
 def plan(root: Path, model: FaceModel, *, subjects: int, views: Views, seed: int, size_px: int) -> list[Job]:
-    """Every subject with its views drawn; a longer plan of one seed begins with the shorter one."""
+    """Draws every subject with its views; a longer plan of the same seed begins with the shorter one."""
     jobs = []
     for number, subject in enumerate(population(model, subjects=subjects, seed=seed)):
         drawn = []
@@ -92,8 +92,8 @@ def plan(root: Path, model: FaceModel, *, subjects: int, views: Views, seed: int
     return jobs
 
 
-def rendered(jobs: Sequence[Job], model: FaceModel, *, workers: int) -> Iterator[None]:
-    """Render what is missing, one step for each finished subject."""
+def render_jobs(jobs: Sequence[Job], model: FaceModel, *, workers: int) -> Iterator[None]:
+    """Renders the jobs; yields once for each finished subject."""
     if workers == 1 or len(jobs) < 2:
         for job in jobs:
             _make(job, model)
@@ -109,7 +109,7 @@ def rendered(jobs: Sequence[Job], model: FaceModel, *, workers: int) -> Iterator
 
 
 def _start_worker(model: FaceModel) -> None:
-    # Not the list's own `append`: a worker would be sent a copy of the list.
+    # A function, because `_worker_models.append` would send a copy of the list to the worker.
     _worker_models.append(model)
 
 
@@ -118,13 +118,13 @@ def _make_in_worker(job: Job) -> None:
 
 
 def _make(job: Job, model: FaceModel) -> None:
-    """Write a subject's pictures, then its facts: a subject with facts is whole."""
+    """Writes a subject's pictures, then its facts: a subject with facts is complete."""
     job.folder.mkdir(parents=True, exist_ok=True)
     points = {}
     for name, view in job.views:
         pixels = render(job.subject, view, model)
         write_whole(job.folder / name, _jpeg(pixels, view))
-        points[name] = five_of(landmarks(job.subject, view, model))
+        points[name] = five_landmarks(landmarks(job.subject, view, model))
     write_whole(job.facts, json.dumps({"key": job.key, "landmarks": points}).encode())
 
 
@@ -139,15 +139,16 @@ def _jpeg(pixels: Pixels, view: ViewSpec) -> bytes:
     return buffer.tobytes()
 
 
-def five_of(marks: NDArray[np.floating]) -> FiveLandmarks:
-    """The usual 68 landmarks [68, 2] -> eyes, nose tip, mouth corners, the picture's left first."""
+def five_landmarks(marks: NDArray[np.floating]) -> FiveLandmarks:
+    """Returns eyes, nose tip and mouth corners of the usual 68 landmarks [68, 2], the picture's left
+    first."""
     chosen = (marks[36:42].mean(axis=0), marks[42:48].mean(axis=0), marks[30], marks[48], marks[54])
     first, second, nose, left, right = ((float(x), float(y)) for x, y in chosen)
     return first, second, nose, left, right
 
 
 def read_facts(job: Job) -> tuple[Picture, ...] | None:
-    """None where the subject is to be rendered (again): not there, or drawn with other settings."""
+    """Returns the subject's pictures, or None if they are missing or drawn with other settings."""
     try:
         facts = json.loads(job.facts.read_text(encoding="utf-8"))
     except FileNotFoundError:

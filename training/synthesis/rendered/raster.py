@@ -1,4 +1,4 @@
-"""A z-buffer rasteriser in plain numpy: triangles are batched by the size of their bounding box."""
+"""Rasterises triangles with a z-buffer in plain numpy, in batches by the size of their bounding box."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ DEPTH_STEPS = float(2**31 - 1)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coverage:
-    """Which triangle each pixel shows.
+    """The triangle that each pixel shows.
 
-    `triangle`: int32 [height, width], -1 where nothing is seen. `near`: float32 [height, width],
-    1 / depth there and 0 elsewhere. `pixels`: int64 [n] flat indices of the covered pixels,
-    `corners`: int32 [n, 3] the vertices seen there, `weights`: float32 [n, 3] their
+    `triangle`: int32 [height, width], -1 for none. `near`: float32 [height, width], 1 / depth, and 0
+    for no triangle. `pixels`: int64 [n] flat indices of the covered pixels,
+    `corners`: int32 [n, 3], the vertices of their triangles; `weights`: float32 [n, 3], their
     perspective-correct barycentric weights.
     """
 
@@ -30,7 +30,7 @@ class Coverage:
     weights: NDArray[np.float32]
 
     def sample(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Interpolate `values` [vertices, k] at the covered pixels, float32 [n, k]."""
+        """Interpolates `values` [vertices, k] at the covered pixels: float32 [n, k]."""
         at = values[self.corners]
         result: NDArray[np.float32] = np.einsum("nck,nc->nk", at, self.weights)
         return result
@@ -50,7 +50,7 @@ def _batches(first: NDArray[np.int64], last: NDArray[np.int64]) -> Iterator[tupl
 def _edges(
     corners: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Barycentric weights in the picture plane of points (x, y), corners [n, 3, 2]."""
+    """Returns barycentric weights in the picture plane of points (x, y), corners [n, 3, 2]."""
     ax, ay = corners[:, 0, 0], corners[:, 0, 1]
     bx, by = corners[:, 1, 0] - ax, corners[:, 1, 1] - ay
     cx, cy = corners[:, 2, 0] - ax, corners[:, 2, 1] - ay
@@ -72,11 +72,11 @@ def rasterise(
     size: tuple[int, int],
     cull: bool = True,
 ) -> Coverage:
-    """Find the nearest triangle at every pixel centre.
+    """Finds the nearest triangle at every pixel centre.
 
     `points`: float32 [vertices, 2] in pixels; `near`: 1 / depth, positive in front of the camera;
-    `triangles`: int32 [n, 3]; `size` = (height, width). With `cull`, triangles that turn their
-    back (clockwise in a picture whose y points down is the front) are left out.
+    `triangles`: int32 [n, 3]; `size` = (height, width). With `cull`, triangles that face
+    away are left out; the front is clockwise in a picture whose y points down.
     """
     height, width = size
     corners = points[triangles]

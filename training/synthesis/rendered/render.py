@@ -1,4 +1,4 @@
-"""One subject, one view: geometry, layers of pixels, light, sensor."""
+"""Renders one view of one subject: geometry, layers of pixels, light, sensor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.synthesis.rendered import hair as hairs
 from training.synthesis.rendered import light as lights
 from training.synthesis.rendered import materials, sensor
 from training.synthesis.rendered.maps import paint
-from training.synthesis.rendered.mask import MaskSheet, unroll, wear_mask
+from training.synthesis.rendered.mask import MaskSheet, build_mask, unroll
 from training.synthesis.rendered.model import FaceModel, Floats, Part, Triangles, smooth_normals
 from training.synthesis.rendered.raster import Coverage, rasterise
 from training.synthesis.rendered.spec import SubjectSpec, ViewSpec
@@ -34,7 +34,7 @@ class _Camera:
     shift: tuple[float, float]
 
     def project(self, points: Floats) -> tuple[Floats, Floats]:
-        """Picture positions [n, 2], the first pixel's centre at 0.5, and 1 / depth [n]."""
+        """Returns picture positions [n, 2], the first pixel's centre at 0.5, and 1 / depth [n]."""
         near = 1.0 / np.maximum(self.eye[2] - points[:, 2], 1e-3)
         x = self.side / 2 + self.focal * (points[:, 0] - self.shift[0]) * near
         y = self.side / 2 - self.focal * (points[:, 1] - AIM[1] - self.shift[1]) * near
@@ -46,7 +46,7 @@ class _Camera:
 
 
 class _Picture:
-    """Linear light and depth, composed layer by layer."""
+    """Linear light and depth, composed of layers."""
 
     def __init__(self, behind: Floats) -> None:
         self.side = behind.shape[0]
@@ -54,7 +54,7 @@ class _Picture:
         self.near = np.zeros(self.side * self.side, np.float32)
 
     def add(self, seen: Coverage, colour: Floats, cover: Floats, *, bias: float = 0.0) -> None:
-        """Put a layer over what lies behind it; where `cover` [n] is below half, depth stays."""
+        """Puts a layer over what lies behind it; the depth of pixels with `cover` [n] below 0.5 stays."""
         at = seen.pixels
         depth = seen.near.reshape(-1)[at]
         front = depth * (1.0 + bias) >= self.near[at]
@@ -82,18 +82,18 @@ def _camera(view: ViewSpec) -> _Camera:
 
 
 def _rest(subject: SubjectSpec, view: ViewSpec, model: FaceModel) -> Floats:
-    """The subject's vertices with this view's expression and gaze, before the head is turned."""
+    """Returns the subject's vertices with the view's expression and gaze, before the head is turned."""
     return _look_aside(model.pose(model.shape(subject.identity), view.expression), view.gaze)
 
 
 def pose(points: Floats, turn: Floats) -> Floats:
-    """Turn points [n, 3] about the neck's top."""
+    """Turns points [n, 3] about the top of the neck."""
     result: Floats = ((points - PIVOT) @ turn.T + PIVOT).astype(np.float32)
     return result
 
 
 def _look_aside(head: Floats, gaze: tuple[float, float]) -> Floats:
-    """Turn both eyeballs (degrees to the picture's right, and up) about their centres."""
+    """Turns both eyeballs (degrees to the picture's right, and up) about their centres."""
     turned = head.copy()
     a, e = np.radians(gaze[0]), np.radians(gaze[1])
     about_y = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
@@ -108,15 +108,15 @@ def _look_aside(head: Floats, gaze: tuple[float, float]) -> Floats:
 
 @lru_cache(maxsize=2)
 def _openness(model: FaceModel) -> Floats:
-    """Ambient occlusion of the mean face, shared by all subjects."""
+    """Returns the ambient occlusion of the mean face, which all subjects share."""
     normals = smooth_normals(model.neutral, model.triangles)
     return lights.openness(model.neutral, normals, model.triangles)
 
 
 def render(subject: SubjectSpec, view: ViewSpec, model: FaceModel) -> Pixels:
-    """Render uint8 [size, size, 3], blue-green-red; a near-infrared view has equal channels.
+    """Renders uint8 [size, size, 3], blue-green-red; a near-infrared view has equal channels.
 
-    Deterministic in its arguments on one machine.
+    The result depends on the arguments only, on one machine.
     """
     rng = np.random.default_rng(view.seed)
     side = view.size_px * SUPERSAMPLE
@@ -126,7 +126,7 @@ def render(subject: SubjectSpec, view: ViewSpec, model: FaceModel) -> Pixels:
     turn = _rotation(view)
 
     rest = _rest(subject, view, model)
-    sheet = None if view.mask is None else wear_mask(model, rest, view.mask)
+    sheet = None if view.mask is None else build_mask(model, rest, view.mask)
     shells = [
         shell
         for shell in (
@@ -184,8 +184,10 @@ def render(subject: SubjectSpec, view: ViewSpec, model: FaceModel) -> Pixels:
 
 
 def landmarks(subject: SubjectSpec, view: ViewSpec, model: FaceModel) -> Floats:
-    """Where the model's 68 landmarks fall in the rendered picture: float32 [68, 2] pixels, the first
-    pixel's centre at 0; exact, whether something hides them or not."""
+    """Returns the model's 68 landmarks in the rendered picture: float32 [68, 2] pixels.
+
+    The first pixel's centre is 0. Hidden landmarks are exact too.
+    """
     head = pose(_rest(subject, view, model)[model.landmarks], _rotation(view))
     at, _ = _camera(view).project(head)
     result: Floats = at / np.float32(SUPERSAMPLE) - np.float32(0.5)

@@ -1,4 +1,4 @@
-"""The committed rendered samples as two prepared sets: for whoever has no face model at hand."""
+"""Makes two prepared sets of the committed rendered samples, which need no face model."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ LIMITS = DecodeLimits(max_bytes=1 << 20, max_pixels=1 << 20)
 def sample_sets(
     out: Path, detector: Detector, *, train: int = 8, folder: Path = SAMPLES
 ) -> tuple[PreparedSet, PreparedSet]:
-    """The first `train` subjects to learn from, and the others to find.
+    """Returns the first `train` subjects as a training set, and the others as a test set.
 
-    Raises DataSetError where the samples are not there, or a picture of them shows no face.
+    Raises DataSetError if the samples are missing, or a detector finds no face in one of them.
     """
     index = folder / INDEX_FILE
     if not index.is_file():
         raise DataSetError(f"no samples in {folder.name}: run this from a checkout of the project")
     names = [str(subject["subject_id"]) for subject in json.loads(index.read_text())["subjects"]]
     parts: tuple[tuple[Split, list[str]], ...] = (("train", names[:train]), ("test", names[train:]))
-    learn, find = (_part(out / split, folder, detector, split, chosen) for split, chosen in parts)
-    return learn, find
+    train_set, test_set = (_part(out / split, folder, detector, split, chosen) for split, chosen in parts)
+    return train_set, test_set
 
 
 def _part(out: Path, folder: Path, detector: Detector, split: Split, names: list[str]) -> PreparedSet:
@@ -50,11 +50,11 @@ def _part(out: Path, folder: Path, detector: Detector, split: Split, names: list
     for name in names:
         for kind in KINDS:
             for path in sorted((folder / name).glob(f"{kind}_*.jpg")):
-                _enter(writer, path, detector, split, kind)
+                _add_sample(writer, path, detector, split, kind)
     return writer.close()
 
 
-def _enter(writer: SetWriter, path: Path, detector: Detector, split: Split, kind: Kind) -> None:
+def _add_sample(writer: SetWriter, path: Path, detector: Detector, split: Split, kind: Kind) -> None:
     spectrum = Spectrum.VIS if kind == "vis" else Spectrum.NIR
     image = decode(path.read_bytes(), limits=LIMITS, spectrum=spectrum)
     found = detector.faces(image)

@@ -1,4 +1,4 @@
-"""The committed demo set: a few subjects with visible enrolment photos and masked NIR probes."""
+"""Makes the committed demo set: a few subjects with visible enrolment photos and masked NIR probes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KINDS: tuple[Kind, ...] = ("vis", "nir_masked")
 
 @dataclass(frozen=True, slots=True)
 class SampleFile:
-    """One picture to make: `name` below `subject_id`."""
+    """One picture of the set: the file `name` in the folder `subject_id`."""
 
     subject: int
     subject_id: str
@@ -46,7 +46,7 @@ class SampleFile:
 
 
 def plan(subjects: int) -> tuple[SampleFile, ...]:
-    """Every picture of the set, in order."""
+    """Lists every picture of the set, in order."""
     return tuple(
         SampleFile(subject, f"s{subject + 1:02d}", kind, view)
         for subject in range(subjects)
@@ -56,7 +56,7 @@ def plan(subjects: int) -> tuple[SampleFile, ...]:
 
 
 def eye_opening(model: FaceModel, identity: tuple[float, ...]) -> float:
-    """Height of the narrower eye over its width, from the lid landmarks; about 0.3 at rest."""
+    """Returns the height of the narrower eye over its width, from the lid landmarks; about 0.3 at rest."""
     weights = np.asarray(identity, np.float32)
     moved = np.tensordot(weights, model.identity[:, model.landmarks].astype(np.float32), axes=1)
     marks = model.neutral[model.landmarks] + moved
@@ -68,9 +68,11 @@ def eye_opening(model: FaceModel, identity: tuple[float, ...]) -> float:
 
 
 def population(model: FaceModel, *, subjects: int, seed: int) -> tuple[SubjectSpec, ...]:
-    """Subjects that differ: each face shape is the one of CANDIDATES draws that lies furthest
-    from all before it (Mitchell's best candidate), measured on the part a mask leaves free.
-    Draws with nearly shut or staring eyes are passed over."""
+    """Draws subjects that differ, by Mitchell's best candidate.
+
+    Each face shape is the one of CANDIDATES draws that is furthest from all before it, measured on the part
+    that a mask leaves free. Draws with nearly closed or staring eyes are skipped.
+    """
     x, y, z = model.neutral.T
     free = (np.abs(x) < 6.0) & (y > 1.0) & (y < 8.5) & (z > 5.0) & (np.arange(len(x)) < 11248)
     effect = np.sqrt((model.identity[:, free].astype(np.float32) ** 2).mean(axis=(1, 2)))
@@ -90,7 +92,7 @@ def population(model: FaceModel, *, subjects: int, seed: int) -> tuple[SubjectSp
 
 
 def make(sample: SampleFile, subject: SubjectSpec, model: FaceModel, *, seed: int, size_px: int) -> bytes:
-    """Render one picture as JPEG; near-infrared is single-channel grey."""
+    """Renders one picture as JPEG; near-infrared is single-channel grey."""
     infrared = sample.kind == "nir_masked"
     order = KINDS.index(sample.kind) * VIEWS_PER_KIND + sample.view
     rng = np.random.default_rng([seed, sample.subject, order])
@@ -105,7 +107,7 @@ def make(sample: SampleFile, subject: SubjectSpec, model: FaceModel, *, seed: in
 
 
 def encode(pixels: Pixels) -> bytes:
-    """JPEG at the best listed quality that stays below MAX_BYTES, else at the last one."""
+    """Encodes JPEG at the best listed quality below MAX_BYTES, or at the last one."""
     data = b""
     for quality in QUALITIES:
         done, buffer = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -118,7 +120,7 @@ def encode(pixels: Pixels) -> bytes:
 
 
 def index(subjects: int) -> str:
-    """samples.json: file names are relative to the subject's folder; the last two are strangers."""
+    """Returns samples.json: file names relative to the subject's folder; the last two are not enrolled."""
     rows = [
         {
             "subject_id": f"s{subject + 1:02d}",
@@ -133,7 +135,7 @@ def index(subjects: int) -> str:
 def write(
     out: Path, model: FaceModel, *, subjects: int, seed: int, size_px: int = 320
 ) -> Iterator[SampleFile]:
-    """Write the whole set below `out`, yielding each picture once it is on disk."""
+    """Writes the set below `out`; yields each picture once it is on disk."""
     specs = population(model, subjects=subjects, seed=seed)
     for sample in plan(subjects):
         place = out / sample.subject_id / sample.name

@@ -1,4 +1,4 @@
-"""From linear light to 8-bit pixels: background, exposure, lens blur, noise, tone curve."""
+"""Makes 8-bit pixels of linear light: background, exposure, lens blur, noise, tone curve."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VIS_GREY = 0.25
 
 
 def background(view: ViewSpec, side: int, rng: np.random.Generator) -> Floats:
-    """Linear light [side, side, 3] behind the subject: a blurred room, or a dim far wall."""
+    """Draws linear light [side, side, 3] behind the subject: a blurred room, or a dim wall."""
     ys, xs = np.mgrid[0:side, 0:side].astype(np.float32) / side
     if view.spectrum is Spectrum.NIR:
         level = float(rng.uniform(0.008, 0.03))
@@ -35,10 +35,10 @@ def background(view: ViewSpec, side: int, rng: np.random.Generator) -> Floats:
 
 
 def exposure(light: Floats, skin: Floats, *, spectrum: Spectrum) -> float:
-    """Gain for a picture [h, w, 3]; `skin` [n, 3] are the face's pixels, mask included.
+    """Returns the gain for a picture [h, w, 3]; `skin` [n, 3] are the face's pixels, mask included.
 
-    An NIR camera meters the bright end, so a bright mask darkens the face. In visible light the
-    gain meets half of the way to mid-grey: dark skin stays darker than pale skin.
+    An NIR camera meters the brightest pixels, so a bright mask darkens the face. In visible light the
+    gain goes about half of the way to mid-grey, so dark skin stays darker than pale skin.
     """
     metered = skin if len(skin) else light.reshape(-1, 3)
     if spectrum is Spectrum.NIR:
@@ -47,7 +47,7 @@ def exposure(light: Floats, skin: Floats, *, spectrum: Spectrum) -> float:
 
 
 def develop(light: Floats, view: ViewSpec, rng: np.random.Generator) -> Pixels:
-    """Linear light [s, s, 3] (red, green, blue), already exposed, to uint8 [size, size, 3] BGR."""
+    """Develops exposed linear light [s, s, 3] (red, green, blue) to uint8 [size, size, 3] BGR."""
     size = view.size_px
     small = cv2.resize(light, (size, size), interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), view.blur_px)

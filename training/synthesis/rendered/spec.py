@@ -1,4 +1,4 @@
-"""What is rendered: a subject, and one view of it. Frozen, hashable, drawn from a seed."""
+"""Defines a subject and a view of it: everything that is rendered. Frozen and hashable."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class NoseCoverage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Skin:
-    """`melanin` and `redness` in [0, 1] drive the albedo of both spectra; `freckles`, `age` and
-    `stubble` in [0, 1]; `lips` is how much redder the lips are than the skin."""
+    """The skin. `melanin` and `redness` in [0, 1] drive the albedo of both spectra; `freckles`, `age` and
+    `stubble` in [0, 1]; `lips` is the extra redness of the lips."""
 
     melanin: float
     redness: float
@@ -46,7 +46,7 @@ class Skin:
 
 @dataclass(frozen=True, slots=True)
 class Brows:
-    """Lengths in centimetres. `arch` lifts the middle, `tilt` the outer end, `gap` moves the inner
+    """The brows, in centimetres. `arch` lifts the middle, `tilt` the outer end, `gap` moves the inner
     ends apart; `density` in [0, 1]."""
 
     thickness: float
@@ -59,7 +59,7 @@ class Brows:
 
 @dataclass(frozen=True, slots=True)
 class Eyes:
-    """`iris`: linear red, green, blue; `radius` and `pupil` in centimetres; `lashes` in [0, 1]."""
+    """The eyes. `iris`: linear red, green, blue; `radius` and `pupil` in centimetres; `lashes` in [0, 1]."""
 
     iris: Colour
     radius: float
@@ -69,7 +69,7 @@ class Eyes:
 
 @dataclass(frozen=True, slots=True)
 class Hair:
-    """`colour`: linear red, green, blue; `volume`, `hairline` (higher is further up), `recession`
+    """The hair. `colour`: linear red, green, blue; `volume`, `hairline` (higher is further up), `recession`
     and `length` (below the chin) in centimetres."""
 
     style: HairStyle
@@ -83,7 +83,7 @@ class Hair:
 
 @dataclass(frozen=True, slots=True)
 class SubjectSpec:
-    """All that stays with a subject. `identity`: the model's 100 coefficients."""
+    """Everything that all views of a subject share. `identity`: the model's 100 coefficients."""
 
     subject_id: str
     seed: int
@@ -95,7 +95,7 @@ class SubjectSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class MaskWear:
+class RenderedMask:
     """A face mask. `reflectance` holds at 850 nm and, tinted by `colour`, in visible light."""
 
     shape: MaskShape
@@ -108,7 +108,7 @@ class MaskWear:
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """Directions in degrees from the camera's axis, to the picture's right and upwards."""
+    """The light, with directions in degrees from the camera's axis, to the picture's right and upwards."""
 
     azimuth: float
     elevation: float
@@ -134,7 +134,7 @@ class ViewSpec:
     expression: tuple[tuple[str, float], ...]
     gaze: tuple[float, float]
     light: Light
-    mask: MaskWear | None = None
+    mask: RenderedMask | None = None
     size_px: int = 320
     noise: float = 0.012
     blur_px: float = 0.6

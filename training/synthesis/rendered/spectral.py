@@ -1,8 +1,8 @@
-"""How much light each material returns: linear red, green, blue, and one value at 850 nm.
+"""Defines the reflectance of each material: linear red, green, blue, and one value at 850 nm.
 
 Skin is a pale base seen through melanin and haemoglobin (Beer-Lambert with one coefficient for
-each channel). Both absorb little at 850 nm, so skin tones, redness, lips and freckles lose contrast
-there; hair pigment does too, and a dark iris turns mid-grey.
+each channel). Both absorb little at 850 nm, so skin tones, redness, lips and freckles lose contrast;
+so does hair pigment, and a dark iris becomes mid-grey.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MOUTH_NIR = 0.3
 
 
 def skin(melanin: Floats, blood: Floats, *, near_infrared: bool) -> Floats:
-    """Albedo float32 [n, 3] of skin; amounts [n], about 0 to 1."""
+    """Returns albedo float32 [n, 3] of skin; amounts [n], about 0 to 1."""
     if near_infrared:
         return grey((SKIN_BASE_NIR * np.exp(-MELANIN_NIR * melanin - BLOOD_NIR * blood)).astype(np.float32))
     result: Floats = SKIN_BASE * np.exp(-melanin[:, None] * MELANIN - blood[:, None] * BLOOD)
@@ -37,7 +37,8 @@ def skin(melanin: Floats, blood: Floats, *, near_infrared: bool) -> Floats:
 
 
 def hair(colour: tuple[float, float, float], *, near_infrared: bool) -> Floats:
-    """Albedo float32 [3] of a strand: pigment fades past 750 nm, so every colour is lighter."""
+    """Returns albedo float32 [3] of a strand; pigment absorbs less past 750 nm, so every colour is
+    lighter."""
     visible = np.asarray(colour, np.float32)
     if not near_infrared:
         return visible
@@ -46,7 +47,7 @@ def hair(colour: tuple[float, float, float], *, near_infrared: bool) -> Floats:
 
 
 def iris(colour: tuple[float, float, float], *, near_infrared: bool) -> Floats:
-    """Albedo float32 [3]: at 850 nm brown and blue irises differ little."""
+    """Returns albedo float32 [3] of an iris; at 850 nm brown and blue irises differ little."""
     visible = np.asarray(colour, np.float32)
     if not near_infrared:
         return visible
@@ -54,18 +55,18 @@ def iris(colour: tuple[float, float, float], *, near_infrared: bool) -> Floats:
 
 
 def brow(strands: Floats) -> Floats:
-    """Brows and lashes are darker than the hair of the head, pale hair's most of all."""
+    """Returns the albedo of brows and lashes, darker than the hair of the head, mostly for pale hair."""
     result: Floats = strands * np.float32(0.62 - 0.8 * min(float(strands @ LUMINANCE), 0.3))
     return result
 
 
 def cloth(colour: tuple[float, float, float], reflectance: float, *, near_infrared: bool) -> Floats:
-    """Albedo float32 [3] of dyed cloth: dyes fade past 750 nm, the fibre's reflectance stays."""
+    """Returns albedo float32 [3] of dyed cloth; past 750 nm dyes fade and the fibre's reflectance stays."""
     if near_infrared:
         return np.full(3, reflectance, np.float32)
     return np.asarray(colour, np.float32) * np.float32(0.75)
 
 
 def grey(values: Floats) -> Floats:
-    """[n] -> [n, 3] with three equal channels."""
+    """Repeats [n] to [n, 3] with three equal channels."""
     return np.repeat(np.asarray(values, np.float32)[:, None], 3, axis=1)

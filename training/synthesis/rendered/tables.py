@@ -1,4 +1,4 @@
-"""Look-up tables: bilinear sampling at many points, and tileable noise."""
+"""Defines look-up tables: bilinear sampling at many points, and tileable noise."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from training.synthesis.rendered.model import Floats
 
 
 def remap(table: Floats, x: Floats, y: Floats, *, wrap: bool = False) -> Floats:
-    """Bilinear look-up of `table` [h, w, k] at pixel positions [n]: float32 [n, k]."""
+    """Looks up `table` [h, w, k] bilinearly at pixel positions [n]: float32 [n, k]."""
     rows = 2048
     count = len(x)
     padded = -(-max(count, 1) // rows) * rows
@@ -36,7 +36,7 @@ def remap(table: Floats, x: Floats, y: Floats, *, wrap: bool = False) -> Floats:
 
 
 def noise_table(seed: int, *, side: int = 512, sigma: float = 0.0) -> Floats:
-    """Tileable smooth noise float32 [side, side, 1], mean 0 and deviation 1."""
+    """Returns tileable smooth noise float32 [side, side, 1], mean 0 and deviation 1."""
     rng = np.random.default_rng(seed)
     table = rng.normal(size=(side, side)).astype(np.float32)
     if sigma > 0:

@@ -1,0 +1,196 @@
+"""Sends the requests of the commands to a service over HTTP."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from service.cli.output import Failure
+from service.cli.problems import ServiceRefusal, is_problem
+
+TIMEOUT_S = 60.0
+MAX_RETRY_S = 30.0
+PAGE = 500
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+Answer = dict[str, Any]
+
+
+class ServiceClient:
+    """A client of one service. Every method raises ServiceRefusal for a problem response, else Failure."""
+
+    def __init__(self, url: str, key: str | None, *, timeout_s: float = TIMEOUT_S) -> None:
+        self.url = url.rstrip("/")
+        try:
+            parsed = httpx.URL(self.url)
+        except httpx.InvalidURL as error:
+            raise Failure(f"{url} is no address", detail=str(error), exit_code=2) from error
+        if parsed.scheme not in ("http", "https") or not parsed.host:
+            raise Failure(f"{url} is no address of a service", hint="write http://HOST:PORT", exit_code=2)
+        headers = {}
+        if key is not None and (key := key.strip()):
+            if not (key.isascii() and key.isprintable()):
+                raise Failure("the key holds characters that no key has", hint="copy it again", exit_code=2)
+            headers["Authorization"] = f"Bearer {key}"
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=timeout_s,
+            # A proxy from the environment cannot reach the loopback of this machine.
+            trust_env=parsed.host not in LOOPBACK,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def enroll(
+        self,
+        subject_id: str,
+        images: Sequence[bytes],
+        *,
+        idempotency_key: str,
+        metadata: str | None = None,
+        spectrum: str = "vis",
+        allow_duplicate: bool = False,
+    ) -> Answer:
+        """Sends POST /enroll, which is safe to repeat with the same `idempotency_key`."""
+        fields = {"subject_id": subject_id, "spectrum": spectrum}
+        fields["allow_duplicate"] = "true" if allow_duplicate else "false"
+        if metadata is not None:
+            fields["metadata"] = metadata
+        return self._request(
+            "POST",
+            "/enroll",
+            retry=True,
+            data=fields,
+            # A file name may reveal whose face it is, and the service does not need it.
+            files=[("images", (f"image{i}", data)) for i, data in enumerate(images)],
+            headers={"Idempotency-Key": idempotency_key},
+        )
+
+    def identify(self, image: bytes, options: Mapping[str, Any]) -> Answer:
+        """Sends POST /identify; leaves options that are None to the service."""
+        files = [("image", ("image", image))]
+        return self._request("POST", "/identify", retry=True, params=_drop_none(options), files=files)
+
+    def verify(
+        self,
+        image: bytes,
+        *,
+        subject_id: str | None,
+        reference: bytes | None,
+        options: Mapping[str, Any],
+    ) -> Answer:
+        """Sends POST /verify against a subject or a reference image."""
+        files = [("image", ("image", image))]
+        if reference is not None:
+            files.append(("reference", ("reference", reference)))
+        data = {} if subject_id is None else {"subject_id": subject_id}
+        return self._request(
+            "POST", "/verify", retry=True, params=_drop_none(options), data=data, files=files
+        )
+
+    def subjects(self) -> Iterator[Answer]:
+        """Yields every subject, page by page."""
+        cursor = None
+        while True:
+            page = self._request("GET", "/subjects", params=_drop_none({"limit": PAGE, "cursor": cursor}))
+            yield from page["subjects"]
+            if (cursor := page["next_cursor"]) is None:
+                return
+
+    def subject(self, subject_id: str) -> Answer:
+        return self._request("GET", _subject_path(subject_id))
+
+    def set_metadata(self, subject_id: str, metadata: Mapping[str, Any]) -> Answer:
+        return self._request("PATCH", _subject_path(subject_id), json={"metadata": metadata})
+
+    def erase(self, subject_id: str, sample_id: str | None = None) -> Answer:
+        """Erases a subject, or one of its samples, and returns the receipt."""
+        path = _subject_path(subject_id)
+        return self._request(
+            "DELETE", path if sample_id is None else f"{path}/samples/{quote(sample_id, '')}"
+        )
+
+    def ready(self) -> Answer:
+        return self._request("GET", "/health/ready")
+
+    def _request(self, method: str, path: str, *, retry: bool = False, **request: Any) -> Answer:
+        """Sends a request. `retry`: repeat it as `Retry-After` says, for at most `MAX_RETRY_S`."""
+        until = time.monotonic() + MAX_RETRY_S
+        while True:
+            response = self._send(method, path, request)
+            wait_s = _retry_after_s(response)
+            if not retry or wait_s is None or time.monotonic() + wait_s > until:
+                return self._read(response)
+            time.sleep(wait_s)
+
+    def _send(self, method: str, path: str, request: dict[str, Any]) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **request)
+        except httpx.ConnectError as error:
+            raise Failure(
+                f"no service answers at {self.url}",
+                hint="start one with `halflight serve`, or name another with --url or HALFLIGHT_URL",
+            ) from error
+        except httpx.TimeoutException as error:
+            raise Failure(
+                f"the service at {self.url} did not answer in time",
+                hint="look at its log and at its load, then try again",
+            ) from error
+        except httpx.TransportError as error:
+            raise Failure(
+                f"the connection to {self.url} broke ({type(error).__name__})",
+                hint="check that the service still runs, then send it again",
+            ) from error
+
+    def _read(self, response: httpx.Response) -> Answer:
+        try:
+            body = response.json()
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            body = None
+        if response.is_success and isinstance(body, dict):
+            return body
+        if is_problem(body):
+            raise ServiceRefusal(body)
+        raise Failure(
+            f"{self.url} answered {response.status_code}, and not as Halflight does",
+            hint="check --url: another service, or a proxy, stands at this address",
+        )
+
+
+def read_file(path: Path) -> bytes:
+    """Reads a file. Raises Failure, which names the file, if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Failure(f"{path}: {error.strerror}") from error
+
+
+def _subject_path(subject_id: str) -> str:
+    return f"/subjects/{quote(subject_id, safe='')}"
+
+
+def _drop_none(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _retry_after_s(response: httpx.Response) -> float | None:
+    """Returns the seconds that a 429 or 503 response asks to wait, None for other responses."""
+    if response.status_code not in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
+        return None
+    try:
+        return max(0.1, float(response.headers["Retry-After"]))
+    except (KeyError, ValueError):
+        return None

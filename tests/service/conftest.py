@@ -1,0 +1,43 @@
+"""Databases for the tests: SQLite and a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from service.store.database import Database
+from tests.service.store.postgres import find_binaries, fresh_database, running_server
+from tests.service.store.support import SPACE, D
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    binaries = find_binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    with running_server(binaries) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database without a schema."""
+    if request.param == "sqlite":
+        yield f"sqlite+aiosqlite:///{tmp_path / 'halflight.db'}"
+        return
+    with fresh_database(request.getfixturevalue("postgres")) as url:
+        yield url
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """A migrated database with one active space of `D` dimensions."""
+    opened = await Database.open(database_url)
+    await opened.migrate()
+    async with opened.write() as uow:
+        await uow.spaces.register(SPACE, "bundle", D, "active")
+        await uow.commit()
+    yield opened
+    await opened.close()
