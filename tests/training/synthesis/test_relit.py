@@ -15,7 +15,8 @@ from tests.training.synthesis.portrait import EYES, MOUTH, Portrait, ellipsoid_m
 from tests.training.synthesis.test_nir import at
 from training.data.lfw import Split, read_lfw
 from training.synthesis.nir import TrainNir, transform
-from training.synthesis.relit import RelitNir, RelitRanges, channel_law, harmonics
+from training.synthesis.relit import RelitNir, RelitRanges, channel_law
+from training.synthesis.shading import harmonics
 from training.synthesis.simple import to_linear
 
 SEEDS = range(6)
