@@ -1,4 +1,4 @@
-"""Real parts for every test: the shared photos, the provisioned bundle, a service in a process."""
+"""Provides real parts to every test: the shared photos, the provisioned bundle, a running service."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from service.settings import cache_root
 
 REPO = Path(__file__).resolve().parent.parent
 SAMPLES = REPO / "service" / "samples"
-# Services of the tests serve the reference bundle, as it was before the built-in one was; where it could not
-# be fetched, the built-in one. `tests/service/test_builtin.py` serves that in any case.
+# The services of the tests use the reference bundle, or the built-in one if the reference is missing.
+# `tests/service/test_builtin.py` always uses the built-in one.
 REFERENCE = cache_root() / "bundles" / "reference"
 if (REFERENCE / "manifest.json").is_file():
     os.environ.setdefault("HALFLIGHT_BUNDLE_DIR", str(REFERENCE))
-# Other work on the machine may make everything slow: these only end what will never come.
+# Generous limits for a busy machine: they only end a wait that would never succeed.
 START_S, ANSWER_S = 600.0, 300.0
 
 
@@ -39,7 +39,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def bundle_dir() -> Path:
-    """The provisioned reference bundle; `make test` puts it there where it can be had."""
+    """The provisioned reference bundle; `make test` fetches it if it can."""
     if not (REFERENCE / "manifest.json").is_file():
         pytest.skip("no reference bundle: run `halflight models pull`")
     return REFERENCE
@@ -98,13 +98,13 @@ class Service:
         raise AssertionError(f"the service did not become ready:\n{self.log.read_text()[-3000:]}")
 
     def kill(self) -> None:
-        """SIGKILL: no goodbye."""
+        """Kills the process with SIGKILL."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Stops the process with SIGTERM and returns its exit code."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.terminate()
@@ -116,7 +116,10 @@ StartService = Callable[..., Service]
 
 @pytest.fixture
 def start_service(tmp_path: Path, bundle_dir: Path) -> Iterator[StartService]:
-    """Start services of one's own: `start_service(HALFLIGHT_MAX_QUEUE="1")`. Ended with the test."""
+    """Returns a function that starts services, such as `start_service(HALFLIGHT_MAX_QUEUE="1")`.
+
+    They end with the test.
+    """
     started: list[Service] = []
 
     def start(*, wait: bool = True, data: Path | None = None, **env: str) -> Service:
@@ -132,7 +135,7 @@ def start_service(tmp_path: Path, bundle_dir: Path) -> Iterator[StartService]:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, bundle_dir: Path) -> Iterator[Service]:
-    """One service for all tests that only need one; its subjects are namespaced by the tests."""
+    """One service shared by many tests, each of which uses subject ids of its own."""
     running = Service(tmp_path_factory.mktemp("service") / "data").start()
     yield running
     running.stop()
@@ -150,5 +153,5 @@ def client(service: Service) -> Iterator[httpx.Client]:
 
 
 def sample_bytes(subject: str, name: str = "vis_1.jpg") -> bytes:
-    """One committed synthetic sample."""
+    """Reads a committed synthetic sample."""
     return (SAMPLES / subject / name).read_bytes()

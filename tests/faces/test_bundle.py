@@ -1,4 +1,4 @@
-"""The manifest is strict, the digests are checked, the space is what shapes a vector."""
+"""Tests the strict manifest, the digests, and the space id."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_committed_recipe_is_a_valid_manifest_with_thresholds() -> None:
         put("calibration.conditions", []),
     ],
 )
-def test_what_is_wrong_is_refused(change: Change) -> None:
+def test_an_invalid_manifest_is_refused(change: Change) -> None:
     with pytest.raises(BundleError, match="manifest: "):
         parse_manifest(manifest_text(change))
 
@@ -80,9 +80,7 @@ def test_what_is_wrong_is_refused(change: Change) -> None:
         (put("encoder.dimension", 512), False),
     ],
 )
-def test_the_space_changes_with_what_shapes_a_vector_and_with_nothing_else(
-    change: Change, same: bool
-) -> None:
+def test_the_space_id_changes_only_with_what_shapes_a_vector(change: Change, same: bool) -> None:
     before, after = parse_manifest(manifest_text()), parse_manifest(manifest_text(change))
     assert (before.space_id == after.space_id) is same
 

@@ -1,4 +1,4 @@
-"""Alignment, letterbox, decoding of the detector, preprocessing: positions that can be known."""
+"""Tests alignment, letterbox, decoding of the detector and preprocessing at known positions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def face_at(points: list[Point]) -> Face:
     x=st.floats(-500, 500),
     y=st.floats(-500, 500),
 )
-def test_a_similarity_is_recovered_whatever_it_was(angle: float, scale: float, x: float, y: float) -> None:
+def test_any_similarity_is_recovered_from_its_landmarks(
+    angle: float, scale: float, x: float, y: float
+) -> None:
     turn = scale * complex(math.cos(angle), math.sin(angle))
     moved = [complex(*point) * turn + complex(x, y) for point in ARC.points]
     matrix = similarity([(p.real, p.imag) for p in moved], ARC)
@@ -42,7 +44,7 @@ def test_a_similarity_is_recovered_whatever_it_was(angle: float, scale: float, x
     assert np.allclose(back, np.array(ARC.points), atol=1e-6)
 
 
-def test_a_face_on_the_template_is_cut_out_as_it_is() -> None:
+def test_a_face_on_the_template_is_cropped_unchanged() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8)
     crop = align(Image(pixels.copy(), Spectrum.NIR), face_at(list(ARC.points)), "arcface-112")
     assert np.array_equal(crop.pixels, pixels)
@@ -61,12 +63,12 @@ def test_the_large_template_is_the_small_one_scaled() -> None:
 @pytest.mark.parametrize(
     "points", [[(5.0, 5.0)] * 5, [(0.0, 0.0), (3.0, 0.0), (1.5, 2.0), (0.5, 3.0), (2.5, 3.0)]]
 )
-def test_no_face_is_made_of_landmarks_that_fall_together(points: list[Point]) -> None:
+def test_coinciding_landmarks_are_refused(points: list[Point]) -> None:
     with pytest.raises(AlignError):
         align(Image(np.zeros((50, 50, 3), np.uint8), Spectrum.VIS), face_at(points), "arcface-112")
 
 
-def test_a_picture_lies_at_the_top_left_of_the_smallest_canvas_that_holds_it() -> None:
+def test_a_picture_is_at_the_top_left_of_the_smallest_canvas_that_holds_it() -> None:
     image = Image(np.full((200, 300, 3), 9, np.uint8), Spectrum.VIS)
     canvas, placement = letterbox(image, canvas_px=(320, 640))
     assert placement == Placement(scale=1.0, canvas_px=320)
@@ -79,7 +81,7 @@ def test_a_picture_lies_at_the_top_left_of_the_smallest_canvas_that_holds_it() -
     assert not canvas[250:].any()
 
 
-def test_looking_closer_enlarges_and_stepping_back_reduces() -> None:
+def test_a_zoom_above_1_enlarges_and_below_1_shrinks() -> None:
     image = Image(np.full((200, 300, 3), 9, np.uint8), Spectrum.VIS)
     assert letterbox(image, canvas_px=(320, 640), zoom=2.0)[1] == Placement(scale=2.0, canvas_px=640)
     assert letterbox(image, canvas_px=(320, 640), zoom=0.5)[1].scale == 0.5
@@ -103,7 +105,7 @@ def put(out: dict[str, np.ndarray], canvas_px: int, column: int, row: int, score
     out["kps_16"][cell] = [v for i in range(1, 6) for v in (i / 16, 0.5)]
 
 
-def test_a_detection_comes_back_in_pixels_of_the_image() -> None:
+def test_a_detection_is_returned_in_pixels_of_the_image() -> None:
     out = outputs(320)
     put(out, 320, 5, 4, 0.81)
     (face,) = decode_yunet(
@@ -118,7 +120,7 @@ def test_a_detection_comes_back_in_pixels_of_the_image() -> None:
     assert face.score == pytest.approx(0.81)
 
 
-def test_overlapping_weak_and_outside_detections_go() -> None:
+def test_overlapping_weak_and_outside_detections_are_dropped() -> None:
     out = outputs(320)
     put(out, 320, 5, 4, 0.9)
     put(out, 320, 6, 4, 0.8)
@@ -131,7 +133,7 @@ def test_overlapping_weak_and_outside_detections_go() -> None:
     assert faces[0].box.x < 100
 
 
-def test_a_detection_of_our_own_detector_knows_its_mask() -> None:
+def test_our_own_detector_returns_the_mask_probability() -> None:
     out = {f"faces_{s}": np.zeros((CELL_VALUES, 320 // s, 320 // s), np.float32) for s in STRIDES}
     landmarks = [v for i in range(1, 6) for v in (i / 32, -0.25)]
     out["faces_32"][:, 4, 5] = [0.9, 0.8, 0.25, 0.0, 2.0, 3.0, *landmarks]
@@ -172,7 +174,7 @@ def test_network_values_follow_the_manifest() -> None:
     assert np.allclose(to_network(pixels, scaled).ravel(), [10, 2.5, 0])
 
 
-def test_the_encoder_gets_the_columns_and_size_it_asks_for(bundle_dir: Path) -> None:
+def test_the_encoder_gets_the_columns_and_size_of_its_manifest(bundle_dir: Path) -> None:
     spec = bundle.read(bundle_dir).manifest.encoder
     image = Image(np.random.default_rng(0).integers(0, 256, (112, 112, 3), np.uint8), Spectrum.VIS)
     crop = align(image, face_at(list(ARC.points)), "arcface-112")
@@ -182,7 +184,7 @@ def test_the_encoder_gets_the_columns_and_size_it_asks_for(bundle_dir: Path) -> 
         encoder_input(crop, spec.model_copy(update={"alignment": "arcface-144"}))
 
 
-def test_the_mask_classifier_sees_the_box_grown_and_its_border_repeated(bundle_dir: Path) -> None:
+def test_the_mask_classifier_gets_the_padded_box_with_its_border_replicated(bundle_dir: Path) -> None:
     given = bundle.read(bundle_dir).manifest.mask
     assert isinstance(given, bundle.MaskSpec)
     spec = given.model_copy(update={"padding": 1.0, "input_px": 40})
@@ -207,7 +209,7 @@ def test_the_mask_probability_compares_the_best_anchors(bundle_dir: Path) -> Non
     assert mask_probability(np.zeros((3, 2), np.float32), spec) == 0.0
 
 
-def test_rows_become_unit_and_a_dead_one_is_an_error() -> None:
+def test_rows_get_unit_norm_and_a_zero_row_is_refused() -> None:
     rows = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
     assert np.allclose(np.linalg.norm(unit_rows(rows), axis=1), 1, atol=1e-6)
     for bad in (0.0, np.nan, np.inf):

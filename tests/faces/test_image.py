@@ -1,4 +1,4 @@
-"""Bytes -> Image: formats, orientation, depths, caps, and everything that is refused."""
+"""Tests decoding: formats, orientation, depths, limits and refusals."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def coded(pixels: Pixels, kind: str, mode: str = "RGB", **options: object) -> by
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
-def test_lossless_formats_give_the_very_pixels(kind: str) -> None:
+def test_lossless_formats_give_the_exact_pixels(kind: str) -> None:
     noise = RNG.integers(0, 256, (37, 53, 3), np.uint8)
     assert np.array_equal(decode(coded(noise, kind), limits=LIMITS).pixels, noise)
 
 
-def test_lossless_webp_gives_the_very_pixels() -> None:
+def test_lossless_webp_gives_the_exact_pixels() -> None:
     noise = RNG.integers(0, 256, (37, 53, 3), np.uint8)
     assert np.array_equal(decode(coded(noise, "WEBP", lossless=True), limits=LIMITS).pixels, noise)
 
@@ -61,7 +61,7 @@ def test_grey_becomes_three_equal_channels(kind: str) -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-def test_sixteen_bit_files_are_shifted_from_the_depth_they_fill(bits: int) -> None:
+def test_sixteen_bit_files_are_shifted_from_the_depth_they_use(bits: int) -> None:
     eight = RNG.integers(0, 256, (40, 40), np.uint16)
     eight[0, 0] = 255
     data = cv2.imencode(".png", eight << (bits - 8))[1].tobytes()
@@ -115,20 +115,20 @@ def test_animations_and_several_pages_are_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"GIF89a" + bytes(99), b"%PDF-1.7", b"RIFF1234WAVE"])
-def test_other_types_are_told_by_their_first_bytes(data: bytes) -> None:
+def test_other_types_are_recognised_by_their_first_bytes(data: bytes) -> None:
     with pytest.raises(UnsupportedMediaType):
         decode(data, limits=LIMITS)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
-def test_truncated_files_are_refused_and_never_filled_up(kind: str, share: float) -> None:
+def test_truncated_files_are_refused(kind: str, share: float) -> None:
     whole = coded(RNG.integers(0, 256, (64, 64, 3), np.uint8), kind)
     with pytest.raises(UndecodableImage):
         decode(whole[: int(len(whole) * share)], limits=LIMITS)
 
 
-def test_caps_on_bytes_and_pixels_are_exact() -> None:
+def test_limits_of_bytes_and_pixels_are_exact() -> None:
     data = coded(SMOOTH, "PNG")
     decode(data, limits=DecodeLimits(max_bytes=len(data), max_pixels=60 * 80))
     with pytest.raises(ImageTooLarge, match="bytes"):
@@ -147,11 +147,11 @@ def test_a_bomb_is_refused_by_its_header_without_memory_for_its_pixels() -> None
     assert peak < 4 << 20
 
 
-def test_the_spectrum_is_read_off_the_pixels_unless_it_is_given() -> None:
+def test_the_spectrum_is_recognised_from_the_pixels_unless_it_is_given() -> None:
     grey = np.repeat(SMOOTH[:, :, :1], 3, axis=2)
     tinted = (grey * np.array([1.0, 0.7, 0.8])).astype(np.uint8)
     assert recognise_spectrum(SMOOTH) is Spectrum.VIS
     assert recognise_spectrum(grey) is Spectrum.NIR
     assert recognise_spectrum(tinted) is Spectrum.NIR, "an IR camera without a cut filter tints evenly"
-    told = decode(coded(grey, "PNG"), limits=LIMITS, spectrum=Spectrum.VIS)
-    assert told.spectrum is Spectrum.VIS
+    given = decode(coded(grey, "PNG"), limits=LIMITS, spectrum=Spectrum.VIS)
+    assert given.spectrum is Spectrum.VIS

@@ -1,4 +1,4 @@
-"""Every guarantee of a type is checked where it is made."""
+"""Tests that every type checks itself."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_an_image_is_uint8_with_three_channels(pixels: np.ndarray) -> None:
         AlignedCrop(pixels, "arcface-112", 30.0, Spectrum.VIS)
 
 
-def test_pixels_and_vectors_cannot_be_changed_any_more() -> None:
+def test_pixels_and_vectors_are_read_only() -> None:
     image = Image(np.zeros((2, 3, 3), np.uint8), Spectrum.NIR)
     assert (image.width, image.height) == (3, 2)
     with pytest.raises(ValueError, match="read-only"):
@@ -61,7 +61,7 @@ def test_an_embedding_is_finite_and_of_unit_norm(vector: list[float]) -> None:
         Embedding(np.array(vector, np.float32), "sp-a", Role.PROBE)
 
 
-def test_a_score_exists_within_one_space_only() -> None:
+def test_embeddings_of_different_spaces_are_not_compared() -> None:
     one = Embedding(np.array([0.6, 0.8], np.float32), "sp-a", Role.PROBE)
     two = Embedding(np.array([1.0, 0.0], np.float32), "sp-a", Role.REFERENCE)
     assert one.score(two) == pytest.approx(0.6)
@@ -69,6 +69,6 @@ def test_a_score_exists_within_one_space_only() -> None:
         one.score(Embedding(two.vector, "sp-b", Role.REFERENCE))
 
 
-def test_a_condition_reads_as_the_metrics_and_manifests_write_it() -> None:
+def test_a_condition_is_written_as_in_reports_and_manifests() -> None:
     assert str(Condition(Spectrum.NIR, masked=True)) == "nir-masked"
     assert str(Condition(Spectrum.VIS, masked=False)) == "vis-unmasked"

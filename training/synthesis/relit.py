@@ -16,7 +16,7 @@ import numpy as np
 from faces.types import Pixels
 from training.synthesis import sensor
 from training.synthesis.regions import Floats, Regions, find_regions, glint, wide_blur
-from training.synthesis.rendered.raster import rasterise
+from training.synthesis.shading import FaceSurface, extend, fit_shading, rasterise_mesh
 from training.synthesis.simple import to_linear
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ BLOOD, BLOOD_NIR = (0.10, 1.00, 0.95), 0.03
 FACE_CM = 18.0
 CHROMA_LIMIT = 0.8
 NOISE_FLOOR = 0.006
-SH_RIDGE = 0.02
-HUBER = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +77,6 @@ class RelitRanges:
     jpeg_quality: tuple[int, int] = (55, 92)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Surface:
-    """The mesh as the camera sees it. `cover` 0 or 1 [h, w]; `normals` [h, w, 3] with +z towards the
-    camera and y downwards; `depth` [h, w] pixels behind the nearest point. Zero off the mesh."""
-
-    cover: Floats
-    normals: Floats
-    depth: Floats
-
-
 def channel_law(linear: Floats, *, unmixing: float) -> Floats:
     """Returns log light at 850 nm [h, w] from linear light [h, w, 3] (blue, green, red).
 
@@ -125,11 +113,11 @@ class RelitNir:
         r = self.ranges
         linear = to_linear(pixels)
         regions = find_regions(linear, mesh)
-        surface = _seen(mesh, self._topology, (linear.shape[0], linear.shape[1]))
+        surface = rasterise_mesh(mesh, self._topology, (linear.shape[0], linear.shape[1]))
         logs = channel_law(linear, unmixing=_draw(rng, r.unmixing))
-        shade = _fitted_shade(np.exp(logs), surface, regions)
+        shade = fit_shading(np.exp(logs), surface, regions)
         spread = 0.08 * regions.face_px
-        logs = logs - _draw(rng, r.delighting) * _extended(shade, surface.cover, spread, beyond=0.0)
+        logs = logs - _draw(rng, r.delighting) * extend(shade, surface.cover, spread, beyond=0.0)
         albedo = self._compress(logs, regions, rng)
         light = albedo * self._lamp(surface, regions, rng)
         light = light * self._depth_of_scene(mesh, regions, rng)
@@ -146,7 +134,7 @@ class RelitNir:
         bent = limit * np.tanh(slope * relative / limit)
         return np.asarray(_draw(rng, r.skin_level) * np.exp(bent), np.float32)
 
-    def _lamp(self, surface: _Surface, regions: Regions, rng: np.random.Generator) -> Floats:
+    def _lamp(self, surface: FaceSurface, regions: Regions, rng: np.random.Generator) -> Floats:
         """Returns light [h, w] on the surface, 1 if it faces the lamp.
 
         Beyond the mesh it fades to the level of surfaces that turn away.
@@ -164,7 +152,7 @@ class RelitNir:
         shine = _draw(rng, r.gloss) * shine * surface.cover * regions.skin
         logs = np.log(diffuse).astype(np.float32)
         beyond = float(np.log(_draw(rng, r.edge_light)))
-        lit = np.exp(_extended(logs, surface.cover, 0.06 * regions.face_px, beyond=beyond))
+        lit = np.exp(extend(logs, surface.cover, 0.06 * regions.face_px, beyond=beyond))
         return np.asarray(lit * (1.0 + 2.0 * shine), np.float32)
 
     def _depth_of_scene(self, mesh: FaceMesh, regions: Regions, rng: np.random.Generator) -> Floats:
@@ -214,69 +202,3 @@ class RelitNir:
 
 def _draw(rng: np.random.Generator, ends: Range) -> float:
     return float(rng.uniform(*ends))
-
-
-def _seen(mesh: FaceMesh, topology: MeshTopology, size: tuple[int, int]) -> _Surface:
-    """Rasterises the mesh; its z grows away from the camera, its normals point outwards."""
-    points = np.asarray(mesh.points, np.float32)
-    depth = points[:, 2] - points[:, 2].min()
-    # Orthographic: any value that decreases with depth orders the surfaces, and a nearly constant
-    # one keeps the weights linear in the picture.
-    near = (1.0 - 1e-3 * depth / max(float(depth.max()), 1e-3)).astype(np.float32)
-    triangles = np.asarray(topology.triangles, np.int32)
-    seen = rasterise(np.ascontiguousarray(points[:, :2]), near, triangles, size=size, cull=False)
-    values = np.column_stack([mesh.normals(topology), depth]).astype(np.float32)
-    flat = np.zeros((size[0] * size[1], 5), np.float32)
-    found = seen.sample(values)
-    found[:, :3] /= np.maximum(np.linalg.norm(found[:, :3], axis=1, keepdims=True), 1e-6)
-    flat[seen.pixels, :4] = found * np.array([1.0, 1.0, -1.0, 1.0], np.float32)
-    flat[seen.pixels, 4] = 1.0
-    normals, depth_seen, cover = (
-        np.ascontiguousarray(part) for part in (flat[:, :3], flat[:, 3], flat[:, 4])
-    )
-    return _Surface(cover.reshape(size), normals.reshape(*size, 3), depth_seen.reshape(size))
-
-
-def harmonics(normals: Floats) -> Floats:
-    """Returns the nine spherical harmonics to degree 2 of unit normals [n, 3], without their constants
-    (Ramamoorthi and Hanrahan 2001, eq. 3): [n, 9]."""
-    x, y, z = normals[:, 0], normals[:, 1], normals[:, 2]
-    columns = (np.ones_like(x), x, y, z, x * y, x * z, y * z, x * x - y * y, 3 * z * z - 1)
-    return np.stack(columns, axis=1).astype(np.float32)
-
-
-def _fitted_shade(light: Floats, surface: _Surface, regions: Regions) -> Floats:
-    """Returns the log shading [h, w] of the mesh, 0 at the skin's median, and 0 if too little skin is
-    visible.
-
-    The fit is least squares with Huber weights, because stubble, brows and highlights are not shading.
-    """
-    chosen = (surface.cover > 0.5) & (regions.skin > 0.5)
-    shade = np.zeros_like(light)
-    if chosen.sum() < 60:
-        return shade
-    values = light[chosen].astype(np.float64)
-    values /= max(float(np.median(values)), 1e-6)
-    basis = harmonics(surface.normals[chosen]).astype(np.float64)
-    ridge = SH_RIDGE * len(values) * np.diag([0.0] + [1.0] * 3 + [3.0] * 5)
-    weights = np.ones(len(values))
-    for _ in range(4):
-        weighted = basis * weights[:, None]
-        coefficients = np.linalg.solve(weighted.T @ basis + ridge, weighted.T @ values)
-        miss = np.abs(basis @ coefficients - values)
-        weights = HUBER / np.maximum(miss, HUBER)
-    inside = surface.cover > 0.5
-    fitted = harmonics(surface.normals[inside]) @ coefficients.astype(np.float32)
-    shade[inside] = np.log(np.clip(fitted, 0.4, 2.0))
-    return shade
-
-
-def _extended(values: Floats, cover: Floats, spread_px: float, *, beyond: float) -> Floats:
-    """Extends values [h, w], known where `cover` is 1, smoothly; far away they are `beyond`."""
-    sigma = max(spread_px, 1.0)
-    weight = wide_blur(cover, sigma)
-    carried = wide_blur(np.asarray((values - beyond) * cover, np.float32), sigma) / np.maximum(weight, 1e-3)
-    outer = beyond + carried * np.clip(2.0 * weight, 0.0, 1.0)
-    inner = cv2.GaussianBlur(cover, (0, 0), 0.25 * sigma)
-    inner = np.clip(2.0 * inner - 1.0, 0.0, 1.0)
-    return np.asarray(outer + (values - outer) * inner, np.float32)

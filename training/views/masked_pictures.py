@@ -1,4 +1,4 @@
-"""Masked versions of every picture below a folder."""
+"""Makes masked versions of every picture below a folder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class MasksReport:
-    """What one run made. `pictures`: that could be used; `written`: masked versions of them."""
+    """The result of one run. `pictures`: how many could be used; `written`: their masked versions."""
 
     pictures: int
     written: int
@@ -51,12 +51,12 @@ class MasksReport:
     sheet: Path | None
 
 
-class _Unfit(Exception):
-    """Why a picture cannot be used, for the list."""
+class _UnusablePicture(Exception):
+    """A picture cannot be masked. The text says why, for the list."""
 
 
-class _Studio:
-    """Everything that a picture passes through, loaded once."""
+class _PictureMasker:
+    """The detector, the mesh fitter and the mask painter, loaded once."""
 
     def __init__(self, bundle: Path, models: Path | None, templates: Path | None) -> None:
         self._detector = BundleRunner(read(bundle))
@@ -66,14 +66,14 @@ class _Studio:
         self.templates: TemplateSet | None = None if place is None else load_templates(place)
         self._painter = MaskPainter(load_topology(assets.canonical), self.templates)
 
-    def wear(self, image: Image, designs: list[MaskDesign]) -> list[Pixels]:
-        """The largest face of the picture, masked once for each design. Raises _Unfit."""
+    def apply(self, image: Image, designs: list[MaskDesign]) -> list[Pixels]:
+        """Masks the largest face of the picture once for each design. Raises _UnusablePicture."""
         found = self._detector.faces(image)
         if not found:
-            raise _Unfit("no face found")
+            raise _UnusablePicture("no face found")
         mesh = self._fitter.fit(image, found[0])
         if mesh is None:
-            raise _Unfit("the face mesh does not fit")
+            raise _UnusablePicture("the face mesh does not fit")
         linear = to_linear(image.pixels)
         return [to_pixels(self._painter.apply(linear, mesh, design)) for design in designs]
 
@@ -92,15 +92,15 @@ def make_masks(
     seed: int = 0,
     sheet: bool = True,
 ) -> MasksReport:
-    """Mask every picture below `source` and write PNG files below `out`, folders kept.
+    """Masks every picture below `source` and writes PNG files below `out`, in the same folders.
 
     A picture's masks depend on `seed` and its relative path only, so a run can be repeated in
-    parts. Raises SynthesisError or BundleError for missing files, ValueError for an empty source.
+    parts. Raises SynthesisError or BundleError if a file is missing, ValueError if there is no picture.
     """
     files = list(_pictures(source, out))
     if not files:
         raise ValueError(f"no pictures ({', '.join(sorted(SUFFIXES))}) below {source.name or source}")
-    studio = _Studio(bundle, models, templates)
+    masker = _PictureMasker(bundle, models, templates)
     out.mkdir(parents=True, exist_ok=True)
     unusable: list[Unusable] = []
     rows: list[list[Pixels]] = []
@@ -113,19 +113,19 @@ def make_masks(
             relative = path.relative_to(source)
             try:
                 image = decode(path.read_bytes(), limits=LIMITS, spectrum=Spectrum.NIR if nir else None)
-                designs = _designs(relative, image, studio.templates, variants, matrix, held_out, seed)
-                worn = studio.wear(image, designs)
-            except (OSError, ImageError, _Unfit) as problem:
+                designs = _designs(relative, image, masker.templates, variants, matrix, held_out, seed)
+                masked = masker.apply(image, designs)
+            except (OSError, ImageError, _UnusablePicture) as problem:
                 unusable.append(Unusable(relative.as_posix(), str(problem) or type(problem).__name__))
                 continue
-            for number, (design, pixels) in enumerate(zip(designs, worn, strict=True), 1):
+            for number, (design, pixels) in enumerate(zip(designs, masked, strict=True), 1):
                 name = relative.with_name(f"{relative.name}.mask-{number:02d}.png")
                 _write(out / name, pixels)
                 record = {"path": name.as_posix(), "source": relative.as_posix(), **asdict(design)}
                 designs_file.write(json.dumps(record, sort_keys=True) + "\n")
-            written += len(worn)
+            written += len(masked)
             if len(rows) < SHEET_ROWS:
-                rows.append([image.pixels, *worn[:: max(1, len(worn) // SHEET_COLUMNS)][:SHEET_COLUMNS]])
+                rows.append([image.pixels, *masked[:: max(1, len(masked) // SHEET_COLUMNS)][:SHEET_COLUMNS]])
     lines = [f"{entry.path}: {entry.reason}" for entry in unusable]
     (out / UNUSABLE_NAME).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     shown = out / SHEET_NAME if sheet and rows else None
@@ -135,7 +135,7 @@ def make_masks(
 
 
 def _pictures(source: Path, out: Path) -> Iterator[Path]:
-    """In a fixed order, without what an earlier run wrote."""
+    """Yields the pictures in a fixed order, without those that an earlier run wrote."""
     for path in sorted(source.rglob("*")):
         if path.suffix.lower() in SUFFIXES and path.is_file() and not path.is_relative_to(out):
             yield path

@@ -1,4 +1,4 @@
-"""What is the caller's to put right is said in a sentence, with exit code 2 and no traceback."""
+"""A user's error ends a command with one sentence, exit status 2 and no traceback."""
 
 from __future__ import annotations
 

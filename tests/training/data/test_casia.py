@@ -1,4 +1,4 @@
-"""CASIA NIR-VIS 2.0: official counts, and the copies people really have."""
+"""CASIA NIR-VIS 2.0: official counts, and copies as they exist in practice."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_sample_is_on_disk_whatever_ending_and_case_the_list_writes(small:
     assert {(Spectrum.VIS, ".jpg"), (Spectrum.VIS, ".bmp")} <= endings
 
 
-def test_lines_of_every_fold_come_whole_and_in_order(tmp_path: Path) -> None:
+def test_every_fold_keeps_all_lines_in_order(tmp_path: Path) -> None:
     subjects = casia_tree(tmp_path)
     sizes = {s.number: len(s.nir) for s in subjects}
     for fold in load_casia(tmp_path).folds():
@@ -109,7 +109,7 @@ def test_a_missing_picture_names_list_line_and_remedy(tmp_path: Path) -> None:
     assert any("is not there" in f.text and "line" in f.where for f in loaded.findings)
 
 
-def test_a_fold_that_lacks_nothing_is_not_called_a_subset(tmp_path: Path) -> None:
+def test_a_complete_fold_is_not_called_a_subset(tmp_path: Path) -> None:
     casia_tree(tmp_path)
     folds = load_casia(tmp_path).folds()
     # VIS pictures are used only where their subject is trained on, or as the one that is enrolled.

@@ -1,4 +1,4 @@
-"""A fold in rows of a prepared set: every sample is a row, or a failure with its reason."""
+"""A fold's rows in a prepared set: every sample is a row or a failure with its reason."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_rows_come_in_the_order_of_the_lists_with_all_their_conditions(tmp_path:
     assert rows.train.refused == rows.gallery.refused == rows.probes.refused == ()
 
 
-def test_what_gave_no_row_stays_with_its_reason(tmp_path: Path) -> None:
+def test_refused_images_keep_their_reason(tmp_path: Path) -> None:
     lost = {("c/nir/1.png", False), ("c/nir/1.png", True), ("c/nir/2.png", True), ("d/vis/1.png", False)}
     kept = [entry for entry in EVERY + MASKED if entry not in lost]
     refusals = [("d/vis/1.png", False), ("c/nir/2.png", True), ("c/nir/1.png", False)]
@@ -86,13 +86,13 @@ def test_what_gave_no_row_stays_with_its_reason(tmp_path: Path) -> None:
     assert len(rows.probes.made) == 5
 
 
-def test_a_sample_that_the_set_does_not_know_is_an_error(tmp_path: Path) -> None:
+def test_a_sample_missing_from_the_set_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match=r"fold fold1: a/nir/1\.png is not in set \(1 of 4 are not\)"):
         resolve(FOLD, make(tmp_path, EVERY[1:], []))
 
 
 @pytest.mark.parametrize("gone", [False, True])
-def test_a_sample_that_is_somebody_else_there_is_an_error(tmp_path: Path, gone: bool) -> None:
+def test_a_sample_of_another_subject_in_the_set_is_an_error(tmp_path: Path, gone: bool) -> None:
     first = replace(FOLD.train[0], subject="z")
     other = replace(FOLD, train=(first, *FOLD.train[1:]))
     prepared = make(tmp_path, EVERY[1:], EVERY[:1]) if gone else make(tmp_path, EVERY, [])

@@ -1,4 +1,4 @@
-"""LAMP-HQ, anybody's own pairs, identity folders, LFW's tar, and the registry over them."""
+"""LAMP-HQ, a user's own pairs, identity folders, LFW's tar, and the registry over them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.data.registry import LOADERS, LoadOptions, load_data_set
 
 @pytest.mark.parametrize("protocols", ["Protocol", "Protocols", "protocols"])
 @pytest.mark.parametrize("header", [True, False])
-def test_lamphq_reads_labels_and_steps_over_a_header(tmp_path: Path, protocols: str, header: bool) -> None:
+def test_lamphq_reads_labels_and_skips_a_header(tmp_path: Path, protocols: str, header: bool) -> None:
     lamphq_tree(tmp_path, protocols=protocols, header=header)
     folds = load_lamphq(tmp_path).folds()
     assert [fold.name for fold in folds] == ["lamphq-fold1", "lamphq-fold2"]
@@ -32,7 +32,7 @@ def test_lamphq_reads_labels_and_steps_over_a_header(tmp_path: Path, protocols: 
             assert (tmp_path / sample.path).is_file()
 
 
-def test_lamphq_names_what_is_wrong(tmp_path: Path) -> None:
+def test_lamphq_names_the_wrong_list_or_line(tmp_path: Path) -> None:
     lamphq_tree(tmp_path)
     lists = tmp_path / "Protocol"
     write_list(lists / "test" / "probe_nir1.txt", ["path label", "NIR\\001\\gone.jpg 1"])
@@ -112,7 +112,7 @@ def test_a_manifest_gives_a_test_and_a_validation_fold(tmp_path: Path) -> None:
         (",ann/3.jpg,vis,train,none", "line 9: subject"),
     ],
 )
-def test_a_manifests_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+def test_a_wrong_line_of_a_manifest_is_named(tmp_path: Path, line: str, message: str) -> None:
     file = manifest_tree(tmp_path)
     file.write_bytes(file.read_bytes() + b"\r\n" + line.encode())
     with pytest.raises(DataSetError, match=message):
@@ -161,7 +161,7 @@ def small_lfw(path: Path) -> Path:
     return path
 
 
-def test_lfw_is_read_from_places_in_its_tar(tmp_path: Path) -> None:
+def test_lfw_is_read_by_offsets_in_its_tar(tmp_path: Path) -> None:
     tar = small_lfw(tmp_path / "lfw.tar")
     with pytest.raises(DataSetError, match="2 photos of 2 identities, LFW has 13233 of 5749"):
         load_lfw(tar)
@@ -189,7 +189,7 @@ def test_lfw_has_its_counts_and_split(shared: Path) -> None:
     assert loaded.reader().read(loaded.samples()[0].path)[:4] == b"RIFF"
 
 
-def test_the_registry_knows_names_and_who_takes_a_split(tmp_path: Path) -> None:
+def test_the_registry_refuses_unknown_names_and_unwanted_splits(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="'imagenet' is no data set: choose from casia"):
         load_data_set("imagenet", tmp_path)
     with pytest.raises(DataSetError, match="casia has its own protocol"):

@@ -1,12 +1,9 @@
-"""Which photos make a batch."""
+"""The sampler and the loader of pairs."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections import deque
-from collections.abc import Iterator
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -63,41 +60,6 @@ def test_batches_depend_on_seed_and_iteration_alone(tmp_path: Path) -> None:
     assert again.teacher is not None
     assert again.teacher.shape == (4, 5)
     assert float(again.nir.abs().max()) <= 1.0
-
-
-def test_an_error_in_the_thread_reaches_the_reader() -> None:
-    def broken() -> Iterator[int]:
-        yield 1
-        raise DataSetError("a shard is gone")
-
-    items = prefetch(broken())
-    assert next(items) == 1
-    with pytest.raises(DataSetError, match="shard"):
-        next(items)
-
-
-def test_stopping_early_leaves_no_thread_behind() -> None:
-    made: list[int] = []
-
-    def endless() -> Iterator[int]:
-        for number in count():
-            time.sleep(0.05)
-            made.append(number)
-            yield number
-
-    def broken() -> Iterator[int]:
-        yield from range(3)
-        raise ValueError("nobody reads this any more")
-
-    for items in (prefetch(endless(), depth=2), prefetch(broken(), depth=1)):
-        before = threading.active_count()
-        assert next(iter(items)) == 0
-        assert threading.active_count() == before + 1
-        items.close()  # type: ignore[attr-defined]
-        assert threading.active_count() == before
-    done = len(made)
-    time.sleep(0.2)
-    assert len(made) == done
 
 
 def test_too_few_subjects_and_lone_photos_are_errors(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Prepared sets: written whole, read back, named where broken; LFW and a teacher on real parts."""
+"""Prepared sets: writing, reading, naming of broken parts; LFW and a teacher with real networks."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_a_published_draw_never_changes() -> None:
     assert first == by_digest[:4]
 
 
-def test_too_few_pictures_are_named_and_a_subset_says_so(tmp_path: Path) -> None:
+def test_too_few_pictures_are_named_and_a_subset_is_marked(tmp_path: Path) -> None:
     oulu_tree(tmp_path, subjects=40, frames=8)
     (tmp_path / "B_OriginalImg/VL/Strong/P007/Fear/003.jpeg").unlink()
     with pytest.raises(DataSetError, match=r"39 subjects .* 40 are needed; P007 has 7 of Fear in VIS"):
@@ -98,7 +98,7 @@ def test_too_few_pictures_are_named_and_a_subset_says_so(tmp_path: Path) -> None
         load_oulu(tmp_path, strict=False)
 
 
-def test_incomplete_subjects_are_told_where_enough_others_are_left(tmp_path: Path) -> None:
+def test_incomplete_subjects_are_findings_if_enough_others_are_left(tmp_path: Path) -> None:
     oulu_tree(tmp_path, subjects=41, frames=8)
     (tmp_path / "B_OriginalImg/NI/Strong/P009/Anger/000.jpeg").unlink()
     loaded = load_oulu(tmp_path)
@@ -107,7 +107,7 @@ def test_incomplete_subjects_are_told_where_enough_others_are_left(tmp_path: Pat
     assert loaded.folds()[0].name == "oulu-strong-seed0"
 
 
-def test_a_light_that_is_not_there(oulu: Path, tmp_path: Path) -> None:
+def test_a_missing_light_is_refused(oulu: Path, tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="'Bright' is no light"):
         load_oulu(oulu, light="Bright")
     with pytest.raises(DataSetError, match="no picture under Strong light"):
@@ -129,7 +129,7 @@ def test_buaa_has_900_pictures_to_train_on_and_1800_to_test(buaa: Path) -> None:
     assert fold.digest is not None
 
 
-def test_buaa_names_the_folder_that_is_short_or_missing(tmp_path: Path) -> None:
+def test_buaa_names_the_incomplete_or_missing_folder(tmp_path: Path) -> None:
     buaa_tree(tmp_path)
     (tmp_path / "17" / "4.bmp").unlink()
     with pytest.raises(DataSetError, match="folder 17: 8 NIR pictures, 9 are needed"):

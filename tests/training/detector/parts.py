@@ -1,4 +1,4 @@
-"""Small real parts: pictures whose faces are coloured dots, and a tiny network."""
+"""Small parts for tests: pictures whose landmarks are coloured dots, and a tiny network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Of each subject the first photos are taken, or all the others: no photo twice, none lost."""
+"""Tests which photos of a subject are used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from training.data.photo_sources import Shot
 from training.detector.collect import PHOTOS_EACH, select_photos
 
 
-def test_first_and_further_photos_share_none_and_miss_none() -> None:
+def test_first_and_further_photos_are_disjoint_and_complete() -> None:
     shots = [Shot(Photo(f"{name}{i}", b""), name) for name in "ab" for i in range(PHOTOS_EACH + 2)]
     first = list(select_photos(iter(shots), further=False))
     further = list(select_photos(iter(shots), further=True))

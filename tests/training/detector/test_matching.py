@@ -1,4 +1,4 @@
-"""Detections against labels, and the errors of landmarks."""
+"""Tests matching of detections with labels, and the errors of landmarks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def known(*at: float, sure: tuple[bool, ...]) -> FaceArrays:
     return FaceArrays(boxes, np.zeros((len(at), 5, 2)), np.zeros(len(at), np.int8), np.array(sure, np.bool_))
 
 
-def test_each_face_is_found_once_and_doubtful_places_do_not_count() -> None:
+def test_each_face_is_matched_once_and_doubtful_faces_do_not_count() -> None:
     detections = [seen(1, 0.5), seen(0, 0.9), seen(50, 0.8), seen(101, 0.7)]
     found = match(detections, known(0.0, 100.0, 50.0, sure=(True, True, False)))
     assert found.scores.tolist() == [0.9, 0.7]
@@ -30,7 +30,7 @@ def test_each_face_is_found_once_and_doubtful_places_do_not_count() -> None:
     assert found.false_scores.tolist() == [0.5]
 
 
-def test_recall_is_read_where_false_positives_are_few_enough() -> None:
+def test_the_threshold_of_recall_keeps_the_rate_of_false_positives() -> None:
     good = match([seen(0, 0.9), seen(30, 0.6)], known(0.0, sure=(True,)))
     weak = match([seen(0, 0.4), seen(30, 0.5), seen(60, 0.45)], known(0.0, sure=(True,)))
     one_each = recall_at_false_positives([good, weak])
@@ -43,7 +43,7 @@ def test_recall_is_read_where_false_positives_are_few_enough() -> None:
         recall_at([match([], known(sure=()))], 0.5)
 
 
-def test_a_constant_offset_along_the_eyes_is_no_error() -> None:
+def test_a_constant_offset_along_the_eyes_is_removed() -> None:
     rng = np.random.default_rng(0)
     truth = rng.uniform(0, 100, (20, 5, 2))
     across = truth[:, 1] - truth[:, 0]

@@ -1,4 +1,4 @@
-"""What a detector takes for faces is kept, what it takes rightly or may take is not."""
+"""Tests the mining of hard negatives."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def eager(path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_only_places_beside_faces_are_hard(tmp_path: Path) -> None:
+def test_detections_of_sure_or_doubtful_faces_are_no_hard_negatives(tmp_path: Path) -> None:
     worn = dotted(masked=True).model_copy(update={"source": "worn", "kind": "worn"})
     pictures = stored(tmp_path / "pictures", dotted(), dotted(masked=True, sure=False), empty(), worn)
     found = mine_hard_negatives(open_candidate(eager(tmp_path / "detector.onnx")), pictures)
@@ -44,7 +44,7 @@ def test_only_places_beside_faces_are_hard(tmp_path: Path) -> None:
             assert not (left + 5 < x < left + width - 5 and top + 5 < y < top + height - 5)
 
 
-def test_a_list_of_places_comes_back(tmp_path: Path) -> None:
+def test_a_list_of_hard_negatives_is_read_back(tmp_path: Path) -> None:
     places = (HardNegative(source="one", box=(1.0, 2.0, 3.0, 4.0), score=0.5),)
     write_hard_negatives(tmp_path / "hard.jsonl", places)
     assert read_hard_negatives(tmp_path / "hard.jsonl") == places

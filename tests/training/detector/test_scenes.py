@@ -1,4 +1,4 @@
-"""Pictures are kept as they are; in a scene every label lies where its face went."""
+"""Tests stored pictures, and the labels of composed scenes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.detector.scenes import Composer, ScenesConfig
 PLAIN = ScenesConfig(kinds={"photo": 0.5, "drawn": 0.5}, occluded=0.0, padded=0.0, clear=0.0)
 
 
-def test_pictures_come_back_with_their_faces(tmp_path: Path) -> None:
+def test_pictures_are_read_back_with_their_faces(tmp_path: Path) -> None:
     made = (dotted(), empty(), dotted(masked=True))
     pictures = stored(tmp_path, *made)
     assert len(pictures) == len(made)
@@ -28,7 +28,7 @@ def test_pictures_come_back_with_their_faces(tmp_path: Path) -> None:
         assert pictures.entry(i).kind == one.kind
 
 
-def test_parts_that_are_there_are_not_made_again(tmp_path: Path) -> None:
+def test_existing_parts_are_not_made_again(tmp_path: Path) -> None:
     calls: list[int] = []
 
     def source(number: int) -> list[object]:
@@ -45,12 +45,12 @@ def test_parts_that_are_there_are_not_made_again(tmp_path: Path) -> None:
     assert len(Pictures(tmp_path)) == 2
 
 
-def test_a_folder_without_pictures_says_what_to_do(tmp_path: Path) -> None:
+def test_the_error_of_an_empty_folder_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match="detector pictures"):
         Pictures(tmp_path)
 
 
-def test_landmarks_lie_on_their_dots_mirrored_or_not(tmp_path: Path) -> None:
+def test_landmarks_are_on_their_dots_mirrored_or_not(tmp_path: Path) -> None:
     composer = Composer(stored(tmp_path), PLAIN, 256)
     seen, mirrored = 0, 0
     for number in range(30):
@@ -73,7 +73,7 @@ def test_landmarks_lie_on_their_dots_mirrored_or_not(tmp_path: Path) -> None:
     assert 0 < mirrored < seen
 
 
-def test_parts_beside_a_face_show_nothing_of_it(tmp_path: Path) -> None:
+def test_parts_beside_a_face_show_no_pixel_of_it(tmp_path: Path) -> None:
     composer = Composer(stored(tmp_path), PLAIN.model_copy(update={"clear": 1.0, "grids": (1.0,)}), 96)
     clear = 0
     for number in range(30):
@@ -85,7 +85,7 @@ def test_parts_beside_a_face_show_nothing_of_it(tmp_path: Path) -> None:
     assert clear > 5
 
 
-def test_a_face_cut_off_or_too_small_is_not_taught(tmp_path: Path) -> None:
+def test_a_cut_off_or_small_face_is_not_sure(tmp_path: Path) -> None:
     composer = Composer(stored(tmp_path), PLAIN.model_copy(update={"smallest_px": 30.0}), 256)
     for number in range(20):
         faces = composer.scene(np.random.default_rng(number)).faces
@@ -93,7 +93,7 @@ def test_a_face_cut_off_or_too_small_is_not_taught(tmp_path: Path) -> None:
         assert (size[faces.sure].min(axis=1) >= 30.0).all()
 
 
-def test_a_scene_is_made_again_from_its_number(tmp_path: Path) -> None:
+def test_a_seed_repeats_scene_and_camera(tmp_path: Path) -> None:
     composer = Composer(stored(tmp_path), ScenesConfig(), 128)
     one, other = (composer.scene(np.random.default_rng(5)) for _ in range(2))
     assert np.array_equal(one.pixels, other.pixels)
@@ -103,7 +103,7 @@ def test_a_scene_is_made_again_from_its_number(tmp_path: Path) -> None:
     assert not np.array_equal(shots[0], shots[2])
 
 
-def test_a_picture_with_room_around_its_faces_is_drawn_as_often_as_wanted(tmp_path: Path) -> None:
+def test_roomy_pictures_are_drawn_with_the_configured_probability(tmp_path: Path) -> None:
     close = dotted().model_copy(update={"source": "close", "pixels": dotted().pixels[:160, 50:150]})
     pictures = stored(tmp_path, dotted(), *([close] * 9))
     for share, least, most in ((0.0, 5, 45), (1.0, 200, 200)):
@@ -113,7 +113,7 @@ def test_a_picture_with_room_around_its_faces_is_drawn_as_often_as_wanted(tmp_pa
         assert least <= drawn.count(0) <= most
 
 
-def test_a_hard_place_is_shown_with_the_labels_around_it(tmp_path: Path) -> None:
+def test_a_hard_negative_is_shown_with_the_labels_around_it(tmp_path: Path) -> None:
     made = dotted()
     made.pixels[10:30, 10:30] = (255, 0, 255)
     place = HardNegative(source=made.source, box=(10.0, 10.0, 20.0, 20.0), score=0.7)
@@ -127,13 +127,13 @@ def test_a_hard_place_is_shown_with_the_labels_around_it(tmp_path: Path) -> None
     assert seen
 
 
-def test_hard_places_of_other_pictures_are_refused(tmp_path: Path) -> None:
+def test_hard_negatives_of_other_pictures_are_refused(tmp_path: Path) -> None:
     place = HardNegative(source="elsewhere", box=(0.0, 0.0, 9.0, 9.0), score=0.5)
     with pytest.raises(DataSetError, match="other pictures"):
         Composer(stored(tmp_path), PLAIN.model_copy(update={"hard": 0.5}), 96, hard=(place,))
 
 
-def test_a_doubtful_place_of_an_empty_scene_leaves_the_rest_of_it_to_learn_from(tmp_path: Path) -> None:
+def test_a_scene_with_a_doubtful_face_still_gives_background(tmp_path: Path) -> None:
     doubtful = dotted(sure=False).model_copy(update={"kind": "empty"})
     config = ScenesConfig(kinds={"empty": 1.0}, grids=(1.0,), padded=0.0)
     composer = Composer(stored(tmp_path, doubtful), config, 96)
@@ -146,7 +146,7 @@ def test_a_doubtful_place_of_an_empty_scene_leaves_the_rest_of_it_to_learn_from(
     assert taught > 5
 
 
-def test_scribbles_lie_where_no_face_is(tmp_path: Path) -> None:
+def test_clutter_is_drawn_where_no_face_is(tmp_path: Path) -> None:
     config = ScenesConfig(kinds={"empty": 1.0}, grids=(1.0,), padded=0.0, scribbled=1.0)
     composer = Composer(stored(tmp_path, empty()), config, 96)
     for number in range(20):

@@ -1,4 +1,4 @@
-"""Every sure face is learned by cells near its middle at a stride of its size; doubtful ones by none."""
+"""Tests the assignment of faces to cells."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ def faces(*boxes: tuple[float, float, float, float], sure: bool = True) -> FaceA
 
 @pytest.mark.parametrize("side", [9.0, 20.0, 38.0, 60.0, 90.0, 150.0, 250.0])
 @pytest.mark.parametrize("middle", [(100.3, 77.7), (128.0, 128.0), (61.0, 200.5)])
-def test_a_face_of_any_size_is_learned_near_its_middle(side: float, middle: tuple[float, float]) -> None:
+def test_a_face_of_any_size_is_assigned_to_cells_near_its_middle(
+    side: float, middle: tuple[float, float]
+) -> None:
     x, y = middle
     owner = assign(faces((x - side / 2, y - side / 2, x + side / 2, y + side / 2)), CELLS)
     learns = CELLS[owner == 0]
@@ -34,7 +36,7 @@ def test_a_face_of_any_size_is_learned_near_its_middle(side: float, middle: tupl
         assert low < side <= high
 
 
-def test_a_doubtful_face_teaches_nothing_inside_its_box() -> None:
+def test_cells_inside_a_doubtful_face_are_ignored() -> None:
     owner = assign(faces((40, 40, 120, 140), sure=False), CELLS)
     inside = (np.abs(CELLS[:, :2] - (80, 90)) <= (40, 50)).all(axis=1)
     assert (owner[inside] == IGNORED).all()

@@ -1,4 +1,4 @@
-"""The network learns; a killed run goes on as if nothing had happened."""
+"""Tests the network, its losses, and that a killed run resumes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_network_of_the_recipe_stays_below_a_megabyte() -> None:
 
 
 @pytest.mark.parametrize("size", [(64, 96), (160, 32)])
-def test_every_stride_gives_a_grid(size: tuple[int, int]) -> None:
+def test_every_stride_gives_a_grid_of_valid_values(size: tuple[int, int]) -> None:
     made = Exported(DetectorNet(TINY)).eval()(torch.zeros(2, 3, *size))
     for stride, values in zip(STRIDES, made, strict=True):
         assert values.shape == (2, CELL_VALUES, size[0] // stride, size[1] // stride)
@@ -46,7 +46,7 @@ def test_every_stride_gives_a_grid(size: tuple[int, int]) -> None:
         assert (values[:, 4:6] > 0).all()
 
 
-def test_what_is_used_is_what_was_trained() -> None:
+def test_the_network_in_evaluation_mode_agrees_with_training_mode() -> None:
     torch.manual_seed(0)
     net, images = DetectorNet(TINY), torch.rand(4, 3, 96, 96) * 2 - 1
     with torch.no_grad():
@@ -57,7 +57,7 @@ def test_what_is_used_is_what_was_trained() -> None:
         assert float((one - other).abs().max()) < 0.05 * float(one.std())
 
 
-def test_overlap_of_known_boxes() -> None:
+def test_iou_and_giou_of_known_boxes() -> None:
     a = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [0, 0, 10, 10]])
     b = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10], [20, 0, 30, 10]])
     iou, giou = overlap(a, b)
@@ -65,7 +65,7 @@ def test_overlap_of_known_boxes() -> None:
     assert giou.tolist() == pytest.approx([1, 1 / 3, -1 / 3], abs=1e-5)
 
 
-def test_what_is_taught_is_what_is_learned(pictures: Pictures) -> None:
+def test_the_loss_falls_on_a_repeated_batch(pictures: Pictures) -> None:
     torch.manual_seed(0)
     task = DetectorTask(DetectorNet(TINY), LossConfig(), side_px=RECIPE.side_px)
     batch = next(batches(RECIPE, pictures))
@@ -81,8 +81,8 @@ def test_what_is_taught_is_what_is_learned(pictures: Pictures) -> None:
     assert set(outcome.parts) == {"score", "box", "landmarks", "mask"}
 
 
-def test_perfect_values_cost_next_to_nothing(pictures: Pictures) -> None:
-    class Told(torch.nn.Module):
+def test_perfect_outputs_have_almost_no_loss(pictures: Pictures) -> None:
+    class Fixed(torch.nn.Module):
         def forward(self, _: torch.Tensor) -> tuple[torch.Tensor, ...]:
             return (raw.transpose(1, 2)[..., None],)
 
@@ -99,11 +99,13 @@ def test_perfect_values_cost_next_to_nothing(pictures: Pictures) -> None:
     logs = (size.clamp(min=1.0) / stride).log()
     raw = torch.cat([score, mask, (centre - cells[:, :2]) / stride, logs, offsets], dim=-1)
     task = DetectorTask(DetectorNet(TINY), LossConfig(), side_px=RECIPE.side_px)
-    task.encoder = Told()
+    task.encoder = Fixed()
     assert float(task(batch).loss) < 1e-3
 
 
-def test_a_run_that_was_cut_short_goes_on_as_one_that_was_not(tmp_path: Path, pictures: Pictures) -> None:
+def test_a_resumed_run_gives_the_same_network_as_an_uninterrupted_one(
+    tmp_path: Path, pictures: Pictures
+) -> None:
     train_detector(RECIPE, pictures, RunOptions(out=tmp_path / "whole"))
 
     class Killed(Exception):
@@ -121,7 +123,7 @@ def test_a_run_that_was_cut_short_goes_on_as_one_that_was_not(tmp_path: Path, pi
         np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-5)
 
 
-def test_another_file_is_no_detector(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "encoder.pt"
     torch.save({"backbone": {}}, path)
     with pytest.raises(DataSetError, match="no checkpoint of a detector"):

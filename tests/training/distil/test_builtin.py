@@ -1,4 +1,4 @@
-"""The built-in embedder: views drawn by number, labels of them by the teacher, and learning from both."""
+"""The built-in embedder: views by number, the teacher's labels of them, and training on both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two gloo processes learn what one learns."""
+"""Two gloo processes give the same result as one."""
 
 from __future__ import annotations
 

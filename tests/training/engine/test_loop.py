@@ -1,4 +1,4 @@
-"""The loop: schedules, checkpoints that survive a kill, and a run that goes on bit-equal."""
+"""The loop: schedules, checkpoints that survive a kill, bit-equal resumption."""
 
 from __future__ import annotations
 

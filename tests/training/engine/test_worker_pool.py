@@ -1,4 +1,4 @@
-"""Processes that share work: each begins once, and none outlives the one that began it."""
+"""A pool of processes: each initialises once, and none outlives its parent."""
 
 from __future__ import annotations
 

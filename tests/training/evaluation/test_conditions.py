@@ -1,4 +1,4 @@
-"""From a prepared set to figures by condition, mask and fold."""
+"""Tests figures of a prepared set by condition, mask and fold."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_2_by_2_matrix_has_its_four_cells(tmp_path: Path) -> None:
     assert mask_matrix(bench_of(make_set(tmp_path / "half", gallery_masked=False)), QUICK) == ()
 
 
-def test_failures_are_counted_where_they_belong(tmp_path: Path) -> None:
+def test_failures_count_in_the_condition_they_would_have_been_in(tmp_path: Path) -> None:
     refused = [
         # One photo without a face when masked; its unmasked crop is there.
         lost("s001/nir0.png", Spectrum.NIR, masked=True),
@@ -107,13 +107,13 @@ def test_failures_are_counted_where_they_belong(tmp_path: Path) -> None:
     assert found[MASKED].fta == pytest.approx(4 / 27)
     assert found[PLAIN].fta == pytest.approx(4 / 28)
     assert found[PLAIN].fte == pytest.approx(1 / 12)
-    hits = counts_at_rank(bench.compare(PLAIN))
-    assert hits.probes.tolist() == [2, 2, 3, 3, 3, 2, 3, 2, 2, 2, 2, 2]
-    assert hits.successes[5] == 0
-    assert hits.successes[2] == 2
+    counts = counts_at_rank(bench.compare(PLAIN))
+    assert counts.probes.tolist() == [2, 2, 3, 3, 3, 2, 3, 2, 2, 2, 2, 2]
+    assert counts.successes[5] == 0
+    assert counts.successes[2] == 2
 
 
-def test_a_photo_on_both_sides_stops_the_evaluation(tmp_path: Path) -> None:
+def test_a_photo_on_both_sides_is_refused(tmp_path: Path) -> None:
     prepared = make_set(tmp_path / "set", subjects=3)
     rows = tuple(
         r.model_copy(update={"source": "s000/vis.png"}) if r.source == "s000/nir1.png" else r
@@ -146,7 +146,7 @@ def test_rates_at_a_threshold_count_failures_as_missed(tmp_path: Path) -> None:
     assert rates_at("x", bench.compare(PLAIN), -2.0).tar == pytest.approx(24 / 25)
 
 
-def test_masks_fall_into_the_matrix_of_nist() -> None:
+def test_mask_texts_map_to_cells_of_the_nist_matrix() -> None:
     assert cell_name("drawn round/low/0.33") == "round-low-0.35"
     assert cell_name("wide-high-0.92") == "wide-high-0.92"
     assert cell_name("mesh held-out wide/low/seam/0.70") == "wide-low-0.75"
@@ -209,7 +209,7 @@ def test_folds_give_mean_and_population_deviation(tmp_path: Path) -> None:
     assert evaluate_folds(BlockEncoder(), prepared, folds, asked=QUICK) == table
 
 
-def test_a_fold_that_the_set_does_not_hold_is_an_error(tmp_path: Path) -> None:
+def test_a_fold_with_unknown_photos_is_refused(tmp_path: Path) -> None:
     prepared = make_set(tmp_path / "set", subjects=4)
     with pytest.raises(DataSetError, match=r"fold x: s004/vis.png is not in blocks \(2 of 6"):
         evaluate_folds(BlockEncoder(), prepared, [fold("x", range(6), 0)], asked=QUICK)

@@ -1,4 +1,4 @@
-"""Rank-1, VR at FAR and their intervals: by hand, against brute force, and where data says nothing."""
+"""Tests rank-1, VR at FAR and their intervals: by hand, by brute force, and for insufficient data."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def test_ranks_ties_and_failures_by_hand() -> None:
     probes = side(probe, [0, 1, 1, 2], "p", failed=(0,))
     comparison = Comparison(probes, gallery)
     assert ranks(comparison).tolist() == [1, 2, 2, NEVER]
-    hits = counts_at_rank(comparison)
-    assert (hits.subjects.tolist(), hits.successes.tolist(), hits.probes.tolist()) == (
+    counts = counts_at_rank(comparison)
+    assert (counts.subjects.tolist(), counts.successes.tolist(), counts.probes.tolist()) == (
         [0, 1, 2],
         [1, 0, 0],
         [2, 2, 1],
@@ -52,7 +52,7 @@ def test_ranks_ties_and_failures_by_hand() -> None:
     assert cmc(comparison, max_rank=2).tolist() == pytest.approx([1 / 5, 3 / 5])
 
 
-def test_a_stranger_has_no_rank() -> None:
+def test_a_probe_of_an_unknown_subject_is_refused() -> None:
     gallery = side(np.eye(2, dtype=np.float32), [0, 1], "g")
     with pytest.raises(ValueError, match="closed-set"):
         ranks(Comparison(side(np.ones((1, 2), np.float32), [7], "p"), gallery))
@@ -70,7 +70,7 @@ def test_figures_agree_with_the_plain_definitions(spread: float) -> None:
     assert found.tar[0.1].low <= found.tar[0.1].value <= found.tar[0.1].high
 
 
-def test_what_the_data_cannot_support_is_refused_with_the_reason() -> None:
+def test_unsupported_fmr_points_are_refused_with_the_reason() -> None:
     found = figures(noisy(1.0), fmr_points=(0.1, 1e-3), bootstraps=10)
     assert set(found.tar) == {0.1}
     assert "rule of 30" in found.refused[1e-3]
@@ -85,7 +85,7 @@ def test_a_failed_probe_is_a_miss() -> None:
     assert found.rank1.value == pytest.approx(119 / 120)
 
 
-def test_a_system_against_itself_and_against_a_better_one() -> None:
+def test_the_paired_difference_is_zero_to_itself_and_positive_to_a_worse_system() -> None:
     good, bad = counts_at_rank(noisy(0.6)), counts_at_rank(noisy(2.0))
     same = paired_difference(good, good)
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
@@ -99,7 +99,7 @@ def test_a_system_against_itself_and_against_a_better_one() -> None:
         assert other.low > 0
 
 
-def test_other_probes_cannot_be_paired() -> None:
+def test_runs_on_different_probes_are_not_paired() -> None:
     fewer: Ids = counts_at_rank(noisy(1.0, probes=2)).probes
     assert fewer.sum() == 80
     with pytest.raises(ValueError, match="paired"):

@@ -1,4 +1,4 @@
-"""ONNX files and bundles as encoders: real networks, written for the test."""
+"""Tests ONNX files and bundles as encoders, with networks that the tests write."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_crops_are_resized_cut_and_normalised(tmp_path: Path) -> None:
     assert found == pytest.approx(expected / np.linalg.norm(expected), abs=0.01)
 
 
-def test_a_wrong_file_says_so(tmp_path: Path) -> None:
+def test_a_file_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"nothing")
     with pytest.raises(DataSetError, match=r"broken\.onnx cannot be used"):
         OnnxEncoder(tmp_path / "broken.onnx")
@@ -99,7 +99,7 @@ def test_a_bundle_is_an_encoder(tmp_path: Path) -> None:
     assert str(tmp_path) not in encoder.name
 
 
-def test_a_bundle_of_two_networks_chooses_by_spectrum(tmp_path: Path) -> None:
+def test_a_bundle_of_two_networks_takes_one_by_spectrum(tmp_path: Path) -> None:
     encoder = BundleEncoder(bundle(tmp_path / "b", two=True))
     nir, vis = (encoder.embed(crops(), spectrum) for spectrum in (Spectrum.NIR, Spectrum.VIS))
     assert nir == pytest.approx(-vis, abs=1e-6)
@@ -112,7 +112,7 @@ def test_a_changed_bundle_is_refused(tmp_path: Path) -> None:
         BundleEncoder(root)
 
 
-def test_a_checkpoint_is_loaded_by_its_ending(tmp_path: Path) -> None:
+def test_a_checkpoint_is_recognised_by_its_suffix(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     config = BackboneConfig(side_px=32, dimension=8, width=0.25)
     save_encoder(tmp_path / "small.pt", config.build(), config)

@@ -1,4 +1,4 @@
-"""VR at FAR against definitions written out, and what is refused."""
+"""Tests VR at FAR against written-out definitions, and refusals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def split(comparison: Comparison) -> tuple[np.ndarray, np.ndarray]:
 
 @given(st.integers(0, 10_000), st.sampled_from([0.3, 0.05, 0.01, 0.001]))
 @settings(max_examples=40, deadline=None)
-def test_threshold_and_rate_are_those_of_the_field(seed: int, fmr: float) -> None:
+def test_threshold_and_rate_agree_with_the_metrics(seed: int, fmr: float) -> None:
     comparison = noisy(9, each=2, noise=1.0, seed=seed, references=2, dimension=5)
     mated, non_mated = split(comparison)
     (point,) = PairScores(comparison).measure([fmr], bootstraps=3)
@@ -70,7 +70,7 @@ def test_failures_are_missed_mates_and_never_false_matches() -> None:
     assert point.tar.value == pytest.approx(2 / 5)
 
 
-def test_level_scores_are_accepted_or_rejected_together() -> None:
+def test_equal_scores_are_accepted_or_rejected_together() -> None:
     def at(score: float) -> list[float]:
         return [score, float(np.sqrt(1 - score**2))]
 

@@ -1,4 +1,4 @@
-"""The rates of the field against definitions written out by hand."""
+"""Tests metrics and intervals against definitions written out by hand."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_threshold_is_the_smallest_that_keeps_the_fmr(scores: np.ndarray, ta
 
 
 @given(SCORES, SCORES)
-def test_the_det_curve_holds_every_operating_point(mated: np.ndarray, non_mated: np.ndarray) -> None:
+def test_the_det_curve_has_every_operating_point(mated: np.ndarray, non_mated: np.ndarray) -> None:
     curve = metrics.det_curve(mated, non_mated)
     assert set(curve.thresholds) == {*mated, *non_mated}
     for threshold, fmr, fnmr in zip(curve.thresholds, curve.fmr, curve.fnmr, strict=True):
@@ -45,7 +45,7 @@ def test_the_det_curve_holds_every_operating_point(mated: np.ndarray, non_mated:
         assert fnmr == pytest.approx(metrics.fnmr(mated, threshold))
 
 
-def test_tar_at_fmr_on_scores_that_can_be_counted() -> None:
+def test_tar_at_fmr_agrees_with_a_count_by_hand() -> None:
     non_mated = np.arange(100) / 100
     mated = np.array([0.995, 0.985, 0.97, 0.5])
     assert metrics.tar_at_fmr(mated, non_mated, 0.01) == 0.5
@@ -74,7 +74,7 @@ def test_rank_k_counts_identities_and_a_tie_is_a_miss(
     assert metrics.rank_k(scores, probes, gallery, k=k) == pytest.approx(hits / len(probes))
 
 
-def test_an_expected_rank_shares_a_tie_out() -> None:
+def test_the_expected_rank_counts_a_tie_as_a_chance() -> None:
     scores = np.array([[0.5, 0.5, 0.5, 0.1]])
     ids, probe = np.array([1, 2, 3, 4]), np.array([1])
     assert metrics.rank_k(scores, probe, ids, ties="expected") == pytest.approx(1 / 3)
@@ -83,7 +83,7 @@ def test_an_expected_rank_shares_a_tie_out() -> None:
         metrics.rank_k(scores, np.array([9]), ids)
 
 
-def test_open_set_rates_on_searches_that_can_be_counted() -> None:
+def test_open_set_rates_agree_with_a_count_by_hand() -> None:
     gallery = np.array([1, 2, 3])
     probes = np.array([1, 2, 3, 8, 9])
     scores = np.array([[0.9, 0.1, 0.1], [0.8, 0.7, 0.1], [0.1, 0.1, 0.4], [0.6, 0.1, 0.1], [0.1, 0.1, 0.2]])
@@ -135,12 +135,12 @@ def test_the_subject_bootstrap_repeats_and_covers_a_known_mean() -> None:
 
 
 @pytest.mark.parametrize("scores", [np.array([]), np.array([0.1, np.nan])])
-def test_no_scores_and_broken_scores_are_errors(scores: np.ndarray) -> None:
+def test_missing_and_non_finite_scores_are_refused(scores: np.ndarray) -> None:
     with pytest.raises(ValueError, match="finite"):
         metrics.fmr(scores, 0.5)
 
 
-def test_open_set_takes_float32_scores_at_their_word() -> None:
+def test_open_set_does_not_round_the_threshold_to_float32() -> None:
     """The threshold just above a float32 score rejects it."""
     scores = np.array([[0.3, 0.1], [0.7, 0.2]], np.float32)
     threshold = float(np.nextafter(np.float64(scores[0, 0]), np.inf))

@@ -1,4 +1,4 @@
-"""Open-set rates of two swapped halves."""
+"""Tests open-set rates of two swapped halves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.evaluation.openset import open_set_figures
 from training.evaluation.scores import Comparison
 
 
-def test_both_halves_by_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_halves_agree_with_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openset, "ERRORS_NEEDED", 1)
     comparison = noisy(20, each=3, noise=1.0, dimension=6, references=2)
     (point,) = open_set_figures(comparison, fpir_points=[0.2], bootstraps=50, seed=4).points
@@ -37,7 +37,7 @@ def test_both_halves_by_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
     assert point.fnir.low < point.fnir.value < point.fnir.high
 
 
-def test_failures_of_the_enrolled_are_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_of_enrolled_subjects_are_misses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openset, "ERRORS_NEEDED", 0)
     whole = noisy(12, each=2, noise=0.05)
     rows = whole.probes.templates
@@ -51,7 +51,7 @@ def test_failures_of_the_enrolled_are_misses(monkeypatch: pytest.MonkeyPatch) ->
     assert min(pooled) < point.fnir.value < max(pooled) or pooled[0] == pooled[1]
 
 
-def test_points_without_enough_strangers_are_refused() -> None:
+def test_points_with_too_few_subjects_are_refused() -> None:
     found = open_set_figures(noisy(700, each=1, noise=0.4), bootstraps=5)
     assert [p.fpir for p in found.points] == [0.1]
     assert set(found.refused) == {0.03, 0.01}

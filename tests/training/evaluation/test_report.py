@@ -1,4 +1,4 @@
-"""Curves, the report's files, and the command from a shell's point of view."""
+"""Tests curves, the files of the report, and the command."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_det_points_are_rates_at_real_thresholds() -> None:
     assert (np.diff(curve.y) <= 0).all()
 
 
-def test_failures_lift_the_det_curve_and_lower_the_cmc() -> None:
+def test_failures_raise_the_det_curve_and_lower_the_cmc() -> None:
     whole = noisy(10, each=1, noise=0.1)
     probes = side(whole.probes.templates, whole.probes.subjects.tolist(), of="p", failed=(1, 2))
     comparison = Comparison(probes, whole.gallery)
@@ -49,7 +49,7 @@ def pixels(png: bytes) -> np.ndarray:
     return np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR))
 
 
-def test_plots_are_pictures_with_lines() -> None:
+def test_plots_are_pictures_with_a_curve_each() -> None:
     comparison = noisy(30, each=2, noise=1.0, dimension=6)
     empty = det_png([], title="t"), cmc_png([], title="t")
     drawn = det_png([det("a", comparison)], title="t"), cmc_png([cmc_curve("a", comparison)], title="t")
@@ -67,7 +67,7 @@ def test_rates_are_written_in_percent() -> None:
     assert [rate_name(f) for f in (1e-2, 1e-3, 1e-4)] == ["1 %", "0.1 %", "0.01 %"]
 
 
-def test_the_report_holds_all_and_escapes_names(tmp_path: Path) -> None:
+def test_the_report_has_every_figure_and_escapes_names(tmp_path: Path) -> None:
     encoder = BlockEncoder()
     encoder.name = "<script>alert(1)</script>"
     refused = [lost("s001/nir9.png", Spectrum.NIR)]
@@ -120,7 +120,7 @@ def test_the_command_prints_tables_and_writes_the_report(tmp_path: Path) -> None
     assert percent(Interval(**found)) in result.output
 
 
-def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
+def test_the_command_names_the_fault(tmp_path: Path) -> None:
     make_set(tmp_path / "set", subjects=3)
     write_network(tmp_path / "net.onnx", weights=centring())
     for arguments, text in (

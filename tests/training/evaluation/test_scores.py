@@ -1,4 +1,4 @@
-"""What a comparison refuses, and what its scores are."""
+"""Tests the checks and the scores of a comparison."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_probe_and_reference_of_one_photo_are_refused() -> None:
     Comparison(one, side(np.eye(3), [1, 2, 3], of="another"))
 
 
-def test_a_side_checks_itself() -> None:
+def test_a_side_with_wrong_shapes_or_norms_is_refused() -> None:
     ids, names = np.array([1, 2]), ("a", "b")
     rows = np.eye(2, dtype=np.float32)
     Side(rows, ids, names)

@@ -1,4 +1,4 @@
-"""The train command: recipes, a run from start to encoder, resume, validation, two processes."""
+"""The train command: recipes, a run from weights to encoder, resumption, validation, two processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prepared set of made-up crops, big enough to calibrate on and small enough for a test."""
+"""A prepared set of synthetic crops, large enough to calibrate on and small enough for a test."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def asked(patterns: PreparedSet, trunk: Path, **changed: object) -> RetrainReque
     )
 
 
-def hits(share: float) -> SubjectCounts:
+def counts(share: float) -> SubjectCounts:
     """So many of each subject's two probes, on average."""
     rng = np.random.default_rng(3)
     return SubjectCounts(SUBJECTS, rng.binomial(2, share, len(SUBJECTS)), PROBES)
@@ -122,16 +122,16 @@ def test_a_calibration_set_has_probes_of_every_condition_and_names_the_synthetic
 
 def test_better_means_significantly_better_in_the_deciding_condition_and_worse_in_none() -> None:
     nir, masked = "nir-unmasked", "nir-masked"
-    good = verdict({masked: hits(0.9), nir: hits(0.9)}, {masked: hits(0.5), nir: hits(0.9)}, seed=0)
+    good = verdict({masked: counts(0.9), nir: counts(0.9)}, {masked: counts(0.5), nir: counts(0.9)}, seed=0)
     assert good.better
     assert good.as_metrics()["rank1"][masked]["difference_points"][1] > 0
-    level = verdict({masked: hits(0.8)}, {masked: hits(0.8)}, seed=0)
+    level = verdict({masked: counts(0.8)}, {masked: counts(0.8)}, seed=0)
     assert not level.better
     assert "does not lie above 0" in level.reason
-    poor = verdict({masked: hits(0.4)}, {masked: hits(0.9)}, seed=0)
+    poor = verdict({masked: counts(0.4)}, {masked: counts(0.9)}, seed=0)
     assert not poor.better
     assert "worse with its whole interval" in poor.reason
-    traded = verdict({masked: hits(0.9), nir: hits(0.4)}, {masked: hits(0.5), nir: hits(0.9)}, seed=0)
+    traded = verdict({masked: counts(0.9), nir: counts(0.4)}, {masked: counts(0.5), nir: counts(0.9)}, seed=0)
     assert not traded.better
     assert "worse elsewhere: nir-unmasked" in traded.reason
 
@@ -220,7 +220,7 @@ def test_metrics_that_were_held_back_are_in_the_next_line(tmp_path: Path) -> Non
 
 
 def test_a_failure_is_written_as_a_result_without_a_path(tmp_path: Path) -> None:
-    for number, (error, said) in enumerate((
+    for number, (error, expected) in enumerate((
         (JobFailed("too few subjects"), "too few subjects"),
         (ValueError(f"{tmp_path}/secret"), "failed (ValueError)"),
     )):  # fmt: skip
@@ -231,7 +231,7 @@ def test_a_failure_is_written_as_a_result_without_a_path(tmp_path: Path) -> None
         result = read_result(place)
         assert result is not None
         assert result.state == "failed"
-        assert said in result.message
+        assert expected in result.message
         assert str(tmp_path) not in result.message
 
 
@@ -253,12 +253,12 @@ def test_a_killed_retraining_resumes_and_leaves_a_bundle(
         first.wait()
         assert read_result(job) is None
         kept = int(torch.load(job / "train" / "last.pt", weights_only=True)["iteration"])
-        _, told = read_progress(job, 0)
+        _, offset = read_progress(job, 0)
         subprocess.run(command, stdout=log, stderr=log, env=env, check=True, timeout=WAIT_S)
     result = read_result(job)
     assert result is not None
     assert result.state == "succeeded", result.message
-    again = [line.metrics["iterations"] for line in read_progress(job, told)[0] if line.stage == "training"]
+    again = [line.metrics["iterations"] for line in read_progress(job, offset)[0] if line.stage == "training"]
     assert min(again) > kept, "the second process began from the start"
     assert json.loads((job / "bundle" / "manifest.json").read_text())["calibration"] is not None
     assert set(result.metrics["rank1"]) == {"nir-unmasked", "nir-masked"}

@@ -1,4 +1,4 @@
-"""Plain, plain+, the in-batch control, SST, IDR, W-CNN and distillation: each learns, each by its rule."""
+"""Plain, plain+, the in-batch control, SST, IDR, W-CNN and distillation: each learns by its own rule."""
 
 from __future__ import annotations
 

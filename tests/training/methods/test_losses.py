@@ -1,4 +1,4 @@
-"""The four losses, by hand and against each other."""
+"""The four losses, against values by hand and against one another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks imported from ONNX compute what ONNX Runtime does, and can be trained."""
+"""Networks imported from ONNX compute the same as ONNX Runtime, and train."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A painted face and its mesh, for tests that need no real photo: half an ellipsoid in a picture."""
+"""A painted face with an exact mesh, half an ellipsoid, for tests without real photos."""
 
 from __future__ import annotations
 

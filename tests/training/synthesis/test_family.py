@@ -1,4 +1,4 @@
-"""The rendered family: exact landmarks, one picture a row, and a run that can be interrupted."""
+"""Tests the rendered family: exact landmarks, one row per picture, interrupted runs."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Corner:
 
 
 @pytest.mark.realdata
-def test_every_row_is_a_picture_of_its_own(family: PreparedSet, folder: Path) -> None:
+def test_every_row_has_its_own_picture(family: PreparedSet, folder: Path) -> None:
     assert len(family.rows) == 6
     assert not family.refused
     assert len({row.source for row in family.rows}) == 6
@@ -116,7 +116,7 @@ def test_a_second_run_renders_nothing(
 
 
 @pytest.mark.realdata
-def test_only_the_lost_subject_is_rendered_again_and_comes_out_equal(
+def test_only_a_deleted_subject_is_rendered_again_with_equal_pixels(
     family: PreparedSet, folder: Path, model: FaceModel
 ) -> None:
     before = family.crops(range(6))
@@ -129,7 +129,9 @@ def test_only_the_lost_subject_is_rendered_again_and_comes_out_equal(
 
 
 @pytest.mark.realdata
-def test_faces_that_are_not_found_are_refused(family: PreparedSet, folder: Path, model: FaceModel) -> None:
+def test_pictures_without_a_detected_face_are_refused(
+    family: PreparedSet, folder: Path, model: FaceModel
+) -> None:
     unseen = make(folder, model, detector=Nobody())
     assert len(unseen.rows) == 2
     assert {refused.code for refused in unseen.refused} == {"no_face"}
@@ -178,7 +180,7 @@ def command() -> typer.Typer:
 
 
 @pytest.mark.realdata
-def test_the_command_makes_a_set_and_counts_it(shared: Path, tmp_path: Path) -> None:
+def test_the_command_makes_a_set_and_prints_its_counts(shared: Path, tmp_path: Path) -> None:
     options = ["--facekit", str(shared / "data" / "ict_facekit"), "--subjects", "1", "--vis", "1"]
     options += ["--nir", "0", "--nir-masked", "1", "--size", "64", "--workers", "1", "--split", "train"]
     result = CliRunner().invoke(command(), [str(tmp_path / "set"), *options])
@@ -187,7 +189,7 @@ def test_the_command_makes_a_set_and_counts_it(shared: Path, tmp_path: Path) -> 
     assert {row.split for row in read_prepared(tmp_path / "set").rows} == {"train"}
 
 
-def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
+def test_the_command_names_a_wrong_option(tmp_path: Path) -> None:
     wrong = CliRunner().invoke(command(), [str(tmp_path), "--facekit", str(tmp_path), "--split", "exam"])
     assert wrong.exit_code == 2
     missing = CliRunner().invoke(command(), [str(tmp_path), "--facekit", str(tmp_path)])
@@ -196,14 +198,14 @@ def test_the_command_names_what_is_wrong(tmp_path: Path) -> None:
     assert "ict_facekit_light.npz" in re.sub(r"[\s│]", "", missing.output)
 
 
-def test_views_are_counted() -> None:
+def test_views_list_kind_and_number_of_every_picture() -> None:
     assert Views(vis=1, nir=0, nir_masked=2).names() == (("vis", 0), ("nir_masked", 0), ("nir_masked", 1))
     with pytest.raises(ValueError, match="at least one view"):
         Views(vis=0, nir=0, nir_masked=0)
 
 
 @pytest.mark.slow
-def test_two_processes_draw_what_one_draws(model: FaceModel, tmp_path: Path) -> None:
+def test_two_processes_render_the_same_pixels_as_one(model: FaceModel, tmp_path: Path) -> None:
     drawn = []
     for workers in (1, 2):
         root = tmp_path / str(workers)

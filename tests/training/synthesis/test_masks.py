@@ -1,4 +1,4 @@
-"""Masks on a painted portrait whose mesh is exact: no photo and no network is needed."""
+"""Tests masks on a painted portrait with an exact mesh, without photo and network."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def at(picture: NDArray[np.generic], point: tuple[float, float]) -> NDArray[np.g
     return np.asarray(picture[round(point[1]), round(point[0])])
 
 
-def test_it_covers_mouth_and_chin_and_leaves_the_eyes(
+def test_a_mask_covers_mouth_and_chin_and_not_the_eyes(
     painter: MaskPainter, sitter: Portrait, grey: Floats
 ) -> None:
     for shape in ("wide", "round"):
@@ -86,7 +86,7 @@ def test_it_covers_mouth_and_chin_and_leaves_the_eyes(
         assert (worn[:40] == grey[:40]).all()
 
 
-def test_the_input_stays_as_it_is_and_grey_stays_grey(
+def test_a_mask_does_not_change_its_input_and_grey_stays_grey(
     painter: MaskPainter, sitter: Portrait, grey: Floats
 ) -> None:
     before = grey.copy()
@@ -97,7 +97,7 @@ def test_the_input_stays_as_it_is_and_grey_stays_grey(
     assert worn.min() >= 0.0
 
 
-def test_more_coverage_covers_more(painter: MaskPainter, sitter: Portrait, grey: Floats) -> None:
+def test_a_higher_coverage_covers_more_pixels(painter: MaskPainter, sitter: Portrait, grey: Floats) -> None:
     for shape in ("wide", "round"):
         areas = [
             int(
@@ -123,7 +123,9 @@ def test_brightness_follows_reflectance_and_exposure(
     assert float(half[90:118, 66:94].mean()) == pytest.approx(levels[2] / 2, rel=0.05)
 
 
-def test_the_cloth_is_lit_from_where_the_face_is_lit(painter: MaskPainter, topology: MeshTopology) -> None:
+def test_the_cloth_is_lit_from_the_side_of_the_face_light(
+    painter: MaskPainter, topology: MeshTopology
+) -> None:
     for azimuth in (-60.0, 60.0):
         lit = portrait(azimuth=azimuth)
         linear = to_linear(lit.pixels)
@@ -132,7 +134,7 @@ def test_the_cloth_is_lit_from_where_the_face_is_lit(painter: MaskPainter, topol
         assert (right > 1.15 * left) if azimuth > 0 else (left > 1.15 * right)
 
 
-def test_pleats_and_relief_show(painter: MaskPainter, sitter: Portrait, grey: Floats) -> None:
+def test_pleats_and_relief_change_the_picture(painter: MaskPainter, sitter: Portrait, grey: Floats) -> None:
     smooth = painter.apply(grey, sitter.mesh, replace(PLAIN, cut="plain", pleats=0, wire=False, relief=0.0))
     pleated = painter.apply(grey, sitter.mesh, replace(PLAIN, wire=False))
     column = slice(76, 84)
@@ -149,7 +151,9 @@ def test_loops_reach_beyond_the_mask(painter: MaskPainter, sitter: Portrait, gre
 
 
 @pytest.mark.parametrize("side", [48, 640])
-def test_any_size(painter: MaskPainter, sitter: Portrait, grey: Floats, side: int) -> None:
+def test_a_mask_looks_the_same_at_any_picture_size(
+    painter: MaskPainter, sitter: Portrait, grey: Floats, side: int
+) -> None:
     factor = side / grey.shape[0]
     shift = 0.5 * factor - 0.5
     matrix = np.array([[factor, 0.0, shift], [0.0, factor, shift]])
@@ -162,7 +166,7 @@ def test_any_size(painter: MaskPainter, sitter: Portrait, grey: Floats, side: in
     assert changed(bare, small).mean() == pytest.approx(changed(bare, reference).mean(), rel=0.1)
 
 
-def test_a_mask_partly_or_wholly_outside_the_picture(
+def test_a_mask_may_lie_partly_or_wholly_outside_the_picture(
     painter: MaskPainter, sitter: Portrait, grey: Floats
 ) -> None:
     away = sitter.mesh.moved(np.array([[1.0, 0, 1000], [0, 1.0, 0]]))
@@ -171,7 +175,7 @@ def test_a_mask_partly_or_wholly_outside_the_picture(
     assert changed(grey, painter.apply(grey, low, PLAIN))[-1].any()
 
 
-def test_the_same_design_looks_the_same_from_any_painter(
+def test_two_painters_give_the_same_pixels_for_one_design(
     painter: MaskPainter, topology: MeshTopology, sitter: Portrait, grey: Floats
 ) -> None:
     first = painter.apply(grey, sitter.mesh, PLAIN)
@@ -180,7 +184,7 @@ def test_the_same_design_looks_the_same_from_any_painter(
     assert (painter.apply(grey, sitter.mesh, replace(PLAIN, seed=1)) != first).any()
 
 
-def test_wrong_pictures_and_absent_templates_are_refused(
+def test_wrong_pictures_and_unknown_templates_are_refused(
     painter: MaskPainter, sitter: Portrait, grey: Floats
 ) -> None:
     with pytest.raises(ValueError, match="float32"):
@@ -198,7 +202,7 @@ def test_the_sheet_moves_exactly_with_an_affine_face(topology: MeshTopology) -> 
     assert sheet.weights @ moved == pytest.approx(expected, abs=1e-3)
 
 
-def test_affine_weights_follow_what_is_near() -> None:
+def test_affine_weights_depend_on_near_vertices() -> None:
     rng = np.random.default_rng(0)
     vertices = rng.uniform(-5, 5, (200, 3))
     weights = affine_weights(np.array([[0.0, 0.0, 0.0]]), vertices)[0]
@@ -206,7 +210,7 @@ def test_affine_weights_follow_what_is_near() -> None:
     assert np.abs(weights[near]).mean() > 5 * np.abs(weights[~near]).mean()
 
 
-def test_the_sheet_goes_under_the_chin_and_stands_off_the_skin(topology: MeshTopology) -> None:
+def test_the_sheet_reaches_under_the_chin_and_keeps_off_the_skin(topology: MeshTopology) -> None:
     sheet = build_sheet(topology, "high")
     middle = np.abs(sheet.plane[:, 0]) < 0.1
     line = sheet.canonical[middle]
@@ -220,7 +224,7 @@ def test_the_sheet_goes_under_the_chin_and_stands_off_the_skin(topology: MeshTop
     assert nose[2] > topology.canonical[:, 2].max() + 0.1
 
 
-def test_outlines_fit_on_the_paper() -> None:
+def test_every_outline_fits_the_texture() -> None:
     extreme = [replace(d, drop_cm=3.0, lift_cm=1.5) for d in nist_matrix()]
     for design in extreme + [replace(d, cut=cut) for d in extreme for cut in ("seam", "fold", "plain")]:
         edge = outline(design)

@@ -1,4 +1,5 @@
-"""The parts under the masks: designs, spline, z-buffer, templates, 2D baseline, sheet, command."""
+"""Tests the parts of mask synthesis: designs, spline, z-buffer, templates, 2D baseline, contact sheet,
+command."""
 
 from __future__ import annotations
 
@@ -75,7 +76,7 @@ def test_near_infrared_draws_follow_the_prior() -> None:
     )
 
 
-def test_the_matrix_of_nist() -> None:
+def test_the_nist_matrix_has_24_different_designs() -> None:
     cells = {(d.shape, d.coverage, d.reflectance[0]) for d in nist_matrix()}
     assert len(cells) == len(nist_matrix()) == 24
     assert {cell[2] for cell in cells} == set(NIST_REFLECTANCES)
@@ -95,7 +96,7 @@ def test_impossible_designs_are_refused() -> None:
             MaskDesign(**{**fields, **wrong})
 
 
-def test_a_thin_plate_passes_through_its_points_and_keeps_affine_maps() -> None:
+def test_a_thin_plate_spline_interpolates_its_points_and_reproduces_affine_maps() -> None:
     rng = np.random.default_rng(1)
     source, target = rng.uniform(0, 100, (8, 2)), rng.uniform(0, 100, (8, 2))
     assert ThinPlate(source, target)(source) == pytest.approx(target, abs=1e-3)
@@ -125,14 +126,14 @@ def test_the_nearest_front_wins_and_values_are_interpolated() -> None:
     assert (out == -1).all()
 
 
-def test_both_ways_to_normals_agree() -> None:
+def test_normals_by_numba_and_by_numpy_agree() -> None:
     mesh, topology = ellipsoid_mesh()
     compiled = np.empty((468, 3), np.float32)
     normals(mesh.points, topology.triangles, compiled)
     assert compiled == pytest.approx(vertex_normals(mesh.points, topology.triangles), abs=1e-3)
 
 
-def test_templates_are_those_whose_photo_is_there(templates: TemplateSet) -> None:
+def test_only_templates_with_a_photo_are_loaded(templates: TemplateSet) -> None:
     assert templates.names == tuple(sorted(NAMES))
     assert templates.frontal(held_out=False) == ("N95", "cloth", "surgical")
     assert templates.frontal(held_out=True) == ("KN95", "surgical_green")
@@ -163,7 +164,7 @@ def design(template: str | None, spectrum: Spectrum = Spectrum.VIS, level: float
     )
 
 
-def test_a_template_lies_by_its_anchors_in_the_plane(templates: TemplateSet) -> None:
+def test_the_anchors_place_a_template_in_the_plane(templates: TemplateSet) -> None:
     texture = paint(design("cloth"), templates["cloth"], 152)
     colour, cover = texture.texels[:, :, :3], texture.texels[:, :, 3]
     left, right = texture.at(np.array([[-3.0, -4.0], [3.0, -4.0]], np.float32)).round().astype(int)
@@ -177,7 +178,7 @@ def test_a_template_lies_by_its_anchors_in_the_plane(templates: TemplateSet) -> 
     assert np.ptp(worn[:, :3], axis=1).max() < 1e-6
 
 
-def test_the_flat_baseline_lies_over_the_mouth(templates: TemplateSet) -> None:
+def test_the_flat_baseline_covers_the_mouth(templates: TemplateSet) -> None:
     sitter = portrait()
     linear = to_linear(sitter.pixels)
     nose, corners = (80.0, 86.0), ((70.0, 104.0), (90.0, 104.0))
@@ -193,7 +194,7 @@ def test_the_flat_baseline_lies_over_the_mouth(templates: TemplateSet) -> None:
     assert reach[1] > reach[0]
 
 
-def test_a_sheet_has_a_row_for_each_picture() -> None:
+def test_a_contact_sheet_has_a_row_for_each_picture() -> None:
     tall, wide = np.full((40, 20, 3), 255, np.uint8), np.full((10, 30, 3), 255, np.uint8)
     sheet = contact_sheet([[tall, wide], [wide]], side_px=32)
     assert sheet.shape == (2 * 36 + 4, 2 * 36 + 4, 3)
@@ -204,7 +205,7 @@ def test_a_sheet_has_a_row_for_each_picture() -> None:
 
 
 @pytest.mark.realdata
-def test_the_command_masks_a_folder_and_lists_what_it_could_not_use(
+def test_the_command_masks_a_folder_and_lists_unusable_pictures(
     tmp_path: Path, shared: Path, bundle_dir: Path
 ) -> None:
     source, out = tmp_path / "in", tmp_path / "in" / "out"
@@ -243,6 +244,6 @@ def picture(path: Path) -> Pixels:
     return np.asarray(pixels, np.uint8)
 
 
-def test_an_empty_folder_is_said(tmp_path: Path) -> None:
+def test_the_command_refuses_a_folder_without_pictures(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no pictures"):
         make_masks(tmp_path, tmp_path / "out")

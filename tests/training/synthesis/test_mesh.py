@@ -1,4 +1,4 @@
-"""The face mesh: its fixed topology, its pinned files, moving it, and the fit on a committed sample."""
+"""Tests the face mesh: topology, pinned files, similarities, and the fit on a committed sample."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_topology_is_one_disc_with_the_published_texture_map(topology: MeshTopol
     assert (normals[:, 2] > 0).mean() > 0.95
 
 
-def test_a_broken_face_model_names_the_file_and_what_to_do(tmp_path: Path) -> None:
+def test_the_error_of_a_broken_face_model_names_the_file_and_a_remedy(tmp_path: Path) -> None:
     for text in (SQUARE_OBJ, "v 1 2\nf 1/1 1/1 9/9\n", ""):
         path = tmp_path / "face.obj"
         path.write_text(text)
@@ -59,7 +59,7 @@ def test_a_broken_face_model_names_the_file_and_what_to_do(tmp_path: Path) -> No
             load_topology(path)
 
 
-def test_moving_scales_depth_with_the_picture() -> None:
+def test_a_similarity_scales_depth_with_the_picture() -> None:
     mesh, topology = ellipsoid_mesh()
     turn = cv2.getRotationMatrix2D((80.0, 80.0), 30.0, 2.5)
     moved = mesh.moved(turn)
@@ -76,7 +76,7 @@ def test_moving_scales_depth_with_the_picture() -> None:
 
 
 @pytest.mark.parametrize("matrix", [np.zeros((2, 3)), np.array([[1.0, 0, 0], [0, 2, 0]]), np.eye(3)])
-def test_only_a_similarity_moves_a_mesh(matrix: np.ndarray) -> None:
+def test_a_matrix_that_is_not_a_similarity_is_refused(matrix: np.ndarray) -> None:
     with pytest.raises(ValueError, match="similarity"):
         ellipsoid_mesh()[0].moved(matrix)
 
@@ -132,13 +132,13 @@ def test_a_pinned_file_is_downloaded_once(alone: Path, published: str) -> None:
     assert find_file(pin("http://127.0.0.1:9/gone")) == path
 
 
-def test_a_download_of_other_bytes_is_thrown_away(alone: Path, published: str) -> None:
+def test_a_download_with_another_digest_is_deleted(alone: Path, published: str) -> None:
     with pytest.raises(SynthesisError, match="SHA-256; it was thrown away"):
         find_file(pin(published, b"the wrong bytes"))
     assert not list((alone / "cache").rglob("thing*"))
 
 
-def test_a_directory_with_another_file_is_passed_over(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_another_digest_is_skipped(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad, good = alone / "bad", alone / "good"
     for place, content in ((bad, b"the fake bytes!"), (good, b"the right bytes")):
         place.mkdir()

@@ -1,4 +1,4 @@
-"""Training pseudo-NIR: what an 850 nm camera shows, and that it repeats."""
+"""Tests the training pseudo-NIR: appearance at 850 nm, and repeatability."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_lips_lose_contrast_and_hair_gains_light(sitter: Portrait) -> None:
     assert min(hair) > 1.25 * hair_before
 
 
-def test_skin_gets_a_reflectance_and_the_wall_dims(sitter: Portrait) -> None:
+def test_skin_gets_the_drawn_reflectance_and_the_background_darkens(sitter: Portrait) -> None:
     ranges = TrainNirRanges(cheap_share=0.0, background=(0.1, 0.1), skin_level=(0.5, 0.5))
     light = TrainNir(ranges).scene(sitter.pixels, sitter.mesh, np.random.default_rng(3))
     open_air = TrainNirRanges(cheap_share=0.0, background=(1.0, 1.0), skin_level=(0.5, 0.5))
@@ -83,7 +83,7 @@ def test_skin_gets_a_reflectance_and_the_wall_dims(sitter: Portrait) -> None:
     assert at(light, 80, 88) == pytest.approx(at(bright, 80, 88), rel=0.02)
 
 
-def test_side_light_is_taken_off() -> None:
+def test_light_from_the_side_is_divided_out() -> None:
     side = portrait(azimuth=45.0)
     grey = to_linear(side.pixels).mean(axis=2)
     before = np.log(at(grey, 98, 85) / at(grey, 62, 85))
@@ -95,7 +95,7 @@ def test_side_light_is_taken_off() -> None:
     assert np.mean(after) < 0.5 * before
 
 
-def test_a_glint_is_set_in_both_corneas(sitter: Portrait) -> None:
+def test_both_corneas_get_a_glint(sitter: Portrait) -> None:
     glints = TrainNirRanges(cheap_share=0.0, glint_share=1.0)
     none = TrainNirRanges(cheap_share=0.0, glint_share=0.0)
     with_lamp, without = (
@@ -113,7 +113,7 @@ def test_a_glint_is_set_in_both_corneas(sitter: Portrait) -> None:
     assert np.abs(added[far]).max() < 1e-3
 
 
-def test_the_cheap_recipe_is_one_channel_as_it_is(sitter: Portrait) -> None:
+def test_the_cheap_recipe_takes_one_channel_unchanged(sitter: Portrait) -> None:
     cheap = TrainNir(TrainNirRanges(cheap_share=1.0))
     linear = to_linear(sitter.pixels)
     matched = set()
@@ -125,7 +125,7 @@ def test_the_cheap_recipe_is_one_channel_as_it_is(sitter: Portrait) -> None:
     assert matched == {0, 1, 2}
 
 
-def test_a_bright_mask_drives_the_exposure_down(sitter: Portrait) -> None:
+def test_a_bright_mask_reduces_the_exposure(sitter: Portrait) -> None:
     generator = TrainNir(TrainNirRanges(cheap_share=0.0, jpeg_share=0.0))
     light = generator.scene(sitter.pixels, sitter.mesh, np.random.default_rng(0))
     worn = light.copy()
@@ -137,14 +137,14 @@ def test_a_bright_mask_drives_the_exposure_down(sitter: Portrait) -> None:
     assert at(masked, 80, 50, 4) < 0.8 * at(bare, 80, 50, 4)
 
 
-def test_flat_dark_and_tiny_pictures_do_not_break() -> None:
+def test_flat_dark_and_tiny_pictures_give_valid_pixels() -> None:
     for value, side in itertools.product((0, 255), (16, 65)):
         flat = np.full((side, side + 3, 3), value, np.uint8)
         out = transform(TrainNir(), flat, None, np.random.default_rng(0))
         assert out.shape == flat.shape
 
 
-def test_noise_follows_the_light() -> None:
+def test_noise_grows_with_the_light() -> None:
     rng = np.random.default_rng(0)
     dim, bright = (
         sensor.shot_and_read(np.full((SIDE, SIDE), level, np.float32), rng, electrons=1000, read=0.001)

@@ -1,4 +1,4 @@
-"""Relit pseudo-NIR: the photo's light comes off, the lamp's comes on."""
+"""Tests the relit pseudo-NIR: it removes the photo's light and adds a lamp."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.training.synthesis.portrait import EYES, MOUTH, Portrait, ellipsoid_m
 from tests.training.synthesis.test_nir import at
 from training.data.lfw import Split, read_lfw
 from training.synthesis.nir import TrainNir, transform
-from training.synthesis.relit import RelitNir, RelitRanges, channel_law, harmonics
+from training.synthesis.relit import RelitNir, RelitRanges, channel_law
+from training.synthesis.shading import harmonics
 from training.synthesis.simple import to_linear
 
 SEEDS = range(6)
@@ -41,7 +42,7 @@ def test_a_picture_is_grey_and_repeats(sitter: Portrait) -> None:
     assert not np.array_equal(one, other)
 
 
-def test_without_a_mesh_it_says_what_to_do(sitter: Portrait) -> None:
+def test_without_a_mesh_the_error_names_a_remedy(sitter: Portrait) -> None:
     with pytest.raises(ValueError, match="fit one first"):
         relit(sitter).scene(sitter.pixels, None, np.random.default_rng(0))
 
@@ -73,7 +74,7 @@ def test_the_lamp_is_frontal(sitter: Portrait) -> None:
     assert at(tilted, 106, 86) > 1.1 * at(tilted, 54, 86)
 
 
-def test_a_near_lamp_falls_off_with_the_meshs_depth(sitter: Portrait) -> None:
+def test_the_light_of_a_near_lamp_falls_off_with_depth(sitter: Portrait) -> None:
     cheeks = []
     for distance in (15.0, 400.0):
         ranges = RelitRanges(lamp_cm=(distance, distance), lamp_aside=(0.0, 0.0))
@@ -93,7 +94,7 @@ def test_skin_shines_where_it_faces_the_lamp(sitter: Portrait) -> None:
     assert at(glossy, 50, 86) < 1.05 * at(dull, 50, 86)
 
 
-def test_the_wall_is_dark_lips_are_pale_and_eyes_glint(sitter: Portrait) -> None:
+def test_the_background_is_dark_lips_are_pale_and_eyes_have_glints(sitter: Portrait) -> None:
     linear = to_linear(sitter.pixels)
     grey = linear @ np.array([0.11, 0.59, 0.30], np.float32)
     for seed in SEEDS:
@@ -105,7 +106,7 @@ def test_the_wall_is_dark_lips_are_pale_and_eyes_glint(sitter: Portrait) -> None
             assert light[round(y) - 3 : round(y) + 4, round(x) - 3 : round(x) + 4].max() > 0.7
 
 
-def test_pigments_fade_and_shade_stays() -> None:
+def test_pigments_fade_and_shading_stays() -> None:
     skin = np.array([0.22, 0.30, 0.50], np.float32)
     melanin, blood = np.array([2.42, 1.42, 1.0]), np.array([0.95, 1.0, 0.1])
     rows = [skin, skin * 0.5, skin * np.exp(-0.3 * melanin), skin * np.exp(-0.3 * blood)]
@@ -138,7 +139,7 @@ def test_the_two_generators_differ_more_than_two_draws_of_one(sitter: Portrait) 
     assert across > 1.2 * within
 
 
-def test_a_face_at_the_border_does_not_break() -> None:
+def test_a_face_at_the_border_gives_valid_pixels() -> None:
     mesh, topology = ellipsoid_mesh()
     sitter = portrait()
     cut = np.ascontiguousarray(sitter.pixels[:90, 60:])

@@ -1,4 +1,4 @@
-"""The rendered subjects: the committed samples are what the script makes."""
+"""Tests that the script renders the committed samples."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_the_script_makes_the_committed_samples(shared: Path, tmp_path: Path) ->
         assert np.abs(one - two).mean() < CLOSE, path
 
 
-def test_there_are_twelve_subjects_to_enrol_and_strangers_with_every_view() -> None:
+def test_the_samples_have_twelve_subjects_to_enrol_and_two_others_with_every_view() -> None:
     index = json.loads((SAMPLES / "samples.json").read_text(encoding="utf-8"))["subjects"]
     assert sum(subject["enrol"] for subject in index) >= 12
     assert any(not subject["enrol"] for subject in index)
@@ -42,7 +42,7 @@ def test_there_are_twelve_subjects_to_enrol_and_strangers_with_every_view() -> N
             assert path.stat().st_size < 60_000
 
 
-def test_without_the_model_it_says_so(tmp_path: Path) -> None:
+def test_the_script_refuses_a_folder_without_the_model(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as caught:
         command.main(["--out", str(tmp_path), "--facekit", str(tmp_path / "nowhere")])
     assert caught.value.code == 2

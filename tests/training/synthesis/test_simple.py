@@ -1,4 +1,4 @@
-"""Drawn masks and pseudo-NIR: where they reach, and that a seed repeats them."""
+"""Tests drawn masks and pseudo-NIR: extent, and repeatability by seed."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_a_mask_covers_mouth_and_chin_and_never_the_eyes(shape: str) -> None:
     assert len(set(reach)) == 3
 
 
-def test_a_mask_changes_nothing_outside_of_itself(photo: Pixels) -> None:
+def test_a_mask_changes_no_pixel_outside_itself(photo: Pixels) -> None:
     worn = masked_vis(photo, POINTS, np.random.default_rng(1))
     changed = np.abs(worn.astype(int) - photo).max(axis=2) > 2
     assert changed[85:105, 40:72].mean() > 0.9
     assert not changed[:50].any()
 
 
-def test_dyes_fade_in_near_infrared() -> None:
+def test_nir_masks_are_grey_by_the_prior_and_vis_masks_coloured() -> None:
     rng = np.random.default_rng(0)
     levels = [random_mask(rng, nir=True).reflectance for _ in range(4000)]
     assert all(blue == green == red for blue, green, red in levels)
@@ -54,7 +54,7 @@ def test_dyes_fade_in_near_infrared() -> None:
     assert any(max(colour) - min(colour) > 0.3 for colour in colours)
 
 
-def test_pseudo_nir_is_grey_and_brings_the_mask_with_it(photo: Pixels) -> None:
+def test_pseudo_nir_is_grey_and_can_include_a_mask(photo: Pixels) -> None:
     plain = pseudo_nir(photo, np.random.default_rng(5))
     assert plain.shape == photo.shape
     assert np.ptp(plain, axis=2).max() == 0
@@ -68,7 +68,7 @@ def test_pseudo_nir_is_grey_and_brings_the_mask_with_it(photo: Pixels) -> None:
     assert np.median(inside) > 8
 
 
-def test_a_seed_repeats_and_another_does_not(photo: Pixels) -> None:
+def test_a_seed_repeats_the_pixels_and_another_seed_does_not(photo: Pixels) -> None:
     one, same, other = (
         pseudo_nir(photo, np.random.default_rng(seed), landmarks=POINTS) for seed in (1, 1, 2)
     )

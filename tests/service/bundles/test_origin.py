@@ -16,7 +16,7 @@ from service.bundles.s3 import S3Credentials, sign
 from service.bundles.signing import SIGNATURE_NAME
 from tests.conftest import StartService, sample_bytes
 from tests.service.api.test_errors import enroll, identify
-from tests.service.spaces.object_store import CREDENTIALS, TOKEN, Store, serving
+from tests.service.bundles.object_store import CREDENTIALS, TOKEN, Store, serving
 from tests.service.spaces.support import make_ready, space_of, variant, wait_state
 
 AWS = {
