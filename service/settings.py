@@ -104,6 +104,7 @@ class Settings(BaseSettings):
     max_faces: Annotated[int, Field(ge=1)] = 32
 
     min_inter_eye_px: Annotated[float, Field(ge=4)] = 16.0
+    duplicate_fpir: Annotated[float, Field(gt=0, lt=1)] = 1e-3
     min_enrol_quality: Annotated[int, Field(ge=0, le=100)] = 20
     rate_limit_per_s: Annotated[float, Field(ge=0)] = 100.0
     rate_limit_burst: Annotated[int, Field(ge=1)] = 200

@@ -8,14 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from faces.types import Role
 from service.crops import CropVault, align_all
+from service.enrolment.duplicates import DuplicateCheck
 from service.enrolment.transaction import EnrolmentTransaction
 from service.enrolment.types import Accepted, Enrolled, Enrolment
 from service.errors import (
-    DuplicateFace,
     IdempotencyConflict,
     LowQuality,
     NotReady,
@@ -34,8 +32,6 @@ from service.store.database import Database
 from service.store.errors import IdempotencyTaken, StoreError
 from service.store.records import Erased
 from service.store.subjects import new_sample_id
-
-DUPLICATE_HITS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +71,13 @@ class Enroller:
         rejected = tuple(outcome for outcome in outcomes if isinstance(outcome, ServiceError))
         if not accepted:
             raise _refusal(rejected)
+        check = None
         if not request.allow_duplicate:
-            await self._refuse_duplicate(space, request.subject_id, accepted)
+            rate = self._settings.duplicate_fpir
+            check = DuplicateCheck(self._db, space, request.subject_id, accepted, false_positive_rate=rate)
+            await check.search()
         try:
-            answer = await self._transaction.commit(space, request, accepted, rejected)
+            answer = await self._transaction.commit(space, request, accepted, rejected, check)
         except IdempotencyTaken:
             # The same request won the race in another task or process: its answer is the answer.
             if (stored := await self._stored_answer(request)) is None:
@@ -159,26 +158,6 @@ class Enroller:
                 f"the quality is {quality.score}, at least {limits.min_enrol_quality} is needed",
                 reasons=list(quality.reasons),
             )
-
-    async def _refuse_duplicate(
-        self, space: EmbeddingSpace, subject_id: str, accepted: Sequence[Accepted]
-    ) -> None:
-        """Raises DuplicateFace if another subject's template scores above the duplicate threshold."""
-        calibration = space.calibration
-        queries = np.stack([one.description.embedding.vector for one in accepted])
-        found = await asyncio.to_thread(space.gallery.search, queries, DUPLICATE_HITS)
-        async with self._db.read() as uow:
-            owners = await uow.templates.owners(list({hit.template_id for hits in found for hit in hits}))
-        for one, hits in zip(accepted, found, strict=True):
-            limit = calibration.at(one.description.condition, calibration.duplicate_fmr).threshold
-            for hit in hits:
-                owner = owners.get(hit.template_id)
-                if owner and owner.subject_id != subject_id and hit.score >= limit:
-                    raise DuplicateFace(
-                        f"the face matches subject {owner.subject_id}; enrol it there, or send"
-                        " allow_duplicate=true",
-                        subject_id=owner.subject_id,
-                    )
 
     async def _follow_log(self, space: EmbeddingSpace) -> None:
         """Applies the commit to this process's gallery; to both, if another space became active since."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from faces.types import Role
 from service.crops import CropVault
+from service.enrolment.duplicates import DuplicateCheck
 from service.enrolment.types import Accepted, Enrolled, EnrolledSample, Enrolment
 from service.errors import NotReady, RetryLater, ServiceError
 from service.matching.pipeline import inference_errors
@@ -49,11 +50,13 @@ class EnrolmentTransaction:
         request: Enrolment,
         accepted: Sequence[Accepted],
         rejected: tuple[ServiceError, ...],
+        check: DuplicateCheck | None,
     ) -> dict[str, Any]:
         """Stores samples, crops and templates; returns the answer.
 
         The transaction reads which spaces are writable. If this process has not loaded one of them, it
-        stores nothing, loads the space and begins again. Raises IdempotencyTaken, NotReady, StoreError.
+        stores nothing, loads the space and begins again. Raises DuplicateFace, IdempotencyTaken,
+        NotReady, StoreError.
         """
         vectors: Vectors = {space.space_id: [one.description.embedding.vector for one in accepted]}
         await self._embed_for([s.space_id for s in self._registry.loaded], accepted, vectors)
@@ -64,7 +67,7 @@ class EnrolmentTransaction:
             )
         pairs = tuple(zip(accepted, sealed, strict=True))
         for _ in range(COMMIT_ATTEMPTS):
-            done = await self._try_commit(space, request, pairs, vectors, rejected)
+            done = await self._try_commit(space, request, pairs, vectors, rejected, check)
             if isinstance(done, dict):
                 return done
             await self._embed_for(done, accepted, vectors)
@@ -98,9 +101,12 @@ class EnrolmentTransaction:
         accepted: Sequence[tuple[Accepted, Sequence[SealedCrop]]],
         vectors: Vectors,
         rejected: tuple[ServiceError, ...],
+        check: DuplicateCheck | None,
     ) -> dict[str, Any] | list[str]:
         """Returns the answer, or, without storing anything, the writable spaces that `vectors` lacks."""
         async with self._db.write() as uow:
+            if check is not None:
+                await check.recheck(uow)
             await uow.subjects.ensure(request.subject_id, request.metadata)
             await uow.spaces.lock_shared()
             writable = {record.space_id: record.state for record in await uow.spaces.writable()}

@@ -16,6 +16,7 @@ from service.store.upsert import upsert
 WRITABLE: tuple[SpaceState, ...] = ("backfilling", "ready", "active")
 # PostgreSQL's advisory lock: writers of templates take it shared, changes of state exclusive.
 SPACES_LOCK = 0x48A20
+ENROLMENT_LOCK = 0x48A1E
 _COLUMNS = (
     spaces.c.space_id,
     spaces.c.bundle,
@@ -47,6 +48,15 @@ class Spaces:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+
+    async def lock_enrolments(self) -> None:
+        """Lets no other checked enrolment commit until the transaction ends.
+
+        SQLite has one writer anyway. Taken before every other lock, so that no two transactions wait
+        for each other.
+        """
+        if self._connection.dialect.name == "postgresql":
+            await self._connection.execute(select(func.pg_advisory_xact_lock(ENROLMENT_LOCK)))
 
     async def lock_shared(self) -> None:
         """Takes the shared spaces lock until the transaction ends; see `lock_spaces_shared`."""

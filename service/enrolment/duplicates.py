@@ -1,0 +1,115 @@
+"""Refuses a face that another subject already has: before the transaction, and once more within it.
+
+The search of the whole gallery is too slow for a transaction that others wait for. So it runs first,
+and the transaction compares only with what was committed since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from faces.calibration import Calibration
+from faces.types import Condition
+from service.enrolment.types import Accepted
+from service.errors import DuplicateFace
+from service.gallery.base import Hit
+from service.spaces.space import EmbeddingSpace
+from service.store.database import Database
+from service.store.records import Owner
+from service.store.unit import UnitOfWork
+
+HITS = 20
+TAIL_ROWS = 4096
+
+
+def duplicate_threshold(
+    calibration: Calibration, condition: Condition, templates: int, false_positive_rate: float
+) -> float:
+    """The score at which one of `templates` strangers is taken for the subject with this probability.
+
+    A gallery of n templates compares n times, so each comparison has the n-th part of the rate
+    (Bonferroni). Between calibrated points, and beyond the last one, the threshold grows linearly
+    with the logarithm of the FMR; beyond, that is an extrapolation. It is never looser than the
+    calibration's own duplicate point.
+    """
+    wanted = min(calibration.duplicate_fmr, false_positive_rate / max(1, templates))
+    rates = calibration.supported(condition)
+    points = [(math.log10(rate), calibration.at(condition, rate).threshold) for rate in rates]
+    at = math.log10(wanted)
+    if len(points) == 1:
+        return points[0][1]
+    looser, stricter = next(((a, b) for a, b in pairwise(points) if b[0] <= at), (points[-2], points[-1]))
+    slope = (stricter[1] - looser[1]) / (stricter[0] - looser[0])
+    return min(1.0, stricter[1] + slope * (at - stricter[0]))
+
+
+class DuplicateCheck:
+    """The check of one enrolment in one space."""
+
+    def __init__(
+        self,
+        db: Database,
+        space: EmbeddingSpace,
+        subject_id: str,
+        accepted: Sequence[Accepted],
+        *,
+        false_positive_rate: float,
+    ) -> None:
+        self._db, self._space, self._subject_id, self._accepted = db, space, subject_id, accepted
+        self._rate, self._searched_to = false_positive_rate, 0
+
+    async def search(self) -> None:
+        """Compares with every template that is committed. Raises DuplicateFace, StoreError."""
+        await self._space.catch_up(self._db)
+        self._searched_to = self._space.applied_seq
+        queries = np.stack([one.description.embedding.vector for one in self._accepted])
+        found = await asyncio.to_thread(self._space.gallery.search, queries, HITS)
+        async with self._db.read() as uow:
+            await self._refuse(uow, found)
+
+    async def recheck(self, uow: UnitOfWork) -> None:
+        """Compares with what was committed since the search, while no other enrolment can commit.
+
+        Raises DuplicateFace, StoreError.
+        """
+        await uow.spaces.lock_enrolments()
+        entries = await uow.log.tail(self._space.space_id, self._searched_to, TAIL_ROWS)
+        added = [(entry.template_id, entry.vector) for entry in entries if entry.vector is not None]
+        if added:
+            found = [
+                [
+                    Hit(template_id, float(vector @ one.description.embedding.vector))
+                    for template_id, vector in added
+                ]
+                for one in self._accepted
+            ]
+            await self._refuse(uow, found)
+
+    async def _refuse(self, uow: UnitOfWork, found: Sequence[Sequence[Hit]]) -> None:
+        owners = await uow.templates.owners(sorted({hit.template_id for hits in found for hit in hits}))
+        own = await uow.templates.vectors_of(self._space.space_id, self._subject_id)
+        for one, hits in zip(self._accepted, found, strict=True):
+            vector, condition = one.description.embedding.vector, one.description.condition
+            limit = duplicate_threshold(
+                self._space.calibration, condition, self._space.gallery.size, self._rate
+            )
+            # Whoever looks more like the own subject than like any other is no duplicate of the other.
+            limit = max(limit, float(np.max(own @ vector)) if len(own) else -1.0)
+            if (owner := self._other(hits, owners, limit)) is not None:
+                raise DuplicateFace(
+                    f"the face matches subject {owner.subject_id}; enrol it there, or send"
+                    " allow_duplicate=true",
+                    subject_id=owner.subject_id,
+                )
+
+    def _other(self, hits: Sequence[Hit], owners: Mapping[int, Owner], limit: float) -> Owner | None:
+        for hit in hits:
+            owner = owners.get(hit.template_id)
+            if owner is not None and owner.subject_id != self._subject_id and hit.score >= limit:
+                return owner
+        return None
