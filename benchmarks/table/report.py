@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks.table.measured import (
+from benchmarks.table.rows import (
     LEAST_SUBJECTS,
     BundleMeasurement,
     ConditionRow,

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from benchmarks.table.__main__ import table
 from benchmarks.table.answers import Answer, Answers
 from benchmarks.table.figures import bootstrap_weights, fmr_at, rank1, scored, tar_at, tar_with
-from benchmarks.table.measured import Rate, Threshold
 from benchmarks.table.probes import Probe, ProbeFile
 from benchmarks.table.report import percent
+from benchmarks.table.rows import Rate, Threshold
 from faces.types import Spectrum
 from training.evaluation.intervals import Interval
 from training.evaluation.rank1 import counts_at_rank, success_rate
