@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import socket
+import ssl
 import sys
 from functools import partial
 from types import FrameType
@@ -66,7 +67,9 @@ def refusal(settings: Settings) -> str | None:
         make_private(settings.data_dir)
         open_vault(settings.given_crop_key, settings.data_dir)
         bundle_store(settings)
-        if not is_loopback(settings.host) and not asyncio.run(_has_keys(settings)):
+        _check_certificate(settings)
+        keyed = asyncio.run(_has_keys(settings))
+        if not is_loopback(settings.host) and not keyed:
             return (
                 f"refusing to listen on {settings.host} without keys: anyone on the network could"
                 " enrol and identify.\nCreate one with `halflight keys create --role admin --data"
@@ -79,10 +82,20 @@ def refusal(settings: Settings) -> str | None:
     except OriginError as error:
         return f"{error}: look at HALFLIGHT_BUNDLE_URL"
     except StoreError as error:
-        return f"the database cannot be opened: {error}"
+        return f"the database cannot be opened: {error}\nLook at HALFLIGHT_DATABASE_URL and the server's log."
+    except ssl.SSLError as error:
+        return f"the certificate or its key cannot be used: {error.reason}: look at HALFLIGHT_TLS_CERT"
     except OSError as error:
-        return f"{settings.data_dir}: {error.strerror}"
+        return f"{error.filename or settings.data_dir}: {error.strerror}"
     return None
+
+
+def _check_certificate(settings: Settings) -> None:
+    """Raises ssl.SSLError, OSError."""
+    if settings.tls_cert is not None:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            settings.tls_cert, settings.tls_key
+        )
 
 
 def run(settings: Settings) -> int:
@@ -103,7 +116,7 @@ def run(settings: Settings) -> int:
 
 
 def _serve(settings: Settings, listener: socket.socket) -> int:
-    port = listener.getsockname()[1]
+    port, scheme = listener.getsockname()[1], "http" if settings.tls_cert is None else "https"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
 
     def loaded(state: State) -> None:
@@ -114,7 +127,7 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
             server.should_exit = True
             return
         sys.stdout.write(
-            f"halflight ready on http://{host}:{port}"
+            f"halflight ready on {scheme}://{host}:{port}"
             f" (space {space.space_id}, {space.engine.provider}, {space.gallery.size} templates,"
             f" pid {os.getpid()})\n"
         )
@@ -130,6 +143,8 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
             timeout_graceful_shutdown=round(settings.drain_s),
             http=partial(GuardedProtocol, limits=ConnectionLimits.of(settings)),  # type: ignore[arg-type]
             ws="none",
+            ssl_certfile=settings.tls_cert,
+            ssl_keyfile=settings.tls_key,
             proxy_headers=bool(settings.trusted_proxies),
             forwarded_allow_ips=list(settings.trusted_proxies),
         )

@@ -111,6 +111,8 @@ class Settings(BaseSettings):
     failed_logins_per_s: Annotated[float, Field(ge=0)] = 1.0
     failed_logins_burst: Annotated[int, Field(ge=1)] = 30
     trusted_proxies: Names = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     log_poll_s: Annotated[float, Field(gt=0)] = 0.5
     drain_s: Annotated[float, Field(ge=0)] = 10.0
     log_level: str = "info"
@@ -127,6 +129,8 @@ class Settings(BaseSettings):
     def _room_for_one_image(self) -> Settings:
         if self.max_body_bytes < self.max_image_bytes:
             raise ValueError("max_body_bytes must hold at least one image of max_image_bytes")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: give both or neither")
         if self.max_body_memory_bytes < self.max_body_bytes:
             raise ValueError("max_body_memory_bytes must hold at least one body of max_body_bytes")
         return self
