@@ -88,7 +88,7 @@ FROM bundle-${BUNDLE} AS bundle
 # ---- what runs: no compiler, no pip in the environment, no torch, no root
 FROM ${PYTHON_IMAGE} AS runtime
 ARG BUNDLE
-ARG VERSION=0.4.2
+ARG VERSION=0.5.0
 ARG REVISION=unknown
 ARG CREATED=unknown
 LABEL org.opencontainers.image.title="Halflight" \
