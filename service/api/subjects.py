@@ -14,7 +14,7 @@ from faces.types import Spectrum
 from service.api.deps import ADMITTED, Operator, SpaceDep, StateDep
 from service.api.guard import GuardedRoute, ImageRoute
 from service.api.problems import problem_docs
-from service.api.recognition import ANY_IMAGE
+from service.api.recognition import ABOUT_IMAGES, ANY_IMAGE, BASE64
 from service.api.schemas.subjects import (
     EnrolOut,
     PatchIn,
@@ -51,6 +51,7 @@ SIMPLE = (
 ENROL_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
+        "description": ABOUT_IMAGES,
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -69,7 +70,21 @@ ENROL_BODY: dict[str, Any] = {
                         "allow_duplicate": {"type": "string", "enum": ["true", "false"]},
                     },
                 }
-            }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["subject_id", "images"],
+                    "properties": {
+                        "subject_id": {"type": "string", "pattern": f"^{SUBJECT_ID.pattern}$"},
+                        "images": {"type": "array", "minItems": 1, "maxItems": 16, "items": BASE64},
+                        "metadata": {"type": "object", "description": "8 KiB"},
+                        "spectrum": {"type": "string", "enum": ["vis", "nir"]},
+                        "allow_duplicate": {"type": "boolean"},
+                    },
+                    "additionalProperties": False,
+                }
+            },
         },
     }
 }

@@ -29,7 +29,7 @@ HINTS: Mapping[str, str] = {
     "idempotency_conflict": "the same key was used for another request: run the command again",
     "image_too_large": "send a smaller picture: the face needs no more than about 200 px between the eyes",
     "body_too_large": "send fewer or smaller pictures at once",
-    "unsupported_media_type": "convert it to JPEG, PNG, BMP, WebP or TIFF",
+    "unsupported_media_type": "convert it to JPEG, PNG, BMP, WebP, TIFF, HEIC or AVIF",
     "undecodable_image": "the file is damaged or incomplete: copy or export it again",
     "no_face": "use a picture in which the eyes are visible, roughly upright",
     "multiple_faces": "cut the picture so that the subject's face is the largest by far",

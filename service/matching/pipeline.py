@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from faces import formats
 from faces import image as images
 from faces.align import AlignError
+from faces.frames import ImageSource
 from faces.types import Face, Image, Role, Spectrum
 from service.errors import (
     Draining,
@@ -89,7 +91,7 @@ class FacePipeline:
     async def detect(
         self,
         space: EmbeddingSpace,
-        data: bytes,
+        data: ImageSource,
         spectrum: Spectrum | None,
         times: StageTimes | None = None,
     ) -> tuple[Image, tuple[Face, ...]]:
@@ -107,7 +109,7 @@ class FacePipeline:
     async def describe(
         self,
         space: EmbeddingSpace,
-        data: bytes,
+        data: ImageSource,
         *,
         spectrum: Spectrum | None,
         choose: Choice,
@@ -129,13 +131,13 @@ class FacePipeline:
     def close(self) -> None:
         self._pool.shutdown(wait=True)
 
-    async def _decode(self, data: bytes, spectrum: Spectrum | None) -> Image:
+    async def _decode(self, data: ImageSource, spectrum: Spectrum | None) -> Image:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(
                 self._pool, lambda: images.decode(data, limits=self._limits, spectrum=spectrum)
             )
-        except images.ImageError as error:
+        except formats.ImageError as error:
             raise _decoding_error(error) from error
 
     @staticmethod
@@ -144,10 +146,10 @@ class FacePipeline:
             return await space.engine.describe(image, face, role)
 
 
-def _decoding_error(error: images.ImageError) -> ServiceError:
+def _decoding_error(error: formats.ImageError) -> ServiceError:
     for kind, answer in (
-        (images.ImageTooLarge, ImageTooLarge),
-        (images.UnsupportedMediaType, UnsupportedMediaType),
+        (formats.ImageTooLarge, ImageTooLarge),
+        (formats.UnsupportedMediaType, UnsupportedMediaType),
     ):
         if isinstance(error, kind):
             return answer(str(error))
