@@ -154,7 +154,7 @@ async def enroll(
             idempotency_key=idempotency_key,
         ),
     )
-    state.metrics.enrolled.inc(len(answer["samples"]))
+    state.metrics.enrolled.inc(sum(not sample.get("existing") for sample in answer["samples"]))
     return JSONResponse(answer, status_code=201)
 
 

@@ -51,12 +51,16 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class EnrolledSample:
-    """A stored sample and its template in the space that answers the request."""
+    """A stored sample and its template in the space that answers the request.
+
+    `existing`: the subject already had a sample of the same image bytes, and this is it.
+    """
 
     sample_id: str
     template_id: int
     face: Face
     quality: Quality
+    existing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
