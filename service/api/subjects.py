@@ -40,6 +40,7 @@ from service.errors import (
     SampleNotFound,
     SubjectNotFound,
     Unauthorized,
+    UnsureOrientation,
 )
 
 SUBJECT_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
@@ -124,7 +125,9 @@ def _spectrum(form: UploadForm) -> Spectrum:
     response_model=EnrolOut,
     openapi_extra=ENROL_BODY,
     dependencies=[ADMITTED],
-    responses=problem_docs(*ANY_IMAGE, NoFace, MultipleFaces, DuplicateFace, IdempotencyConflict),
+    responses=problem_docs(
+        *ANY_IMAGE, NoFace, MultipleFaces, UnsureOrientation, DuplicateFace, IdempotencyConflict
+    ),
 )
 async def enroll(
     request: Request,

@@ -29,6 +29,7 @@ HINTS: Mapping[str, str] = {
     "idempotency_conflict": "the same key was used for another request: run the command again",
     "image_too_large": "send a smaller picture: the face needs no more than about 200 px between the eyes",
     "body_too_large": "send fewer or smaller pictures at once",
+    "unsure_orientation": "turn the photo upright, or take one in which the face is clearer",
     "unsupported_media_type": "convert it to JPEG, PNG, BMP, WebP, TIFF, HEIC or AVIF",
     "undecodable_image": "the file is damaged or incomplete: copy or export it again",
     "no_face": "use a picture in which the eyes are visible, roughly upright",

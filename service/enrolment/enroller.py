@@ -22,6 +22,7 @@ from service.errors import (
     SampleNotFound,
     ServiceError,
     SubjectNotFound,
+    UnsureOrientation,
 )
 from service.inference.quality import Quality
 from service.matching.choice import subject_face
@@ -132,8 +133,15 @@ class Enroller:
         """Accepts one image, or returns the refusal. Raises RetryLater: overload is no fault of the image."""
         try:
             found = await self._pipeline.describe(
-                space, data, spectrum=request.spectrum, choose=subject_face, role=Role.REFERENCE
+                space,
+                data,
+                spectrum=request.spectrum,
+                choose=subject_face,
+                role=Role.REFERENCE,
+                every_turn=True,
             )
+            if not found.sure:
+                raise UnsureOrientation("the face looks as upright in another quarter turn of the image")
             (described,) = found.faces
             self._refuse_poor(described.quality)
         except RetryLater:
