@@ -99,6 +99,10 @@ def read_header(data: bytes) -> Header:
     Raises UnsupportedMediaType, UndecodableImage.
     """
     kind = sniff(data)
+    if kind == "HEIF" and not heif.is_available():
+        raise UnsupportedMediaType(
+            f"this service decodes no HEIC: install the extra `halflight[{heif.EXTRA}]`, or send JPEG"
+        )
     try:
         if kind == "HEIF":
             width, height = heif.read_size(data)

@@ -6,12 +6,24 @@ libheif raises errors of many types for broken files: callers catch Exception.
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pillow_heif
 from numpy.typing import NDArray
 
 from faces.types import Pixels
+
+if TYPE_CHECKING:
+    from pillow_heif import HeifImage
+
+# An extra of its own: the wheel brings encoders under the GPL, which nobody gets without asking.
+EXTRA = "heic"
+
+
+def is_available() -> bool:
+    """Whether the decoder is installed."""
+    return find_spec("pillow_heif") is not None
 
 
 def read_size(data: bytes) -> tuple[int, int]:
@@ -47,6 +59,8 @@ def read_pixels(data: bytes) -> Pixels:
     return np.ascontiguousarray(decoded[:, :, :3])
 
 
-def _primary(data: bytes) -> pillow_heif.HeifImage:
+def _primary(data: bytes) -> HeifImage:
+    import pillow_heif
+
     opened = pillow_heif.open_heif(data, convert_hdr_to_8bit=True, bgr_mode=True)
     return opened[opened.primary_index]

@@ -196,3 +196,10 @@ def test_refused_formats_are_named_with_what_to_send(data: bytes, told: str) -> 
 def test_a_real_jpeg_2000_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedMediaType, match="JPEG 2000"):
         decode(coded(SMOOTH, "JPEG2000"), limits=LIMITS)
+
+
+def test_without_its_extra_a_heic_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = coded(SMOOTH, "HEIF")
+    monkeypatch.setattr("faces.heif.is_available", lambda: False)
+    with pytest.raises(UnsupportedMediaType, match=r"halflight\[heic\]"):
+        decode(data, limits=LIMITS)
