@@ -10,7 +10,8 @@ import numpy as np
 from export.graph import ExportError
 from faces.align import AlignError, align
 from faces.bundle import Bundle
-from faces.image import DecodeLimits, ImageError, decode
+from faces.formats import ImageError
+from faces.image import DecodeLimits, decode
 from faces.types import Pixels, Spectrum
 from training.data.prepared import PreparedSet, Split
 from training.networks.onnx_runner import BundleRunner

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 Pixels: TypeAlias = NDArray[np.uint8]
 Vector: TypeAlias = NDArray[np.float32]
 Point: TypeAlias = tuple[float, float]
+# Degrees by which a picture must be turned clockwise for a face in it to stand upright.
+Turn: TypeAlias = Literal[0, 90, 180, 270]
+TURNS: tuple[Turn, ...] = (0, 90, 180, 270)
 
 UNIT_NORM_TOLERANCE = 1e-3
 
@@ -90,14 +93,16 @@ class Face:
     """One detected face of one image.
 
     `landmarks`: eye, eye, nose tip, mouth corner, mouth corner; of each pair the one at the
-    left of the picture first. Pixels of the upright image. `score` in [0, 1]. `masked`: the
-    probability of a mask, if the detector classifies masks.
+    left of the upright face first. Pixels of the upright image. `score` in [0, 1]. `masked`: the
+    probability of a mask, if the detector classifies masks. `rotation`: the turn of the picture
+    that makes this face upright.
     """
 
     box: Box
     landmarks: tuple[Point, Point, Point, Point, Point]
     score: float
     masked: float | None = None
+    rotation: Turn = 0
 
     def __post_init__(self) -> None:
         if len(self.landmarks) != 5:

@@ -128,6 +128,10 @@ class MultipleFaces(ServiceError):
     status, code, title = 422, "multiple_faces", "More than one face could be meant"
 
 
+class UnsureOrientation(ServiceError):
+    status, code, title = 422, "unsure_orientation", "It is not clear which way up the face is"
+
+
 class LowQuality(ServiceError):
     status, code, title = 422, "low_quality", "The face is not good enough"
 

@@ -16,8 +16,8 @@ from fastapi.routing import APIRoute
 from service.access.keys import Role
 from service.api.bodies import Pace, declared_length, paced, receive_body, replay
 from service.api.deps import authenticate, required_role
-from service.api.options import MULTIPART, KnownOptions
-from service.api.uploads import media_type, read_form
+from service.api.options import KnownOptions
+from service.api.uploads import read_upload
 from service.errors import BodyTooLarge
 from service.settings import Settings
 from service.state import State
@@ -86,10 +86,10 @@ class ImageRoute(GuardedRoute):
         return settings.max_body_bytes
 
     async def prepare(self, request: Request, settings: Settings) -> None:
-        """Read a form, and take its options as if they stood in the query."""
-        if media_type(request) != MULTIPART:
+        """Read a form or JSON, and take its options as if they stood in the query."""
+        form = await read_upload(request, settings)
+        if form is None:
             return
-        form = await read_form(request, settings)
         request.scope["query_string"], request.state.form = self.options.merge(
             request.scope["query_string"], form
         )

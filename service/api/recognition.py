@@ -11,6 +11,7 @@ from service.access.keys import Principal
 from service.access.keys import Role as KeyRole
 from service.api.deps import ADMITTED, Operator, Prober, SpaceDep, StateDep
 from service.api.guard import ImageRoute
+from service.api.media import BYTES, IMAGE_TYPES
 from service.api.problems import problem_docs
 from service.api.schemas.faces import FaceOut, sighting
 from service.api.schemas.recognition import (
@@ -21,7 +22,7 @@ from service.api.schemas.recognition import (
     IdentifyOut,
     VerifyOut,
 )
-from service.api.uploads import IMAGE_TYPES, form_of, read_image
+from service.api.uploads import form_of, read_image
 from service.errors import (
     BodyTooLarge,
     Draining,
@@ -50,9 +51,19 @@ ANY_IMAGE = (
     *(RateLimited, Overloaded, NotReady, Draining),
 )
 _BINARY = {"type": "string", "format": "binary"}
+BASE64 = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "description": "plain, or a data URL whose media type counts",
+}
+ABOUT_IMAGES = (
+    "An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with"
+    " `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12."
+)
 PROBE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
+        "description": ABOUT_IMAGES,
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -60,14 +71,23 @@ PROBE_BODY: dict[str, Any] = {
                     "required": ["image"],
                     "properties": {"image": _BINARY},
                 }
-            }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": BASE64},
+                    "additionalProperties": False,
+                }
+            },
         }
-        | {kind: {"schema": _BINARY} for kind in IMAGE_TYPES},
+        | {kind: {"schema": _BINARY} for kind in (*IMAGE_TYPES, BYTES)},
     }
 }
 VERIFY_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
+        "description": ABOUT_IMAGES,
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -79,7 +99,19 @@ VERIFY_BODY: dict[str, Any] = {
                         "reference": _BINARY,
                     },
                 }
-            }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {
+                        "image": BASE64,
+                        "subject_id": {"type": "string"},
+                        "reference": BASE64,
+                    },
+                    "additionalProperties": False,
+                }
+            },
         },
     }
 }

@@ -14,7 +14,7 @@ from faces.types import Spectrum
 from service.api.deps import ADMITTED, Operator, SpaceDep, StateDep
 from service.api.guard import GuardedRoute, ImageRoute
 from service.api.problems import problem_docs
-from service.api.recognition import ANY_IMAGE
+from service.api.recognition import ABOUT_IMAGES, ANY_IMAGE, BASE64
 from service.api.schemas.subjects import (
     EnrolOut,
     PatchIn,
@@ -40,6 +40,7 @@ from service.errors import (
     SampleNotFound,
     SubjectNotFound,
     Unauthorized,
+    UnsureOrientation,
 )
 
 SUBJECT_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
@@ -51,6 +52,7 @@ SIMPLE = (
 ENROL_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
+        "description": ABOUT_IMAGES,
         "content": {
             "multipart/form-data": {
                 "schema": {
@@ -69,7 +71,21 @@ ENROL_BODY: dict[str, Any] = {
                         "allow_duplicate": {"type": "string", "enum": ["true", "false"]},
                     },
                 }
-            }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["subject_id", "images"],
+                    "properties": {
+                        "subject_id": {"type": "string", "pattern": f"^{SUBJECT_ID.pattern}$"},
+                        "images": {"type": "array", "minItems": 1, "maxItems": 16, "items": BASE64},
+                        "metadata": {"type": "object", "description": "8 KiB"},
+                        "spectrum": {"type": "string", "enum": ["vis", "nir"]},
+                        "allow_duplicate": {"type": "boolean"},
+                    },
+                    "additionalProperties": False,
+                }
+            },
         },
     }
 }
@@ -109,7 +125,9 @@ def _spectrum(form: UploadForm) -> Spectrum:
     response_model=EnrolOut,
     openapi_extra=ENROL_BODY,
     dependencies=[ADMITTED],
-    responses=problem_docs(*ANY_IMAGE, NoFace, MultipleFaces, DuplicateFace, IdempotencyConflict),
+    responses=problem_docs(
+        *ANY_IMAGE, NoFace, MultipleFaces, UnsureOrientation, DuplicateFace, IdempotencyConflict
+    ),
 )
 async def enroll(
     request: Request,
@@ -139,7 +157,7 @@ async def enroll(
             idempotency_key=idempotency_key,
         ),
     )
-    state.metrics.enrolled.inc(len(answer["samples"]))
+    state.metrics.enrolled.inc(sum(not sample.get("existing") for sample in answer["samples"]))
     return JSONResponse(answer, status_code=201)
 
 

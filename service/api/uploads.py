@@ -5,6 +5,7 @@ Uploads are faces, so the service never spools them to a temporary file.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -14,16 +15,14 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from service.errors import (
-    ImageTooLarge,
-    InvalidParameter,
-    MalformedRequest,
-    UnsupportedMediaType,
-)
+from faces.formats import ACCEPTED
+from faces.frames import ImageSource
+from service.api.json_uploads import parse_json
+from service.api.media import IMAGE_TYPES, RAW_TYPES, checked_size, image_source, media_type
+from service.errors import InvalidParameter, MalformedRequest, UnsupportedMediaType
 from service.settings import Settings
 
-IMAGE_TYPES = ("image/jpeg", "image/png", "image/bmp", "image/webp", "image/tiff")
-RAW_TYPES = (*IMAGE_TYPES, "application/octet-stream")
+FORM, JSON = "multipart/form-data", "application/json"
 MAX_FIELDS = 16
 MAX_METADATA_BYTES = 8192
 MAX_METADATA_DEPTH = 16
@@ -31,25 +30,36 @@ MAX_METADATA_DEPTH = 16
 
 @dataclass(frozen=True, slots=True)
 class UploadForm:
-    """The fields and files of one form."""
+    """The fields and images of one form, or of one JSON object with the same names."""
 
     fields: dict[str, str]
-    files: dict[str, tuple[bytes, ...]]
+    files: dict[str, tuple[ImageSource, ...]]
 
-    def image(self, name: str) -> bytes:
-        """Returns the one file of this name. Raises InvalidParameter if there is none or more than one."""
+    def image(self, name: str) -> ImageSource:
+        """The one file of this name. Raises InvalidParameter."""
         found = self.files.get(name, ())
         if len(found) != 1:
             raise InvalidParameter(f"`{name}` must be one file, got {len(found)}")
         return found[0]
 
 
-def media_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+def content_type(request: Request) -> str:
+    return media_type(request.headers.get("content-type", ""))[0]
 
 
-async def read_form(request: Request, settings: Settings) -> UploadForm:
-    """Parses a multipart form. Raises MalformedRequest, InvalidParameter, ImageTooLarge."""
+async def read_upload(request: Request, settings: Settings) -> UploadForm | None:
+    """Parses a multipart form, or a JSON object with the names of the form; None for another type.
+
+    Raises MalformedRequest, InvalidParameter, ImageTooLarge, UnsupportedMediaType.
+    """
+    kind = content_type(request)
+    if kind == JSON:
+        # In a thread: base64 of a whole body would hold up every other request.
+        return UploadForm(*await asyncio.to_thread(parse_json, await request.body(), settings))
+    return await _read_form(request, settings) if kind == FORM else None
+
+
+async def _read_form(request: Request, settings: Settings) -> UploadForm:
     parser = MultiPartParser(
         request.headers,
         request.stream(),
@@ -65,13 +75,12 @@ async def read_form(request: Request, settings: Settings) -> UploadForm:
     except (KeyError, ValueError, ClientDisconnect) as error:
         raise MalformedRequest("the form cannot be parsed") from error
     fields: dict[str, str] = {}
-    files: dict[str, list[bytes]] = {}
+    files: dict[str, list[ImageSource]] = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
             place = files.setdefault(name, [])
-            if (value.size or 0) > settings.max_image_bytes:
-                raise ImageTooLarge(_too_large(settings), index=len(place))
-            place.append(await value.read())
+            data = checked_size(await value.read(), settings, index=len(place))
+            place.append(image_source(data, value.content_type or ""))
         elif name in fields:
             raise InvalidParameter(f"`{name}` is given twice")
         else:
@@ -84,29 +93,24 @@ def form_of(request: Request) -> UploadForm:
     """The form that `ImageRoute` has read. Raises UnsupportedMediaType where the body is none."""
     form: UploadForm | None = getattr(request.state, "form", None)
     if form is None:
-        raise UnsupportedMediaType("send the request as multipart/form-data")
+        raise UnsupportedMediaType(f"send the request as {FORM} or JSON")
     return form
 
 
-async def read_image(request: Request, settings: Settings) -> bytes:
-    """Reads the probe: a multipart field `image`, or the raw image as the body."""
-    kind = media_type(request)
-    if kind == "multipart/form-data":
+async def read_image(request: Request, settings: Settings) -> ImageSource:
+    """The probe: a field `image` of a form or of JSON, or the image itself as the body."""
+    kind = content_type(request)
+    if kind in (FORM, JSON):
         return form_of(request).image("image")
     if kind not in RAW_TYPES:
         raise UnsupportedMediaType(
-            f"send multipart/form-data with `image`, or one of {', '.join(IMAGE_TYPES)} as the body"
+            f"send {ACCEPTED}: as {FORM} or JSON with `image`, or as the body with one of the types"
+            f" {', '.join(IMAGE_TYPES)}"
         )
-    body = await request.body()
-    if len(body) > settings.max_image_bytes:
-        raise ImageTooLarge(_too_large(settings))
+    body = checked_size(await request.body(), settings)
     if not body:
         raise InvalidParameter("the body is empty: send an image")
-    return body
-
-
-def _too_large(settings: Settings) -> str:
-    return f"an image may have {settings.max_image_bytes} bytes at most"
+    return image_source(body, request.headers["content-type"])
 
 
 def parse_metadata(text: str | None) -> dict[str, Any] | None:

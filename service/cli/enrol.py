@@ -62,15 +62,19 @@ def enroll(
     if metadata is not None:
         parse_metadata(metadata)
     with ServiceClient(url, key) as client:
-        answer = client.enroll(
-            subject,
-            [read_file(path) for path in images],
-            # A fresh key, which only makes a retry of this request safe.
-            idempotency_key=uuid.uuid4().hex,
-            metadata=metadata,
-            spectrum=spectrum,
-            allow_duplicate=allow_duplicate,
-        )
+        try:
+            answer = client.enroll(
+                subject,
+                [read_file(path) for path in images],
+                # A fresh key, which only makes a retry of this request safe.
+                idempotency_key=uuid.uuid4().hex,
+                metadata=metadata,
+                spectrum=spectrum,
+                allow_duplicate=allow_duplicate,
+            )
+        except ServiceRefusal as refusal:
+            name_photos(refusal, images)
+            raise
     if as_json:
         print_json(answer)
     else:
@@ -88,6 +92,18 @@ def parse_metadata(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise typer.BadParameter('--metadata must be a JSON object, such as \'{"name": "Ada"}\'')
     return value
+
+
+def name_photos(refusal: ServiceRefusal, images: list[Path]) -> None:
+    """Says which photos a refusal is about: the service counts them from 0 and knows no names."""
+    rejected = refusal.problem.get("rejected") or ()
+    if len(rejected) > 1:
+        lines = [f"{images[r['index']]}: {r['code']}: {r['detail']}" for r in rejected]
+        refusal.detail = "\n".join([str(refusal.problem["detail"]), *lines])
+        return
+    index = refusal.problem.get("index", 0 if len(images) == 1 else None)
+    if isinstance(index, int) and index < len(images):
+        refusal.title = f"{images[index]}: {refusal.title}"
 
 
 def enrolment_rows(images: list[Path], answer: Answer) -> Iterator[tuple[object, ...]]:
@@ -133,8 +149,12 @@ def _enroll_folder(
             )
         except ServiceRefusal as refusal:
             if refusal.status in AFFECTS_EVERY_REQUEST:
+                refusal.title = f"{photo.name}: {refusal.title}"
                 raise
             return Rejection(photo.name, refusal.code, str(refusal.problem["detail"]))
+        except Failure as failure:
+            failure.title = f"{photo.name}: {failure.title}"
+            raise
 
     rejections = list(scan.rejections)
     if as_json:
@@ -150,10 +170,12 @@ def _enroll_folder(
     enrolled = len(scan.photos) + len(scan.rejections) - len(rejections)
     if rejections and not as_json:
         print_table(("refused", "why", "detail"), ((r.name, r.code, r.detail) for r in rejections))
-    print_status(
-        f"{enrolled} photos enrolled, {len(rejections)} files refused, {scan.subjects} folders of subjects",
-        BAD if rejections else GOOD,
+    counts = (
+        f"{enrolled} photos enrolled, {len(rejections)} files refused, {scan.subjects} folders of subjects"
     )
+    if scan.skipped:
+        counts += f", {scan.skipped} other files skipped"
+    print_status(counts, BAD if rejections else GOOD)
     if rejections:
         raise typer.Exit(1)
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.cli.output import Failure
+
+# What file managers and people leave among photos: it is passed over and counted.
+OTHER_NAMES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "readme", "license"})
+OTHER_SUFFIXES = frozenset(
+    {".txt", ".md", ".rst", ".rtf", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".html", ".htm"}
+    | {".yaml", ".yml", ".toml", ".ini", ".cfg", ".log", ".url", ".nfo", ".db", ".lnk"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +37,12 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class FolderScan:
-    """The photos of a folder and its unusable entries, in order of names."""
+    """What a folder holds, in order of names: photos to send, what belongs to no subject, and how many
+    entries were skipped because their names say that they are no photos."""
 
     photos: tuple[Photo, ...]
     rejections: tuple[Rejection, ...]
+    skipped: int
 
     @property
     def subjects(self) -> int:
@@ -44,16 +52,22 @@ class FolderScan:
 def scan_folder(root: Path) -> FolderScan:
     """Lists a folder without opening its files. Raises Failure if the folder cannot be read.
 
-    Skips hidden files; every other entry becomes a photo or a rejection.
+    Hidden files, text files and what file managers leave are skipped; anything else is either a photo or
+    a rejection.
     """
-    photos, rejections = [], []
-    for entry in _visible_entries(root):
+    photos, rejections, skipped = [], [], 0
+    for entry in _entries(root):
+        if _is_other(entry):
+            skipped += 1
+            continue
         if not entry.is_dir():
             rejections.append(Rejection(entry.name, "no_subject", f"move it to {root.name}/<subject>/"))
             continue
-        for item in _visible_entries(entry):
+        for item in _entries(entry):
             name = f"{entry.name}/{item.name}"
-            if item.is_file():
+            if _is_other(item):
+                skipped += 1
+            elif item.is_file():
                 photos.append(Photo(entry.name, item, name))
             elif item.is_dir():
                 rejections.append(
@@ -63,15 +77,22 @@ def scan_folder(root: Path) -> FolderScan:
                 rejections.append(
                     Rejection(name, "unreadable_file", "not a file, or a link that leads nowhere")
                 )
-    return FolderScan(tuple(photos), tuple(rejections))
+    return FolderScan(tuple(photos), tuple(rejections), skipped)
 
 
-def _visible_entries(folder: Path) -> Iterator[Path]:
+def _entries(folder: Path) -> list[Path]:
     try:
-        entries = sorted(folder.iterdir())
+        return sorted(folder.iterdir())
     except OSError as error:
         raise Failure(f"{folder}: {error.strerror}") from error
-    return (entry for entry in entries if not entry.name.startswith("."))
+
+
+def _is_other(entry: Path) -> bool:
+    """Whether a name says that this is no photo. A subject's folder may have any name but a hidden one."""
+    name = entry.name.lower()
+    if name.startswith(".") or name == "__macosx":
+        return True
+    return not entry.is_dir() and (name in OTHER_NAMES or entry.suffix.lower() in OTHER_SUFFIXES)
 
 
 def idempotency_key(subject_id: str, image: bytes, *, spectrum: str, allow_duplicate: bool) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from faces.frames import ImageSource
+from faces.frames import digest as image_digest
 from faces.types import Role
 from service.crops import CropVault, align_all
 from service.enrolment.duplicates import DuplicateCheck
@@ -21,6 +22,7 @@ from service.errors import (
     SampleNotFound,
     ServiceError,
     SubjectNotFound,
+    UnsureOrientation,
 )
 from service.inference.quality import Quality
 from service.matching.choice import subject_face
@@ -126,13 +128,20 @@ class Enroller:
         return stored.body
 
     async def _accept(
-        self, space: EmbeddingSpace, request: Enrolment, index: int, data: bytes
+        self, space: EmbeddingSpace, request: Enrolment, index: int, data: ImageSource
     ) -> Accepted | ServiceError:
         """Accepts one image, or returns the refusal. Raises RetryLater: overload is no fault of the image."""
         try:
             found = await self._pipeline.describe(
-                space, data, spectrum=request.spectrum, choose=subject_face, role=Role.REFERENCE
+                space,
+                data,
+                spectrum=request.spectrum,
+                choose=subject_face,
+                role=Role.REFERENCE,
+                every_turn=True,
             )
+            if not found.sure:
+                raise UnsureOrientation("the face looks as upright in another quarter turn of the image")
             (described,) = found.faces
             self._refuse_poor(described.quality)
         except RetryLater:
@@ -140,7 +149,7 @@ class Enroller:
         except ServiceError as error:
             error.index = index
             return error
-        image, digest = found.image, hashlib.sha256(data).hexdigest()
+        image, digest = found.image, image_digest(data)
         crops = await asyncio.to_thread(align_all, image, described.face)
         return Accepted(new_sample_id(), digest, (image.width, image.height), described, crops)
 

@@ -113,12 +113,20 @@ class EnrolmentTransaction:
             if unknown := [space_id for space_id in writable if space_id not in vectors]:
                 return unknown
             active = next((space_id for space_id, state in writable.items() if state == "active"), None)
-            if active is None or vectors[active] is None:
-                raise NotReady("the active space cannot be written here; nothing was stored")
             # The space of this request may have been retired since it began.
             answered = space.space_id if space.space_id in writable else active
+            if active is None or answered is None or vectors[active] is None:
+                raise NotReady("the active space cannot be written here; nothing was stored")
             samples = []
             for i, (one, sealed) in enumerate(accepted):
+                if (known := await uow.samples.with_digest(request.subject_id, one.digest)) is not None:
+                    # Spaces whose backfill found no crop of this sample get its template now.
+                    for space_id in writable:
+                        if (made := vectors[space_id]) is not None:
+                            await uow.templates.add_missing(space_id, {known: made[i]})
+                    template_id = await uow.templates.of_sample(answered, known)
+                    samples.append(_enrolled(one, known, template_id, existing=True))
+                    continue
                 await uow.samples.add(_new_sample(request, one), one.sample_id)
                 await uow.crops.add(one.sample_id, sealed)
                 template_ids = {
@@ -126,12 +134,10 @@ class EnrolmentTransaction:
                     for space_id in writable
                     if (made := vectors[space_id]) is not None
                 }
-                described = one.description
-                samples.append(
-                    EnrolledSample(one.sample_id, template_ids[answered], described.face, described.quality)
-                )
+                samples.append(_enrolled(one, one.sample_id, template_ids[answered]))
             answer = self._encode(Enrolled(request.subject_id, answered, tuple(samples), rejected))
-            detail = {"samples": len(samples), "rejected": len(rejected)}
+            added = sum(not sample.existing for sample in samples)
+            detail = {"samples": added, "rejected": len(rejected)}
             await uow.audit.add(request.actor, "subject.enrol", request.subject_id, detail)
             if request.idempotency_key is not None:
                 await uow.idempotency.put(
@@ -151,6 +157,11 @@ async def _embed(space: EmbeddingSpace, one: Accepted) -> NDArray[np.float32]:
     wanted = space.manifest.encoder.alignment
     crop = next(crop for crop in one.crops if crop.alignment_id == wanted)
     return (await space.engine.encoder.embed(crop, Role.REFERENCE)).vector
+
+
+def _enrolled(one: Accepted, sample_id: str, template_id: int, *, existing: bool = False) -> EnrolledSample:
+    described = one.description
+    return EnrolledSample(sample_id, template_id, described.face, described.quality, existing)
 
 
 def _new_sample(request: Enrolment, one: Accepted) -> NewSample:

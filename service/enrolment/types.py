@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from faces.frames import ImageSource
+from faces.frames import digest as image_digest
 from faces.types import AlignedCrop, Face, Spectrum
 from service.errors import ServiceError
 from service.inference.engine import Description
@@ -18,7 +20,7 @@ class Enrolment:
     """What a client asks for. `actor`: the id of its key, for the audit log."""
 
     subject_id: str
-    images: tuple[bytes, ...]
+    images: tuple[ImageSource, ...]
     metadata: dict[str, Any] | None
     spectrum: Spectrum
     allow_duplicate: bool
@@ -27,7 +29,7 @@ class Enrolment:
 
     def digest(self) -> str:
         """SHA-256 of the request: two requests with one idempotency key must agree in it."""
-        parts = [hashlib.sha256(data).hexdigest() for data in self.images]
+        parts = [image_digest(image) for image in self.images]
         content = [self.subject_id, parts, self.metadata, self.spectrum.value, self.allow_duplicate]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -49,12 +51,16 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class EnrolledSample:
-    """A stored sample and its template in the space that answers the request."""
+    """A stored sample and its template in the space that answers the request.
+
+    `existing`: the subject already had a sample of the same image bytes, and this is it.
+    """
 
     sample_id: str
     template_id: int
     face: Face
     quality: Quality
+    existing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,12 +66,12 @@ class Detector:
             for i, canvas in enumerate(canvases)
         ]
 
-    async def detect(self, image: Image) -> tuple[Face, ...]:
+    async def detect(self, image: Image, *, looks: Sequence[float] = LOOKS) -> tuple[Face, ...]:
         """Returns the faces in pixels of the image; an empty tuple if there are none.
 
-        Repeats the detection at other zooms (`LOOKS`) until it finds a face. Raises QueueFull, BatcherClosed.
+        Repeats the detection at other zooms (`looks`) until it finds a face. Raises QueueFull, BatcherClosed.
         """
-        for zoom in LOOKS:
+        for zoom in looks:
             if faces := await self.batcher.submit(self.prepare(image, zoom=zoom)):
                 return faces
         return ()

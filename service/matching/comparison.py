@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from faces.calibration import UnsupportedFmr
+from faces.frames import ImageSource
 from faces.types import CONDITIONS, Condition, Role, Spectrum
 from service.errors import SubjectNotFound, UnsupportedFmrPoint
 from service.gallery.base import Hit
@@ -112,7 +113,7 @@ class Comparer:
         self._db, self._pipeline, self._every_face = db, pipeline, every_face(max_faces)
 
     async def describe(
-        self, space: EmbeddingSpace, data: bytes, options: Options, role: Role, times: StageTimes
+        self, space: EmbeddingSpace, data: ImageSource, options: Options, role: Role, times: StageTimes
     ) -> tuple[Description, ...]:
         """The largest face of an image, or every one.
 
@@ -129,7 +130,7 @@ class Comparer:
         return described.faces
 
     async def identify(
-        self, space: EmbeddingSpace, data: bytes, options: Options, times: StageTimes
+        self, space: EmbeddingSpace, data: ImageSource, options: Options, times: StageTimes
     ) -> tuple[Identified, ...]:
         """Returns the candidates of each probe face. A face without a mate in the gallery is no error.
 
@@ -178,7 +179,7 @@ class Comparer:
     async def verify_subject(
         self,
         space: EmbeddingSpace,
-        data: bytes,
+        data: ImageSource,
         subject_id: str,
         options: Options,
         times: StageTimes,
@@ -195,7 +196,12 @@ class Comparer:
         return Verified(score, decider(space, options, [probe.condition]), probe, None)
 
     async def verify_image(
-        self, space: EmbeddingSpace, data: bytes, other: bytes, options: Options, times: StageTimes
+        self,
+        space: EmbeddingSpace,
+        data: ImageSource,
+        other: ImageSource,
+        options: Options,
+        times: StageTimes,
     ) -> Verified:
         """Compares a probe with one reference image; stores nothing."""
         _refuse_unsupported(space, options)

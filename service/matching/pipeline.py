@@ -7,11 +7,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from faces import formats
 from faces import image as images
 from faces.align import AlignError
-from faces.types import Face, Image, Role, Spectrum
+from faces.detect import LOOKS
+from faces.frames import ImageSource
+from faces.orientation import best_turn, is_clearly_upright, turned, turned_back
+from faces.types import TURNS, Face, Image, Role, Spectrum, Turn
 from service.errors import (
     Draining,
     ImageTooLarge,
@@ -52,10 +56,24 @@ class StageTimes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DescribedImage:
-    """A decoded image and the descriptions of its chosen faces, at least one."""
+    """A decoded image and the descriptions of its chosen faces, at least one.
+
+    `sure`: whether one way up fits the faces clearly better than the others.
+    """
 
     image: Image
     faces: tuple[Description, ...]
+    sure: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """The picture turned clockwise by `turn`, where its faces stand upright, and these faces."""
+
+    image: Image
+    faces: tuple[Face, ...]
+    turn: Turn
+    sure: bool
 
 
 @contextmanager
@@ -89,7 +107,7 @@ class FacePipeline:
     async def detect(
         self,
         space: EmbeddingSpace,
-        data: bytes,
+        data: ImageSource,
         spectrum: Spectrum | None,
         times: StageTimes | None = None,
     ) -> tuple[Image, tuple[Face, ...]]:
@@ -102,40 +120,71 @@ class FacePipeline:
         with times.stage("decode"):
             image = await self._decode(data, spectrum)
         with times.stage("detect"), inference_errors():
-            return image, await space.engine.detector.detect(image)
+            found = await self._find(space, image)
+        return image, tuple(_given(face, found.turn, image) for face in found.faces)
 
     async def describe(
         self,
         space: EmbeddingSpace,
-        data: bytes,
+        data: ImageSource,
         *,
         spectrum: Spectrum | None,
         choose: Choice,
         role: Role,
         times: StageTimes | None = None,
+        every_turn: bool = False,
     ) -> DescribedImage:
         """Describes the faces that `choose` picks: crop, embedding, mask state, quality.
 
+        `every_turn`: compare the quarter turns even for a face that looks clearly upright: of faces that
+        are upside down, 1 in 50 does.
         Raises what `detect` and `choose` raise, and LowQuality if a face cannot be aligned.
         """
         times = times or StageTimes()
-        image, faces = await self.detect(space, data, spectrum, times)
-        chosen = choose(image, faces)
+        with times.stage("decode"):
+            image = await self._decode(data, spectrum)
+        with times.stage("detect"), inference_errors():
+            found = await self._find(space, image, every_turn=every_turn)
+        chosen = choose(found.image, found.faces)
         with times.stage("embed"):
             # One after the other: a crowded image must not fill the queue that others wait in.
-            described = [await self._describe_one(space, image, face, role) for face in chosen]
-        return DescribedImage(image, tuple(described))
+            described = [await self._describe_one(space, found.image, face, role) for face in chosen]
+        given = [replace(each, face=_given(each.face, found.turn, image)) for each in described]
+        return DescribedImage(image, tuple(given), found.sure)
+
+    async def _find(self, space: EmbeddingSpace, image: Image, *, every_turn: bool = False) -> _Found:
+        """The faces, largest first, in the quarter turn of the image where the largest is most upright.
+
+        Tries the other turns where the largest face is not clearly upright or there is none.
+        """
+        detector, loop = space.engine.detector, asyncio.get_running_loop()
+        faces = await detector.detect(image)
+        if faces and is_clearly_upright(faces[0]) and not every_turn:
+            return _Found(image, faces, turn=0, sure=True)
+        tried: dict[Turn, tuple[Face, ...]] = {0: faces} if faces else {}
+        for turn in TURNS[1:]:
+            other = await loop.run_in_executor(self._pool, turned, image, turn)
+            # One look: where a face is upright, it is seen at once.
+            if others := await detector.detect(other, looks=LOOKS[:1]):
+                tried[turn] = others
+        if not tried:
+            return _Found(image, (), turn=0, sure=False)
+        turn, sure = best_turn({each: found[0] for each, found in tried.items()})
+        if turn == 0:
+            return _Found(image, tried[0], turn=0, sure=sure)
+        other = await loop.run_in_executor(self._pool, turned, image, turn)
+        return _Found(other, tried[turn], turn, sure)
 
     def close(self) -> None:
         self._pool.shutdown(wait=True)
 
-    async def _decode(self, data: bytes, spectrum: Spectrum | None) -> Image:
+    async def _decode(self, data: ImageSource, spectrum: Spectrum | None) -> Image:
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(
                 self._pool, lambda: images.decode(data, limits=self._limits, spectrum=spectrum)
             )
-        except images.ImageError as error:
+        except formats.ImageError as error:
             raise _decoding_error(error) from error
 
     @staticmethod
@@ -144,10 +193,15 @@ class FacePipeline:
             return await space.engine.describe(image, face, role)
 
 
-def _decoding_error(error: images.ImageError) -> ServiceError:
+def _given(face: Face, turn: Turn, image: Image) -> Face:
+    """A face of the turned image, in pixels of the given one."""
+    return turned_back(face, turn, width=image.width, height=image.height) if turn else face
+
+
+def _decoding_error(error: formats.ImageError) -> ServiceError:
     for kind, answer in (
-        (images.ImageTooLarge, ImageTooLarge),
-        (images.UnsupportedMediaType, UnsupportedMediaType),
+        (formats.ImageTooLarge, ImageTooLarge),
+        (formats.UnsupportedMediaType, UnsupportedMediaType),
     ):
         if isinstance(error, kind):
             return answer(str(error))

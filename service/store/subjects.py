@@ -160,6 +160,19 @@ class Samples:
         rows = (await self._connection.execute(query)).mappings()
         return [SampleRecord(**{**row, "spectrum": Spectrum(row["spectrum"])}) for row in rows]
 
+    async def with_digest(self, subject_id: str, digest: str) -> str | None:
+        """Returns the id of the subject's oldest sample of these image bytes; None if it has none.
+
+        Nobody else adds one before the transaction ends: `Subjects.ensure` holds the subject's lock.
+        """
+        query = (
+            select(samples.c.sample_id)
+            .where(samples.c.subject_id == subject_id, samples.c.digest == digest)
+            .order_by(samples.c.created_at, samples.c.sample_id)
+            .limit(1)
+        )
+        return (await self._connection.execute(query)).scalar_one_or_none()
+
     async def existing(self, sample_ids: Sequence[str]) -> set[str]:
         """Returns those of these samples that exist."""
         query = select(samples.c.sample_id).where(samples.c.sample_id.in_(list(sample_ids)))

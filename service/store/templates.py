@@ -69,6 +69,16 @@ class Templates:
         await self._log.append(space_id, "add", new_ids)
         return new_ids
 
+    async def of_sample(self, space_id: str, sample_id: str) -> int:
+        """Returns the id of a sample's template in one space. Raises StoreError if it has none there."""
+        query = select(templates.c.template_id).where(
+            templates.c.space_id == space_id, templates.c.sample_id == sample_id
+        )
+        template_id = (await self._connection.execute(query)).scalar_one_or_none()
+        if template_id is None:
+            raise StoreError("the sample has no template in this space")
+        return int(template_id)
+
     async def owners(self, template_ids: Sequence[int]) -> dict[int, Owner]:
         """Maps each template id that still exists to its owner."""
         found: dict[int, Owner] = {}

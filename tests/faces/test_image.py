@@ -10,14 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from faces.image import (
-    DecodeLimits,
-    ImageTooLarge,
-    UndecodableImage,
-    UnsupportedMediaType,
-    decode,
-    recognise_spectrum,
-)
+from faces.formats import ImageTooLarge, UndecodableImage, UnsupportedMediaType
+from faces.image import DecodeLimits, decode, recognise_spectrum
 from faces.types import Pixels, Spectrum
 from tests.service.api.photos import ORIENTATION, animated, bomb
 

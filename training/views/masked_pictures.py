@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from faces.bundle import read
-from faces.image import DecodeLimits, ImageError, decode
+from faces.formats import ImageError
+from faces.image import DecodeLimits, decode
 from faces.types import Image, Pixels, Spectrum
 from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import CHECKOUT, find_assets

@@ -12,7 +12,8 @@ import numpy as np
 
 from faces.align import ALIGNMENTS, MIN_INTER_EYE_PX, AlignError, align, similarity
 from faces.bundle import read as read_bundle
-from faces.image import DecodeLimits, ImageError, decode
+from faces.formats import ImageError
+from faces.image import DecodeLimits, decode
 from faces.types import Condition, Face, Image, Pixels, Point
 from training.data.loaded import Choice, Place, Reader
 from training.data.prepared import Refused, Row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -13,11 +13,15 @@ from service.inference.quality import Quality
 
 
 class FaceOut(Wire):
-    """Box [x, y, w, h] and five landmarks in pixels of the upright image."""
+    """Box [x, y, w, h] and five landmarks in pixels of the image as its EXIF turns it.
+
+    `rotation`: degrees by which that image must be turned clockwise for the face to be upright.
+    """
 
     box: tuple[float, float, float, float]
     landmarks: list[tuple[float, float]]
     detection_score: float
+    rotation: Literal[0, 90, 180, 270] = 0
 
     @classmethod
     def of(cls, face: Face) -> FaceOut:
@@ -26,6 +30,7 @@ class FaceOut(Wire):
             box=(round(box.x, 2), round(box.y, 2), round(box.width, 2), round(box.height, 2)),
             landmarks=[(round(x, 2), round(y, 2)) for x, y in face.landmarks],
             detection_score=round(face.score, 4),
+            rotation=face.rotation,
         )
 
 

@@ -13,10 +13,13 @@ from service.store.records import SampleRecord, SubjectRecord
 
 
 class EnrolledSampleOut(Wire):
+    """`existing`: the subject already had a sample of the same image bytes; nothing was added."""
+
     sample_id: str
     template_id: int
     face: FaceOut
     quality: QualityOut
+    existing: bool = False
 
 
 class RejectedOut(Wire):
@@ -45,6 +48,7 @@ def enrol_answer(enrolled: Enrolled) -> dict[str, Any]:
                 template_id=sample.template_id,
                 face=FaceOut.of(sample.face),
                 quality=QualityOut.of(sample.quality),
+                existing=sample.existing,
             )
             for sample in enrolled.samples
         ],

@@ -100,17 +100,12 @@ def broken_images(seed: int = 0) -> Iterator[Broken]:
     for side in (8_000, 12_000, 20_000, 40_000, 60_000, 65_536, 200_000, 1_000_000):
         yield Broken("bomb", bomb(side, side), TYPES["PNG"], ("image_too_large",))
         yield Broken("wide bomb", bomb(side * 60, 20), TYPES["PNG"], EXOTIC)
-    for start in (
-        b"GIF89a",
-        b"%PDF-1.7",
-        b"PK\x03\x04",
-        b"<svg>",
-        b"\x7fELF",
-        b"",
-        b"\x00\x00\x00\x18ftypheic",
-    ):
+    for start in (b"GIF89a", b"%PDF-1.7", b"PK\x03\x04", b"<svg>", b"\x7fELF", b""):
         for length in (1, 300, 5000):
             yield Broken("another type", start + rng.bytes(length), "image/jpeg", ("unsupported_media_type",))
+    for length in (1, 300, 5000):
+        noisy = b"\x00\x00\x00\x18ftypheic" + rng.bytes(length)
+        yield Broken("a brand, then noise", noisy, "image/heic", ("undecodable_image",))
     for kind, media_type in TYPES.items():
         yield Broken("1 x 1", saved(Image.new("RGB", (1, 1)), kind), media_type, ("no_face",))
         yield Broken("1 x 900", saved(Image.new("RGB", (1, 900)), kind), media_type, ("no_face",))

@@ -145,7 +145,9 @@ def test_415_unsupported_media_type(client: httpx.Client) -> None:
     problem(identify(client, b"%PDF-1.7 nothing"), 415, "unsupported_media_type")
     body = problem(enroll(client, "gif", gif.getvalue()), 415, "unsupported_media_type")
     assert body["index"] == 0
-    problem(client.post("/enroll", json={}), 415, "unsupported_media_type")
+    problem(
+        client.post("/enroll", content=b"x", headers={"content-type": JPEG}), 415, "unsupported_media_type"
+    )
 
 
 def test_422_undecodable_image(client: httpx.Client) -> None:

@@ -56,9 +56,16 @@ def test_the_url_option_overrides_the_environment(
 def test_a_broken_photo_is_refused_with_a_hint(tmp_path: Path, env: dict[str, str]) -> None:
     broken = photo(tmp_path, "broken.jpg", BROKEN)
     advice = "→ the file is damaged or incomplete: copy or export it again"
-    result = fails(1, "enroll", "cli-broken", broken, expected=["(undecodable_image)", advice], env=env)
+    expected = [f"{broken}: ", "(undecodable_image)", advice]
+    result = fails(1, "enroll", "cli-broken", broken, expected=expected, env=env)
     assert result.out == ""
     fails(1, "subjects", "show", "cli-broken", expected=["(subject_not_found)"], env=env)
+
+
+def test_where_no_photo_is_taken_each_is_named_with_its_reason(tmp_path: Path, env: dict[str, str]) -> None:
+    photos = [photo(tmp_path, "broken.jpg", BROKEN), photo(tmp_path, "text.jpg", b"not a picture at all")]
+    expected = [f"{photos[0]}: undecodable_image: ", f"{photos[1]}: unsupported_media_type: "]
+    fails(1, "enroll", "cli-none", *photos, expected=expected, env=env)
 
 
 def test_a_broken_photo_among_good_ones_is_named_and_the_good_ones_are_enrolled(
@@ -128,7 +135,10 @@ def test_a_folder_is_enrolled_reported_and_safe_to_repeat(tmp_path: Path, env: d
     command: list[str | Path] = ["enroll", "--folder", root, "--allow-duplicate"]
     for _ in range(2):
         result = fails(
-            1, *command, expected=["4 photos enrolled, 3 files refused, 2 folders of subjects"], env=env
+            1,
+            *command,
+            expected=["4 photos enrolled, 3 files refused, 2 folders of subjects, 1 other files skipped"],
+            env=env,
         )
         assert sorted(row[:2] for row in result.cells()) == [
             ["cli-s13/broken.jpg", "undecodable_image"],
@@ -146,6 +156,34 @@ def test_a_folder_is_enrolled_reported_and_safe_to_repeat(tmp_path: Path, env: d
         *("cli-s14/1.jpg", "cli-s14/2.jpg", "cli-s14/more.jpg"),
     ]
     assert [samples_of(f"cli-{subject}", env) for subject in ("s13", "s14")] == [2, 3]
+
+
+def test_what_is_no_photo_by_its_name_is_skipped_and_counted(tmp_path: Path, env: dict[str, str]) -> None:
+    root = tmp_path / "people"
+    photo(root / "cli-s12", "1.jpg", sample_bytes("s12"))
+    for name in ("Thumbs.db", ".DS_Store", "._1.jpg", "desktop.ini", "notes.TXT", "list.csv", "README"):
+        photo(root / "cli-s12", name, b"no photo")
+    photo(root, "Thumbs.db", b"no photo")
+    photo(root, "subjects.csv", b"no photo")
+    photo(root / "__MACOSX", "1.jpg", b"no photo")
+    command: list[str | Path] = ["enroll", "--folder", root, "--allow-duplicate"]
+    result = succeeds(*command, env=env)
+    assert "1 photos enrolled, 0 files refused, 1 folders of subjects, 10 other files skipped" in result.err
+    assert result.out == ""
+    photo(root / "cli-s12", "notes.jpg", b"words under the name of a photo")
+    result = fails(1, *command, expected=["1 photos enrolled, 1 files refused"], env=env)
+    assert [row[:2] for row in result.cells()] == [["cli-s12/notes.jpg", "unsupported_media_type"]]
+
+
+def test_a_failure_that_ends_a_folder_names_the_photo_where_it_ended(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    root = tmp_path / "people"
+    photo(root / "cli-s12", "1.jpg", sample_bytes("s12"))
+    unknown = env | {"HALFLIGHT_KEY": "hl-no-such-key"}
+    fails(1, "enroll", "--folder", root, expected=["cli-s12/1.jpg: ", "0 of 1 photos"], env=unknown)
+    nowhere = env | {"HALFLIGHT_URL": "http://127.0.0.1:1"}
+    fails(1, "enroll", "--folder", root, expected=["cli-s12/1.jpg: no service answers"], env=nowhere)
 
 
 def test_an_empty_folder_is_a_failure_with_a_hint(tmp_path: Path, env: dict[str, str]) -> None:

@@ -144,7 +144,8 @@ def test_a_service_killed_at_any_moment_keeps_its_spaces_consistent(
             photo = sample_bytes(subject)
             assert enroll(client, subject, photo).status_code == 201
             ledger.there[subject] = photo
-            assert enroll(client, f"{subject}-more", *[mirrored(subject)] * 2).status_code == 201
+            more = (mirrored(subject), mirrored(subject, "vis_2.jpg"))
+            assert enroll(client, f"{subject}-more", *more).status_code == 201
             ledger.there[f"{subject}-more"] = mirrored(subject)
     for round_ in range(KILLS):
         with service.client() as one, service.client() as other:
