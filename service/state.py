@@ -73,9 +73,9 @@ class State:
     failure: BaseException | None = None
     loading: asyncio.Task[None] | None = None
 
-    def space(self) -> EmbeddingSpace:
+    def space(self, *, may_finish: bool = False) -> EmbeddingSpace:
         """The active space. Raises Draining, NotReady."""
-        if self.draining:
+        if self.draining and not may_finish:
             raise Draining("the service is shutting down", retry_after_s=5)
         space = self.registry.active
         if space is None:

@@ -148,9 +148,9 @@ Operator = Annotated[Principal, Depends(_Needs(Role.OPERATOR))]
 Admin = Annotated[Principal, Depends(_Needs(Role.ADMIN))]
 
 
-async def active_space(state: StateDep) -> EmbeddingSpace:
+async def active_space(request: Request, state: StateDep) -> EmbeddingSpace:
     """Returns the active space, once for each request, so that its probe, gallery and threshold agree."""
-    return state.space()
+    return state.space(may_finish=request.state.may_finish)
 
 
 SpaceDep = Annotated[EmbeddingSpace, Depends(active_space)]

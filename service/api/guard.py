@@ -55,6 +55,8 @@ class GuardedRoute(APIRoute):
             if role is not None:
                 await authenticate(request, role)
             self.options.check_query(request.scope["query_string"])
+            # A request that was let in before a shutdown began is answered: see `State.space`.
+            request.state.may_finish = not request.app.state.halflight.draining
             if request.method in BODYLESS:
                 return await handle(request)
             return await self.with_body(request, handle)

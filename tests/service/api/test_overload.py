@@ -26,7 +26,7 @@ CLIENTS = 24
 
 
 class Slow:
-    """A client that has sent its head and half of its photo, so that its request runs and waits."""
+    """A client that has sent its head and half of its photo: it was let in, and has no place yet."""
 
     def __init__(self, service: Service) -> None:
         self._rest = sample_bytes("s01")
@@ -43,25 +43,29 @@ class Slow:
             return answer.readline()
 
 
-def in_work(client: httpx.Client, count: int) -> None:
-    """Waits until the service counts this many admitted requests."""
+def being_received(client: httpx.Client) -> None:
+    """Waits until the service holds a part of a body."""
     for _ in range(500):
-        if f"halflight_requests_in_flight {float(count)}" in client.get("/metrics").text:
+        if "halflight_body_bytes 0.0" not in client.get("/metrics").text:
             return
         time.sleep(0.01)
-    raise AssertionError(f"never {count} requests in work")
+    raise AssertionError("no body is being received")
 
 
 def test_503_overloaded_while_the_request_limit_is_reached(start_service: StartService) -> None:
     service = start_service(HALFLIGHT_MAX_REQUESTS="1")
-    with service.client() as client:
+    with service.client() as client, ThreadPoolExecutor(CLIENTS) as pool:
         slow = Slow(service)
-        in_work(client, 1)
-        refused = identify(client, sample_bytes("s02"))
-        problem(refused, 503, "overloaded")
-        assert int(refused.headers["retry-after"]) >= 1
+        being_received(client)
+        assert identify(client, sample_bytes("s02")).status_code == 200, "half a body takes no place"
+        answers = list(pool.map(lambda _: identify(client, sample_bytes("s02")), range(3 * CLIENTS)))
+        refused = [answer for answer in answers if answer.status_code != 200]
+        assert 0 < len(refused) < len(answers)
+        for answer in refused:
+            problem(answer, 503, "overloaded")
+            assert int(answer.headers["retry-after"]) >= 1
         assert client.get("/health/live").status_code == 200, "health never waits for a place"
-        assert b" 200 " in slow.finish(), "who was admitted is served"
+        assert b" 200 " in slow.finish(), "who was let in is served"
         assert identify(client, sample_bytes("s02")).status_code == 200
 
 
@@ -114,8 +118,8 @@ def test_a_running_request_is_answered_before_the_service_stops(start_service: S
     service = start_service()
     with service.client() as client:
         slow = Slow(service)
-        in_work(client, 1)
-    # The request is admitted and its key checked; it waits for the rest of its body.
+        being_received(client)
+    # The request was let in; it waits for the rest of its body.
     time.sleep(0.5)
     assert service.process is not None
     service.process.send_signal(signal.SIGTERM)
@@ -166,7 +170,12 @@ async def test_running_requests_never_exceed_the_limit(tmp_path: Path, bundle_di
     async with in_process(settings) as (_, client, taken):
         asked = [client.post("/identify", content=sample_bytes("s01"), headers=JPEG) for _ in range(CLIENTS)]
         answers = await asyncio.gather(*asked)
-        assert sorted(answer.status_code for answer in answers) == [200, 200] + [503] * (CLIENTS - 2)
+        served = [answer for answer in answers if answer.status_code == 200]
+        for answer in answers:
+            if answer not in served:
+                problem(answer, 503, "overloaded")
+        # A place that is given back early serves one more; but never more than two at a time.
+        assert 2 <= len(served) < CLIENTS
         assert max(taken) == 2
 
 

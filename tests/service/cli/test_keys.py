@@ -130,7 +130,7 @@ def test_serve_reports_a_port_in_use(tmp_path: Path, bundle_dir: Path) -> None:
     [
         ("HALFLIGHT_MAX_IMAGE_BYTE", "5", "did you mean HALFLIGHT_MAX_IMAGE_BYTES?"),
         ("HALFLIGHT_MAX_QUEUE", "0", "HALFLIGHT_MAX_QUEUE: "),
-        ("HALFLIGHT_PROVIDERS", "CPU", "providers"),
+        ("HALFLIGHT_PROVIDERS", '["CPU', "HALFLIGHT_PROVIDERS: "),
     ],
 )
 def test_invalid_settings_stop_the_start(tmp_path: Path, name: str, value: str, expected: str) -> None:
