@@ -9,6 +9,7 @@ from training.cli.builtin import builtin
 from training.cli.detector import detector
 from training.cli.evaluate import evaluate
 from training.cli.masks import masks
+from training.cli.matcher import matcher
 from training.cli.prepare import prepare
 from training.cli.pretrain import pretrain
 from training.cli.rendered_family import rendered_family
@@ -33,6 +34,7 @@ app.command("scenes")(scenes)
 app.command("rendered-family")(rendered_family)
 app.add_typer(builtin, name="builtin")
 app.add_typer(detector, name="detector")
+app.add_typer(matcher, name="matcher")
 app.add_typer(standin, name="standin")
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from training.data.records import DataSetError
 from training.distil.clean_views import Views, moved
 from training.distil.labels import PART_VIEWS, STEPS, Labels
 from training.distil.recipe import ViewsConfig
-from training.distil.relighting import toned
+from training.synthesis.relighting import toned
 
 
 @dataclass(frozen=True, eq=False)

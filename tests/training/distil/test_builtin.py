@@ -25,7 +25,6 @@ from training.distil.batches import DistilBatches, Harder, plain_rows
 from training.distil.clean_views import Views, moved
 from training.distil.labels import LabelStore
 from training.distil.recipe import DistilRecipe, ViewsConfig
-from training.distil.relighting import toned
 from training.distil.task import MapDistil
 from training.distil.teacher_maps import at_cells, seen_columns, taps_of
 from training.engine.recipe_file import read_recipe
@@ -34,6 +33,7 @@ from training.networks.checkpoint import load_network
 from training.networks.imported import ImportedNet
 from training.networks.ir import IrNet
 from training.networks.onnx_import import import_bundle
+from training.synthesis.relighting import toned
 
 SIDE_PX, PHOTOS = 112, 6
 

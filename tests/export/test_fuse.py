@@ -1,0 +1,66 @@
+"""The fused file: its cosines are the weighted mean of both networks' own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from export.fuse import Fused, check_pair, fuse, kept_share, mirrored_vectors, principal
+from export.graph import ExportError
+from faces.preprocess import unit_rows
+from faces.types import Role
+from tests.export.parts import SHALLOW, tiny_net
+from training.networks.onnx_runner import BatchRunner
+
+SHARE = 0.3
+
+
+def images(count: int = 12) -> np.ndarray:
+    chance = torch.Generator().manual_seed(3)
+    return torch.rand(count, 3, SHALLOW.side_px, SHALLOW.side_px, generator=chance).mul(2).sub(1).numpy()
+
+
+def test_cosines_of_the_file_are_the_weighted_mean_of_both_networks(tmp_path: Path) -> None:
+    one, two = tiny_net(SHALLOW, seed=1), tiny_net(SHALLOW, seed=2)
+    fuse((one, SHALLOW), (two, SHALLOW), tmp_path / "e.onnx", share=SHARE, basis=None, role=Role.PROBE)
+    inputs = images()
+    found = unit_rows(BatchRunner(tmp_path / "e.onnx").run(inputs))
+    a, b = mirrored_vectors(one, inputs), mirrored_vectors(two, inputs)
+    expected = (1 - SHARE) * a @ a.T + SHARE * b @ b.T
+    np.testing.assert_allclose(found @ found.T, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_the_file_says_what_torch_says(tmp_path: Path, batch: int) -> None:
+    one, two = tiny_net(SHALLOW, seed=1), tiny_net(SHALLOW, seed=2)
+    basis = principal(mirrored_vectors(two, images(64)), SHALLOW.dimension // 2)
+    pair = ((one, SHALLOW), (two, SHALLOW))
+    net = fuse(*pair, tmp_path / "e.onnx", share=SHARE, basis=basis, role=Role.PROBE)
+    inputs = images(batch)
+    with torch.no_grad():
+        expected = net(torch.from_numpy(inputs)).numpy()
+    assert expected.shape == (batch, SHALLOW.dimension + SHALLOW.dimension // 2)
+    np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1.0, atol=1e-5)
+    np.testing.assert_allclose(BatchRunner(tmp_path / "e.onnx").run(inputs), expected, atol=2e-5)
+
+
+def test_principal_directions_are_orthonormal_and_keep_what_there_is() -> None:
+    chance = np.random.default_rng(0)
+    rows = chance.standard_normal((200, 4)) @ chance.standard_normal((4, 16))
+    templates = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    basis = principal(templates, 4)
+    np.testing.assert_allclose((basis @ basis.T).numpy(), np.eye(4), atol=1e-5)
+    assert kept_share(templates, basis) == pytest.approx(1.0, abs=1e-4)
+    assert kept_share(templates, principal(templates, 2)) < 0.999
+    with pytest.raises(ExportError, match="directions need"):
+        principal(templates[:3], 4)
+
+
+def test_what_cannot_be_fused_is_refused() -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        Fused(tiny_net(SHALLOW), tiny_net(SHALLOW), share=1.0, basis=None)
+    with pytest.raises(ExportError, match="at 112 px"):
+        check_pair(SHALLOW, SHALLOW.model_copy(update={"side_px": 112}))

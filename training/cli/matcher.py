@@ -1,0 +1,153 @@
+"""`python -m training matcher ...`: the encoder of masked and NIR probes, step by step."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import torch
+import typer
+from rich.console import Console
+
+from training.cli.errors import exit_on_user_error
+from training.engine.compile import check_compiler
+from training.engine.recipe_file import read_recipe
+from training.matcher.build import Tools, build_cache
+from training.matcher.overlap import EXCLUDED, exclude, watched
+from training.matcher.probe_sets import FAMILIES, Kit, lfw_probes, real_probes
+from training.matcher.recipe import FineTuneRecipe
+from training.matcher.report import bundle_embed, checkpoint_embed, imported_embed, systems
+from training.matcher.report import lines as table_lines
+from training.matcher.run import FineTuning
+from training.matcher.sources import Archives, shots
+from training.matcher.store import Store
+from training.matcher.teacher import teach
+from training.networks.onnx_import import import_bundle
+from training.networks.weights import load_weights
+
+BUNDLE = Path(".halflight/bundles/reference")
+HEAD = "| probes | condition | probes/people | system | rank-1 | TAR at FMR .1 % |\n|---|---|---|---|---|---|"
+
+matcher = typer.Typer(
+    help="Train the probes' encoder from an open trunk: cache, overlap, train, probes, measure.",
+    no_args_is_help=True,
+)
+
+
+@matcher.command()
+def cache(
+    out: Annotated[Path, typer.Argument(help="folder of the cache")],
+    lfw: Annotated[Path, typer.Option(help="the LFW archive")],
+    templates: Annotated[Path, typer.Option(help="folder of mask photos")],
+    more: Annotated[Path | None, typer.Option(help="archive of aligned faces with subjects")] = None,
+    extra: Annotated[Path | None, typer.Option(help="archive of further faces")] = None,
+    real_masks: Annotated[Path | None, typer.Option(help="archive of real masks with subjects")] = None,
+    masked_photos: Annotated[Path | None, typer.Option(help="folder of photos of real masks")] = None,
+    models: Annotated[Path | None, typer.Option(help="folder of the face mesh's files")] = None,
+    bundle: Annotated[Path, typer.Option(help="the bundle whose detector finds the faces")] = BUNDLE,
+    worn: Annotated[int, typer.Option(min=0, help="mask layers of each photo of a named subject")] = 2,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Frames, normal maps and mask layers of every photo that may be learnt from."""
+    with exit_on_user_error():
+        archives = Archives(lfw=lfw, more=more, extra=extra, real_masks=real_masks)
+        tools = Tools(bundle=bundle, templates=templates, models=models, masked_photos=masked_photos)
+        build_cache(shots(archives), out, tools, worn=worn, workers=workers)
+    Console(stderr=True).print(f"the cache is in {out.name}")
+
+
+@matcher.command()
+def overlap(
+    cache_folder: Annotated[Path, typer.Argument(metavar="CACHE", help="what `matcher cache` made")],
+    lfw: Annotated[Path, typer.Option(help="the LFW archive")],
+    real_masks: Annotated[Path | None, typer.Option(help="archive of real masks with subjects")] = None,
+    bundle: Annotated[Path, typer.Option(help="the bundle whose embedder is the trunk")] = BUNDLE,
+) -> None:
+    """Leave out of training whoever looks like a person that is selected by or tested on."""
+    with exit_on_user_error():
+        store = Store(cache_folder)
+        trunk, _ = import_bundle(bundle)
+        teacher = teach(store, trunk, cache_folder / "teacher", bf16=True)
+        lines = exclude(store, teacher, list(watched(lfw, real_masks, bundle)))
+    Console(stderr=True).print(f"{len(lines)} people are left out: {EXCLUDED}")
+
+
+@matcher.command()
+def train(
+    cache_folder: Annotated[Path, typer.Argument(metavar="CACHE", help="what `matcher cache` made")],
+    out: Annotated[Path, typer.Argument(help="folder of the run; a killed run goes on there")],
+    recipe: Annotated[str, typer.Option(help="a .toml file, or a name of training/recipes")] = "matcher",
+    bundle: Annotated[Path, typer.Option(help="the bundle whose embedder is the trunk")] = BUNDLE,
+    start: Annotated[Path | None, typer.Option(help="encoder to begin with; none: the trunk")] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+    compiled: Annotated[bool, typer.Option(help="compile the network (needs a C++ compiler)")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe")] = None,
+) -> None:
+    """Train the trunk further as an encoder of probes; SIGTERM saves and ends it."""
+    console = Console(stderr=True)
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(1)
+    with exit_on_user_error():
+        if compiled:
+            check_compiler()
+        chosen = read_recipe(FineTuneRecipe, recipe, set_ or ())
+        store = Store(cache_folder)
+        trunk, config = import_bundle(bundle)
+        teacher = teach(store, trunk, cache_folder / "teacher", bf16=chosen.bf16)
+        if start is not None:
+            load_weights(trunk, start)
+        run = FineTuning(store, teacher, trunk, config, chosen, out)
+        console.print("going on" if run.resume() else "beginning", f"at iteration {run.iteration}")
+        asked: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
+        run.run(compiled=compiled, stop=lambda: bool(asked))
+    console.print(f"{run.iteration} iterations; the encoder is {out.name}/encoder.pt")
+
+
+@matcher.command()
+def probes(
+    out: Annotated[Path, typer.Argument(help="folder of the probe sets")],
+    lfw: Annotated[Path, typer.Option(help="the LFW archive")],
+    real_masks: Annotated[Path, typer.Option(help="archive of real masks with subjects")],
+    templates: Annotated[Path, typer.Option(help="folder of mask photos")],
+    models: Annotated[Path | None, typer.Option(help="folder of the face mesh's files")] = None,
+    bundle: Annotated[Path, typer.Option(help="the bundle whose detector finds the faces")] = BUNDLE,
+) -> None:
+    """Validation people in every condition, by training's generators and by the held-out ones."""
+    kit = Kit(bundle=bundle, models=models, templates=templates)
+    with exit_on_user_error():
+        for family in FAMILIES:
+            lfw_probes(lfw, out / f"lfw-{family}", family, kit)
+            real_probes(real_masks, out / f"real-{family}", family, kit)
+
+
+@matcher.command()
+def measure(
+    sets: Annotated[Path, typer.Argument(help="what `matcher probes` made, and other prepared sets")],
+    run: Annotated[
+        list[Path] | None, typer.Option(help="encoder of a run; its folder's name is shown")
+    ] = None,
+    bundle: Annotated[Path, typer.Option(help="the bundle whose embedder is the trunk")] = BUNDLE,
+    second: Annotated[
+        Path | None, typer.Option(help="bundle that is fused with the trunk and the run")
+    ] = None,
+    kept: Annotated[Path | None, typer.Option(help="folder that keeps the templates")] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Rank-1 and TAR at FMR .1 % of the trunk, of runs, and of each fused with a second network."""
+    torch.set_num_threads(threads)
+    with exit_on_user_error():
+        trunk, _ = import_bundle(bundle)
+        embeds = {"trunk": imported_embed(trunk)}
+        if second is not None:
+            embeds["second"] = bundle_embed(second)
+        names = []
+        for path in run or ():
+            names.append(path.resolve().parent.name if path.stem == "encoder" else path.stem)
+            embeds[names[-1]] = checkpoint_embed(path)
+        chosen = systems(fused=second is not None, runs=names)
+        print(HEAD)
+        for line in table_lines(sets, embeds, kept, chosen):
+            print(line)

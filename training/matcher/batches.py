@@ -1,0 +1,134 @@
+"""Which people a batch shows, in which condition. Drawn from seed and iteration alone: a resumed run sees the
+batches that it would have seen."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.data.records import DataSetError
+from training.matcher.overlap import excluded
+from training.matcher.recipe import BatchRecipe
+from training.matcher.sources import OPEN_TERMS
+from training.matcher.store import Store
+from training.matcher.views import ViewMaker, Wanted, clean, trunk_input
+
+Ids = NDArray[np.int64]
+# Whoever has a name in LFW, whose photos may be used for research, counts as open in a recipe of open terms.
+RESEARCH = frozenset({"LFW-research"})
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeBatch:
+    """`pixels` [B, 3, h, w], 0 to 255; `photo`, `subject` int64 [B]: rows of the cache and places of people;
+    `clear` bool [B]: visible views without a mask."""
+
+    pixels: Tensor
+    photo: Tensor
+    subject: Tensor
+    clear: Tensor
+
+
+class People:
+    """Training photos by person. `taught` bool [photos]: whose template is known.
+
+    `subject` int64 [photos]: the place of each photo's person, -1 for none.
+    """
+
+    def __init__(
+        self, store: Store, *, taught: NDArray[np.bool_] | None = None, terms_open: bool = False
+    ) -> None:
+        places: dict[str, int] = {}
+        left_out = excluded(store.root)
+        self.subject = np.full(len(store.photos), -1, np.int64)
+        self.plain: dict[int, list[int]] = defaultdict(list)
+        self.worn: dict[int, list[int]] = defaultdict(list)
+        for i, row in enumerate(store.photos):
+            if (
+                row.part != "train"
+                or row.subject in left_out
+                or (terms_open and row.terms not in OPEN_TERMS | RESEARCH)
+            ):
+                continue
+            if not row.masked and taught is not None and not taught[i]:
+                continue
+            place = places.setdefault(row.subject, len(places))
+            self.subject[i] = place
+            (self.worn if row.masked else self.plain)[place].append(i)
+        self.layers: dict[int, list[int]] = defaultdict(list)
+        for number, mask in enumerate(store.masks):
+            self.layers[mask.photo].append(number)
+        self.several = np.array([p for p, photos in self.plain.items() if len(photos) > 1], np.int64)
+        self.alone = np.array([p for p, photos in self.plain.items() if len(photos) == 1], np.int64)
+        self.real = np.array([p for p in self.worn if self.plain.get(p)], np.int64)
+        if not len(self.several) + len(self.alone):
+            raise DataSetError("the cache has no photo to learn from")
+
+
+class Batches:
+    """Draws batches of a cache."""
+
+    def __init__(
+        self,
+        store: Store,
+        recipe: BatchRecipe,
+        *,
+        taught: NDArray[np.bool_] | None = None,
+        columns: tuple[int, int],
+        size: tuple[int, int],
+        seed: int,
+    ) -> None:
+        self._store, self._recipe, self._seed = store, recipe, seed
+        self._columns, self._size = columns, size
+        self.people = People(store, taught=taught, terms_open=recipe.terms_open)
+        self._views = ViewMaker(store, recipe.ingredients)
+
+    def batch(self, iteration: int) -> ProbeBatch:
+        """Different people throughout, but for those with real masks, who may come twice."""
+        rng = np.random.default_rng([self._seed, iteration])
+        recipe, people = self._recipe, self.people
+        wanted: list[Wanted] = []
+        chosen = _some(people.several, recipe.people, rng)
+        singles = _some(people.alone, recipe.singles + recipe.people - len(chosen), rng)
+        wanted += [self._dressed(int(p), rng) for p in (*chosen, *singles)]
+        for p in _some(people.real, recipe.real, rng):
+            worn = people.worn[int(p)]
+            photo = worn[int(rng.integers(len(worn)))]
+            wanted.append(Wanted(photo, None, bool(rng.random() < recipe.real_nir)))
+        short = recipe.size - recipe.clear - len(wanted)
+        everybody = np.concatenate([people.several, people.alone])
+        wanted += [self._dressed(int(p), rng) for p in rng.choice(everybody, max(short, 0))]
+        crops = [self._views.view(one, rng) for one in wanted]
+        photos = [one.photo for one in wanted]
+        for person in rng.choice(everybody, recipe.clear, replace=False):
+            plain = people.plain[int(person)]
+            photos.append(plain[int(rng.integers(len(plain)))])
+            crops.append(clean(self._store.frames[photos[-1]], rng, extent=0.4))
+        pixels = torch.from_numpy(trunk_input(np.stack(crops), self._columns, self._size))
+        shown = np.array(photos, np.int64)
+        return ProbeBatch(
+            pixels.contiguous(memory_format=torch.channels_last),
+            torch.from_numpy(shown),
+            torch.from_numpy(people.subject[shown]),
+            torch.arange(len(shown)) >= len(wanted),
+        )
+
+    def _dressed(self, place: int, rng: np.random.Generator) -> Wanted:
+        """A photo of a person with a drawn mask or none."""
+        plain = self.people.plain[place]
+        photo = plain[int(rng.integers(len(plain)))]
+        layers, kind = self.people.layers.get(photo), rng.random()
+        recipe = self._recipe
+        if not layers or kind > recipe.nir_masked + recipe.vis_masked:
+            return Wanted(photo, None, True)
+        mask = layers[int(rng.integers(len(layers)))]
+        return Wanted(photo, mask, bool(kind < recipe.nir_masked))
+
+
+def _some(places: Ids, count: int, rng: np.random.Generator) -> Ids:
+    return np.asarray(rng.choice(places, min(count, len(places)), replace=False), np.int64)

@@ -1,0 +1,67 @@
+"""Rank-1 and TAR at an FMR of probes among references, whatever made the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.evaluation.intervals import Interval
+from training.evaluation.metrics import threshold_at_fmr
+from training.evaluation.resampling import percentiles, weights
+
+Floats = NDArray[np.float32]
+Names = NDArray[np.str_]
+
+FMR = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of one condition, in percent, with intervals over subjects. `probes`: with failures; `threshold`: where
+    the stated share of all non-mated comparisons is accepted."""
+
+    probes: int
+    subjects: int
+    rank1: Interval
+    tar: Interval
+    threshold: float
+
+
+def figures(
+    scores: Floats, probe: Names, gallery: Names, *, failed: Names | None = None, fmr: float = FMR
+) -> Figures:
+    """`scores` [probes, references]; `probe`, `gallery`: whose they are; `failed`: subjects of probes that
+    gave no template. A person's best reference counts; a tie is a miss."""
+    everybody, place = np.unique(gallery, return_inverse=True)
+    best = np.full((len(probe), len(everybody)), -np.inf, np.float32)
+    for column, person in enumerate(place):
+        np.maximum(best[:, person], scores[:, column], out=best[:, person])
+    mated = everybody[None, :] == probe[:, None]
+    own = np.where(mated, best, -np.inf).max(axis=1)
+    other = np.where(mated, -np.inf, best).max(axis=1)
+    enrolled = mated.any(axis=1)
+    threshold = threshold_at_fmr(best[~mated].astype(np.float64), fmr)
+    failed = np.array([], np.str_) if failed is None else failed
+    subject = np.concatenate([probe[enrolled], failed[np.isin(failed, everybody)]])
+    missed = np.zeros(len(subject) - int(enrolled.sum()), bool)
+    hit = np.concatenate([(own > other)[enrolled], missed])
+    accepted = np.concatenate([(own >= threshold)[enrolled], missed])
+    return Figures(
+        len(subject),
+        len(np.unique(subject)),
+        _share(hit, subject),
+        _share(accepted, subject),
+        float(threshold),
+    )
+
+
+def _share(hit: NDArray[np.bool_], subject: Names) -> Interval:
+    """Percent of hits; subjects are drawn again for the interval."""
+    people, place = np.unique(subject, return_inverse=True)
+    hits = np.bincount(place, hit.astype(np.float64), minlength=len(people))
+    trials = np.bincount(place, minlength=len(people))
+    drawn = weights(len(people))
+    replicates = 100.0 * (drawn @ hits) / np.maximum(drawn @ trials, 1)
+    return percentiles(100.0 * float(hit.mean()), replicates)

@@ -1,0 +1,83 @@
+"""What a fine-tuning run is made of."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from faces.strict import Strict
+from training.synthesis.spectra import EVERYTHING, Ingredient
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class BatchRecipe(Strict):
+    """Rows of one batch: of people with several photos, of people with real masks, of single photos, and
+    clear visible views that hold the network near its trunk.
+
+    `nir_masked`, `vis_masked`: shares of the drawn masks; what is left is NIR without a mask. `real_nir`: how
+    often a real mask is shown in NIR.
+    """
+
+    people: Annotated[int, Field(ge=0)] = 34
+    real: Annotated[int, Field(ge=0)] = 10
+    singles: Annotated[int, Field(ge=0)] = 12
+    clear: Annotated[int, Field(ge=0)] = 8
+    nir_masked: Share = 0.5
+    vis_masked: Share = 0.22
+    real_nir: Share = 0.55
+    ingredients: frozenset[Ingredient] = EVERYTHING
+    terms_open: bool = False
+
+    @property
+    def size(self) -> int:
+        return self.people + self.real + self.singles + self.clear
+
+    @model_validator(mode="after")
+    def _shares(self) -> BatchRecipe:
+        if self.nir_masked + self.vis_masked > 1 or self.size < 2:
+            raise ValueError("a batch has two rows at least, and shares of one at most")
+        return self
+
+
+class LossRecipe(Strict):
+    """Weights of the terms of `training.matcher.objective`. `scale`, `margin`: of the softmax; `queue`:
+    earlier probes that references are told apart from."""
+
+    scale: Annotated[float, Field(gt=0)] = 32.0
+    margin: Weight = 0.1
+    forward: Weight = 1.0
+    backward: Weight = 0.5
+    threshold: Weight = 0.25
+    pull: Weight = 2.0
+    hold: Weight = 4.0
+    queue: Annotated[int, Field(ge=0)] = 2048
+
+
+class FineTuneRecipe(Strict):
+    """The whole run. `cooldown`: the last share of all iterations, in which the rate falls to nothing;
+    `ema`: weight of the old average; `frozen`: first layers of the trunk that stay as they are."""
+
+    iterations: Annotated[int, Field(gt=0)] = 20_000
+    lr: Annotated[float, Field(gt=0)] = 2e-4
+    warmup: Annotated[int, Field(ge=0)] = 200
+    cooldown: Share = 0.25
+    weight_decay: Weight = 1e-4
+    clip: Annotated[float, Field(gt=0)] = 5.0
+    ema: Share = 0.998
+    frozen: Annotated[int, Field(ge=0)] = 0
+    bf16: bool = True
+    seed: int = 0
+    save_every: Annotated[int, Field(gt=0)] = 100
+    log_every: Annotated[int, Field(gt=0)] = 20
+    batch: BatchRecipe = BatchRecipe()
+    loss: LossRecipe = LossRecipe()
+
+    def rate(self, iteration: int) -> float:
+        """Learning rate of an iteration: warm up, stay, cool down."""
+        if iteration < self.warmup:
+            return self.lr * (iteration + 1) / self.warmup
+        left = (self.iterations - iteration) / max(self.cooldown * self.iterations, 1.0)
+        return self.lr * min(1.0, max(left, 0.0))
