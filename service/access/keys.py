@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from service.store.records import StoredKey
 
 PREFIX = "hf"
 SECRET_BYTES = 32
+TOKEN = re.compile(rf"{PREFIX}_[0-9a-f]{{12}}_[0-9a-f]{{{2 * SECRET_BYTES}}}")
 # Another process may accept a revoked key for this long.
 CACHE_S = 3.0
 MAX_CACHED_TOKENS = 4096
@@ -109,6 +111,9 @@ class KeyRing:
 
     async def authenticate(self, token: str) -> Principal | None:
         """Returns the owner of a token, None if the token is unknown or revoked. Raises StoreError."""
+        if TOKEN.fullmatch(token) is None:
+            # No key of ours looks like this: a guess costs no SQL and no place in the cache.
+            return None
         digest, now, changes = token_digest(token), time.monotonic(), self._changes
         cached = self._cache.get(digest)
         if cached is not None and now < cached.until_s:

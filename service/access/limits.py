@@ -83,15 +83,6 @@ class RateLimiter:
             raise self._refusal(bucket)
         bucket.tokens -= 1
 
-    def check(self, caller: str) -> None:
-        """Raises what `take` would raise, and takes nothing."""
-        bucket = self._buckets.get(caller)
-        if self._rate <= 0 or bucket is None:
-            return
-        tokens = min(self._burst, bucket.tokens + (self._clock() - bucket.at_s) * self._rate)
-        if tokens < 1:
-            raise self._refusal(_Bucket(tokens, bucket.at_s))
-
     def _refusal(self, bucket: _Bucket) -> RateLimited:
         wait_s = math.ceil((1 - bucket.tokens) / self._rate)
         return RateLimited(self._why, retry_after_s=max(1, wait_s))

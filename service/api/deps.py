@@ -101,7 +101,6 @@ async def authenticate(request: Request, role: Role) -> None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     try:
         if token and scheme.lower() == "bearer":
-            state.failed_logins.check(address)
             principal = await state.keys.authenticate(token.strip())
             if principal is None:
                 raise Unauthorized("this key is unknown or revoked")
