@@ -54,7 +54,7 @@ RUN /tools/bin/pip --python /opt/venv/bin/python uninstall --yes setuptools
 
 # ---- the project itself, apart from its dependencies: a small layer that changes often
 FROM dependencies-cpu AS application
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY faces faces
 COPY service service
 COPY training training

@@ -1,4 +1,4 @@
-"""Two networks as one file: `python -m export.fuse`.
+"""Fuses two networks into one file: `python -m export.fuse`.
 
 The template of a crop is the weighted concatenation of both networks' unit templates, each of the crop and
 its mirror image: a cosine of two such templates is the weighted mean of the networks' own cosines. Where

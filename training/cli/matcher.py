@@ -15,6 +15,7 @@ from training.cli.errors import exit_on_user_error
 from training.engine.compile import check_compiler
 from training.engine.recipe_file import read_recipe
 from training.matcher.build import Tools, build_cache
+from training.matcher.mix import mix
 from training.matcher.overlap import EXCLUDED, exclude, watched
 from training.matcher.probe_sets import FAMILIES, Kit, lfw_probes, real_probes
 from training.matcher.recipe import FineTuneRecipe
@@ -31,7 +32,7 @@ BUNDLE = Path(".halflight/bundles/reference")
 HEAD = "| probes | condition | probes/people | system | rank-1 | TAR at FMR .1 % |\n|---|---|---|---|---|---|"
 
 matcher = typer.Typer(
-    help="Train the probes' encoder from an open trunk: cache, overlap, train, probes, measure.",
+    help="Train the probes' encoder from an open trunk: cache, overlap, train, mix, probes, measure.",
     no_args_is_help=True,
 )
 
@@ -104,6 +105,18 @@ def train(
         signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
         run.run(compiled=compiled, stop=lambda: bool(asked))
     console.print(f"{run.iteration} iterations; the encoder is {out.name}/encoder.pt")
+
+
+@matcher.command("mix")
+def mix_command(
+    encoder: Annotated[Path, typer.Argument(help="encoder of a run")],
+    out: Annotated[Path, typer.Argument(help="the mixed encoder")],
+    share: Annotated[float, typer.Option(help="of the trained weights; the rest is the trunk's")] = 0.5,
+    bundle: Annotated[Path, typer.Option(help="the bundle whose embedder is the trunk")] = BUNDLE,
+) -> None:
+    """The weighted mean of the weights of a run and of its trunk."""
+    with exit_on_user_error(ValueError):
+        mix(import_bundle(bundle)[0], encoder, out, share=share)
 
 
 @matcher.command()

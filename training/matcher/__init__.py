@@ -1,1 +1,1 @@
-"""The matcher of `halflight-2`: an open trunk, trained further for masked and NIR probes."""
+"""Trains the encoder of masked and NIR probes of `halflight-2`, from an open trunk."""

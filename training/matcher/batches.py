@@ -1,5 +1,7 @@
-"""Which people a batch shows, in which condition. Drawn from seed and iteration alone: a resumed run sees the
-batches that it would have seen."""
+"""Chooses the people and conditions of each batch.
+
+The choice depends on the seed and the iteration alone, so a resumed run sees the same batches.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from training.matcher.store import Store
 from training.matcher.views import ViewMaker, Wanted, clean, trunk_input
 
 Ids = NDArray[np.int64]
-# Whoever has a name in LFW, whose photos may be used for research, counts as open in a recipe of open terms.
+# LFW's photos may be used for research; a recipe with open terms takes them as open.
 RESEARCH = frozenset({"LFW-research"})
 
 

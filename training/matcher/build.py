@@ -1,4 +1,4 @@
-"""Archives of photos -> the cache of a fine-tuning run, in two processes."""
+"""Builds the cache of a matcher run from archives of photos, in worker processes."""
 
 from __future__ import annotations
 

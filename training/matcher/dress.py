@@ -1,6 +1,6 @@
-"""Masks as layers: how much light a mask lets through from a face, and the pattern of its cloth.
+"""Makes mask layers: how much light a mask lets through from a face, and the pattern of its cloth.
 
-A layer is worn later in any spectrum, colour and reflectance, so one cached layer gives many pictures.
+A layer is drawn later in any spectrum, colour and reflectance, so one cached layer gives many pictures.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.synthesis.mesh import FaceMesh, MeshTopology
 
 Floats = NDArray[np.float32]
 
-# How often each engine dresses a face; whatever needs a mesh falls to the flat ones without it.
+# How often each engine makes the mask; without a mesh, the flat engine replaces those that need one.
 KINDS = ("mesh", "transplant", "flat", "polygon")
 SHARES = (0.5, 0.25, 0.12, 0.13)
 # Cloth of mean brightness is stored as this level of 255, in square-root encoding.

@@ -1,4 +1,4 @@
-"""Rank-1 and TAR at an FMR of probes among references, whatever made the scores."""
+"""Computes rank-1 and the TAR at an FMR from scores of probes against references."""
 
 from __future__ import annotations
 

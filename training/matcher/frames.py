@@ -1,6 +1,6 @@
-"""Faces in a frame with a border: the 112 px ArcFace crop with 16 px more on each side.
+"""Aligns faces to a frame with a border: the 112 px ArcFace crop with 16 px more on each side.
 
-The border is what a crop shows that is turned, shifted or made smaller by chance.
+The border fills crops that are turned, shifted or shrunk at random.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def framed(pixels: Pixels, landmarks: Sequence[Point]) -> tuple[Pixels, NDArray[
     matrix = similarity(landmarks, FRAME)
     shrink = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     if shrink < 0.5:
-        # What a bilinear warp would skip is averaged first.
+        # A bilinear warp would skip pixels; blurring averages them first.
         pixels = np.asarray(cv2.GaussianBlur(pixels, (0, 0), 0.4 / shrink), np.uint8)
     frame = cv2.warpAffine(
         pixels, matrix, (FRAME_PX, FRAME_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT

@@ -1,4 +1,4 @@
-"""Systems of one or two networks on the probe sets: which network sees which condition, and their fusion."""
+"""Measures systems of one or two networks on the probe sets, alone and fused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a probe's template should be: near the trunk's templates of the same person, far from everybody's.
+"""The loss: a probe's template should be near the trunk's templates of its person, far from all others.
 
 Anchors are the frozen trunk's templates of *other* visible photos of the same person, so that galleries of
 the trunk stay valid and the visible accuracy of references is not touched. Five terms:

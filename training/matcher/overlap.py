@@ -1,7 +1,7 @@
-"""People of the training photos who look like people that are tested on: celebrities are in many archives.
+"""Leaves out training people who look like validation or test people: archives share celebrities.
 
-A test subject under another name would be learnt from. Whoever's mean template of the trunk is nearer to a
-validation or test person than `NEAR` is left out; too many is no harm.
+Otherwise a test subject could be in training under another name. A person is left out if the cosine of the
+trunk's mean template to a validation or test person exceeds `NEAR`; leaving out too many does no harm.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who may be learnt from: the fixed splits, and the people kept for thresholds.
+"""Assigns people to the fixed splits, and keeps some for thresholds.
 
 The rules depend on names alone, so that every machine draws the same lists:
 

@@ -1,4 +1,4 @@
-"""Validation people as prepared sets: what a run is selected by, and what only shows the gap.
+"""Makes prepared sets of validation people: some select a run, the others only show the gap.
 
 `lfw`: validation people of LFW. Everybody's first photo is enrolled; probes are up to two other photos, each
 as it is, masked, in pseudo-NIR and masked in pseudo-NIR. `real`: validation people of `real_masks.zip`; their
@@ -34,18 +34,18 @@ FAMILIES: tuple[Family, ...] = ("training", "held-out")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kit:
-    """What the sets are made with; see `training.views.photos.Tools`."""
+    """What the sets are made with; see `training.views.set_builder.ViewAssets`."""
 
     bundle: Path
     models: Path | None
     templates: Path | None
 
 
-class _Sitting:
-    """One family's studio, and the set that its pictures go to."""
+class _ProbeWriter:
+    """One family's view maker, and the set that its pictures go to."""
 
     def __init__(self, out: Path, family: Family, kit: Kit, name: str) -> None:
-        self._studio = ViewMaker(family, models=kit.models, templates=kit.templates)
+        self._views = ViewMaker(family, models=kit.models, templates=kit.templates)
         self.runner = BundleRunner(read(kit.bundle), threads=1)
         info = SetInfo(
             name=name,
@@ -72,7 +72,7 @@ class _Sitting:
             worn = masked or condition.masked
             fits = found is not None
             if found is not None and condition != PHOTO:
-                mesh = mesh or self._studio.fit(found)
+                mesh = mesh or self._views.fit(found)
                 fits = mesh is not None
             if not fits or found is None:
                 refused = Refused(
@@ -90,7 +90,7 @@ class _Sitting:
             view = View(found.image)
             if mesh is not None and condition != PHOTO:
                 rng = np.random.default_rng([zlib.crc32(source.encode()), number])
-                view = self._studio.view(found.image, mesh, condition, rng)
+                view = self._views.view(found.image, mesh, condition, rng)
             row = Row(
                 source=source,
                 subject=subject,
@@ -109,26 +109,26 @@ class _Sitting:
 
 def lfw_probes(tar: Path, out: Path, family: Family, kit: Kit) -> PreparedSet:
     """Validation people of LFW."""
-    sitting = _Sitting(out, family, kit, f"lfw-validation-{family}")
+    probes = _ProbeWriter(out, family, kit, f"lfw-validation-{family}")
     for identity in track(read_lfw(tar, frozenset({Split.VALIDATION})), "probes of LFW"):
         for number, photo in enumerate(identity.photos[: 1 + PROBES]):
             conditions = CONDITIONS if number else (PHOTO,)
             role: Role = "probe" if number else "gallery"
-            found = find_face(photo, sitting.runner)
-            sitting.enter(found, photo.name, identity.name, conditions, role=role)
-    return sitting.writer.close()
+            found = find_face(photo, probes.runner)
+            probes.enter(found, photo.name, identity.name, conditions, role=role)
+    return probes.writer.close()
 
 
 def real_probes(archive: Path, out: Path, family: Family, kit: Kit) -> PreparedSet:
     """Validation people with real masks."""
-    sitting = _Sitting(out, family, kit, f"real-validation-{family}")
+    probes = _ProbeWriter(out, family, kit, f"real-validation-{family}")
     shots = [shot for shot in real_mask_shots(archive) if shot.part == "validation"]
     for shot in track(shots, "probes with real masks"):
         conditions = (PHOTO, Condition(Spectrum.NIR, masked=False)) if shot.masked else (PHOTO,)
         role: Role = "probe" if shot.masked else "gallery"
-        found = _find(shot, sitting.runner)
-        sitting.enter(found, shot.source, shot.subject, conditions, role=role, masked=shot.masked)
-    return sitting.writer.close()
+        found = _find(shot, probes.runner)
+        probes.enter(found, shot.source, shot.subject, conditions, role=role, masked=shot.masked)
+    return probes.writer.close()
 
 
 def _find(shot: Shot, runner: BundleRunner) -> FoundFace | None:

@@ -1,4 +1,4 @@
-"""What a fine-tuning run is made of."""
+"""The settings of a matcher run."""
 
 from __future__ import annotations
 

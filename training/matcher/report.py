@@ -1,4 +1,4 @@
-"""The table of a run: systems by conditions, on every probe set at hand."""
+"""Builds the table of a run: systems by condition, on every probe set given."""
 
 from __future__ import annotations
 

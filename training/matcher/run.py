@@ -1,4 +1,4 @@
-"""The run: batches, steps, a moving average of the weights, checkpoints that a killed run goes on from."""
+"""Runs the training: batches, steps, a moving average of the weights, checkpoints to resume from."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class FineTuning:
         self.optimiser.step()
         self.objective.enqueue(rows, batch.subject)
         self.iteration += 1
-        # Short of history, the average follows faster.
+        # In the first iterations the average follows faster.
         ema_update(self.average, self.net, min(recipe.ema, (1 + self.iteration) / (10 + self.iteration)))
         parts = {name: round(float(value), 4) for name, value in scored.parts.items()}
         return {"iteration": self.iteration, "loss": round(loss, 4), "norm": round(float(norm), 2), **parts}

@@ -1,4 +1,4 @@
-"""Every photo that the matcher learns from, is selected by, or draws its thresholds from."""
+"""Reads every photo that the matcher is trained on, selected by, or calibrated with."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from training.data.lfw import Split, read_lfw, split_of
 from training.data.records import DataSetError
 from training.matcher.people import Part, part_of_named, part_of_single
 
-# Photos of one person at most: a few celebrities would else be a tenth of all.
+# At most this many photos of one person: otherwise a few celebrities would be a tenth of all.
 MOST_PHOTOS = 40
 FIVE_MORE = tuple((f"x{i}", f"y{i}") for i in range(1, 6))
 FIVE_EXTRA = tuple((f"{name}_x", f"{name}_y") for name in ("reye", "leye", "nose", "rmouth", "lmouth"))
-# Sources with terms that allow any use of what is learnt from them.
+# Terms that allow any use of a network trained on the photos.
 OPEN_TERMS = frozenset({"CC0", "CC-BY-4.0"})
 
 

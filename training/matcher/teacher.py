@@ -1,4 +1,4 @@
-"""The frozen trunk's templates of every training photo without a mask: the anchors of a fine-tuning run."""
+"""Computes the frozen trunk's templates of every training photo without a mask: the anchors of a run."""
 
 from __future__ import annotations
 

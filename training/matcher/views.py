@@ -1,4 +1,4 @@
-"""One picture of a cached photo, in any condition, as the trunk takes it."""
+"""Makes a picture of a cached photo in any condition, as input of the trunk."""
 
 from __future__ import annotations
 

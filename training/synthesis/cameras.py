@@ -1,4 +1,4 @@
-"""Near-infrared cameras by chance: from a clean sensor to a cheap one behind a bad lens and a bad codec."""
+"""Simulates random near-infrared cameras: from a clean sensor to a cheap one with a bad lens and codec."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from faces.types import Pixels
 
 Floats = NDArray[np.float32]
 
-# How often the camera is an ordinary one.
+# Share of ordinary cameras.
 MILD_SHARE = 0.3
 
 

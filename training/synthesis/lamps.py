@@ -1,4 +1,4 @@
-"""Active light on a fitted face: lamps on and off the axis, fall-off, cast shadows, highlights, glints."""
+"""Draws active light on a fitted face: lamps on and off axis, fall-off, cast shadows, highlights, glints."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Visible light -> what some near-infrared camera might see: a family wide enough not to be learnt.
+"""Turns visible light into pseudo-NIR by a family of generators too wide to be learnt by heart.
 
-A network that has seen one VIS -> NIR generator learns that generator. Every step here is drawn from a range
-far wider than any one camera's, and each can be left out, so that an ablation can say what it is worth. All
+A network that has seen one generator of pseudo-NIR learns that generator. Every step here is drawn from a
+range far wider than any one camera's, and each can be left out, so that an ablation can measure it. All
 functions take an aligned face; scores made with these pictures are synthetic and must say so.
 """
 

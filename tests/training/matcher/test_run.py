@@ -15,6 +15,7 @@ from training.data.records import DataSetError
 from training.engine.loop import LAST, LOG
 from training.matcher.batches import Batches, People
 from training.matcher.frames import crop_of, face_in_frame, framed
+from training.matcher.mix import mix
 from training.matcher.overlap import exclude
 from training.matcher.recipe import BatchRecipe, FineTuneRecipe
 from training.matcher.run import ENCODER, FineTuning
@@ -148,3 +149,16 @@ def test_a_cache_that_was_cut_short_is_not_read(tmp_path: Path) -> None:
     (tmp_path / FACTS).unlink()
     with pytest.raises(DataSetError, match="no finished cache"):
         Store(tmp_path)
+
+
+def test_a_mix_lies_between_trunk_and_run(store: Store, tmp_path: Path) -> None:
+    run = begun(store, tmp_path)
+    trunk, _ = small_trunk(tmp_path)
+    run.run()
+    mix(trunk, run.out / ENCODER, tmp_path / "mixed.pt", share=0.25)
+    mixed = load_network(tmp_path / "mixed.pt")[0].state_dict()
+    for name, last in run.average.state_dict().items():
+        first = trunk.state_dict()[name]
+        torch.testing.assert_close(mixed[name], 0.75 * first + 0.25 * last)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        mix(trunk, run.out / ENCODER, tmp_path / "no.pt", share=1.5)

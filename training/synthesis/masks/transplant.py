@@ -1,4 +1,4 @@
-"""The lower half of one fitted face over another: how a photo of a real mask is worn by somebody else."""
+"""Warps the lower half of one fitted face over another: a real mask from a photo, on another face."""
 
 from __future__ import annotations
 
