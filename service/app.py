@@ -45,6 +45,8 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # A redirect would repeat the Host of whoever asks, before anybody is let in.
+        redirect_slashes=False,
     )
     app.include_router(recognition.router)
     app.include_router(subjects.enroll_router)

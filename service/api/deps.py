@@ -75,7 +75,7 @@ def refuse_foreign(request: HTTPConnection) -> None:
         )
     if any(origin != f"{request.url.scheme}://{hosts[0] if hosts else ''}" for origin in origins):
         raise Forbidden(f"without keys no other page may ask, and the origin header names one; {MAKE_A_KEY}")
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+    if any(site not in ("none", "same-origin") for site in headers.getlist("sec-fetch-site")):
         raise Forbidden(f"without keys no other page may ask, and sec-fetch-site names one; {MAKE_A_KEY}")
 
 

@@ -66,6 +66,8 @@ def from_base64(name: str, text: object, settings: Settings, *, index: int | Non
         if not comma or not kind.lower().endswith(";base64"):
             raise InvalidParameter(f"`{name}` is a data URL without `;base64,`", index=index)
         kind = kind[: -len(";base64")]
+        if not kind.isascii():
+            raise InvalidParameter(f"`{name}` is a data URL of no media type", index=index)
     try:
         data = base64.b64decode("".join(encoded.split()), validate=True)
     except (binascii.Error, ValueError) as error:

@@ -15,7 +15,7 @@ from service.api.uploads import UploadForm
 from service.errors import InvalidParameter, MalformedRequest
 
 MULTIPART = "multipart/form-data"
-MAX_OPTIONS = 64
+MAX_OPTIONS, MAX_NAME = 64, 64
 
 
 def _query_names(dependant: Dependant) -> Iterator[str]:
@@ -76,9 +76,11 @@ class KnownOptions:
                 continue
             if name in others:
                 raise InvalidParameter(f"`{name}` must be a file")
-            near = get_close_matches(name, known, n=1) or sorted(known)[: len(known) == 1]
+            # Of a name that is longer than any known one no hint is looked for: it takes a time that
+            # grows with the name.
+            near = get_close_matches(name[:MAX_NAME], known, n=1) or sorted(known)[: len(known) == 1]
             hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
-            raise InvalidParameter(f"`{name[:64]}` is not known here; {hint}")
+            raise InvalidParameter(f"`{name[:MAX_NAME]}` is not known here; {hint}")
 
     @staticmethod
     def _refuse_repeated(names: Iterable[str]) -> None:

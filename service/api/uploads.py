@@ -47,6 +47,9 @@ def content_type(request: Request) -> str:
     return media_type(request.headers.get("content-type", ""))[0]
 
 
+CHARSETS = ("utf-8", "utf8", "us-ascii")
+
+
 async def read_upload(request: Request, settings: Settings) -> UploadForm | None:
     """Parses a multipart form, or a JSON object with the names of the form; None for another type.
 
@@ -60,6 +63,10 @@ async def read_upload(request: Request, settings: Settings) -> UploadForm | None
 
 
 async def _read_form(request: Request, settings: Settings) -> UploadForm:
+    charset = media_type(request.headers.get("content-type", ""))[1].get("charset", "utf-8")
+    if charset.lower() not in CHARSETS:
+        # The parser would decode names and values with any text codec that Python has.
+        raise MalformedRequest("a form must be in UTF-8")
     parser = MultiPartParser(
         request.headers,
         request.stream(),

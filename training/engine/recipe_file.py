@@ -61,7 +61,7 @@ def read_recipe(kind: type[AnyRecipe], name: str, overrides: Sequence[str] = ())
 def recipe_names() -> tuple[str, ...]:
     """Names of the fine-tuning recipes in `recipes/`, without the base recipe."""
     stems = sorted(path.stem for path in RECIPES.glob("*.toml"))
-    others = ("paper", "pretrain", "builtin", "detector")
+    others = ("paper", "pretrain", "builtin", "detector", "matcher")
     return tuple(stem for stem in stems if not stem.startswith(others))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import httpx
 import pytest
 
@@ -67,6 +69,32 @@ def test_what_is_misspelt_doubled_or_misplaced_is_422(
     else:
         answer = client.post("/identify", params=query, data=form, files=files)
     assert said in problem(answer, 422, "invalid_parameter")["detail"]
+
+
+def test_an_endless_field_name_is_refused_at_once_and_cut_in_the_answer(client: httpx.Client) -> None:
+    body = b'{"' + b"qwertyuiop" * 800_000 + b'": 1}'
+    answer = client.post("/identify", content=body, headers={"content-type": "application/json"})
+    refused = problem(answer, 422, "invalid_parameter")
+    assert len(refused["detail"]) < 300
+
+
+@pytest.mark.parametrize("url", ["data:image/\u0100png;base64,AAAA", "data:\ud800;base64,AAAA"])
+def test_a_data_url_of_no_media_type_is_422(client: httpx.Client, url: str) -> None:
+    answer = client.post(
+        "/identify", content=json.dumps({"image": url}), headers={"content-type": "application/json"}
+    )
+    problem(answer, 422, "invalid_parameter")
+
+
+@pytest.mark.parametrize("charset", ["unicode_escape", "raw_unicode_escape", "utf-7", "bogus"])
+def test_a_form_in_another_charset_is_400(client: httpx.Client, charset: str) -> None:
+    field = b'--x\r\nContent-Disposition: form-data; name="fmr"\r\n\r\n\\ud800\r\n--x--\r\n'
+    kind = {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}
+    problem(client.post("/identify", content=field, headers=kind), 400, "malformed_request")
+
+
+def test_a_path_with_a_slash_too_many_is_404_without_a_redirect(client: httpx.Client) -> None:
+    problem(client.get("/subjects/", headers={"host": "localhost"}), 404, "not_found")
 
 
 def test_a_repeated_query_option_is_422(client: httpx.Client) -> None:
