@@ -18,8 +18,8 @@ from faces.align import AlignError
 from faces.bundle import read
 from faces.types import Face, Image, Pixels, Spectrum
 from training.engine.worker_pool import worker_pool
-from training.matcher.dress import Donor, Layer, Wardrobe, normal_map
 from training.matcher.frames import FRAME_PX, face_in_frame, framed
+from training.matcher.mask_layers import Donor, Layer, MaskLayerMaker, normal_map
 from training.matcher.sources import Shot, decoded
 from training.matcher.store import CELLS, PhotoRow, StoreWriter
 from training.networks.onnx_runner import BundleRunner
@@ -62,7 +62,7 @@ class Maker:
         self._runner = BundleRunner(read(tools.bundle), threads=1)
         self._worn, self._seed = worn, seed
         donors = () if tools.masked_photos is None else tuple(self._donors(tools.masked_photos))
-        self._wardrobe = Wardrobe(self._topology, tools.templates, donors)
+        self._mask_layers = MaskLayerMaker(self._topology, tools.templates, donors)
 
     def _donors(self, folder: Path) -> Iterator[Donor]:
         for path in sorted(folder.glob("*.jpg")):
@@ -108,7 +108,7 @@ class Maker:
                 normals = normal_map(mesh, self._topology, frame_px=FRAME_PX, cells=CELLS)
             if not shot.masked:
                 worn = self._worn if shot.named else 1
-                layers = [self._wardrobe.layer(frame, face, mesh, rng) for _ in range(worn)]
+                layers = [self._mask_layers.layer(frame, face, mesh, rng) for _ in range(worn)]
         points = tuple((round(float(x), 2), round(float(y), 2)) for x, y in moved)
         row = PhotoRow(
             source=shot.source,

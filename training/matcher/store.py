@@ -2,7 +2,7 @@
 
 frames.u8     [photos, 144, 144, 3]        blue-green-red
 normals.i8    [photos, 48, 48, 4]          zeros where no mesh fits
-through.u8    [masks, 144, 144]            see `training.matcher.dress.Layer`
+through.u8    [masks, 144, 144]            see `training.matcher.mask_layers.Layer`
 cloth.u8      [masks, 144, 144, 3]
 photos.jsonl, masks.jsonl                  one line each
 store.json    written last: only a whole cache can be read
@@ -23,8 +23,8 @@ from faces.files import write_whole
 from faces.strict import Strict
 from faces.types import Pixels
 from training.data.records import DataSetError
-from training.matcher.dress import Layer
 from training.matcher.frames import FRAME_PX
+from training.matcher.mask_layers import Layer
 from training.matcher.people import Part
 
 CELLS = 48

@@ -46,7 +46,8 @@ class Scene:
 
 
 def scene(pixels: Pixels, normals: Floats, rng: np.random.Generator, use: frozenset[Ingredient]) -> Scene:
-    """uint8 [s, s, 3] blue-green-red with its normal map [s, s, 4] (`training.matcher.dress.normal_map`)."""
+    """uint8 [s, s, 3] blue-green-red with its normal map [s, s, 4]
+    (`training.matcher.mask_layers.normal_map`)."""
     from training.synthesis.lamps import lamps
 
     linear = to_linear(pixels)

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from faces.bundle import EncoderSpec, FileRef, Normalisation
 from faces.types import Pixels
-from training.matcher.dress import Layer
 from training.matcher.frames import FRAME, FRAME_PX
+from training.matcher.mask_layers import Layer
 from training.matcher.people import Part
 from training.matcher.store import CELLS, PhotoRow, Store, StoreWriter
 from training.networks.backbone import BackboneConfig

@@ -51,7 +51,7 @@ class Donor:
     name: str
 
 
-class Wardrobe:
+class MaskLayerMaker:
     """Draws layers of the training family: `KN95*`, `surgical_green*`, seams and folds are never worn."""
 
     def __init__(self, topology: MeshTopology, templates: Path, donors: tuple[Donor, ...]) -> None:
