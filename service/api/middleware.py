@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from starlette.requests import HTTPConnection
 
+from service.api.bodies import Message, Receive
 from service.api.deps import is_open, refuse_foreign
 from service.api.problems import problem_response
 from service.errors import ServiceError
@@ -17,8 +18,6 @@ from service.store.errors import StoreError
 from service.telemetry import Metrics
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 

@@ -11,10 +11,9 @@ from urllib.parse import parse_qsl, urlencode
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from service.api.uploads import UploadForm
+from service.api.uploads import FORM, UploadForm
 from service.errors import InvalidParameter, MalformedRequest
 
-MULTIPART = "multipart/form-data"
 MAX_OPTIONS, MAX_NAME = 64, 64
 
 
@@ -37,7 +36,7 @@ class KnownOptions:
         """Read off the route's parameters and the form that its documentation describes."""
         query = set(_query_names(route.dependant))
         content = (route.openapi_extra or {}).get("requestBody", {}).get("content", {})
-        properties = content.get(MULTIPART, {}).get("schema", {}).get("properties", {})
+        properties = content.get(FORM, {}).get("schema", {}).get("properties", {})
         files = {
             name
             for name, schema in properties.items()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from rich.progress import track
 from faces.align import AlignError
 from faces.bundle import read
 from faces.types import Face, Image, Pixels, Spectrum
-from training.engine.worker_pool import worker_pool
+from training.engine.worker_pool import in_order, worker_pool
 from training.matcher.frames import FRAME_PX, face_in_frame, framed
 from training.matcher.mask_layers import Donor, Layer, MaskLayerMaker, normal_map
 from training.matcher.sources import Shot, decoded
@@ -140,19 +138,9 @@ def build_cache(
 ) -> None:
     """Make the cache; the same whatever the number of workers."""
     with StoreWriter(out) as writer, worker_pool(workers, _open, tools, worn, seed) as pool:
-        for cached in track(_in_order(pool, shots), "caching photos", total=None):
+        for cached in track(in_order(pool, _work, shots, at_once=AT_ONCE), "caching photos", total=None):
             if cached is None:
                 writer.refused += 1
             else:
                 writer.add(cached.row, cached.frame, cached.normals, cached.layers)
         writer.close()
-
-
-def _in_order(pool: ProcessPoolExecutor, shots: Iterable[Shot]) -> Iterator[Cached | None]:
-    waiting: deque[Future[Cached | None]] = deque()
-    for shot in shots:
-        waiting.append(pool.submit(_work, shot))
-        if len(waiting) >= AT_ONCE:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
