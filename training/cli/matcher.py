@@ -22,12 +22,13 @@ from training.matcher.recipe import FineTuneRecipe
 from training.matcher.report import bundle_embed, checkpoint_embed, imported_embed, systems
 from training.matcher.report import lines as table_lines
 from training.matcher.run import FineTuning
-from training.matcher.sources import Archives, shots
+from training.matcher.sources import Archives, rendered_shots, shots
 from training.matcher.store import Store
 from training.matcher.teacher import teach
 from training.networks.onnx_import import import_bundle
 from training.networks.weights import load_weights
 
+RENDERED_HELP = "a set of `rendered-family --split train`"
 BUNDLE = Path(".halflight/bundles/reference")
 HEAD = "| probes | condition | probes/people | system | rank-1 | TAR at FMR .1 % |\n|---|---|---|---|---|---|"
 
@@ -46,6 +47,7 @@ def cache(
     extra: Annotated[Path | None, typer.Option(help="archive of further faces")] = None,
     real_masks: Annotated[Path | None, typer.Option(help="archive of real masks with subjects")] = None,
     masked_photos: Annotated[Path | None, typer.Option(help="folder of photos of real masks")] = None,
+    rendered: Annotated[Path | None, typer.Option(help=RENDERED_HELP)] = None,
     models: Annotated[Path | None, typer.Option(help="folder of the face mesh's files")] = None,
     bundle: Annotated[Path, typer.Option(help="the bundle whose detector finds the faces")] = BUNDLE,
     worn: Annotated[int, typer.Option(min=0, help="mask layers of each photo of a named subject")] = 2,
@@ -53,10 +55,26 @@ def cache(
 ) -> None:
     """Frames, normal maps and mask layers of every photo that may be learnt from."""
     with exit_on_user_error():
-        archives = Archives(lfw=lfw, more=more, extra=extra, real_masks=real_masks)
+        archives = Archives(lfw=lfw, more=more, extra=extra, real_masks=real_masks, rendered=rendered)
         tools = Tools(bundle=bundle, templates=templates, models=models, masked_photos=masked_photos)
         build_cache(shots(archives), out, tools, worn=worn, workers=workers)
     Console(stderr=True).print(f"the cache is in {out.name}")
+
+
+@matcher.command()
+def add(
+    cache_folder: Annotated[Path, typer.Argument(metavar="CACHE", help="a finished cache")],
+    rendered: Annotated[Path, typer.Option(help=RENDERED_HELP)],
+    templates: Annotated[Path, typer.Option(help="folder of mask photos")],
+    models: Annotated[Path | None, typer.Option(help="folder of the face mesh's files")] = None,
+    bundle: Annotated[Path, typer.Option(help="the bundle whose detector finds the faces")] = BUNDLE,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Add rendered subjects to a finished cache; not while a run reads it."""
+    with exit_on_user_error():
+        tools = Tools(bundle=bundle, templates=templates, models=models)
+        build_cache(rendered_shots(rendered), cache_folder, tools, workers=workers, more=True)
+    Console(stderr=True).print(f"{cache_folder.name} has {Store(cache_folder).facts.photos} photos")
 
 
 @matcher.command()

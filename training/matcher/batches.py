@@ -16,7 +16,7 @@ from torch import Tensor
 from training.data.records import DataSetError
 from training.matcher.overlap import excluded
 from training.matcher.recipe import BatchRecipe
-from training.matcher.sources import OPEN_TERMS
+from training.matcher.sources import OPEN_TERMS, RENDERED
 from training.matcher.store import Store
 from training.matcher.views import ViewMaker, Wanted, clean, trunk_input
 
@@ -39,7 +39,8 @@ class ProbeBatch:
 class People:
     """Training photos by person. `taught` bool [photos]: whose template is known.
 
-    `subject` int64 [photos]: the place of each photo's person, -1 for none.
+    `subject` int64 [photos]: the place of each photo's person, -1 for none. `plain`: photos that can be
+    references; `shown`: photos that are probes as they are, with real masks or rendered in NIR.
     """
 
     def __init__(
@@ -49,7 +50,8 @@ class People:
         left_out = excluded(store.root)
         self.subject = np.full(len(store.photos), -1, np.int64)
         self.plain: dict[int, list[int]] = defaultdict(list)
-        self.worn: dict[int, list[int]] = defaultdict(list)
+        self.shown: dict[int, list[int]] = defaultdict(list)
+        drawn: set[int] = set()
         for i, row in enumerate(store.photos):
             if (
                 row.part != "train"
@@ -57,17 +59,21 @@ class People:
                 or (terms_open and row.terms not in OPEN_TERMS | RESEARCH)
             ):
                 continue
-            if not row.masked and taught is not None and not taught[i]:
+            if row.reference and taught is not None and not taught[i]:
                 continue
             place = places.setdefault(row.subject, len(places))
             self.subject[i] = place
-            (self.worn if row.masked else self.plain)[place].append(i)
+            (self.plain if row.reference else self.shown)[place].append(i)
+            if row.of_set == RENDERED:
+                drawn.add(place)
         self.layers: dict[int, list[int]] = defaultdict(list)
         for number, mask in enumerate(store.masks):
             self.layers[mask.photo].append(number)
-        self.several = np.array([p for p, photos in self.plain.items() if len(photos) > 1], np.int64)
-        self.alone = np.array([p for p, photos in self.plain.items() if len(photos) == 1], np.int64)
-        self.real = np.array([p for p in self.worn if self.plain.get(p)], np.int64)
+        photos = {place: len(own) for place, own in self.plain.items() if place not in drawn}
+        self.several = np.array([place for place, count in photos.items() if count > 1], np.int64)
+        self.alone = np.array([place for place, count in photos.items() if count == 1], np.int64)
+        self.real = np.array([place for place in self.shown if place in photos], np.int64)
+        self.rendered = np.array([place for place in self.shown if place in drawn], np.int64)
         if not len(self.several) + len(self.alone):
             raise DataSetError("the cache has no photo to learn from")
 
@@ -99,9 +105,9 @@ class Batches:
         singles = _some(people.alone, recipe.singles + recipe.people - len(chosen), rng)
         wanted += [self._dressed(int(p), rng) for p in (*chosen, *singles)]
         for p in _some(people.real, recipe.real, rng):
-            worn = people.worn[int(p)]
-            photo = worn[int(rng.integers(len(worn)))]
-            wanted.append(Wanted(photo, None, bool(rng.random() < recipe.real_nir)))
+            wanted.append(Wanted(self._shown(int(p), rng), None, bool(rng.random() < recipe.real_nir)))
+        for p in _some(people.rendered, recipe.rendered, rng):
+            wanted.append(Wanted(self._shown(int(p), rng), None, True))
         short = recipe.size - recipe.clear - len(wanted)
         everybody = np.concatenate([people.several, people.alone])
         wanted += [self._dressed(int(p), rng) for p in rng.choice(everybody, max(short, 0))]
@@ -119,6 +125,10 @@ class Batches:
             torch.from_numpy(people.subject[shown]),
             torch.arange(len(shown)) >= len(wanted),
         )
+
+    def _shown(self, place: int, rng: np.random.Generator) -> int:
+        photos = self.people.shown[place]
+        return photos[int(rng.integers(len(photos)))]
 
     def _dressed(self, place: int, rng: np.random.Generator) -> Wanted:
         """A photo of a person with a drawn mask or none."""

@@ -18,7 +18,7 @@ from faces.types import Face, Image, Pixels, Spectrum
 from training.engine.worker_pool import in_order, worker_pool
 from training.matcher.frames import FRAME_PX, face_in_frame, framed
 from training.matcher.mask_layers import Donor, Layer, MaskLayerMaker, normal_map
-from training.matcher.sources import Shot, decoded
+from training.matcher.sources import RENDERED, Shot, decoded
 from training.matcher.store import CELLS, PhotoRow, StoreWriter
 from training.networks.onnx_runner import BundleRunner
 from training.synthesis.assets import find_assets
@@ -99,7 +99,8 @@ class Maker:
         rng = np.random.default_rng([self._seed, zlib.crc32(shot.source.encode())])
         normals = np.zeros((CELLS, CELLS, 4), np.int8)
         layers: list[Layer] = []
-        if shot.part == "train":
+        # Rendered subjects are shown as they are rendered.
+        if shot.part == "train" and shot.of_set != RENDERED:
             face = face_in_frame(moved)
             mesh = self._fitter.fit(Image(frame, Spectrum.VIS), face)
             if mesh is not None:
@@ -117,6 +118,7 @@ class Maker:
             part=shot.part,
             masked=shot.masked,
             landmarks=points,
+            spectrum=shot.spectrum,
         )
         return Cached(row, frame, normals, tuple(layers))
 
@@ -134,10 +136,17 @@ def _work(shot: Shot) -> Cached | None:
 
 
 def build_cache(
-    shots: Iterable[Shot], out: Path, tools: Tools, *, worn: int = 2, seed: int = 0, workers: int = 2
+    shots: Iterable[Shot],
+    out: Path,
+    tools: Tools,
+    *,
+    worn: int = 2,
+    seed: int = 0,
+    workers: int = 2,
+    more: bool = False,
 ) -> None:
-    """Make the cache; the same whatever the number of workers."""
-    with StoreWriter(out) as writer, worker_pool(workers, _open, tools, worn, seed) as pool:
+    """Makes the cache, or adds to it (`more`); the same whatever the number of workers."""
+    with StoreWriter(out, more=more) as writer, worker_pool(workers, _open, tools, worn, seed) as pool:
         for cached in track(in_order(pool, _work, shots, at_once=AT_ONCE), "caching photos", total=None):
             if cached is None:
                 writer.refused += 1

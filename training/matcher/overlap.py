@@ -51,7 +51,7 @@ def exclude(store: Store, teacher: Floats, people: list[tuple[str, Floats]]) -> 
     names, tested = [name for name, _ in people], np.stack([row for _, row in people])
     photos: dict[str, list[int]] = defaultdict(list)
     for i, row in enumerate(store.photos):
-        if row.part == "train" and not row.masked:
+        if row.part == "train" and row.reference:
             photos[row.subject].append(i)
     lines = []
     for subject, rows in photos.items():

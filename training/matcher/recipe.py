@@ -14,8 +14,8 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 class BatchRecipe(Strict):
-    """Rows of one batch: of people with several photos, of people with real masks, of single photos, and
-    clear visible views that hold the network near its trunk.
+    """Rows of one batch: of people with several photos, of people with real masks, of single photos, clear
+    visible views that hold the network near its trunk, and NIR views of rendered subjects.
 
     `nir_masked`, `vis_masked`: shares of the drawn masks; what is left is NIR without a mask. `real_nir`: how
     often a real mask is shown in NIR.
@@ -25,6 +25,7 @@ class BatchRecipe(Strict):
     real: Annotated[int, Field(ge=0)] = 10
     singles: Annotated[int, Field(ge=0)] = 12
     clear: Annotated[int, Field(ge=0)] = 8
+    rendered: Annotated[int, Field(ge=0)] = 0
     nir_masked: Share = 0.5
     vis_masked: Share = 0.22
     real_nir: Share = 0.55
@@ -33,7 +34,7 @@ class BatchRecipe(Strict):
 
     @property
     def size(self) -> int:
-        return self.people + self.real + self.singles + self.clear
+        return self.people + self.real + self.singles + self.clear + self.rendered
 
     @model_validator(mode="after")
     def _shares(self) -> BatchRecipe:

@@ -13,8 +13,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from faces.types import Pixels, Point
+from faces.types import Pixels, Point, Spectrum
 from training.data.lfw import Split, read_lfw, split_of
+from training.data.prepared import read_prepared
 from training.data.records import DataSetError
 from training.matcher.people import Part, part_of_named, part_of_single
 
@@ -23,7 +24,8 @@ MOST_PHOTOS = 40
 FIVE_MORE = tuple((f"x{i}", f"y{i}") for i in range(1, 6))
 FIVE_EXTRA = tuple((f"{name}_x", f"{name}_y") for name in ("reye", "leye", "nose", "rmouth", "lmouth"))
 # Terms that allow any use of a network trained on the photos.
-OPEN_TERMS = frozenset({"CC0", "CC-BY-4.0"})
+OPEN_TERMS = frozenset({"CC0", "CC-BY-4.0", "MIT"})
+RENDERED = "rendered"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +43,7 @@ class Shot:
     pixels: Pixels
     landmarks: tuple[Point, ...] | None = None
     named: bool = True
+    spectrum: Spectrum = Spectrum.VIS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class Archives:
     more: Path | None = None
     extra: Path | None = None
     real_masks: Path | None = None
+    rendered: Path | None = None
 
 
 def shots(archives: Archives) -> Iterator[Shot]:
@@ -62,6 +66,30 @@ def shots(archives: Archives) -> Iterator[Shot]:
         yield from more_shots(archives.more)
     if archives.extra is not None:
         yield from extra_shots(archives.extra)
+    if archives.rendered is not None:
+        yield from rendered_shots(archives.rendered)
+
+
+def rendered_shots(folder: Path) -> Iterator[Shot]:
+    """Training subjects of `training rendered-family`: visible references, NIR probes to show as they are.
+
+    They are real geometry under real NIR light, which no transform of a photo has.
+    """
+    prepared = read_prepared(folder)
+    for row in prepared.rows:
+        if row.split == "train":
+            yield Shot(
+                f"{RENDERED}/{row.source}",
+                f"{RENDERED}/{row.subject}",
+                RENDERED,
+                RENDERED,
+                "MIT",
+                "train",
+                row.masked,
+                decoded((folder / row.source).read_bytes(), row.source),
+                row.landmarks,
+                spectrum=row.spectrum,
+            )
 
 
 def lfw_shots(tar: Path) -> Iterator[Shot]:

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from faces.files import write_whole
 from faces.strict import Strict
-from faces.types import Pixels
+from faces.types import Pixels, Spectrum
 from training.data.records import DataSetError
 from training.matcher.frames import FRAME_PX
 from training.matcher.mask_layers import Layer
@@ -30,6 +30,8 @@ from training.matcher.people import Part
 CELLS = 48
 FRAMES, NORMALS, THROUGH, CLOTH = "frames.u8", "normals.i8", "through.u8", "cloth.u8"
 PHOTOS, MASKS, FACTS = "photos.jsonl", "masks.jsonl", "store.json"
+AREA = FRAME_PX * FRAME_PX
+ROW_BYTES = {FRAMES: 3 * AREA, NORMALS: 4 * CELLS * CELLS, THROUGH: AREA, CLOTH: 3 * AREA}
 
 
 class PhotoRow(Strict):
@@ -43,6 +45,12 @@ class PhotoRow(Strict):
     part: Part
     masked: bool
     landmarks: tuple[tuple[float, float], ...]
+    spectrum: Spectrum = Spectrum.VIS
+
+    @property
+    def reference(self) -> bool:
+        """Whether the photo can be a reference: visible, without a real mask."""
+        return not self.masked and self.spectrum is Spectrum.VIS
 
 
 class MaskRow(Strict):
@@ -63,16 +71,22 @@ class StoreFacts(Strict):
 
 
 class StoreWriter:
-    """Appends photos one by one; `close` makes the cache readable."""
+    """Appends photos one by one; `close` makes the cache readable.
 
-    def __init__(self, root: Path) -> None:
+    `more`: adds to a finished cache. Killed before `close`, it leaves rows that no list counts: the cache
+    cannot be read until the photos are added again, which drops those rows first.
+    """
+
+    def __init__(self, root: Path, *, more: bool = False) -> None:
+        """Raises DataSetError where there is nothing to add to."""
         root.mkdir(parents=True, exist_ok=True)
-        (root / FACTS).unlink(missing_ok=True)
-        self._root, self._photos, self._masks = root, 0, 0
-        self._streams = {
-            name: (root / name).open("wb") for name in (FRAMES, NORMALS, THROUGH, CLOTH, PHOTOS, MASKS)
-        }
-        self.refused = 0
+        had = _facts(root) if more else StoreFacts(photos=0, masks=0, refused=0)
+        if not more:
+            (root / FACTS).unlink(missing_ok=True)
+        self._root, self._photos, self._masks, self.refused = root, had.photos, had.masks, had.refused
+        self._streams = {name: (root / name).open("ab") for name in (*ROW_BYTES, PHOTOS, MASKS)}
+        for name, stream in self._streams.items():
+            stream.truncate(_length(root / name, had))
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -111,12 +125,14 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         """Raises DataSetError where it is not whole."""
+        self.facts = _facts(root)
         try:
-            self.facts = StoreFacts.model_validate_json((root / FACTS).read_bytes())
             self.photos = tuple(PhotoRow(**json.loads(line)) for line in _lines(root / PHOTOS))
             self.masks = tuple(MaskRow(**json.loads(line)) for line in _lines(root / MASKS))
         except (OSError, ValidationError) as error:
-            raise DataSetError(f"{root.name} is no finished cache: run `matcher cache` again") from error
+            raise DataSetError(f"{root.name}: a list cannot be read: {error}") from error
+        if (len(self.photos), len(self.masks)) != (self.facts.photos, self.facts.masks):
+            raise DataSetError(f"{root.name}: photos were added halfway: run `matcher cache` again")
         count, worn = len(self.photos), len(self.masks)
         side = FRAME_PX
         self.root = root
@@ -128,6 +144,21 @@ class Store:
     def rows_of(self, part: Part) -> NDArray[np.int64]:
         """Photos of one part, in order."""
         return np.array([i for i, row in enumerate(self.photos) if row.part == part], np.int64)
+
+
+def _facts(root: Path) -> StoreFacts:
+    try:
+        return StoreFacts.model_validate_json((root / FACTS).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise DataSetError(f"{root.name} is no finished cache: run `matcher cache` again") from error
+
+
+def _length(path: Path, facts: StoreFacts) -> int:
+    """Bytes of a file that belong to the rows of `facts`."""
+    count = facts.photos if path.name in (FRAMES, NORMALS, PHOTOS) else facts.masks
+    if path.name in ROW_BYTES:
+        return count * ROW_BYTES[path.name]
+    return sum(len(line) for line in path.read_bytes().splitlines(keepends=True)[:count])
 
 
 def _lines(path: Path) -> list[bytes]:

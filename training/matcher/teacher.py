@@ -45,21 +45,23 @@ def templates(net: ImportedNet, crops: NDArray[np.uint8], *, bf16: bool = False)
 
 
 def teach(store: Store, net: ImportedNet, folder: Path, *, bf16: bool) -> Floats:
-    """Templates [photos, d] of the cache, zeros for photos with a mask or outside of training.
+    """Templates [photos, d] of the cache, zeros for photos that are no references or outside of training.
 
     Kept in `folder`, part by part, so that a killed run goes on.
     """
     path = folder / FILE
     if path.is_file():
-        return np.asarray(np.load(path), np.float32)
+        found = np.asarray(np.load(path), np.float32)
+        if len(found) == len(store.photos):
+            return found
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = [i for i, row in enumerate(store.photos) if row.part == "train" and not row.masked]
+    wanted = [i for i, row in enumerate(store.photos) if row.part == "train" and row.reference]
     net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = np.zeros((len(store.photos), net.config.width), np.float32)
     for start in track(range(0, len(wanted), PART), "the trunk's templates"):
         rows = wanted[start : start + PART]
         kept = folder / f"teacher-{start:06d}.npy"
-        if not kept.is_file():
+        if not kept.is_file() or len(np.load(kept, mmap_mode="r")) != len(rows):
             crops = np.stack([crop_of(store.frames[i]) for i in rows])
             write_array(kept, templates(net, crops, bf16=bf16))
         found[rows] = np.load(kept)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.types import Pixels
+from faces.types import Pixels, Spectrum
 from training.matcher.frames import BORDER_PX, CROP_PX, FRAME_PX
 from training.matcher.store import CELLS, Store
 from training.synthesis.cameras import any_camera, plain_camera
@@ -50,6 +50,8 @@ class ViewMaker:
         if wanted.mask is not None:
             through = _moved(store.through[wanted.mask], matrix, flip).astype(np.float32) / 255.0
             cloth = (_moved(store.cloth[wanted.mask], matrix, flip).astype(np.float32) / 128.0) ** 2
+        if store.photos[photo].spectrum is Spectrum.NIR:
+            return _captured(pixels, rng)
         if not wanted.nir:
             return self._visible(pixels, through, cloth, wanted, rng)
         normals = _normals(store.normals[photo], matrix, flip)
@@ -82,6 +84,13 @@ class ViewMaker:
             light = linear * through[:, :, None] + cloth * (colour * np.float32(max(skin, 0.02) / SKIN))
             pixels = to_pixels(np.asarray(light, np.float32))
         return toned(pixels, rng, grey=0.15, lit=0.3)
+
+
+def _captured(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """A view that is NIR already: half of the time by another camera, else in another tone."""
+    if rng.random() < 0.5:
+        return any_camera(np.asarray(to_linear(pixels).mean(axis=2), np.float32), rng)
+    return toned(pixels, rng, grey=0.0, lit=0.3)
 
 
 def clean(frame: Pixels, rng: np.random.Generator, *, extent: float) -> Pixels:

@@ -11,10 +11,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from faces.bundle import EncoderSpec, FileRef, Normalisation
-from faces.types import Pixels
+from faces.types import Pixels, Spectrum
 from training.matcher.frames import FRAME, FRAME_PX
 from training.matcher.mask_layers import Layer
 from training.matcher.people import Part
+from training.matcher.sources import RENDERED
 from training.matcher.store import CELLS, PhotoRow, Store, StoreWriter
 from training.networks.backbone import BackboneConfig
 from training.networks.imported import ImportedNet
@@ -64,6 +65,17 @@ def small_cache(root: Path, *, people: int = 8, photos: int = 3) -> Store:
     return Store(root)
 
 
+def add_rendered(root: Path, *, people: int = 4, whole: bool = True) -> None:
+    """Adds subjects with two visible and two NIR photos; `whole=False` stops before the list is written."""
+    with StoreWriter(root, more=True) as writer:
+        for subject in range(600, 600 + people):
+            for photo in range(4):
+                spectrum = Spectrum.VIS if photo < 2 else Spectrum.NIR
+                _enter(writer, subject, photo, of_set=RENDERED, spectrum=spectrum)
+        if whole:
+            writer.close()
+
+
 def _enter(
     writer: StoreWriter,
     subject: int,
@@ -72,11 +84,14 @@ def _enter(
     layers: list[Layer] | None = None,
     masked: bool = False,
     part: Part = "train",
+    of_set: str = "painted",
+    spectrum: Spectrum = Spectrum.VIS,
 ) -> None:
     row = PhotoRow(
         source=f"{subject}/{photo}",
         subject=f"s{subject}",
-        of_set="painted",
+        of_set=of_set,
+        spectrum=spectrum,
         group="",
         terms="CC0" if subject % 2 else "NC",
         part=part,
