@@ -89,14 +89,30 @@ class EncoderSpec(Strict):
     metric: Literal["cosine"]
 
 
-class DetectedMask(Strict):
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class MaskThresholds(Strict):
+    """How a probability of a mask is read: masked from `threshold` on, and `uncertain` between two values
+    around it (low, high), set on validation data; without them no probability is uncertain."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    uncertain: tuple[Probability, Probability] | None = None
+
+    @model_validator(mode="after")
+    def _around_the_threshold(self) -> MaskThresholds:
+        if self.uncertain is not None and not self.uncertain[0] <= self.threshold <= self.uncertain[1]:
+            raise ValueError("the uncertain probabilities lie on both sides of the threshold")
+        return self
+
+
+class DetectedMask(MaskThresholds):
     """The detector classifies masks itself (its decoder gives `Face.masked`), without another network."""
 
     decoder: Literal["detector"]
-    threshold: Annotated[float, Field(gt=0, lt=1)]
 
 
-class MaskSpec(Strict):
+class MaskSpec(MaskThresholds):
     """A masked-face classifier on a padded face box.
 
     The box is grown by `padding` of its size (half on each side), made square, cut out (border
@@ -112,7 +128,6 @@ class MaskSpec(Strict):
     padding: Annotated[float, Field(ge=0, le=3)]
     input_px: Annotated[int, Field(gt=0)]
     normalisation: Normalisation
-    threshold: Annotated[float, Field(gt=0, lt=1)]
 
 
 class ParitySpec(Strict):

@@ -185,9 +185,10 @@ async def identify(
     data = await read_image(request, state.settings)
     found = await state.comparer.identify(space, data, options, times)
     for face in found:
-        disclosure.check(space, options, [face.description.condition])
-        condition = str(face.description.condition)
-        state.metrics.decisions.labels("identify", condition, face.decision).inc()
+        for condition in face.description.possible_conditions:
+            disclosure.check(space, options, [condition])
+        likeliest = str(face.description.condition)
+        state.metrics.decisions.labels("identify", likeliest, face.decision).inc()
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
     return IdentifyOut(
@@ -221,9 +222,10 @@ async def verify(
     else:
         reference = form.image("reference")
         verified = await state.comparer.verify_image(space, image, reference, options, times)
-    disclosure.check(space, options, [verified.probe.condition])
-    condition = str(verified.probe.condition)
-    state.metrics.decisions.labels("verify", condition, verified.decision).inc()
+    for condition in verified.probe.possible_conditions:
+        disclosure.check(space, options, [condition])
+    likeliest = str(verified.probe.condition)
+    state.metrics.decisions.labels("verify", likeliest, verified.decision).inc()
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
     return VerifyOut.of(verified, space.space_id, subject_id, timing_ms, score_digits=disclosure.score_digits)

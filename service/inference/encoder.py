@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.bundle import DetectedMask, EncoderSpec, MaskSpec
+from faces.bundle import EncoderSpec, MaskSpec
 from faces.preprocess import encoder_input, mask_input, mask_probability, unit_rows
 from faces.types import AlignedCrop, Embedding, Face, Image, Role
 from service.inference.batcher import Batcher, Observe
@@ -76,14 +75,6 @@ def _unit_or_zeros(row: Tensor) -> Tensor:
     return np.asarray(unit, np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class MaskState:
-    """Whether a face is masked, with the classifier's probability."""
-
-    masked: bool
-    probability: float
-
-
 class MaskClassifier:
     """Classifies faces as masked or unmasked with a network of its own."""
 
@@ -106,20 +97,16 @@ class MaskClassifier:
         output = self._session.run(np.stack(items))[self._spec.output]
         return [mask_probability(row, self._spec) for row in output]
 
-    async def classify(self, image: Image, face: Face) -> MaskState:
-        """Classifies one face. Raises QueueFull, BatcherClosed."""
-        probability = await self.batcher.submit(mask_input(image, face.box, self._spec))
-        return MaskState(probability >= self._spec.threshold, probability)
+    async def classify(self, image: Image, face: Face) -> float:
+        """The probability that one face wears a mask. Raises QueueFull, BatcherClosed."""
+        return await self.batcher.submit(mask_input(image, face.box, self._spec))
 
 
 class DetectedMasks:
     """Classifies faces by the mask probability that the detector gave; runs no network."""
 
-    def __init__(self, spec: DetectedMask) -> None:
-        self._spec = spec
-
-    async def classify(self, image: Image, face: Face) -> MaskState:  # noqa: ARG002 - the interface of MaskClassifier
+    async def classify(self, image: Image, face: Face) -> float:  # noqa: ARG002 - the interface of MaskClassifier
         """Raises ValueError if the face comes from a detector that does not classify masks."""
         if face.masked is None:
             raise ValueError("the detector that found this face does not tell masks")
-        return MaskState(face.masked >= self._spec.threshold, face.masked)
+        return face.masked

@@ -13,10 +13,11 @@ import numpy as np
 from faces.align import align
 from faces.bundle import Bundle, FileRef, MaskSpec
 from faces.detect import Placement
+from faces.masks import MaskReading, read_mask
 from faces.types import AlignedCrop, Condition, Embedding, Face, Image, Role
 from service.inference.batcher import Batcher, Observe
 from service.inference.detector import Detector, DetectorInput
-from service.inference.encoder import DetectedMasks, Encoder, MaskClassifier, MaskState
+from service.inference.encoder import DetectedMasks, Encoder, MaskClassifier
 from service.inference.quality import Quality, assess
 from service.inference.session import OnnxSession
 from service.inference.tensorrt import Shapes, TensorRtOptions
@@ -60,12 +61,18 @@ class Description:
     face: Face
     crop: AlignedCrop
     embedding: Embedding
-    mask: MaskState
+    mask: MaskReading
     quality: Quality
 
     @property
     def condition(self) -> Condition:
+        """The likeliest condition."""
         return Condition(self.crop.spectrum, self.mask.masked)
+
+    @property
+    def possible_conditions(self) -> tuple[Condition, ...]:
+        """Every condition that the face may be in: two where its mask state is uncertain."""
+        return tuple(Condition(self.crop.spectrum, masked) for masked in self.mask.possible)
 
 
 class Engine:
@@ -122,7 +129,7 @@ class Engine:
             network = session(manifest.mask.file, mask_px, mask_px)
             mask = MaskClassifier(manifest.mask, network, observe=watch("mask"), **limits)
         else:
-            mask = DetectedMasks(manifest.mask)
+            mask = DetectedMasks()
         engine = cls(
             bundle,
             Detector(
@@ -167,7 +174,9 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             embedding = group.create_task(self.encoder.embed(crop, role))
             mask = group.create_task(self.mask.classify(image, face))
-        return Description(face, crop, embedding.result(), mask.result(), assess(face, crop))
+        read = self.manifest.mask
+        reading = read_mask(mask.result(), threshold=read.threshold, band=read.uncertain)
+        return Description(face, crop, embedding.result(), reading, assess(face, crop))
 
     def forward(self) -> None:
         """Runs one real forward pass through every network, for warm-up and readiness; blocks."""

@@ -142,7 +142,7 @@ class Comparer:
             return tuple([await self._identify_one(space, probe, options) for probe in probes])
 
     async def _identify_one(self, space: EmbeddingSpace, probe: Description, options: Options) -> Identified:
-        decide = decider(space, options, [probe.condition])
+        decide = decider(space, options, probe.possible_conditions)
         best = await self._best_subjects(space, probe, options.top_k)
         candidates = tuple(
             Candidate(
@@ -193,7 +193,7 @@ class Comparer:
         (probe,) = await self.describe(space, data, options, Role.PROBE, times)
         with times.stage("search"):
             score = float(np.clip(np.max(vectors @ probe.embedding.vector), -1.0, 1.0))
-        return Verified(score, decider(space, options, [probe.condition]), probe, None)
+        return Verified(score, decider(space, options, probe.possible_conditions), probe, None)
 
     async def verify_image(
         self,
@@ -209,7 +209,7 @@ class Comparer:
         (probe,) = await self.describe(space, data, options, Role.PROBE, times)
         (reference,) = await self.describe(space, other, as_reference, Role.REFERENCE, times)
         score = probe.embedding.score(reference.embedding)
-        decide = decider(space, options, [probe.condition, reference.condition])
+        decide = decider(space, options, (*probe.possible_conditions, *reference.possible_conditions))
         return Verified(score, decide, probe, reference)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from faces.masks import MaskState
 from faces.types import Face, Spectrum
 from service.api.schemas.base import Wire
 from service.inference.engine import Description
@@ -64,10 +65,15 @@ class QualityOut(Wire):
 
 
 class ConditionOut(Wire):
-    """What the probe was seen through."""
+    """What the probe was seen through.
+
+    `masked` is the likelier of the two, also where `mask_state` is uncertain: thresholds are then the
+    stricter of both.
+    """
 
     spectrum: Spectrum
     masked: bool
+    mask_state: MaskState
     mask_probability: float
 
 
@@ -86,6 +92,7 @@ def sighting(described: Description) -> dict[str, Any]:
         "condition": ConditionOut(
             spectrum=described.crop.spectrum,
             masked=described.mask.masked,
+            mask_state=described.mask.state,
             mask_probability=round(described.mask.probability, 4),
         ),
         "quality": QualityOut.of(described.quality),
