@@ -96,7 +96,7 @@ def identity_templates(identity: Identity, runners: Runners, seed: int) -> Templ
     """Embeds the first photo as the reference, the second (or else the first) as the probe."""
     photos = [decode(photo.data, limits=LIMITS, spectrum=Spectrum.VIS) for photo in identity.photos[:2]]
     images = probe_images(photos[-1], runners.probe, seed)
-    probes = {c: runners.probe.template(image) for c, image in images.items()}
+    probes = {c: runners.probe.template(image, masked=c.masked) for c, image in images.items()}
     return Templates(runners.reference.template(photos[0]), probes, len(photos) > 1)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.calibrate import make_calibration
-from export.graph import SPECTRUM_OF
 from export.operating_points import FMR_POINTS, Comparisons, Unsupported, supported
 from faces.calibration import Calibration
 from faces.types import CONDITIONS, Condition, Role, Spectrum
@@ -119,11 +118,11 @@ def compare(
         raise DataSetError(
             f"{info.name} is aligned to {info.alignment}, the network wants {encoder.alignment}"
         )
-    references = _embed(encoder, plan.prepared, plan.references, Role.REFERENCE, on_done)
+    references = _embed(encoder, plan.prepared, plan.references, Role.REFERENCE, CONDITIONS[0], on_done)
     done = {}
     for condition, probes in plan.probes.items():
         indices = [i for i, _ in probes]
-        scores = _embed(encoder, plan.prepared, indices, Role.PROBE, on_done) @ references.T
+        scores = _embed(encoder, plan.prepared, indices, Role.PROBE, condition, on_done) @ references.T
         lost = plan.failed[condition]
         sources = [
             plan.prepared.rows[i].source != plan.prepared.rows[plan.references[c]].source for i, c in probes
@@ -138,13 +137,17 @@ def compare(
 
 
 def _embed(
-    encoder: BundleEncoder, prepared: PreparedSet, rows: Sequence[int], role: Role, on_done: OnEmbedded
+    encoder: BundleEncoder,
+    prepared: PreparedSet,
+    rows: Sequence[int],
+    role: Role,
+    condition: Condition,
+    on_done: OnEmbedded,
 ) -> NDArray[np.float32]:
     done = []
     for start in range(0, len(rows), 64):
         part = rows[start : start + 64]
-        # A two-role bundle's encoder is chosen by spectrum here; in the service the role decides.
-        done.append(encoder.embed(prepared.crops(part), SPECTRUM_OF[role]))
+        done.append(encoder.embed_as(prepared.crops(part), role, condition))
         on_done(len(part))
     return np.concatenate(done)
 

@@ -72,15 +72,20 @@ class DetectorSpec(Strict):
         return self
 
 
+Routing = Literal["role", "condition"]
+
+
 class EncoderSpec(Strict):
     """The embedding network, for probes and for references (the same file where they share one).
 
     The aligned crop is cut to `columns` (first, last + 1) where given, resized to
     `input_px` (height, width) and normalised. Output float32 [batch, dimension], not yet unit norm.
+    `routing`: what a crop's network is chosen by, see `faces.routing`.
     """
 
     probe: FileRef
     reference: FileRef
+    routing: Routing = "role"
     alignment: str
     columns: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(gt=0)]] | None
     input_px: tuple[Annotated[int, Field(gt=0)], Annotated[int, Field(gt=0)]]
@@ -175,6 +180,9 @@ class Manifest(Strict):
         shaping = self.encoder.model_dump(mode="json")
         for role in ("probe", "reference"):
             shaping[role] = shaping[role]["sha256"]
+        # Manifests that lack the key keep their ids.
+        if self.encoder.routing == "role":
+            del shaping["routing"]
         text = json.dumps(shaping, sort_keys=True, separators=(",", ":"))
         return "sp-" + hashlib.sha256(text.encode()).hexdigest()[:16]
 

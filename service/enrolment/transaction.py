@@ -156,7 +156,8 @@ async def _embed(space: EmbeddingSpace, one: Accepted) -> NDArray[np.float32]:
     """The template of an accepted image in another space: a unit vector, float32 [d]."""
     wanted = space.manifest.encoder.alignment
     crop = next(crop for crop in one.crops if crop.alignment_id == wanted)
-    return (await space.engine.encoder.embed(crop, Role.REFERENCE)).vector
+    (template,) = await space.engine.encoder.embed(crop, Role.REFERENCE)
+    return template.vector
 
 
 def _enrolled(one: Accepted, sample_id: str, template_id: int, *, existing: bool = False) -> EnrolledSample:

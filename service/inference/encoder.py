@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.bundle import EncoderSpec, MaskSpec
+from faces.masks import MaskReading, MaskState
 from faces.preprocess import encoder_input, mask_input, mask_probability, unit_rows
-from faces.types import AlignedCrop, Embedding, Face, Image, Role
+from faces.routing import encoders_of, needs_mask_state
+from faces.types import AlignedCrop, Condition, Embedding, Face, Image, Role
 from service.inference.batcher import Batcher, Observe
 from service.inference.session import OnnxSession
 
@@ -21,7 +24,10 @@ class EncoderError(RuntimeError):
 
 
 class Encoder:
-    """Probe and reference encoders of one space; they share one session if they share a file."""
+    """Probe and reference encoders of one space; they share one session if they share a file.
+
+    An item of the batcher names its encoder by the role whose file it is.
+    """
 
     def __init__(
         self,
@@ -59,12 +65,28 @@ class Encoder:
             raise EncoderError(f"expected [{len(items)}, {self._spec.dimension}], got {output.shape}")
         return [_unit_or_zeros(row) for row in output]
 
-    async def embed(self, crop: AlignedCrop, role: Role) -> Embedding:
-        """Embeds one crop. Raises QueueFull, BatcherClosed, EncoderError."""
-        vector = await self.batcher.submit((role, encoder_input(crop, self._spec)))
-        if not vector.any():
+    def waits_for_mask(self, crop: AlignedCrop, role: Role) -> bool:
+        """Whether `embed` needs the mask state of this crop's face."""
+        return needs_mask_state(self._spec, role, crop.spectrum)
+
+    async def embed(
+        self, crop: AlignedCrop, role: Role, mask: MaskReading | None = None
+    ) -> tuple[Embedding, ...]:
+        """Embeds one crop by the encoders that `faces.routing.encoders_of` names: one, seldom two.
+
+        Raises QueueFull, BatcherClosed, EncoderError, and ValueError if `waits_for_mask` and there is no
+        `mask`.
+        """
+        if mask is None and self.waits_for_mask(crop, role):
+            raise ValueError("the encoder of a visible probe is chosen by its mask state")
+        condition = Condition(crop.spectrum, mask is not None and mask.masked)
+        uncertain = mask is not None and mask.state is MaskState.UNCERTAIN
+        names = encoders_of(self._spec, role, condition, uncertain=uncertain)
+        tensor = encoder_input(crop, self._spec)
+        vectors = await asyncio.gather(*(self.batcher.submit((name, tensor)) for name in names))
+        if not all(vector.any() for vector in vectors):
             raise EncoderError("the network gave a zero or infinite vector")
-        return Embedding(vector.copy(), self._space_id, role)
+        return tuple(Embedding(vector.copy(), self._space_id, role) for vector in vectors)
 
 
 def _unit_or_zeros(row: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from faces.align import align
 from faces.bundle import Bundle, FileRef, MaskSpec
@@ -56,13 +57,26 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Description:
-    """One face of one image with its crop, embedding, mask state and quality."""
+    """One face of one image with its crop, embeddings, mask state and quality.
+
+    `embeddings`: one, or two of a visible probe whose mask state is uncertain if the bundle chooses its
+    encoder by condition; the first is that of `condition`, and the better score counts.
+    """
 
     face: Face
     crop: AlignedCrop
-    embedding: Embedding
+    embeddings: tuple[Embedding, ...]
     mask: MaskReading
     quality: Quality
+
+    @property
+    def embedding(self) -> Embedding:
+        return self.embeddings[0]
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """The templates, float32 [n, dimension]."""
+        return np.stack([one.vector for one in self.embeddings])
 
     @property
     def condition(self) -> Condition:
@@ -171,12 +185,20 @@ class Engine:
         Raises AlignError (faces.align), QueueFull, BatcherClosed.
         """
         crop = align(image, face, self.manifest.encoder.alignment)
+        if self.encoder.waits_for_mask(crop, role):
+            mask = self._read(await self.mask.classify(image, face))
+            return Description(
+                face, crop, await self.encoder.embed(crop, role, mask), mask, assess(face, crop)
+            )
         async with asyncio.TaskGroup() as group:
             embedding = group.create_task(self.encoder.embed(crop, role))
-            mask = group.create_task(self.mask.classify(image, face))
-        read = self.manifest.mask
-        reading = read_mask(mask.result(), threshold=read.threshold, band=read.uncertain)
-        return Description(face, crop, embedding.result(), reading, assess(face, crop))
+            probability = group.create_task(self.mask.classify(image, face))
+        mask = self._read(probability.result())
+        return Description(face, crop, embedding.result(), mask, assess(face, crop))
+
+    def _read(self, probability: float) -> MaskReading:
+        spec = self.manifest.mask
+        return read_mask(probability, threshold=spec.threshold, band=spec.uncertain)
 
     def forward(self) -> None:
         """Runs one real forward pass through every network, for warm-up and readiness; blocks."""

@@ -161,10 +161,10 @@ class Comparer:
         self, space: EmbeddingSpace, probe: Description, top_k: int
     ) -> list[tuple[Owner, Hit]]:
         """The `top_k` subjects, each with its highest scoring template."""
-        query = probe.embedding.vector[None, :]
         wanted = top_k * OVER_FETCH
         while True:
-            (hits,) = await asyncio.to_thread(space.gallery.search, query, wanted)
+            found = await asyncio.to_thread(space.gallery.search, probe.vectors, wanted)
+            hits = sorted((hit for one in found for hit in one), key=lambda hit: -hit.score)
             async with self._db.read() as uow:
                 owners = await uow.templates.owners([hit.template_id for hit in hits])
             best: dict[str, tuple[Owner, Hit]] = {}
@@ -172,7 +172,7 @@ class Comparer:
                 owner = owners.get(hit.template_id)
                 if owner is not None:
                     best.setdefault(owner.subject_id, (owner, hit))
-            if len(best) >= top_k or len(hits) < wanted:
+            if len(best) >= top_k or all(len(one) < wanted for one in found):
                 return list(best.values())[:top_k]
             wanted *= 4
 
@@ -192,7 +192,7 @@ class Comparer:
             raise SubjectNotFound(f"no subject {subject_id} is enrolled")
         (probe,) = await self.describe(space, data, options, Role.PROBE, times)
         with times.stage("search"):
-            score = float(np.clip(np.max(vectors @ probe.embedding.vector), -1.0, 1.0))
+            score = float(np.clip(np.max(vectors @ probe.vectors.T), -1.0, 1.0))
         return Verified(score, decider(space, options, probe.possible_conditions), probe, None)
 
     async def verify_image(
@@ -208,7 +208,7 @@ class Comparer:
         as_reference = Options(spectrum=None)
         (probe,) = await self.describe(space, data, options, Role.PROBE, times)
         (reference,) = await self.describe(space, other, as_reference, Role.REFERENCE, times)
-        score = probe.embedding.score(reference.embedding)
+        score = max(one.score(reference.embedding) for one in probe.embeddings)
         decide = decider(space, options, (*probe.possible_conditions, *reference.possible_conditions))
         return Verified(score, decide, probe, reference)
 

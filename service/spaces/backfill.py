@@ -140,7 +140,8 @@ async def embed(space: EmbeddingSpace, crop: AlignedCrop) -> NDArray[np.float32]
     """
     while True:
         try:
-            return (await space.engine.encoder.embed(crop, Role.REFERENCE)).vector
+            (template,) = await space.engine.encoder.embed(crop, Role.REFERENCE)
+            return template.vector
         except QueueFull:
             await asyncio.sleep(QUEUE_WAIT_S)
 

@@ -14,6 +14,7 @@ from faces.bundle import MANIFEST_NAME, BundleError, file_ref, parse_manifest, r
 from faces.calibration import UnsupportedFmr
 from faces.types import Condition, Spectrum
 from service.bundles.reference import MANIFEST_FILE
+from service.settings import CHECKOUT
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -55,6 +56,7 @@ def test_the_committed_recipe_is_a_valid_manifest_with_thresholds() -> None:
         put("detector.canvas_px", [640, 320]),
         put("encoder.dimension", 0),
         put("encoder.metric", "euclidean"),
+        put("encoder.routing", "spectrum"),
         put("encoder.normalisation.std", [0, 1, 1]),
         put("mask.threshold", 1.5),
         put("calibration.default_fmr", 1e-9),
@@ -78,11 +80,17 @@ def test_an_invalid_manifest_is_refused(change: Change) -> None:
         (put("encoder.columns", None), False),
         (put("encoder.alignment", "arcface-144"), False),
         (put("encoder.dimension", 512), False),
+        (put("encoder.routing", "role"), True),
+        (put("encoder.routing", "condition"), False),
     ],
 )
 def test_the_space_id_changes_only_with_what_shapes_a_vector(change: Change, same: bool) -> None:
     before, after = parse_manifest(manifest_text()), parse_manifest(manifest_text(change))
     assert (before.space_id == after.space_id) is same
+
+
+def test_the_committed_bundle_keeps_the_id_of_its_space() -> None:
+    assert read(CHECKOUT / "models" / "halflight-1").manifest.space_id == "sp-02bbdf418e4e15bf"
 
 
 def test_thresholds_rise_with_strictness_and_other_points_are_refused() -> None:

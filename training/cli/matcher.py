@@ -25,6 +25,7 @@ from training.matcher.run import FineTuning
 from training.matcher.sources import Archives, rendered_shots, shots
 from training.matcher.store import Store
 from training.matcher.teacher import teach
+from training.matcher.variants import fusions, second_embeds, trunk_embeds
 from training.networks.onnx_import import import_bundle
 from training.networks.weights import load_weights
 
@@ -180,5 +181,27 @@ def measure(
             embeds[names[-1]] = checkpoint_embed(path)
         chosen = systems(fused=second is not None, runs=names)
         print(HEAD)
+        for line in table_lines(sets, embeds, kept, chosen):
+            print(line)
+
+
+@matcher.command()
+def variants(
+    sets: Annotated[Path, typer.Argument(help="what `matcher probes` made, and other prepared sets")],
+    reference: Annotated[Path, typer.Option(help="encoder of references and clear visible probes")],
+    probe: Annotated[Path, typer.Option(help="encoder of masked and NIR probes")],
+    second: Annotated[Path, typer.Option(help="checkpoint that both are fused with")],
+    share: Annotated[list[float] | None, typer.Option(help="of the second in the squared norm")] = None,
+    kept: Annotated[Path | None, typer.Option(help="folder that keeps the templates")] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """Rank-1 and TAR at FMR .1 % of the fused pair, with and without each network's mirrored pass."""
+    torch.set_num_threads(threads)
+    with exit_on_user_error():
+        names = (f"{reference.stem}-as-reference", probe.stem, second.parent.name)
+        embeds = trunk_embeds(names[0], reference) | trunk_embeds(names[1], probe)
+        embeds |= second_embeds(names[2], second)
+        print(HEAD)
+        chosen = [system for each in share or (0.2,) for system in fusions(*names, each)]
         for line in table_lines(sets, embeds, kept, chosen):
             print(line)

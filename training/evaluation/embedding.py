@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from faces.types import Spectrum
-from training.data.prepared import PreparedSet, Refused
+from faces.types import CONDITIONS, Condition, Role
+from training.data.prepared import PreparedSet, Refused, Row
 from training.data.records import DataSetError
 from training.evaluation.scores import Ids, Side, Vectors
-from training.networks.crop_encoder import CropEncoder
+from training.networks.crop_encoder import CropEncoder, embed_as
 
 CROPS_AT_ONCE = 128
 
@@ -46,6 +47,10 @@ class Embedded:
         )
 
 
+def _is_of(row: Row, role: Role, condition: Condition) -> bool:
+    return row.condition == condition and (row.role == "gallery") == (role is Role.REFERENCE)
+
+
 def embed(
     encoder: CropEncoder,
     prepared: PreparedSet,
@@ -69,11 +74,11 @@ def embed(
     place = np.full(len(prepared.rows), -1, np.int64)
     done: list[Vectors] = []
     count = 0
-    for spectrum in Spectrum:
-        mine = np.array([i for i in rows if prepared.rows[int(i)].spectrum == spectrum], np.int64)
+    for role, condition in product(Role, CONDITIONS):
+        mine = np.array([i for i in rows if _is_of(prepared.rows[int(i)], role, condition)], np.int64)
         for start in range(0, len(mine), CROPS_AT_ONCE):
             batch = mine[start : start + CROPS_AT_ONCE]
-            done.append(encoder.embed(prepared.crops(batch), spectrum))
+            done.append(embed_as(encoder, prepared.crops(batch), role, condition))
             place[batch] = count + np.arange(len(batch))
             count += len(batch)
             if on_done is not None:

@@ -28,8 +28,11 @@ def as_trunk(net: ImportedNet, pixels: torch.Tensor) -> torch.Tensor:
     return net.trunk((pixels - net.mean) * net.scale)
 
 
-def templates(net: ImportedNet, crops: NDArray[np.uint8], *, bf16: bool = False) -> Floats:
-    """Mirrored unit templates float32 [n, d] of crops uint8 [n, 112, 112, 3]."""
+def templates(
+    net: ImportedNet, crops: NDArray[np.uint8], *, bf16: bool = False, mirrored: bool = True
+) -> Floats:
+    """Unit templates float32 [n, d] of crops uint8 [n, 112, 112, 3]; `mirrored`: of each crop and its mirror
+    image."""
     config = net.config
     columns = config.columns or (0, crops.shape[2])
     done = []
@@ -37,10 +40,10 @@ def templates(net: ImportedNet, crops: NDArray[np.uint8], *, bf16: bool = False)
     with torch.inference_mode(), cast:
         for start in range(0, len(crops), AT_ONCE):
             part = crops[start : start + AT_ONCE]
-            both = np.concatenate([part, part[:, :, ::-1]])
-            pixels = torch.from_numpy(trunk_input(both, columns, config.input_px))
+            shown = np.concatenate([part, part[:, :, ::-1]]) if mirrored else part
+            pixels = torch.from_numpy(trunk_input(shown, columns, config.input_px))
             rows = unit_rows(as_trunk(net, pixels.contiguous(memory_format=torch.channels_last)))
-            done.append(unit_rows(rows.view(2, len(part), -1).sum(0)).numpy())
+            done.append(unit_rows(rows.view(-1, len(part), rows.shape[1]).sum(0)).numpy())
     return np.concatenate(done) if done else np.zeros((0, config.width), np.float32)
 
 

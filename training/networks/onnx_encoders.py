@@ -10,7 +10,8 @@ import numpy as np
 from faces.align import ALIGNMENTS
 from faces.bundle import BundleError, EncoderSpec, Normalisation, file_ref, read, verify
 from faces.preprocess import encoder_input, unit_rows
-from faces.types import AlignedCrop, Pixels, Spectrum
+from faces.routing import encoders_of, is_single
+from faces.types import AlignedCrop, Condition, Pixels, Role, Spectrum
 from training.data.records import DataSetError
 from training.networks.crop_encoder import Vectors
 from training.networks.onnx_runner import BatchRunner
@@ -36,11 +37,7 @@ def _embed(net: BatchRunner, spec: EncoderSpec, crops: Pixels, spectrum: Spectru
 
 
 class BundleEncoder:
-    """A bundle's embedding network, as the service runs it.
-
-    If the bundle has a network for each role, NIR crops pass through the probes' and VIS crops through the
-    references': such pairs come from statistics for each spectrum (`dsbn`).
-    """
+    """A bundle's embedding networks, as the service runs them."""
 
     def __init__(self, root: Path, *, threads: int = 1) -> None:
         """Raises DataSetError if the bundle is incomplete or damaged."""
@@ -53,14 +50,24 @@ class BundleEncoder:
         self.name = f"bundle {manifest.name} {manifest.version} ({manifest.space_id})"
         self.spec = manifest.encoder
         self.alignment = self.spec.alignment
-        nir = BatchRunner(bundle.path(self.spec.probe), threads=threads)
-        same = self.spec.probe.sha256 == self.spec.reference.sha256
-        vis = nir if same else BatchRunner(bundle.path(self.spec.reference), threads=threads)
-        self._nets = {Spectrum.NIR: nir, Spectrum.VIS: vis}
+        probe = BatchRunner(bundle.path(self.spec.probe), threads=threads)
+        reference = probe
+        if not is_single(self.spec):
+            reference = BatchRunner(bundle.path(self.spec.reference), threads=threads)
+        self._nets = {Role.PROBE: probe, Role.REFERENCE: reference}
 
     def embed(self, crops: Pixels, spectrum: Spectrum) -> Vectors:
-        """uint8 [n, side, side, 3] -> unit float32 [n, dimension]."""
-        return _embed(self._nets[spectrum], self.spec, crops, spectrum)
+        """uint8 [n, side, side, 3] -> unit float32 [n, dimension].
+
+        VIS crops as references and NIR crops as probes; `embed_as` knows the other cases.
+        """
+        role = Role.REFERENCE if spectrum is Spectrum.VIS else Role.PROBE
+        return self.embed_as(crops, role, Condition(spectrum, masked=False))
+
+    def embed_as(self, crops: Pixels, role: Role, condition: Condition) -> Vectors:
+        """Embeds uint8 [n, side, side, 3] of one condition by the network that the service takes for it."""
+        (name,) = encoders_of(self.spec, role, condition)
+        return _embed(self._nets[name], self.spec, crops, condition.spectrum)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

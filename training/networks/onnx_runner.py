@@ -12,7 +12,8 @@ from faces.align import AlignError, align
 from faces.bundle import Bundle, DetectorSpec, MaskSpec
 from faces.detect import LOOKS, canvas_input, decode, letterbox
 from faces.preprocess import encoder_input, mask_input, mask_probability, unit_rows
-from faces.types import Face, Image
+from faces.routing import encoders_of, is_single
+from faces.types import Condition, Face, Image, Role
 
 
 def session(path: Path, *, threads: int) -> ort.InferenceSession:
@@ -91,7 +92,11 @@ class BundleRunner:
         self.manifest = bundle.manifest
         spec, mask = bundle.manifest.detector, bundle.manifest.mask
         self._detector = DetectorRunner(bundle.path(spec.file), spec, threads=threads)
-        self._encoder = session(bundle.path(bundle.manifest.encoder.probe), threads=threads)
+        encoder = bundle.manifest.encoder
+        probe = session(bundle.path(encoder.probe), threads=threads)
+        single = is_single(encoder)
+        reference = probe if single else session(bundle.path(encoder.reference), threads=threads)
+        self._encoders = {Role.PROBE: probe, Role.REFERENCE: reference}
         self._mask: ort.InferenceSession | None = None
         if isinstance(mask, MaskSpec):
             self._mask = session(bundle.path(mask.file), threads=threads)
@@ -100,18 +105,24 @@ class BundleRunner:
         """Every face, largest first, at the zooms of `faces.detect`."""
         return self._detector.faces(image)
 
-    def embed(self, image: Image, face: Face) -> NDArray[np.float32]:
-        """Unit float32 [dimension]. Raises AlignError."""
-        crop = align(image, face, self.manifest.encoder.alignment)
-        (output,) = outputs_of(self._encoder, encoder_input(crop, self.manifest.encoder)).values()
+    def embed(
+        self, image: Image, face: Face, *, role: Role = Role.PROBE, masked: bool = False
+    ) -> NDArray[np.float32]:
+        """Unit float32 [dimension]; `masked`: the face's true state. Raises AlignError."""
+        spec = self.manifest.encoder
+        crop = align(image, face, spec.alignment)
+        (name,) = encoders_of(spec, role, Condition(image.spectrum, masked))
+        (output,) = outputs_of(self._encoders[name], encoder_input(crop, spec)).values()
         vector: NDArray[np.float32] = unit_rows(output[None])[0]
         return vector
 
-    def template(self, image: Image) -> NDArray[np.float32] | None:
+    def template(
+        self, image: Image, *, role: Role = Role.PROBE, masked: bool = False
+    ) -> NDArray[np.float32] | None:
         """The embedding of the largest face; None if there is none."""
         found = self.faces(image)
         try:
-            return self.embed(image, found[0]) if found else None
+            return self.embed(image, found[0], role=role, masked=masked) if found else None
         except AlignError:
             return None
 

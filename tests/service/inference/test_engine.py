@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from faces.align import align
-from faces.bundle import Manifest, MaskSpec, read, write_manifest
+from faces.bundle import Manifest, MaskSpec, Routing, file_ref, read, write_manifest
+from faces.masks import MaskReading, MaskState
 from faces.preprocess import encoder_input, mask_input
 from faces.types import Image, Role, Spectrum
 from service.inference.encoder import EncoderError, MaskClassifier
@@ -117,21 +118,28 @@ def other_weights(network: bytes) -> bytes:
     return network[:start] + bytes(size) + network[start + size :]
 
 
+def with_two_encoders(bundle_dir: Path, root: Path, manifest: Manifest, *, routing: Routing) -> Engine:
+    """The bundle with a second encoder, of other weights, for references."""
+    spec = manifest.encoder
+    reference = root.parent / "reference.onnx"
+    reference.write_bytes(other_weights((bundle_dir / spec.probe.path).read_bytes()))
+    update = {"reference": file_ref(reference), "routing": routing}
+    changed = manifest.model_copy(update={"encoder": spec.model_copy(update=update)})
+    rebuilt(bundle_dir, root, changed)
+    shutil.copyfile(reference, root / reference.name)
+    return load(root)
+
+
 async def test_of_two_encoders_each_embeds_its_own_role_even_at_once(
     bundle_dir: Path, tmp_path: Path, engine: Engine, seen: list[Seen]
 ) -> None:
     spec = engine.manifest.encoder
-    other = spec.reference.model_copy(update={"path": "reference.onnx"})
-    encoder = spec.model_copy(update={"reference": other})
-    root = rebuilt(bundle_dir, tmp_path / "two", engine.manifest.model_copy(update={"encoder": encoder}))
-    weights = other_weights((root / spec.probe.path).read_bytes())
-    (root / other.path).write_bytes(weights)
-    two = load(root)
-    assert two.manifest.space_id == engine.manifest.space_id, "the digests, not the names, make a space"
+    two = with_two_encoders(bundle_dir, tmp_path / "two", engine.manifest, routing="role")
     two.start()
     crops = [align(s.image, s.face, spec.alignment) for s in seen]
-    templates = await asyncio.gather(*(two.encoder.embed(crop, role) for crop in crops for role in Role))
+    found = await asyncio.gather(*(two.encoder.embed(crop, role) for crop in crops for role in Role))
     await two.close()
+    templates = [template for (template,) in found]
     assert [t.role for t in templates] == list(Role) * len(crops)
     for crop, probe, reference in zip(crops, templates[::2], templates[1::2], strict=True):
         tensor = encoder_input(crop, spec)
@@ -139,6 +147,46 @@ async def test_of_two_encoders_each_embeds_its_own_role_even_at_once(
             (expected,) = two.encoder.run([(role, tensor)])
             np.testing.assert_allclose(template.vector, expected, atol=CROP_TOLERANCE)
         assert np.abs(probe.vector - reference.vector).max() > 100 * CROP_TOLERANCE
+
+
+async def test_by_condition_masked_and_nir_probes_take_the_probe_encoder(
+    bundle_dir: Path, tmp_path: Path, engine: Engine, seen: list[Seen]
+) -> None:
+    two = with_two_encoders(bundle_dir, tmp_path / "two", engine.manifest, routing="condition")
+    two.start()
+    for s in seen:
+        tensor = encoder_input(align(s.image, s.face, two.manifest.encoder.alignment), two.manifest.encoder)
+        expected = {role: two.encoder.run([(role, tensor)])[0] for role in Role}
+        nir = s.image.spectrum is Spectrum.NIR
+        for role, name in ((Role.REFERENCE, Role.REFERENCE), (Role.PROBE, [Role.REFERENCE, Role.PROBE][nir])):
+            one = await two.describe(s.image, s.face, role)
+            (template,) = one.embeddings
+            assert template.role is role
+            assert one.mask.masked is nir
+            np.testing.assert_allclose(template.vector, expected[name], atol=CROP_TOLERANCE)
+    await two.close()
+
+
+async def test_a_visible_probe_with_an_uncertain_mask_takes_both_encoders(
+    bundle_dir: Path, tmp_path: Path, engine: Engine, seen: list[Seen]
+) -> None:
+    two = with_two_encoders(bundle_dir, tmp_path / "two", engine.manifest, routing="condition")
+    one = load(bundle_dir)
+    crop = align(seen[0].image, seen[0].face, two.manifest.encoder.alignment)
+    two.start()
+    one.start()
+    with pytest.raises(ValueError, match="mask state"):
+        await two.encoder.embed(crop, Role.PROBE)
+    for masked, first in ((False, Role.REFERENCE), (True, Role.PROBE)):
+        reading = MaskReading(MaskState.UNCERTAIN, masked, 0.5)
+        both = await two.encoder.embed(crop, Role.PROBE, reading)
+        names = (first, Role.PROBE if first is Role.REFERENCE else Role.REFERENCE)
+        for template, name in zip(both, names, strict=True):
+            (expected,) = two.encoder.run([(name, encoder_input(crop, two.manifest.encoder))])
+            np.testing.assert_allclose(template.vector, expected, atol=CROP_TOLERANCE)
+        assert len(await one.encoder.embed(crop, Role.PROBE, reading)) == 1
+    await one.close()
+    await two.close()
 
 
 def test_a_network_with_another_dimension_than_the_manifest_is_refused(

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from faces.bundle import Normalisation, file_ref, parse_manifest, write_manifest
-from faces.types import Pixels, Spectrum
+from faces.bundle import Normalisation, file_ref, parse_manifest, read, write_manifest
+from faces.types import CONDITIONS, Pixels, Role, Spectrum
 from service.bundles.reference import MANIFEST_FILE
 from tests.training.evaluation.faces_set import SIDE_PX, BlockEncoder, centring, crop, write_network
 from training.data.records import DataSetError
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import save_encoder
+from training.networks.crop_encoder import embed_as
 from training.networks.encoders import load_encoder
 from training.networks.onnx_encoders import BundleEncoder, OnnxEncoder, OnnxInput
 
@@ -103,6 +105,25 @@ def test_a_bundle_of_two_networks_takes_one_by_spectrum(tmp_path: Path) -> None:
     encoder = BundleEncoder(bundle(tmp_path / "b", two=True))
     nir, vis = (encoder.embed(crops(), spectrum) for spectrum in (Spectrum.NIR, Spectrum.VIS))
     assert nir == pytest.approx(-vis, abs=1e-6)
+
+
+def test_a_bundle_routes_by_role_or_by_condition_as_the_service_does(tmp_path: Path) -> None:
+    root = bundle(tmp_path / "b", two=True)
+    probe = BundleEncoder(root).embed(crops(), Spectrum.NIR)
+    manifest = read(root).manifest
+    write_manifest(
+        manifest.model_copy(update={"encoder": manifest.encoder.model_copy(update={"routing": "condition"})}),
+        tmp_path / "c",
+    )
+    for path in root.glob("*.onnx"):
+        shutil.copyfile(path, tmp_path / "c" / path.name)
+    for place, takes_probe in (("b", CONDITIONS), ("c", CONDITIONS[1:])):
+        encoder = BundleEncoder(tmp_path / place)
+        for condition in CONDITIONS:
+            reference = embed_as(encoder, crops(), Role.REFERENCE, condition)
+            assert reference == pytest.approx(-probe, abs=1e-6)
+            sign = 1 if condition in takes_probe else -1
+            assert embed_as(encoder, crops(), Role.PROBE, condition) == pytest.approx(sign * probe, abs=1e-6)
 
 
 def test_a_changed_bundle_is_refused(tmp_path: Path) -> None:
