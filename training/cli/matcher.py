@@ -25,6 +25,7 @@ from training.matcher.run import FineTuning
 from training.matcher.sources import Archives, rendered_shots, shots
 from training.matcher.store import Store
 from training.matcher.teacher import teach
+from training.matcher.threshold_set import build_threshold_set
 from training.matcher.variants import fusions, second_embeds, trunk_embeds
 from training.networks.onnx_import import import_bundle
 from training.networks.weights import load_weights
@@ -153,6 +154,24 @@ def probes(
         for family in FAMILIES:
             lfw_probes(lfw, out / f"lfw-{family}", family, kit)
             real_probes(real_masks, out / f"real-{family}", family, kit)
+
+
+@matcher.command()
+def thresholds(
+    cache_folder: Annotated[Path, typer.Argument(metavar="CACHE", help="what `matcher cache` made")],
+    out: Annotated[Path, typer.Argument(metavar="SET", help="folder of the set")],
+    templates: Annotated[Path, typer.Option(help="folder of mask photos")],
+    masked_photos: Annotated[Path | None, typer.Option(help="folder of photos of real masks")] = None,
+    models: Annotated[Path | None, typer.Option(help="folder of the face mesh's files")] = None,
+    bundle: Annotated[Path, typer.Option(help="the bundle whose detector finds the faces")] = BUNDLE,
+    people: Annotated[int, typer.Option(min=0, help="so many alone; 0: all")] = 0,
+    workers: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """People kept out of training in every condition, for `python -m export.recalibrate`."""
+    tools = Tools(bundle=bundle, templates=templates, models=models, masked_photos=masked_photos)
+    with exit_on_user_error():
+        made = build_threshold_set(cache_folder, out, tools, people=people, workers=workers)
+    Console(stderr=True).print(f"{len(made.rows)} crops in {out.name}")
 
 
 @matcher.command()

@@ -53,7 +53,8 @@ class Row(Strict):
     several conditions, and never a probe and its reference.
 
     `mask`, `generator`: how a synthetic mask or spectrum was made; None if it is real.
-    `landmarks`: five points in the crop's pixels.
+    `landmarks`: five points in the crop's pixels. `group`: of people (such as East Asian), if somebody
+    labelled it; thresholds must hold within each.
     """
 
     source: str
@@ -65,6 +66,7 @@ class Row(Strict):
     mask: str | None = None
     generator: str | None = None
     landmarks: tuple[tuple[float, float], ...] | None = None
+    group: str | None = None
 
     @property
     def condition(self) -> Condition:

@@ -97,17 +97,11 @@ class Maker:
         except AlignError:
             return None
         rng = np.random.default_rng([self._seed, zlib.crc32(shot.source.encode())])
-        normals = np.zeros((CELLS, CELLS, 4), np.int8)
-        layers: list[Layer] = []
+        normals, layers = np.zeros((CELLS, CELLS, 4), np.int8), list[Layer]()
         # Rendered subjects are shown as they are rendered.
         if shot.part == "train" and shot.of_set != RENDERED:
-            face = face_in_frame(moved)
-            mesh = self._fitter.fit(Image(frame, Spectrum.VIS), face)
-            if mesh is not None:
-                normals = normal_map(mesh, self._topology, frame_px=FRAME_PX, cells=CELLS)
-            if not shot.masked:
-                worn = self._worn if shot.named else 1
-                layers = [self._mask_layers.layer(frame, face, mesh, rng) for _ in range(worn)]
+            worn = 0 if shot.masked else self._worn if shot.named else 1
+            normals, layers = self.dressed(frame, moved, rng, worn=worn)
         points = tuple((round(float(x), 2), round(float(y), 2)) for x, y in moved)
         row = PhotoRow(
             source=shot.source,
@@ -121,6 +115,17 @@ class Maker:
             spectrum=shot.spectrum,
         )
         return Cached(row, frame, normals, tuple(layers))
+
+    def dressed(
+        self, frame: Pixels, landmarks: NDArray[np.float32], rng: np.random.Generator, *, worn: int
+    ) -> tuple[NDArray[np.int8], list[Layer]]:
+        """The normal map of the face of a frame (zeros where no mesh fits), and `worn` mask layers."""
+        face = face_in_frame(landmarks)
+        mesh = self._fitter.fit(Image(frame, Spectrum.VIS), face)
+        normals = np.zeros((CELLS, CELLS, 4), np.int8)
+        if mesh is not None:
+            normals = normal_map(mesh, self._topology, frame_px=FRAME_PX, cells=CELLS)
+        return normals, [self._mask_layers.layer(frame, face, mesh, rng) for _ in range(worn)]
 
 
 _MAKERS: list[Maker] = []

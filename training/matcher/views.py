@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 
 from faces.types import Pixels, Spectrum
 from training.matcher.frames import BORDER_PX, CROP_PX, FRAME_PX
-from training.matcher.store import CELLS, Store
+from training.matcher.store import CELLS, MaskRow, PhotoRow
 from training.synthesis.cameras import any_camera, plain_camera
 from training.synthesis.lamps import glints
 from training.synthesis.relighting import toned
@@ -34,15 +36,32 @@ class Wanted:
     nir: bool
 
 
+class Photos(Protocol):
+    """What views are drawn from; `training.matcher.store` has the shapes."""
+
+    @property
+    def frames(self) -> NDArray[np.generic]: ...
+    @property
+    def normals(self) -> NDArray[np.generic]: ...
+    @property
+    def through(self) -> NDArray[np.generic]: ...
+    @property
+    def cloth(self) -> NDArray[np.generic]: ...
+    @property
+    def photos(self) -> Sequence[PhotoRow]: ...
+    @property
+    def masks(self) -> Sequence[MaskRow]: ...
+
+
 class ViewMaker:
     """Draws views. `use`: ingredients of the NIR family."""
 
-    def __init__(self, store: Store, use: frozenset[Ingredient] = EVERYTHING) -> None:
+    def __init__(self, store: Photos, use: frozenset[Ingredient] = EVERYTHING) -> None:
         self._store, self._use = store, use
 
-    def view(self, wanted: Wanted, rng: np.random.Generator) -> Pixels:
-        """uint8 [112, 112, 3]."""
-        matrix, flip = _placement(rng), rng.random() < 0.5
+    def view(self, wanted: Wanted, rng: np.random.Generator, *, extent: float = 1.0) -> Pixels:
+        """uint8 [112, 112, 3]. `extent`: how far the crop is moved; 1 is training's."""
+        matrix, flip = _placement(rng, extent), rng.random() < 0.5
         store, photo = self._store, wanted.photo
         pixels = _moved(store.frames[photo], matrix, flip)
         through: Floats | None = None
