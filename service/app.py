@@ -11,8 +11,9 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service import background
-from service.api import datasets, jobs, operations, problems, recognition, spaces, subjects
+from service.api import datasets, jobs, merging, operations, problems, recognition, search, spaces, subjects
 from service.api.middleware import AccessLog, LocalHost
+from service.api.prefix import VERSION, Prefixes
 from service.api.schemas.subjects import enrol_answer
 from service.background import WhenLoaded
 from service.settings import Settings
@@ -47,23 +48,34 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
         redoc_url=None,
         # A redirect would repeat the Host of whoever asks, before anybody is let in.
         redirect_slashes=False,
+        # `Prefixes` sets the root path of each request, which may end in `/v1`.
+        root_path_in_servers=False,
+        servers=[{"url": settings.root_path or "/"}],
     )
     app.include_router(recognition.router)
     app.include_router(subjects.enroll_router)
-    for part in (subjects, operations, spaces, jobs, datasets):
+    for part in (search, merging, subjects, operations, spaces, jobs, datasets):
         app.include_router(part.router)
     operations.install_docs(app)
     problems.install_handlers(app)
     app.add_middleware(LocalHost)
     app.add_middleware(AccessLog, metrics=metrics)
+    app.add_middleware(Prefixes, root_path=settings.root_path)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's OpenAPI document, with the problem schema and the security scheme added."""
+    """FastAPI's OpenAPI document below `/v1`, with the problem schema and the security scheme added."""
     if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, summary=app.summary, routes=app.routes)
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            routes=app.routes,
+            servers=app.servers,
+        )
+        document["paths"] = {VERSION + path: found for path, found in document["paths"].items()}
         components = document.setdefault("components", {})
         components.setdefault("schemas", {})["Problem"] = problems.PROBLEM_DEFINITION
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}

@@ -88,6 +88,10 @@ class DuplicateFace(ServiceError):
     status, code, title = 409, "duplicate_face", "The face matches another subject"
 
 
+class SubjectExists(ServiceError):
+    status, code, title = 409, "subject_exists", "The id belongs to another subject"
+
+
 class SpaceNotReady(ServiceError):
     status, code, title = 409, "space_not_ready", "The embedding space is not in the state for this"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, get_args
@@ -14,6 +15,13 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 KIB, MIB = 1 << 10, 1 << 20
+# Segments of letters that no URL encodes, none of them `.` or `..`.
+ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
+# What the service's own paths begin with: below such a prefix a path would mean two things.
+OWN_PATHS = frozenset(
+    {"v1", "api", "enroll", "identify", "verify", "embed", "detect", "subjects", "admin"}
+    | {"health", "metrics", "docs", "openapi.json"}
+)
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -57,6 +65,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    root_path: str = ""
     data_dir: Path = Path("data")
     database_url: str | None = None
     bundle_dir: Path = Field(default_factory=builtin_bundle)
@@ -124,6 +133,16 @@ class Settings(BaseSettings):
         if level.lower() not in known:
             raise ValueError(f"{level} is no level; levels: {', '.join(sorted(known))}")
         return level
+
+    @field_validator("root_path")
+    @classmethod
+    def _one_prefix(cls, path: str) -> str:
+        path = path.rstrip("/")
+        if path and not ROOT_PATH.fullmatch(path):
+            raise ValueError("write the prefix of the proxy as /NAME or /NAME/NAME, such as /faces")
+        if path.split("/")[1:] and path.split("/")[1] in OWN_PATHS:
+            raise ValueError(f"/{path.split('/')[1]} is a path of the service itself: choose another prefix")
+        return path
 
     @model_validator(mode="after")
     def _room_for_one_image(self) -> Settings:

@@ -37,6 +37,7 @@ from service.spaces.backfill_worker import BackfillWorker
 from service.spaces.registry import SpaceRegistry
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
+from service.subjects.editor import SubjectEditor
 from service.telemetry import Metrics
 
 log = structlog.get_logger("halflight.app")
@@ -63,6 +64,7 @@ class State:
     uploads: UploadedSets
     pipeline: FacePipeline
     enroller: Enroller
+    editor: SubjectEditor
     comparer: Comparer
     admission: Admission
     bodies: MemoryBudget
@@ -106,6 +108,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         db, registry, settle_s=SETTLE_POLLS * settings.log_poll_s, bundle_key=settings.bundle_key
     )
     queue = JobQueue(db, {BACKFILL: admin.end_cancelled_backfill})
+    enroller = Enroller(db, pipeline, registry, vault, settings, encode)
     return State(
         settings=settings,
         db=db,
@@ -117,7 +120,8 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         training_jobs=TrainingJobs(queue, _environment(settings)),
         uploads=_uploads(settings, db, queue),
         pipeline=pipeline,
-        enroller=Enroller(db, pipeline, registry, vault, settings, encode),
+        enroller=enroller,
+        editor=SubjectEditor(db, enroller.follow_log),
         comparer=Comparer(db, pipeline, max_faces=settings.max_faces),
         admission=admission,
         bodies=bodies,

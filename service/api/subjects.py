@@ -1,13 +1,11 @@
-"""Routes of /enroll and /subjects: enrol, list, get, change and erase subjects."""
+"""Routes of /enroll and /subjects/{id}: enrol, get, change and erase subjects."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
 
 from faces.types import Spectrum
@@ -22,7 +20,6 @@ from service.api.schemas.subjects import (
     SampleOut,
     SubjectDetailOut,
     SubjectOut,
-    SubjectsOut,
 )
 from service.api.uploads import UploadForm, form_of, parse_metadata, validate_metadata
 from service.enrolment.types import Enrolment
@@ -38,10 +35,13 @@ from service.errors import (
     NotReady,
     RateLimited,
     SampleNotFound,
+    SubjectExists,
     SubjectNotFound,
     Unauthorized,
     UnsureOrientation,
 )
+from service.subjects.editor import SubjectChange
+from service.subjects.names import MAX_LETTERS, InvalidName, normal_name
 
 SUBJECT_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 MAX_IDEMPOTENCY_KEY = 200
@@ -49,6 +49,12 @@ SIMPLE = (
     *(MalformedRequest, Unauthorized, Forbidden, InvalidParameter),
     *(RateLimited, NotReady, Draining),
 )
+DISPLAY_NAME = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": MAX_LETTERS,
+    "description": "what people call the subject, in any script; kept in NFC",
+}
 ENROL_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -66,6 +72,7 @@ ENROL_BODY: dict[str, Any] = {
                             "maxItems": 16,
                             "items": {"type": "string", "format": "binary"},
                         },
+                        "display_name": DISPLAY_NAME,
                         "metadata": {"type": "string", "description": "JSON object, 8 KiB"},
                         "spectrum": {"type": "string", "enum": ["vis", "nir"]},
                         "allow_duplicate": {"type": "string", "enum": ["true", "false"]},
@@ -79,6 +86,7 @@ ENROL_BODY: dict[str, Any] = {
                     "properties": {
                         "subject_id": {"type": "string", "pattern": f"^{SUBJECT_ID.pattern}$"},
                         "images": {"type": "array", "minItems": 1, "maxItems": 16, "items": BASE64},
+                        "display_name": DISPLAY_NAME,
                         "metadata": {"type": "object", "description": "8 KiB"},
                         "spectrum": {"type": "string", "enum": ["vis", "nir"]},
                         "allow_duplicate": {"type": "boolean"},
@@ -102,6 +110,14 @@ def validate_subject_id(text: str) -> str:
         # Clients resolve these in a URL, so such a subject could be enrolled but never erased.
         raise InvalidParameter("a subject_id may not be `.` or `..`")
     return text
+
+
+def validate_name(text: str) -> str:
+    """Returns the display name as it is kept. Raises InvalidParameter."""
+    try:
+        return normal_name(text)
+    except InvalidName as error:
+        raise InvalidParameter(f"`display_name`: {error}") from error
 
 
 def _flag(form: UploadForm, name: str) -> bool:
@@ -145,6 +161,7 @@ async def enroll(
     images = form.files.get("images", ())
     if not 1 <= len(images) <= state.settings.max_images:
         raise InvalidParameter(f"send 1 to {state.settings.max_images} files as `images`")
+    name = form.fields.get("display_name")
     answer = await state.enroller.enrol(
         space,
         Enrolment(
@@ -155,40 +172,11 @@ async def enroll(
             allow_duplicate=_flag(form, "allow_duplicate"),
             actor=operator.key_id,
             idempotency_key=idempotency_key,
+            display_name=None if name is None else validate_name(name),
         ),
     )
     state.metrics.enrolled.inc(sum(not sample.get("existing") for sample in answer["samples"]))
     return JSONResponse(answer, status_code=201)
-
-
-def _encode_cursor(subject_id: str) -> str:
-    return base64.urlsafe_b64encode(subject_id.encode()).decode().rstrip("=")
-
-
-def _decode_cursor(cursor: str) -> str:
-    try:
-        padded = cursor + "=" * (-len(cursor) % 4)
-        return validate_subject_id(base64.urlsafe_b64decode(padded.encode("ascii")).decode("ascii"))
-    except (binascii.Error, UnicodeError, InvalidParameter) as error:
-        raise InvalidParameter("`cursor` is not one this service gave") from error
-
-
-@router.get("/subjects", responses=problem_docs(*SIMPLE))
-async def list_subjects(
-    _operator: Operator,
-    state: StateDep,
-    cursor: Annotated[str | None, Query(max_length=200)] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> SubjectsOut:
-    """Subjects by id; `next_cursor` leads to the next page, null after the last."""
-    after = None if cursor is None else _decode_cursor(cursor)
-    async with state.db.read() as uow:
-        page = await uow.subjects.page(after, limit + 1)
-    more = len(page) > limit
-    return SubjectsOut(
-        subjects=[SubjectOut.of(record) for record in page[:limit]],
-        next_cursor=_encode_cursor(page[limit - 1].subject_id) if more else None,
-    )
 
 
 @router.get("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
@@ -204,19 +192,27 @@ async def get_subject(subject_id: str, _operator: Operator, state: StateDep) -> 
     return SubjectDetailOut(**summary, samples=[SampleOut.of(sample) for sample in samples])
 
 
-@router.patch("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
+@router.patch("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound, SubjectExists))
 async def change_subject(
     subject_id: str, change: PatchIn, operator: Operator, state: StateDep
 ) -> SubjectDetailOut:
-    """Replace the metadata of a subject."""
+    """Change the id, the display name or the metadata of a subject; what is absent stays.
+
+    Under another id it keeps its samples and templates: every replica answers with it at once.
+    """
     validate_subject_id(subject_id)
-    metadata = validate_metadata(change.metadata)
-    async with state.db.write() as uow:
-        if not await uow.subjects.set_metadata(subject_id, metadata):
-            raise SubjectNotFound(f"no subject {subject_id} is enrolled")
-        await uow.audit.add(operator.key_id, "subject.change", subject_id, {})
-        await uow.commit()
-    return await get_subject(subject_id, operator, state)
+    new_id = None if change.subject_id is None else validate_subject_id(change.subject_id)
+    await state.editor.change(
+        subject_id,
+        SubjectChange(
+            new_id=new_id,
+            display_name=None if change.display_name is None else validate_name(change.display_name),
+            clear_name="display_name" in change.model_fields_set and change.display_name is None,
+            metadata=None if change.metadata is None else validate_metadata(change.metadata),
+        ),
+        operator.key_id,
+    )
+    return await get_subject(new_id or subject_id, operator, state)
 
 
 @router.delete("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))

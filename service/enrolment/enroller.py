@@ -85,7 +85,7 @@ class Enroller:
             if (stored := await self._stored_answer(request)) is None:
                 raise
             return stored
-        await self._follow_log(space)
+        await self.follow_log(space)
         return answer
 
     async def erase_subject(self, space: EmbeddingSpace, subject_id: str, actor: str) -> Receipt:
@@ -94,9 +94,9 @@ class Enroller:
             erased = await uow.subjects.delete(subject_id)
             if erased is None:
                 raise SubjectNotFound(f"no subject {subject_id} is enrolled")
-            audit_id = await uow.audit.add(actor, "subject.erase", subject_id, _counts(erased))
+            audit_id = await uow.audit.add(actor, "subject.erase", subject_id, counts(erased))
             await uow.commit()
-        await self._follow_log(space)
+        await self.follow_log(space)
         return Receipt(erased, audit_id)
 
     async def erase_sample(
@@ -109,10 +109,10 @@ class Enroller:
             erased = await uow.samples.delete(subject_id, sample_id)
             if erased is None:
                 raise SampleNotFound(f"subject {subject_id} has no sample {sample_id}")
-            detail = {"sample_id": sample_id} | _counts(erased)
+            detail = {"sample_id": sample_id} | counts(erased)
             audit_id = await uow.audit.add(actor, "sample.erase", subject_id, detail)
             await uow.commit()
-        await self._follow_log(space)
+        await self.follow_log(space)
         return Receipt(erased, audit_id)
 
     async def _stored_answer(self, request: Enrolment) -> dict[str, Any] | None:
@@ -168,8 +168,11 @@ class Enroller:
                 reasons=list(quality.reasons),
             )
 
-    async def _follow_log(self, space: EmbeddingSpace) -> None:
-        """Applies the commit to this process's gallery; to both, if another space became active since."""
+    async def follow_log(self, space: EmbeddingSpace) -> None:
+        """Applies a commit to this process's gallery; to both, if another space became active since.
+
+        Raises NotReady.
+        """
         try:
             for one in {space, self._registry.active or space}:
                 await one.follow(self._db)
@@ -189,5 +192,6 @@ def _refusal(rejected: Sequence[ServiceError]) -> ServiceError:
     return first
 
 
-def _counts(erased: Erased) -> dict[str, Any]:
+def counts(erased: Erased) -> dict[str, Any]:
+    """The numbers of an erasure, for the audit log."""
     return {"samples": erased.samples, "templates": erased.templates, "crops": erased.crops}

@@ -107,7 +107,7 @@ class EnrolmentTransaction:
         async with self._db.write() as uow:
             if check is not None:
                 await check.recheck(uow)
-            await uow.subjects.ensure(request.subject_id, request.metadata)
+            await uow.subjects.ensure(request.subject_id, request.metadata, request.display_name)
             await uow.spaces.lock_shared()
             writable = {record.space_id: record.state for record in await uow.spaces.writable()}
             if unknown := [space_id for space_id in writable if space_id not in vectors]:

@@ -26,11 +26,14 @@ class Enrolment:
     allow_duplicate: bool
     actor: str
     idempotency_key: str | None = None
+    display_name: str | None = None
 
     def digest(self) -> str:
         """SHA-256 of the request: two requests with one idempotency key must agree in it."""
         parts = [image_digest(image) for image in self.images]
         content = [self.subject_id, parts, self.metadata, self.spectrum.value, self.allow_duplicate]
+        # Only where it is given, so that answers of the last version still fit their requests.
+        content += [] if self.display_name is None else [self.display_name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -61,6 +61,7 @@ class Candidate:
     accepted: bool
     margin: float
     metadata: Mapping[str, Any]
+    display_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,6 +153,7 @@ class Comparer:
                 accepted=decide.accepts(hit.score),
                 margin=hit.score - decide.threshold,
                 metadata=owner.metadata,
+                display_name=owner.display_name,
             )
             for rank, (owner, hit) in enumerate(best, start=1)
         )

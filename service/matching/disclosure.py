@@ -17,7 +17,7 @@ from service.spaces.space import EmbeddingSpace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disclosure:
-    """None: no limit. `others`: candidates below the threshold that are shown, without metadata."""
+    """None: no limit. `others`: candidates below the threshold that are shown, without names and metadata."""
 
     others: int | None = None
     score_digits: int | None = None
@@ -42,7 +42,7 @@ class Disclosure:
             return found
         accepted = [candidate for candidate in found.candidates if candidate.accepted]
         below = [candidate for candidate in found.candidates if not candidate.accepted]
-        shown = [*accepted, *(replace(each, metadata={}) for each in below[: self.others])]
+        shown = [*accepted, *(replace(each, metadata={}, display_name=None) for each in below[: self.others])]
         return replace(found, candidates=tuple(self._rounded(each) for each in shown))
 
     def _rounded(self, candidate: Candidate) -> Candidate:

@@ -127,6 +127,24 @@ class Idempotency:
         except IntegrityError as error:
             raise IdempotencyTaken("the idempotency key has an answer already") from error
 
+    async def replace(
+        self,
+        scope: str,
+        key: str,
+        *,
+        request_digest: str,
+        subject_id: str,
+        status: int,
+        body: dict[str, Any],
+    ) -> None:
+        """Stores an answer instead of the one that the key may have."""
+        await self._connection.execute(
+            delete(idempotency).where(idempotency.c.scope == scope, idempotency.c.key == key)
+        )
+        await self.put(
+            scope, key, request_digest=request_digest, subject_id=subject_id, status=status, body=body
+        )
+
     async def purge(self, before: datetime) -> int:
         """Deletes answers older than `before` and returns their number."""
         expired = delete(idempotency).where(idempotency.c.created_at < before)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.errors import StoreError
@@ -61,30 +62,42 @@ class GalleryLog:
         ]
         await self._connection.execute(insert(gallery_log), rows)
 
-    async def append_removals(self, subject_id: str, sample_id: str | None = None) -> int:
-        """Logs the removal of the templates of a subject, or of one sample, and returns their number.
+    async def append_removals(self, subject_id: str, sample_id: str) -> int:
+        """Logs the removal of the templates of one sample of a subject, and returns their number."""
+        chosen = select(samples.c.sample_id).where(
+            samples.c.subject_id == subject_id, samples.c.sample_id == sample_id
+        )
+        return sum((await self._append_removals(chosen)).values())
+
+    async def append_removals_of(self, subject_ids: Sequence[str]) -> dict[str, int]:
+        """Logs the removal of every template of these subjects, and returns their number by subject."""
+        return await self._append_removals(
+            select(samples.c.sample_id).where(samples.c.subject_id.in_(list(subject_ids)))
+        )
+
+    async def _append_removals(self, chosen: Select[tuple[str]]) -> dict[str, int]:
+        """Logs the removal of the templates of the chosen samples.
 
         Locks the rows of the samples first. A template that another transaction adds to one of them is
         then either seen here or refused there, and never erased without a row in the log.
         """
-        chosen = select(samples.c.sample_id).where(samples.c.subject_id == subject_id)
-        if sample_id is not None:
-            chosen = chosen.where(samples.c.sample_id == sample_id)
         await lock_spaces_shared(self._connection)
         await self._connection.execute(chosen.order_by(samples.c.sample_id).with_for_update())
         query = (
-            select(templates.c.space_id, templates.c.template_id)
+            select(templates.c.space_id, templates.c.template_id, samples.c.subject_id)
             .join(samples, samples.c.sample_id == templates.c.sample_id)
             .where(samples.c.sample_id.in_(chosen))
             .order_by(templates.c.space_id, templates.c.template_id)
         )
         by_space: dict[str, list[int]] = {}
-        for space_id, template_id in await self._connection.execute(query):
+        by_subject: Counter[str] = Counter()
+        for space_id, template_id, subject_id in await self._connection.execute(query):
             by_space.setdefault(space_id, []).append(template_id)
+            by_subject[subject_id] += 1
         # One order everywhere, so that two erasures never wait for each other's space row.
         for space_id in sorted(by_space):
             await self.append(space_id, "remove", by_space[space_id])
-        return sum(len(ids) for ids in by_space.values())
+        return by_subject
 
     async def head(self, space_id: str) -> int:
         """Returns the newest sequence number, 0 for an empty log."""

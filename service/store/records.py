@@ -21,7 +21,18 @@ class SubjectRecord:
     metadata: Mapping[str, Any]
     created_at: datetime
     updated_at: datetime
+    display_name: str | None
     sample_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectSelection:
+    """What the database selects subjects by. `spectrum`, `masked`: of one and the same sample."""
+
+    id_prefix: str = ""
+    enrolled_since: datetime | None = None
+    spectrum: Spectrum | None = None
+    masked: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +66,21 @@ class Erased:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """What a merge did: samples that moved, and samples of photos that the other subject had already."""
+
+    moved: int
+    already_there: int
+
+
+@dataclass(frozen=True, slots=True)
 class Owner:
     """The subject and the sample of a template."""
 
     subject_id: str
     sample_id: str
     metadata: Mapping[str, Any]
+    display_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faces.types import Spectrum
+from service.store.columns import metadata as schema
 from service.store.gallery_log import GalleryLog
-from service.store.records import Erased, NewSample, SampleRecord, SubjectRecord
+from service.store.records import Erased, Moved, NewSample, SampleRecord, SubjectRecord, SubjectSelection
+from service.store.spaces import lock_spaces_shared
 from service.store.tables import crops, idempotency, samples, subjects
 from service.store.upsert import upsert
 
@@ -22,24 +24,45 @@ _SUBJECT = (
     subjects.c.metadata,
     subjects.c.created_at,
     subjects.c.updated_at,
+    subjects.c.display_name,
     _COUNT,
 )
+# Rows of these columns belong to a subject and follow it to another id.
+_REFERENCES = tuple(
+    key.parent
+    for table in schema.sorted_tables
+    for key in sorted(table.foreign_keys, key=lambda key: key.parent.name)
+    if key.column is subjects.c.subject_id
+)
+# Above every letter of an id (ASCII): ids with a prefix lie below the prefix and this.
+_ABOVE = "\x7f"
 
 
 # The first key of PostgreSQL's two-key advisory locks on subjects.
 SUBJECT_LOCKS = 0x5B1
 
 
-async def _lock_subject(connection: AsyncConnection, subject_id: str) -> None:
-    """Takes the lock of one subject until the transaction ends; every change of a subject needs it.
+async def _lock_subjects(connection: AsyncConnection, subject_ids: Iterable[str]) -> None:
+    """Takes the locks of subjects until the transaction ends; every change of a subject needs its lock.
+
+    In the order of the locks' numbers, so that no two transactions wait for each other.
 
     Without it a template could be committed after an erasure has listed the templates, and the cascade
     would delete it without a row in the log. A row lock does not do: the row may not exist yet, and
     PostgreSQL finds deadlocks among transactions that delete, upsert and lock one row. SQLite has one
     writer and needs no lock.
     """
-    if connection.dialect.name == "postgresql":
-        await connection.execute(select(func.pg_advisory_xact_lock(SUBJECT_LOCKS, func.hashtext(subject_id))))
+    if connection.dialect.name != "postgresql":
+        return
+    numbers = set()
+    for subject_id in set(subject_ids):
+        numbers.add((await connection.execute(select(func.hashtext(subject_id)))).scalar_one())
+    for number in sorted(numbers):
+        await connection.execute(select(func.pg_advisory_xact_lock(SUBJECT_LOCKS, number)))
+
+
+async def _lock_subject(connection: AsyncConnection, subject_id: str) -> None:
+    await _lock_subjects(connection, [subject_id])
 
 
 def new_sample_id() -> str:
@@ -47,16 +70,41 @@ def new_sample_id() -> str:
     return str(uuid.uuid4())
 
 
-async def _count_crops(connection: AsyncConnection, subject_id: str, sample_id: str | None = None) -> int:
+async def _count_crops(connection: AsyncConnection, subject_id: str, sample_id: str) -> int:
     query = (
         select(func.count())
         .select_from(crops)
         .join(samples, samples.c.sample_id == crops.c.sample_id)
-        .where(samples.c.subject_id == subject_id)
+        .where(samples.c.subject_id == subject_id, samples.c.sample_id == sample_id)
     )
-    if sample_id is not None:
-        query = query.where(samples.c.sample_id == sample_id)
     return int((await connection.execute(query)).scalar_one())
+
+
+async def _count_crops_of(connection: AsyncConnection, subject_ids: Sequence[str]) -> dict[str, int]:
+    query = (
+        select(samples.c.subject_id, func.count())
+        .select_from(crops)
+        .join(samples, samples.c.sample_id == crops.c.sample_id)
+        .where(samples.c.subject_id.in_(subject_ids))
+        .group_by(samples.c.subject_id)
+    )
+    return {subject_id: int(count) for subject_id, count in await connection.execute(query)}
+
+
+def _conditions(wanted: SubjectSelection) -> Iterator[ColumnElement[bool]]:
+    """The SQL of a selection."""
+    if wanted.id_prefix:
+        yield subjects.c.subject_id >= wanted.id_prefix
+        yield subjects.c.subject_id < wanted.id_prefix + _ABOVE
+    if wanted.enrolled_since is not None:
+        yield subjects.c.created_at >= wanted.enrolled_since
+    if wanted.spectrum is not None or wanted.masked is not None:
+        sample = select(samples.c.sample_id).where(samples.c.subject_id == subjects.c.subject_id)
+        if wanted.spectrum is not None:
+            sample = sample.where(samples.c.spectrum == wanted.spectrum.value)
+        if wanted.masked is not None:
+            sample = sample.where(samples.c.masked == wanted.masked)
+        yield sample.exists()
 
 
 class Subjects:
@@ -70,8 +118,14 @@ class Subjects:
         row = (await self._connection.execute(query)).first()
         return SubjectRecord(*row) if row else None
 
-    async def ensure(self, subject_id: str, metadata: dict[str, Any] | None) -> None:
-        """Creates the subject or updates its time stamp; replaces the metadata if given."""
+    async def lock(self, subject_ids: Iterable[str]) -> None:
+        """Takes the locks of several subjects until the transaction ends, before it reads them."""
+        await _lock_subjects(self._connection, subject_ids)
+
+    async def ensure(
+        self, subject_id: str, metadata: dict[str, Any] | None, display_name: str | None = None
+    ) -> None:
+        """Creates the subject or updates its time stamp; replaces metadata and display name if given."""
         await _lock_subject(self._connection, subject_id)
         now = datetime.now(UTC)
         values = {
@@ -79,46 +133,125 @@ class Subjects:
             "metadata": metadata or {},
             "created_at": now,
             "updated_at": now,
+            "display_name": display_name,
         }
         changed: dict[str, Any] = {"updated_at": now}
         if metadata is not None:
             changed["metadata"] = metadata
+        if display_name is not None:
+            changed["display_name"] = display_name
         inserted = upsert(self._connection, subjects).values(values)
         await self._connection.execute(
             inserted.on_conflict_do_update(index_elements=["subject_id"], set_=changed)
         )
 
-    async def page(self, after: str | None, limit: int) -> list[SubjectRecord]:
-        """Returns up to `limit` subjects in order of their ids, after `after`."""
+    async def page(
+        self, after: str | None, limit: int, wanted: SubjectSelection | None = None
+    ) -> list[SubjectRecord]:
+        """Returns up to `limit` selected subjects in order of their ids, after `after`."""
         query = select(*_SUBJECT).order_by(subjects.c.subject_id).limit(limit)
         if after is not None:
             query = query.where(subjects.c.subject_id > after)
+        for condition in _conditions(wanted or SubjectSelection()):
+            query = query.where(condition)
         return [SubjectRecord(*row) for row in await self._connection.execute(query)]
 
     async def set_metadata(self, subject_id: str, metadata: dict[str, Any]) -> bool:
         """Replaces the metadata; returns false if there is no such subject."""
+        return await self._set(subject_id, metadata=metadata)
+
+    async def set_display_name(self, subject_id: str, display_name: str | None) -> bool:
+        """Replaces or removes the display name; returns false if there is no such subject."""
+        return await self._set(subject_id, display_name=display_name)
+
+    async def describe(
+        self, subject_id: str, *, metadata: dict[str, Any], display_name: str | None, created_at: datetime
+    ) -> None:
+        """Replaces what is known of a subject, for a merge."""
+        await self._set(subject_id, metadata=metadata, display_name=display_name, created_at=created_at)
+
+    async def _set(self, subject_id: str, **values: Any) -> bool:
         await _lock_subject(self._connection, subject_id)
         changed = (
             update(subjects)
             .where(subjects.c.subject_id == subject_id)
-            .values(metadata=metadata, updated_at=datetime.now(UTC))
+            .values(**values, updated_at=datetime.now(UTC))
         )
         return (await self._connection.execute(changed)).rowcount == 1
+
+    async def rename(self, old: str, new: str) -> None:
+        """Gives a subject another id: everything that refers to it follows, templates keep their ids.
+
+        The caller holds both locks and has seen that `old` exists and `new` does not.
+        """
+        kept = [column for column in subjects.c if column is not subjects.c.subject_id]
+        row = select(literal(new, subjects.c.subject_id.type), *kept).where(subjects.c.subject_id == old)
+        names = [subjects.c.subject_id.name, *(column.name for column in kept)]
+        await self._connection.execute(insert(subjects).from_select(names, row))
+        for column in _REFERENCES:
+            await self._connection.execute(
+                update(column.table).where(column == old).values({column.name: new})
+            )
+        await self._move_answers(old, new)
+        await self._connection.execute(delete(subjects).where(subjects.c.subject_id == old))
+        await self._set(new)
+
+    async def absorb(self, into: str, source: str) -> Moved:
+        """Moves the samples of `source` to `into`, with their templates and crops, and deletes `source`.
+
+        A sample of a photo that `into` has already is deleted instead, and the log says so. The caller
+        holds both locks and has seen that both subjects exist.
+        """
+        await lock_spaces_shared(self._connection)
+        known = select(samples.c.digest).where(samples.c.subject_id == into)
+        twice = select(samples.c.sample_id).where(samples.c.subject_id == source, samples.c.digest.in_(known))
+        repeated = [row[0] for row in await self._connection.execute(twice.order_by(samples.c.sample_id))]
+        for sample_id in repeated:
+            await self._log.append_removals(source, sample_id)
+            await self._connection.execute(delete(samples).where(samples.c.sample_id == sample_id))
+        moved = update(samples).where(samples.c.subject_id == source).values(subject_id=into)
+        count = (await self._connection.execute(moved)).rowcount
+        await self._move_answers(source, into)
+        await self._connection.execute(delete(subjects).where(subjects.c.subject_id == source))
+        return Moved(moved=count, already_there=len(repeated))
+
+    async def _move_answers(self, old: str, new: str) -> None:
+        """Stored answers about a subject are erased with it, under whatever id it has by then."""
+        answers = update(idempotency).where(idempotency.c.subject_id == old).values(subject_id=new)
+        await self._connection.execute(answers)
 
     async def delete(self, subject_id: str) -> Erased | None:
         """Deletes the subject, its samples, templates, crops and stored answers.
 
         Returns the numbers deleted, or None if there is no such subject.
         """
-        await _lock_subject(self._connection, subject_id)
-        record = await self.get(subject_id)
-        if record is None:
-            return None
-        templates = await self._log.append_removals(subject_id)
-        crop_count = await _count_crops(self._connection, subject_id)
-        await self._connection.execute(delete(idempotency).where(idempotency.c.subject_id == subject_id))
-        await self._connection.execute(delete(subjects).where(subjects.c.subject_id == subject_id))
-        return Erased(samples=record.sample_count, templates=templates, crops=crop_count)
+        erased = await self.begin_erasure([subject_id])
+        await self.end_erasure(list(erased))
+        return erased.get(subject_id)
+
+    async def begin_erasure(self, subject_ids: Sequence[str]) -> dict[str, Erased]:
+        """Logs the removal of every template of these subjects; their rows are still there.
+
+        Takes their locks. Maps each subject that exists to the numbers that `end_erasure` deletes.
+        """
+        await _lock_subjects(self._connection, subject_ids)
+        chosen = list(subject_ids)
+        existing = select(subjects.c.subject_id, _COUNT).where(subjects.c.subject_id.in_(chosen))
+        found = {row[0]: row[1] for row in await self._connection.execute(existing)}
+        if not found:
+            return {}
+        removed = await self._log.append_removals_of(list(found))
+        kept = await _count_crops_of(self._connection, list(found))
+        return {
+            subject_id: Erased(count, removed.get(subject_id, 0), kept.get(subject_id, 0))
+            for subject_id, count in found.items()
+        }
+
+    async def end_erasure(self, subject_ids: Sequence[str]) -> None:
+        """Deletes these subjects, their samples, templates, crops and stored answers."""
+        chosen = list(subject_ids)
+        await self._connection.execute(delete(idempotency).where(idempotency.c.subject_id.in_(chosen)))
+        await self._connection.execute(delete(subjects).where(subjects.c.subject_id.in_(chosen)))
 
     async def count(self) -> int:
         return int((await self._connection.execute(select(func.count()).select_from(subjects))).scalar_one())

@@ -31,6 +31,7 @@ subjects = Table(
     Column("metadata", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("display_name", String(200)),
 )
 
 samples = Table(

@@ -90,13 +90,14 @@ class Templates:
                     samples.c.subject_id,
                     samples.c.sample_id,
                     subjects.c.metadata,
+                    subjects.c.display_name,
                 )
                 .join(samples, samples.c.sample_id == templates.c.sample_id)
                 .join(subjects, subjects.c.subject_id == samples.c.subject_id)
                 .where(templates.c.template_id.in_(chosen))
             )
-            for template_id, subject_id, sample_id, metadata in await self._connection.execute(query):
-                found[template_id] = Owner(subject_id, sample_id, metadata)
+            for template_id, *owner in await self._connection.execute(query):
+                found[template_id] = Owner(*owner)
         return found
 
     async def vectors_of(self, space_id: str, subject_id: str) -> NDArray[np.float32]:

@@ -19,6 +19,7 @@ class CandidateOut(Wire):
     decision: Literal["match", "unknown"]
     margin: float
     metadata: dict[str, Any]
+    display_name: str | None = None
 
     @classmethod
     def of(cls, candidate: Candidate) -> CandidateOut:
@@ -29,6 +30,7 @@ class CandidateOut(Wire):
             decision="match" if candidate.accepted else "unknown",
             margin=round(candidate.margin, SCORE_DIGITS),
             metadata=dict(candidate.metadata),
+            display_name=candidate.display_name,
         )
 
 

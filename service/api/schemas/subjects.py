@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
 
 from faces.types import Spectrum
 from service.api.schemas.base import Wire
@@ -10,6 +13,11 @@ from service.api.schemas.faces import FaceOut, QualityOut
 from service.enrolment.enroller import Receipt
 from service.enrolment.types import Enrolled
 from service.store.records import SampleRecord, SubjectRecord
+from service.subjects.editor import SubjectReceipt
+from service.subjects.names import MAX_LETTERS
+
+# So many ids of 128 letters fit into a JSON body.
+MAX_ERASED = 400
 
 
 class EnrolledSampleOut(Wire):
@@ -61,6 +69,7 @@ def enrol_answer(enrolled: Enrolled) -> dict[str, Any]:
 
 class SubjectOut(Wire):
     subject_id: str
+    display_name: str | None
     metadata: dict[str, Any]
     created_at: str
     updated_at: str
@@ -70,6 +79,7 @@ class SubjectOut(Wire):
     def of(cls, record: SubjectRecord) -> SubjectOut:
         return cls(
             subject_id=record.subject_id,
+            display_name=record.display_name,
             metadata=dict(record.metadata),
             created_at=record.created_at.isoformat(),
             updated_at=record.updated_at.isoformat(),
@@ -99,6 +109,7 @@ class SampleOut(Wire):
 
 class SubjectDetailOut(Wire):
     subject_id: str
+    display_name: str | None
     metadata: dict[str, Any]
     created_at: str
     updated_at: str
@@ -110,10 +121,47 @@ class SubjectsOut(Wire):
     next_cursor: str | None
 
 
-class PatchIn(Wire):
-    """Replaces the metadata of a subject."""
+DisplayName = Annotated[
+    str,
+    Field(max_length=4 * MAX_LETTERS, description=f"1 to {MAX_LETTERS} letters of any script, kept in NFC"),
+]
 
-    metadata: dict[str, Any]
+
+class PatchIn(Wire):
+    """What changes; what is absent stays. `display_name`: null removes it. `metadata` replaces the old."""
+
+    subject_id: str | None = Field(None, description="the new id, which no other subject may have")
+    display_name: DisplayName | None = None
+    metadata: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> PatchIn:
+        if not self.model_fields_set:
+            raise ValueError("give `subject_id`, `display_name` or `metadata`")
+        for name in ("subject_id", "metadata"):
+            if name in self.model_fields_set and getattr(self, name) is None:
+                raise ValueError(f"`{name}` may not be null")
+        return self
+
+
+class MergeIn(Wire):
+    """`subject_id`: whose samples move; this subject is gone afterwards."""
+
+    subject_id: str
+
+
+class MergedOut(Wire):
+    """`already_there`: samples of photos that both had, which stay one. `samples`: how many it has now."""
+
+    subject_id: str
+    merged: str
+    moved: int
+    already_there: int
+    samples: int
+
+
+class EraseManyIn(Wire):
+    subject_ids: Annotated[list[str], Field(min_length=1, max_length=MAX_ERASED)]
 
 
 class ErasedOut(Wire):
@@ -137,4 +185,26 @@ class ReceiptOut(Wire):
                 crops=receipt.erased.crops,
             ),
             audit_id=receipt.audit_id,
+        )
+
+
+class SubjectReceiptOut(ReceiptOut):
+    subject_id: str
+
+
+class ErasedManyOut(Wire):
+    """A receipt for each subject that was enrolled; the ids of those who were not."""
+
+    receipts: list[SubjectReceiptOut]
+    not_found: list[str]
+
+    @classmethod
+    def of(cls, receipts: Sequence[SubjectReceipt], asked: Sequence[str]) -> ErasedManyOut:
+        erased = {one.subject_id for one in receipts}
+        return cls(
+            receipts=[
+                SubjectReceiptOut(subject_id=one.subject_id, **ReceiptOut.of(one.receipt).model_dump())
+                for one in receipts
+            ],
+            not_found=[subject_id for subject_id in asked if subject_id not in erased],
         )

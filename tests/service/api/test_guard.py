@@ -18,7 +18,7 @@ from tests.service.api.test_access import make_key, revoke_key
 from tests.service.api.test_errors import enroll, identify, problem
 
 # Everybody may ask these; a test below holds that nothing else is open.
-OPEN = {"/health/live", "/health/ready", "/metrics"}
+OPEN = {"/v1/health/live", "/v1/health/ready", "/v1/metrics"}
 
 
 @pytest.fixture

@@ -1,0 +1,96 @@
+"""Searches subjects: what the database can compare there, names and metadata over their opened values.
+
+The order is that of the ids, and a page goes on after an id, so that subjects who come or go meanwhile
+neither shift nor repeat others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from service.store.database import Database
+from service.store.records import SubjectRecord, SubjectSelection
+from service.subjects.names import fold
+
+ROWS_AT_ONCE = 1000
+# Opened subjects that one request looks at; the page then ends early, and its cursor goes on.
+MAX_OPENED = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectQuery:
+    """What subjects are wanted; they must fit all that is given.
+
+    `name`: part of the display name, without case and accents. `metadata_key`: a key of the metadata's
+    top level; `metadata_value`: its value, as text or in JSON.
+    """
+
+    selection: SubjectSelection = field(default_factory=SubjectSelection)
+    name: str | None = None
+    metadata_key: str | None = None
+    metadata_value: str | None = None
+
+    @property
+    def opens(self) -> bool:
+        """Whether subjects must be opened to tell."""
+        return self.name is not None or self.metadata_key is not None
+
+    def digest(self) -> str:
+        """Eight letters that tell this query from others, so that no cursor serves another one."""
+        content = json.dumps(asdict(self), sort_keys=True, default=str)
+        return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+    def fits(self, record: SubjectRecord) -> bool:
+        """Whether the opened values of a subject fit."""
+        if self.name is not None and fold(self.name) not in fold(record.display_name or ""):
+            return False
+        if self.metadata_key is None:
+            return True
+        if self.metadata_key not in record.metadata:
+            return False
+        return self.metadata_value is None or _equals(record.metadata[self.metadata_key], self.metadata_value)
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectPage:
+    """Subjects in order of their ids. `next_after`: the id after which the next page begins, if any."""
+
+    subjects: tuple[SubjectRecord, ...]
+    next_after: str | None
+
+
+async def search(db: Database, query: SubjectQuery, after: str | None, limit: int) -> SubjectPage:
+    """Up to `limit` subjects after this id. Raises StoreError.
+
+    A page may be short, or empty, and still have a next one: see `MAX_OPENED`.
+    """
+    found: list[SubjectRecord] = []
+    opened, rows = 0, ROWS_AT_ONCE if query.opens else limit + 1
+    while True:
+        async with db.read() as uow:
+            chunk = await uow.subjects.page(after, rows, query.selection)
+        for record in chunk:
+            if query.fits(record):
+                if len(found) == limit:
+                    return SubjectPage(tuple(found), found[-1].subject_id)
+                found.append(record)
+        if len(chunk) < rows:
+            return SubjectPage(tuple(found), None)
+        after, opened = chunk[-1].subject_id, opened + len(chunk)
+        if opened >= MAX_OPENED:
+            return SubjectPage(tuple(found), after)
+
+
+def _equals(value: Any, text: str) -> bool:
+    """Whether a value of the metadata is this text, or what the text says in JSON."""
+    if isinstance(value, str):
+        return value == text
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    # In Python, unlike in JSON, true equals 1.
+    return isinstance(given, bool) == isinstance(value, bool) and bool(given == value)
