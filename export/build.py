@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from export.card import CARD_NAME, About, FileFacts, Report, write_card
 from export.crops import rendered_crops, sample_crops
 from export.detection import with_detector
 from export.encoders import EncoderOptions, ReportProgress, make_encoders
+from export.fuse import Network, check_pair, fused
 from export.graph import ExportError
 from export.manifest import build_manifest
 from export.operating_points import FMR_POINTS
@@ -21,7 +23,7 @@ from export.place import building, check_free
 from export.prepared_sets import OnEmbedded, calibrate, check_support
 from export.variants import LEAST_COSINE, Variant
 from faces.bundle import Bundle, Manifest, read, verify, write_manifest
-from faces.types import Pixels
+from faces.types import Pixels, Role
 from training.data.prepared import PreparedSet, Split
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import load_network
@@ -32,8 +34,21 @@ PARITY_CROPS, RANGE_CROPS = 64, 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fusion:
+    """`second`: checkpoint of a network whose templates have `share` of the squared norm of the fused ones,
+    which have `dimension` values at most."""
+
+    second: Path
+    share: float
+    dimension: int = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What to export, and how.
+
+    `reference`: the checkpoint of references and clear visible probes, if `checkpoint` is for masked and NIR
+    probes alone. `fusion`: a network that is fused with either.
 
     `base`: the bundle that gives detector and mask classifier, unless `detector`, the facts of one of this
     project's own, replaces both. `mirrored`: a template is made of the crop and its mirror image, in twice
@@ -42,6 +57,8 @@ class Request:
     """
 
     checkpoint: Path
+    reference: Path | None = None
+    fusion: Fusion | None = None
     out: Path
     base: Path
     detector: Path | None = None
@@ -64,6 +81,10 @@ class Request:
         if self.command is not None:
             return self.command
         words = [f"python -m export {self.checkpoint.name} --out DIR"]
+        words += [] if self.reference is None else [f"--reference {self.reference.name}"]
+        if self.fusion is not None:
+            words += [f"--fuse {self.fusion.second.name} --share {self.fusion.share:g}"]
+            words += [f"--dimension {self.fusion.dimension}"]
         words += [f"--variant {self.variant}"] if self.variant != "fp32" else []
         words += ["--mirrored"] if self.mirrored else []
         words += [f"--least-cosine {self.least_int8:g}"] if self.least_int8 != LEAST_COSINE["int8"] else []
@@ -96,13 +117,12 @@ def export_bundle(
         raise ExportError("int8 fixes its ranges on crops of a prepared set: give one with --calibration")
     if request.sets:
         check_support(request.sets, request.splits, targets=request.targets)
-    net, config = load_network(request.checkpoint)
-    if request.mirrored:
-        net = Mirrored(net)
+    loaded = _load(request)
     with building(request.out) as place, tempfile.TemporaryDirectory() as scratch:
         base = _base(request, Path(scratch))
         # Found by the base's detector: a new one may miss a face.
-        rendered = rendered_crops(read(request.base), config.alignment)
+        rendered = rendered_crops(read(request.base), loaded[Role.PROBE][1].alignment)
+        nets, config = _networks(request, loaded, rendered)
         real = _real_crops(request, config)
         options = EncoderOptions(
             variant=request.variant,
@@ -111,7 +131,12 @@ def export_bundle(
             least_int8=request.least_int8,
         )
         made = make_encoders(
-            net, config.side_px, options, scratch=Path(scratch), target=place, report_progress=report_progress
+            nets,
+            config.side_px,
+            options,
+            scratch=Path(scratch),
+            target=place,
+            report_progress=report_progress,
         )
         for ref in dict.fromkeys(base.manifest.detection_files):
             if (place / ref.path).exists():
@@ -128,6 +153,7 @@ def export_bundle(
             version=request.version,
             variant=request.variant,
             about=request.about,
+            routing="role" if request.reference is None else "condition",
         )
         write_manifest(manifest, place)
         verify(read(place))
@@ -157,6 +183,38 @@ def export_bundle(
     return Exported(manifest, made.facts)
 
 
+def _load(request: Request) -> dict[Role, Network]:
+    """The network of each role, one object if they share it. Raises DataSetError, ExportError."""
+    if request.mirrored and request.fusion is not None:
+        raise ExportError("a fused network is mirrored already: leave out --mirrored")
+    probe = load_network(request.checkpoint)
+    if request.reference is None:
+        return dict.fromkeys(Role, probe)
+    reference = load_network(request.reference)
+    check_pair(probe[1], reference[1])
+    if probe[1].dimension != reference[1].dimension:
+        raise ExportError(
+            f"{request.reference.name} makes {reference[1].dimension} dimensions, {request.checkpoint.name}"
+            f" makes {probe[1].dimension}: they are not of one space"
+        )
+    return {Role.PROBE: probe, Role.REFERENCE: reference}
+
+
+def _networks(
+    request: Request, loaded: Mapping[Role, Network], rendered: Pixels
+) -> tuple[Mapping[Role, nn.Module], BackboneConfig]:
+    """What is exported for each role, and what it takes and gives. Raises DataSetError, ExportError."""
+    if request.fusion is not None:
+        second = load_network(request.fusion.second)
+        share, dimension = request.fusion.share, request.fusion.dimension
+        return fused(loaded, second, rendered, share=share, dimension=dimension)
+    config = loaded[Role.PROBE][1]
+    if not request.mirrored:
+        return {role: net for role, (net, _) in loaded.items()}, config
+    done = {id(net): Mirrored(net) for net, _ in loaded.values()}
+    return {role: done[id(net)] for role, (net, _) in loaded.items()}, config
+
+
 def _base(request: Request, scratch: Path) -> Bundle:
     """Returns the base bundle, with the request's detector if it has one. Raises BundleError, ExportError."""
     base = read(request.base)
@@ -181,6 +239,12 @@ def _range_crops(request: Request, config: BackboneConfig) -> Pixels | None:
 
 def _notes(request: Request) -> list[str]:
     notes = []
+    if request.fusion is not None:
+        notes.append(
+            "A template is the weighted concatenation of two networks' templates, of which"
+            f" {request.fusion.second.name} has {request.fusion.share:g} of the squared norm. Each of both is"
+            " the sum of the unit vectors of a crop and of its mirror image, which the time below includes."
+        )
     if request.mirrored:
         notes.append(
             "A template is the sum of the network's unit vectors of a crop and of its mirror image: each crop"

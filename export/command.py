@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from export.build import Exported, Request, export_bundle
+from export.build import Exported, Fusion, Request, export_bundle
 from export.card import About, read_about, read_report
 from export.graph import ExportError
 from export.operating_points import FMR_POINTS, Unsupported
@@ -31,6 +31,7 @@ class VariantName(StrEnum):
     """Precisions of the encoder."""
 
     FP32 = "fp32"
+    FP16_WEIGHTS = "fp16-weights"
     FP16 = "fp16"
     INT8 = "int8"
 
@@ -45,6 +46,7 @@ class SplitName(StrEnum):
 
 _VARIANTS: dict[VariantName, Variant] = {
     VariantName.FP32: "fp32",
+    VariantName.FP16_WEIGHTS: "fp16-weights",
     VariantName.FP16: "fp16",
     VariantName.INT8: "int8",
 }
@@ -59,6 +61,15 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="an encoder's .pt checkpoint")],
     out: Annotated[Path, typer.Option(help="directory of the bundle")],
     variant: Annotated[VariantName, typer.Option(help="precision of the encoder")] = VariantName.FP32,
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="checkpoint of references and clear visible probes; the other is for the rest"),
+    ] = None,
+    fuse: Annotated[Path | None, typer.Option(help="checkpoint that the networks are fused with")] = None,
+    share: Annotated[
+        float, typer.Option(help="with --fuse: its part of the squared norm", min=0, max=1)
+    ] = 0.2,
+    dimension: Annotated[int, typer.Option(help="with --fuse: of a template, at most", min=8)] = 512,
     mirrored: Annotated[
         bool,
         typer.Option("--mirrored", help="one template of a crop and its mirror image, at twice the time"),
@@ -96,6 +107,8 @@ def export(
             raise ExportError("--least-cosine is for --variant int8: fp32 and fp16 have no reason to differ")
         request = Request(
             checkpoint=checkpoint,
+            reference=reference,
+            fusion=None if fuse is None else Fusion(second=fuse, share=share, dimension=dimension),
             out=out,
             base=base,
             detector=detector,
@@ -112,7 +125,7 @@ def export(
             replace=replace,
         )
         done = _run(request, errors)
-    except (ExportError, Unsupported, BundleError, DataSetError) as error:
+    except (ExportError, Unsupported, BundleError, DataSetError, ValueError) as error:
         errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True, highlight=False)
         raise typer.Exit(1) from error
     report(done, Console())

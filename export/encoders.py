@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from export.activations import spread_prelu
 from export.card import FileFacts
 from export.graph import ExportError, export_graph, is_split
 from export.parity import Parity, compare, ms_per_crop, torch_vectors
-from export.variants import LEAST_COSINE, Variant, to_fp16, to_int8
+from export.variants import LEAST_COSINE, SINGLE, Variant, to_fp16, to_half_weights, to_int8
 from faces.preprocess import unit_rows
 from faces.types import Pixels, Role
 from training.data.network_input import network_input
@@ -51,7 +52,7 @@ class Encoders:
 
 
 def make_encoders(
-    net: nn.Module,
+    nets: Mapping[Role, nn.Module],
     side_px: int,
     options: EncoderOptions,
     *,
@@ -59,16 +60,21 @@ def make_encoders(
     target: Path,
     report_progress: ReportProgress,
 ) -> Encoders:
-    """Writes the served files to `target`. Raises ExportError if parity fails, with the figure."""
-    roles = tuple(Role) if is_split(net) else (Role.PROBE,)
+    """Writes the served files to `target`: one for both roles if they share a network without statistics
+    for each spectrum. Raises ExportError if parity fails, with the figure."""
+    shared = nets[Role.PROBE] is nets[Role.REFERENCE] and not is_split(nets[Role.PROBE])
+    roles = (Role.PROBE,) if shared else tuple(Role)
     inputs = network_input(options.crops, side_px).numpy()
     parity: list[Parity] = []
     served: dict[Role, Path] = {}
     for role in roles:
+        net = nets[role]
         stem = f"encoder-{role.value}" if len(roles) > 1 else "encoder"
         whole = scratch / f"{stem}.onnx"
         report_progress(f"exporting {whole.name}")
         export_graph(net, whole, side_px=side_px, role=role)
+        if options.variant in SINGLE:
+            spread_prelu(whole)
         expected = torch_vectors(net, inputs, role)
 
         def check(
@@ -109,6 +115,9 @@ def make_encoders(
 def _smaller(whole: Path, target: Path, options: EncoderOptions, side_px: int) -> None:
     if options.variant == "fp16":
         to_fp16(whole, target)
+        return
+    if options.variant == "fp16-weights":
+        to_half_weights(whole, target)
         return
     if options.ranges is None:
         raise ExportError("int8 needs crops to fix its ranges")

@@ -1,4 +1,4 @@
-"""Fuses two networks into one file: `python -m export.fuse`.
+"""Fuses two networks into one: `python -m export --fuse`.
 
 The template of a crop is the weighted concatenation of both networks' unit templates, each of the crop and
 its mirror image: a cosine of two such templates is the weighted mean of the networks' own cosines. Where
@@ -9,31 +9,28 @@ by a matrix with orthonormal rows, the principal directions of templates that it
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TypeAlias
 
+import cv2
 import numpy as np
 import torch
-import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional
 
-from export.graph import ExportError, export_graph
-from faces.types import Role
-from training.cli.errors import exit_on_user_error
+from export.graph import ExportError
+from faces.types import Pixels, Role
 from training.data.network_input import network_input
-from training.data.prepared import read_prepared
 from training.networks.backbone import BackboneConfig
-from training.networks.checkpoint import load_network
 from training.networks.crop_encoder import Vectors
 from training.networks.mirrored import Mirrored
-from training.networks.onnx_import import import_bundle
 
 Floats = NDArray[np.float32]
+Network: TypeAlias = tuple[nn.Module, BackboneConfig]
 ROWS_AT_ONCE = 64
+# Of the squared length of the fused network's templates, after they were turned into fewer dimensions.
+LEAST_KEPT = 0.999
 
 
 class Fused(nn.Module):
@@ -97,60 +94,47 @@ def check_pair(one: BackboneConfig, two: BackboneConfig) -> None:
         )
 
 
-def fuse(
-    first: tuple[nn.Module, BackboneConfig],
-    second: tuple[nn.Module, BackboneConfig],
-    out: Path,
-    *,
-    share: float,
-    basis: Tensor | None,
-    role: Role,
-) -> Fused:
-    """Write the fused network's file. Raises ExportError."""
-    check_pair(first[1], second[1])
-    net = Fused(first[0], second[0], share=share, basis=basis).eval()
-    export_graph(net, out, side_px=first[1].side_px, role=role)
-    return net
+def own_directions(net: nn.Module, config: BackboneConfig, dimension: int, crops: Pixels) -> Tensor | None:
+    """Orthonormal rows [dimension, its own] that keep a network's templates; None if it is not wider.
+
+    A network that was taught by a narrower one makes templates in a subspace, whatever it is shown: noise
+    finds it. Raises ExportError if `crops` uint8 [n, s, s, 3] lose length by the rows.
+    """
+    if dimension >= config.dimension:
+        return None
+    if dimension < 1:
+        raise ExportError("no dimension is left for the network that is fused: raise --dimension")
+    noise = np.random.default_rng(0).integers(0, 256, (2 * config.dimension, 8, 8, 3), dtype=np.uint8)
+    side = crops.shape[1]
+    shown = np.stack([cv2.resize(one, (side, side), interpolation=cv2.INTER_CUBIC) for one in noise])
+    basis = principal(mirrored_vectors(net, network_input(shown, config.side_px).numpy()), dimension)
+    kept = kept_share(mirrored_vectors(net, network_input(crops, config.side_px).numpy()), basis)
+    if kept < LEAST_KEPT:
+        raise ExportError(
+            f"{dimension} dimensions keep {kept:.4f} of the fused network's templates, and {LEAST_KEPT} is"
+            " the least: raise --dimension"
+        )
+    return basis
 
 
-def _network(path: Path) -> tuple[nn.Module, BackboneConfig]:
-    """A checkpoint, or the embedder of a bundle's folder."""
-    return import_bundle(path) if path.is_dir() else load_network(path)
+def fused(
+    nets: Mapping[Role, Network], second: Network, crops: Pixels, *, share: float, dimension: int
+) -> tuple[dict[Role, nn.Module], BackboneConfig]:
+    """Fuses the network of each role with a second one, and says what the results take and give.
 
-
-def main(
-    reference: Annotated[Path, typer.Argument(help="checkpoint or bundle: references and clear probes")],
-    probe: Annotated[Path, typer.Argument(help="checkpoint or bundle: masked and NIR probes")],
-    second: Annotated[Path, typer.Argument(help="checkpoint of the network beside both")],
-    out: Annotated[Path, typer.Argument(help="folder of encoder-reference.onnx and encoder-probe.onnx")],
-    crops: Annotated[list[Path], typer.Option(help="prepared set that the directions are drawn from")],
-    share: Annotated[float, typer.Option(help="of the second network in the squared norm")] = 0.3,
-    dimension: Annotated[int, typer.Option(help="of the fused template")] = 512,
-) -> None:
-    """Two files, one for each role, whose second half is the same network."""
-    console = Console(stderr=True)
-    with exit_on_user_error(ExportError, ValueError):
-        nets = {Role.REFERENCE: _network(reference), Role.PROBE: _network(probe)}
-        beside = _network(second)
-        left = dimension - nets[Role.PROBE][1].dimension
-        basis = None
-        if left < beside[1].dimension:
-            templates = mirrored_vectors(beside[0], _inputs(crops, beside[1].side_px))
-            basis = principal(templates, left)
-            console.print(f"the directions keep {100 * kept_share(templates, basis):.1f} % of the templates")
-        out.mkdir(parents=True, exist_ok=True)
-        for role, net in nets.items():
-            fuse(net, beside, out / f"encoder-{role.value}.onnx", share=share, basis=basis, role=role)
-
-
-def _inputs(sets: Sequence[Path], side_px: int) -> Floats:
-    pixels = []
-    for root in sets:
-        prepared = read_prepared(root)
-        pixels.append(prepared.crops(range(len(prepared.rows))))
-    inputs: Floats = network_input(np.concatenate(pixels), side_px).numpy()
-    return inputs
-
-
-if __name__ == "__main__":
-    typer.run(main)
+    `dimension`: at most, of a fused template. `crops` uint8 [n, s, s, 3]: real or rendered faces that the
+    second network's directions are checked on. Raises ExportError.
+    """
+    first = nets[Role.PROBE][1]
+    for _, config in (*nets.values(), second):
+        check_pair(first, config)
+    left = dimension - first.dimension
+    basis = own_directions(*second, left, crops)
+    done: dict[int, nn.Module] = {}
+    for net, _ in nets.values():
+        done.setdefault(id(net), Fused(net, second[0], share=share, basis=basis).eval())
+    width = first.dimension + min(left, second[1].dimension)
+    return (
+        {role: done[id(net)] for role, (net, _) in nets.items()},
+        first.model_copy(update={"dimension": width}),
+    )

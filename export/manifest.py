@@ -8,7 +8,7 @@ from export.card import About
 from export.crops import SAMPLES_LICENCE
 from export.encoders import Encoders, served_vectors
 from export.variants import LEAST_COSINE, Variant
-from faces.bundle import Bundle, EncoderSpec, Manifest, ParitySpec, file_ref
+from faces.bundle import Bundle, EncoderSpec, Manifest, ParitySpec, Routing, file_ref
 from faces.files import write_array
 from faces.types import Pixels, Role
 from training.data.network_input import NORMALISATION
@@ -26,6 +26,7 @@ def build_manifest(
     version: str,
     variant: Variant,
     about: About,
+    routing: Routing = "role",
 ) -> Manifest:
     """Describes the bundle in `place` without thresholds, and writes its parity files there.
 
@@ -60,6 +61,7 @@ def build_manifest(
         encoder=EncoderSpec(
             probe=refs[Role.PROBE],
             reference=refs[Role.REFERENCE],
+            routing=routing,
             alignment=config.alignment,
             columns=None,
             input_px=(config.side_px, config.side_px),

@@ -80,7 +80,8 @@ class EncoderSpec(Strict):
 
     The aligned crop is cut to `columns` (first, last + 1) where given, resized to
     `input_px` (height, width) and normalised. Output float32 [batch, dimension], not yet unit norm.
-    `routing`: what a crop's network is chosen by, see `faces.routing`.
+    `routing`: what a crop's network is chosen by, see `faces.routing`. `output`: the name of the output that
+    is the template, if the file has several.
     """
 
     probe: FileRef
@@ -92,6 +93,7 @@ class EncoderSpec(Strict):
     normalisation: Normalisation
     dimension: Annotated[int, Field(ge=8, le=4096)]
     metric: Literal["cosine"]
+    output: str | None = None
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -183,6 +185,8 @@ class Manifest(Strict):
         # Manifests that lack the key keep their ids.
         if self.encoder.routing == "role":
             del shaping["routing"]
+        if self.encoder.output is None:
+            del shaping["output"]
         text = json.dumps(shaping, sort_keys=True, separators=(",", ":"))
         return "sp-" + hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -23,6 +23,8 @@ OWN_PATHS = frozenset(
     | {"health", "metrics", "docs", "openapi.json"}
 )
 CHECKOUT = Path(__file__).resolve().parent.parent
+# The bundle below `models/` that everything serves by default; tests hold the images to it.
+BUILTIN = "halflight-1"
 
 
 def cache_root() -> Path:
@@ -36,7 +38,7 @@ def cache_root() -> Path:
 
 def builtin_bundle() -> Path:
     """Returns the directory of the bundle that comes with the project."""
-    return CHECKOUT / "models" / "halflight-1"
+    return CHECKOUT / "models" / BUILTIN
 
 
 def _is_secret(field: FieldInfo) -> bool:

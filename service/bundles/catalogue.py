@@ -60,10 +60,27 @@ CATALOGUE: tuple[ModelFile, ...] = (
 )
 
 
+# Open embedders that a bundle can be made of (`halflight models import`); pulled by name alone.
+TRUNKS: tuple[ModelFile, ...] = (
+    ModelFile(
+        name="auraface-v1",
+        file_name="auraface-v1_glintr100.onnx",
+        sha256="a7933ea5330113b01c9b60351d8f4c33003f145d8470ac5f0e52ee2effe25c60",
+        size=260694151,
+        licence="Apache-2.0",
+        what="embedder, ResNet-100, 512 dimensions",
+        origin="fal/AuraFace-v1 on Hugging Face, glintr100.onnx; size and digest as public projects that run"
+        " this file state them, not measured here. Other files of the same name exist under other terms",
+        url="https://huggingface.co/fal/AuraFace-v1/resolve/main/glintr100.onnx",
+    ),
+)
+EVERY_MODEL = CATALOGUE + TRUNKS
+
+
 def find_model(name: str) -> ModelFile:
     """Returns the file with this name or file name. Raises KeyError, which lists the known names."""
-    for model in CATALOGUE:
+    for model in EVERY_MODEL:
         if name in (model.name, model.file_name):
             return model
-    known = ", ".join(model.name for model in CATALOGUE)
+    known = ", ".join(model.name for model in EVERY_MODEL)
     raise KeyError(f"no model {name}; there are {known}")

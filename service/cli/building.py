@@ -18,7 +18,9 @@ from service.retraining.environment import missing_modules
 from service.settings import Settings, cache_root
 
 # Maps the name of a recipe to the module that builds it.
-RECIPES = {"reference-hsst": "export.reference_hsst"}
+RECIPES = {"reference-hsst": "export.reference_hsst", "matcher": "export.trunk_matcher"}
+# This one starts from a bundle that the caller names, and pulls nothing.
+FROM_TRUNK = "matcher"
 INTERRUPTED = 130
 
 
@@ -36,21 +38,22 @@ def build_paths(name: str, out: Path | None, work: Path | None) -> BuildPaths:
     return BuildPaths(out=out or root / "bundles" / name, work=work or root / "building" / name)
 
 
-def build(name: str, paths: BuildPaths, options: Sequence[str]) -> None:
-    """Pulls missing weights, trains, exports and calibrates. Raises Failure if a step fails."""
+def build(name: str, paths: BuildPaths, options: Sequence[str], *, trunk: Path | None = None) -> None:
+    """Pulls missing weights unless there is a `trunk`, trains, exports, and calibrates with a set.
+
+    Raises Failure if a step fails.
+    """
     if name not in RECIPES:
         raise Failure(f"there is no recipe {name!r}", detail=f"there are: {', '.join(RECIPES)}", exit_code=2)
+    if (name == FROM_TRUNK) != (trunk is not None):
+        raise Failure(
+            f"--trunk BUNDLE goes with the recipe {FROM_TRUNK}, and with no other",
+            hint="`halflight models import` makes such a bundle",
+            exit_code=2,
+        )
     python = _training_python()
-    try:
-        pull(CATALOGUE, cache=model_cache())
-        base = assemble()
-    except (ProvisionError, BundleError) as error:
-        title, _, detail = str(error).partition("\n")
-        raise Failure(title, detail=detail) from error
-    except OSError as error:
-        raise Failure(f"{model_cache()} cannot be written: {error.strerror}") from error
-    command = [str(python), "-m", RECIPES[name], "--base", str(base), *options]
-    command += ["--out", str(paths.out), "--work", str(paths.work)]
+    command = [str(python), "-m", RECIPES[name], *options, "--out", str(paths.out), "--work", str(paths.work)]
+    command += ["--base", str(_reference())] if trunk is None else ["--trunk", str(trunk)]
     try:
         code = subprocess.run(command, check=False).returncode  # noqa: S603 - a fixed module, checked options
     except KeyboardInterrupt:
@@ -60,6 +63,18 @@ def build(name: str, paths: BuildPaths, options: Sequence[str]) -> None:
     if code:
         raise Failure(f"{name} was not built: the reason stands above", exit_code=max(1, code))
     print_status(f"bundle {name} is ready in {paths.out}")
+
+
+def _reference() -> Path:
+    """Pulls what is missing of the reference bundle and assembles it. Raises Failure."""
+    try:
+        pull(CATALOGUE, cache=model_cache())
+        return assemble()
+    except (ProvisionError, BundleError) as error:
+        title, _, detail = str(error).partition("\n")
+        raise Failure(title, detail=detail) from error
+    except OSError as error:
+        raise Failure(f"{model_cache()} cannot be written: {error.strerror}") from error
 
 
 def _training_python() -> Path:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from faces.bundle import Bundle, BundleError, FileRef, Manifest, read
+from faces.bundle import Bundle, BundleError, EncoderSpec, FileRef, Manifest, read
 from faces.bundle import verify as verify_digests
+from faces.routing import is_single
 from faces.types import CONDITIONS
 from service.cli.options import Json
 from service.cli.output import GOOD, Failure, print_json, print_line, print_status, print_table
@@ -133,18 +134,25 @@ def _verify_bundle(bundle: Bundle, key: Path | None, provider: str) -> ParityRes
 
 def _summarise(manifest: Manifest) -> dict[str, object]:
     encoder, calibration = manifest.encoder, manifest.calibration
-    shared = encoder.probe.sha256 == encoder.reference.sha256
     return {
         "name": manifest.name,
         "version": manifest.version,
         "summary": manifest.summary,
         "space": manifest.space_id,
-        "encoders": "one for probes and references" if shared else "one for probes, one for references",
+        "encoders": _describe_encoders(encoder),
         "template": f"{encoder.dimension} dimensions, {encoder.metric}",
         "crop": f"{encoder.alignment}, columns {encoder.columns or 'all'}, to {encoder.input_px}",
         "thresholds": f"{calibration.data} ({calibration.date})" if calibration else "none: calibrate it",
         "parity": f"cosine {manifest.parity.minimum_cosine:g}" if manifest.parity else "none",
     }
+
+
+def _describe_encoders(encoder: EncoderSpec) -> str:
+    if is_single(encoder):
+        return "one for probes and references"
+    if encoder.routing == "condition":
+        return "one for references and clear visible probes, one for masked and NIR probes"
+    return "one for probes, one for references"
 
 
 def _file_row(manifest: Manifest, ref: FileRef) -> tuple[object, ...]:

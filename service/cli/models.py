@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -9,11 +10,12 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from faces.bundle import BundleError
-from service.bundles.catalogue import CATALOGUE, ModelFile, find_model
+from service.bundles.catalogue import CATALOGUE, EVERY_MODEL, TRUNKS, ModelFile, find_model
 from service.bundles.download import ProvisionError, cache_states, model_cache, pull
-from service.bundles.reference import assemble, reference_manifest
-from service.cli.building import RECIPES, build, build_paths
+from service.bundles.reference import assemble, bundle_path, reference_manifest
+from service.cli.building import FROM_TRUNK, RECIPES, build, build_paths
 from service.cli.output import Failure, print_json, print_line, print_status, print_table, stderr_console
+from service.settings import builtin_bundle
 
 app = typer.Typer(no_args_is_help=True, help="Model files by pin: list, pull, verify, info.")
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
@@ -21,7 +23,7 @@ COLUMNS = ("name", "what", "licence", ">bytes", "state")
 
 
 def _rows() -> list[dict[str, object]]:
-    states = cache_states(CATALOGUE, model_cache())
+    states = cache_states(EVERY_MODEL, model_cache())
     return [
         {
             "name": model.name,
@@ -34,7 +36,7 @@ def _rows() -> list[dict[str, object]]:
             "origin": model.origin,
             "url": model.url,
         }
-        for model in CATALOGUE
+        for model in EVERY_MODEL
     ]
 
 
@@ -86,8 +88,10 @@ def pull_models(names: Annotated[list[str] | None, typer.Argument()] = None) -> 
 
 @app.command("verify")
 def verify_models() -> None:
-    """Check size and SHA-256 of every file in the cache."""
+    """Check size and SHA-256 of every file in the cache; trunks that were never pulled are no fault."""
     states = cache_states(CATALOGUE, model_cache())
+    trunks = cache_states(TRUNKS, model_cache())
+    states |= {name: state for name, state in trunks.items() if state != "missing"}
     print_table(("name", "state"), states.items())
     if any(state != "ok" for state in states.values()):
         raise Failure("not every file is whole", hint="`halflight models pull` fetches them again")
@@ -105,12 +109,67 @@ def info(name: str, as_json: AsJson = False) -> None:
         print_line(f"{key:8} {value}")
 
 
+@app.command("import")
+def import_model(
+    source: Annotated[str, typer.Argument(help="An ONNX file, or a name of `models list`.")],
+    preprocessing: Annotated[
+        str, typer.Option(help="What the network takes: arcface, arcface-128, arcface-bgr, raw-rgb, raw-bgr.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Of the bundle, else beside the reference.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of the bundle, else that of the file.")] = None,
+    output: Annotated[str | None, typer.Option(help="Of the file's outputs, if it has several.")] = None,
+    licence: Annotated[str, typer.Option(help="Of the file; stated in the manifest.")] = "not stated",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the bundle that is there.")] = False,
+) -> None:
+    """Make a bundle of an ONNX embedder in ArcFace's conventions, with the built-in detector."""
+    from service.bundles.importing import Embedder, import_embedder
+
+    file = Path(source)
+    try:
+        if not file.is_file() and file.suffix != ".onnx":
+            model = _find(source)
+            (pulled,) = pull([model], cache=model_cache())
+            file, licence, name = pulled.path, model.licence, name or model.name
+        named = name or re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).strip("._-")[:64]
+        embedder = Embedder(
+            file=file, name=named, preprocessing=preprocessing, licence=licence, output=output
+        )
+        target = out or bundle_path(named)
+        made = import_embedder(embedder, target, base=builtin_bundle(), replace=replace)
+    except (ProvisionError, BundleError) as error:
+        title, _, detail = str(error).partition("\n")
+        raise Failure(title, detail=detail) from error
+    except OSError as error:
+        raise Failure(f"the bundle cannot be written: {error.strerror}") from error
+    manifest = made.bundle.manifest
+    print_status(
+        f"bundle {manifest.name}, space {manifest.space_id}, {manifest.encoder.dimension} dimensions, is in"
+        f" {target}; SHA-256 of the network {manifest.encoder.probe.sha256}"
+    )
+    print_status(
+        f"rendered photos of one subject have a cosine of {made.same:.2f}, of two {made.other:.2f}: if these"
+        " are not far apart, try another --preprocessing"
+    )
+    print_status(
+        "it has no thresholds, and the service refuses it until it has: calibrate it with"
+        " `python -m export.calibrate`, or adapt it to masked and NIR probes first with"
+        f" `halflight models build matcher --trunk {target}`"
+    )
+
+
 @app.command("build")
 def build_model(
     name: Annotated[str, typer.Argument(help=", ".join(RECIPES))],
     learned: Annotated[
-        Path | None, typer.Option("--set", help="Prepared set to learn from (`python -m training prepare`).")
+        Path | None,
+        typer.Option("--set", help="What to learn from: `training prepare`, or `training matcher cache`."),
     ] = None,
+    trunk: Annotated[
+        Path | None, typer.Option(help="With matcher: the bundle that is adapted (`models import`).")
+    ] = None,
+    adapter: Annotated[
+        bool, typer.Option("--adapter", help="With matcher: learn low-rank updates and the head alone.")
+    ] = False,
     standin: Annotated[
         bool, typer.Option("--standin", help="Instead: LFW in pseudo-NIR with synthetic masks.")
     ] = False,
@@ -129,11 +188,13 @@ def build_model(
     recipe: Annotated[list[str] | None, typer.Option(help="key=value over the recipe.")] = None,
 ) -> None:
     """Train a bundle out of pulled weights, calibrated; needs the `train` extra. A killed run goes on."""
-    options = ["--device", device] + (["--standin"] if standin else [])
+    options = [] if name == FROM_TRUNK else ["--device", device]
+    options += ["--standin"] if standin else []
+    options += ["--adapter"] if adapter else []
     options += ["--compiled"] if compiled else []
     for option, value in (("--set", learned), ("--lfw", lfw), ("--templates", templates),
                           ("--iterations", iterations)):  # fmt: skip
         options += [] if value is None else [option, str(value)]
     options += [word for path in calibration or () for word in ("--calibration", str(path))]
     options += [word for text in recipe or () for word in ("--recipe", text)]
-    build(name, build_paths(name, out, work), options)
+    build(name, build_paths(name, out, work), options, trunk=trunk)

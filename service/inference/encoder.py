@@ -60,7 +60,9 @@ class Encoder:
         Raises EncoderError if the output has another shape.
         """
         session = self._sessions[items[0][0]]
-        (output,) = session.run(np.stack([tensor for _, tensor in items])).values()
+        outputs = session.run(np.stack([tensor for _, tensor in items]))
+        name = self._spec.output
+        (output,) = outputs.values() if name is None else (outputs[name],)
         if output.shape != (len(items), self._spec.dimension):
             raise EncoderError(f"expected [{len(items)}, {self._spec.dimension}], got {output.shape}")
         return [_unit_or_zeros(row) for row in output]

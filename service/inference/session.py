@@ -81,11 +81,34 @@ class OnnxSession:
                 f"{', '.join(lost)} did not load for {path.name}: {self.provider} would run instead;"
                 " check the driver, or set HALFLIGHT_ALLOW_FALLBACK=true to accept that"
             )
-        self._input: str = self._session.get_inputs()[0].name
+        inputs = self._session.get_inputs()
+        self._input: str = inputs[0].name
         self._outputs: list[str] = [output.name for output in self._session.get_outputs()]
+        # Of each input, its sizes; None for one that the file leaves open.
+        self.inputs = [tuple(v if isinstance(v, int) else None for v in one.shape) for one in inputs]
+        self._rows = self.inputs[0][0] if self.inputs[0] else None
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        return self._outputs
 
     def run(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
-        """Maps input float32 [n, 3, h, w] to every output by name, each [n, ...]."""
+        """Maps input float32 [n, 3, h, w] to every output by name, each [n, ...].
+
+        A file that was exported for a fixed batch runs as often as it must; zeros fill its last batch.
+        """
+        rows = self._rows
+        if rows is None or len(batch) == rows:
+            return self._run(batch)
+        parts = []
+        for start in range(0, len(batch), rows):
+            part = batch[start : start + rows]
+            padded = np.zeros((rows, *batch.shape[1:]), batch.dtype)
+            padded[: len(part)] = part
+            parts.append({name: value[: len(part)] for name, value in self._run(padded).items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+
+    def _run(self, batch: NDArray[np.float32]) -> Mapping[str, NDArray[np.float32]]:
         values = self._session.run(self._outputs, {self._input: batch})
         return dict(zip(self._outputs, values, strict=True))
 

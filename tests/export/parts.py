@@ -100,6 +100,6 @@ def tiny_net(config: BackboneConfig, *, seed: int = 0) -> nn.Module:
     return net.eval()
 
 
-def checkpoint(path: Path, config: BackboneConfig) -> Path:
-    save_encoder(path, tiny_net(config), config)
+def checkpoint(path: Path, config: BackboneConfig, *, seed: int = 0) -> Path:
+    save_encoder(path, tiny_net(config, seed=seed), config)
     return path

@@ -10,7 +10,7 @@ import pytest
 
 from faces.bundle import read, verify
 from faces.types import CONDITIONS
-from service.settings import Settings, builtin_bundle
+from service.settings import BUILTIN, CHECKOUT, Settings, builtin_bundle
 from tests.conftest import Service, sample_bytes
 from tests.service.api.test_errors import enroll, identify, problem
 
@@ -30,12 +30,27 @@ def test_the_built_in_bundle_is_the_default(monkeypatch: pytest.MonkeyPatch) -> 
     assert Settings().bundle_dir == builtin_bundle()
 
 
+def test_the_images_have_the_built_in_bundle() -> None:
+    read_text = {
+        name: (CHECKOUT / name).read_text() for name in (".dockerignore", "Dockerfile", "docker-compose.yml")
+    }
+    assert f"!models/{BUILTIN}\n" in read_text[".dockerignore"]
+    assert f"ARG BUNDLE={BUILTIN}\n" in read_text["Dockerfile"]
+    assert f"FROM scratch AS bundle-{BUILTIN}\n" in read_text["Dockerfile"]
+    assert f"COPY models/{BUILTIN} /opt/halflight/bundles/{BUILTIN}\n" in read_text["Dockerfile"]
+    assert f"${{HALFLIGHT_BUNDLE:-{BUILTIN}}}" in read_text["docker-compose.yml"]
+
+
 def test_every_file_has_the_digest_of_the_manifest_and_is_small() -> None:
     bundle = read(builtin_bundle())
     verify(bundle)
     manifest = bundle.manifest
     assert manifest.detector.file.bytes < 1 << 20
     assert manifest.encoder.probe.bytes < 6_000_000
+    assert (
+        sum({ref.path: ref.bytes for ref in (manifest.encoder.probe, manifest.encoder.reference)}.values())
+        < 16_000_000
+    )
     assert manifest.encoder.dimension == 512
     assert set(manifest.licences) == {ref.path for ref in manifest.files}
     assert manifest.calibration is not None

@@ -59,7 +59,8 @@ class LossRecipe(Strict):
 
 class FineTuneRecipe(Strict):
     """The whole run. `cooldown`: the last share of all iterations, in which the rate falls to nothing;
-    `ema`: weight of the old average; `frozen`: first layers of the trunk that stay as they are."""
+    `ema`: weight of the old average; `frozen`: first layers of the trunk that stay as they are; `adapter`:
+    rank of the updates if these and the last matrix alone are learnt, 0 to learn all layers."""
 
     iterations: Annotated[int, Field(gt=0)] = 20_000
     lr: Annotated[float, Field(gt=0)] = 2e-4
@@ -69,6 +70,7 @@ class FineTuneRecipe(Strict):
     clip: Annotated[float, Field(gt=0)] = 5.0
     ema: Share = 0.998
     frozen: Annotated[int, Field(ge=0)] = 0
+    adapter: Annotated[int, Field(ge=0)] = 0
     bf16: bool = True
     seed: int = 0
     save_every: Annotated[int, Field(gt=0)] = 100

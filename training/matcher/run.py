@@ -19,6 +19,7 @@ from faces.files import write_whole
 from training.data.records import DataSetError
 from training.engine.ema import ema_update
 from training.engine.loop import LAST, LOG, Diverged
+from training.matcher.adapter import adapt, merged
 from training.matcher.batches import Batches
 from training.matcher.objective import MatchObjective
 from training.matcher.recipe import FineTuneRecipe
@@ -27,7 +28,7 @@ from training.matcher.teacher import as_trunk
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import save_encoder
 from training.networks.imported import ImportedNet
-from training.networks.layers import unit_rows
+from training.networks.layers import set_bn_mode, unit_rows
 
 ENCODER, RECIPE = "encoder.pt", "recipe.json"
 Forward = Callable[[Tensor], Tensor]
@@ -47,8 +48,12 @@ class FineTuning:
     ) -> None:
         out.mkdir(parents=True, exist_ok=True)
         self.recipe, self.config, self.out = recipe, config, out
+        # Batches of mostly masked NIR pictures would move the statistics away from what references need.
+        set_bn_mode(net, "frozen")
         self.net = net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         freeze(self.net, recipe.frozen)
+        if recipe.adapter:
+            adapt(self.net, recipe.adapter)
         self.average = copy.deepcopy(self.net).eval()
         imported = net.config
         taught = np.abs(teacher).sum(1) > 0
@@ -113,7 +118,7 @@ class FineTuning:
         }
         torch.save(state, buffer)
         write_whole(self.out / LAST, buffer.getvalue())
-        save_encoder(self.out / ENCODER, self.average, self.config)
+        save_encoder(self.out / ENCODER, merged(self.average), self.config)
 
     def run(self, *, compiled: bool = False, stop: Callable[[], bool] = lambda: False) -> None:
         """Learn until the recipe's end, or until `stop` says so after a step. Raises Diverged."""

@@ -25,6 +25,8 @@ AT_ONCE = 64
 
 def as_trunk(net: ImportedNet, pixels: torch.Tensor) -> torch.Tensor:
     """[n, 3, h, w] of 0 to 255, blue-green-red, at the trunk's own size -> [n, d], not of unit norm."""
+    if net.config.normalisation.order == "rgb":
+        pixels = pixels.flip(1)
     return net.trunk((pixels - net.mean) * net.scale)
 
 

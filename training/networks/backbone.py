@@ -20,7 +20,7 @@ class BackboneConfig(Strict):
     """`shared`: rows of the matrix that IDR and W-CNN put behind the backbone. `split`: whether each spectrum
     has its own statistics (`dsbn`). `imported`: the content of an ONNX file, if the kind is `imported`."""
 
-    kind: Literal["mobilefacenet", "ir50", "ir-compact", "ir-small", "imported"] = "mobilefacenet"
+    kind: Literal["mobilefacenet", "ir50", "ir100", "ir-compact", "ir-small", "imported"] = "mobilefacenet"
     side_px: Annotated[int, Field(ge=32, multiple_of=16)] = 112
     dimension: Annotated[int, Field(ge=8)] = 512
     width: Annotated[float, Field(gt=0, le=4)] = 1.0

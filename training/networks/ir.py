@@ -32,6 +32,7 @@ class IrPlan:
 PLANS = {
     # arXiv 1801.07698, section 3.1 ("E" embedding, IR units).
     "ir50": IrPlan((3, 4, 14, 3), (64, 128, 256, 512), halved=False, improved=True, pooled=False),
+    "ir100": IrPlan((3, 13, 30, 3), (64, 128, 256, 512), halved=False, improved=True, pooled=False),
     "ir-compact": IrPlan((1, 2, 2, 1), (32, 64, 128, 256), halved=True, improved=False, pooled=True),
     # The built-in embedder: 1.45 million parameters at 112 px, below 6 MB.
     "ir-small": IrPlan((1, 2, 3, 1), (32, 64, 112, 192), halved=True, improved=False, pooled=True),

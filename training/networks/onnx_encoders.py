@@ -50,10 +50,11 @@ class BundleEncoder:
         self.name = f"bundle {manifest.name} {manifest.version} ({manifest.space_id})"
         self.spec = manifest.encoder
         self.alignment = self.spec.alignment
-        probe = BatchRunner(bundle.path(self.spec.probe), threads=threads)
+        output = self.spec.output
+        probe = BatchRunner(bundle.path(self.spec.probe), threads=threads, output=output)
         reference = probe
         if not is_single(self.spec):
-            reference = BatchRunner(bundle.path(self.spec.reference), threads=threads)
+            reference = BatchRunner(bundle.path(self.spec.reference), threads=threads, output=output)
         self._nets = {Role.PROBE: probe, Role.REFERENCE: reference}
 
     def embed(self, crops: Pixels, spectrum: Spectrum) -> Vectors:

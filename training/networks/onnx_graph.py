@@ -12,13 +12,17 @@ import onnx
 import torch
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from training.networks.graph import Graph, GraphError, Node, Setting
 from training.networks.operator_layers import ARITHMETIC
 from training.networks.operators import OPERATORS, unknown_operator
 
 Array = NDArray[Any]
+# Exporters leave these between a stored weight and the operator that uses it.
+FOLDED = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+FOLDING_OPSET = 18
 # The role of each constant input of an operator in the layer that replaces it.
 ROLES: Mapping[str, tuple[str, ...]] = {
     "Conv": ("", "weight", "bias"),
@@ -43,8 +47,8 @@ class ReadGraph:
     weights: Mapping[str, torch.Tensor]
 
 
-def read_graph(path: Path) -> ReadGraph:
-    """The part of an ONNX file between its one image input and its first output.
+def read_graph(path: Path, *, output: str | None = None) -> ReadGraph:
+    """The part of an ONNX file between its one image input and an output, the first if none is named.
 
     Raises GraphError if the file is no ONNX network with one image input.
     """
@@ -58,16 +62,22 @@ def read_graph(path: Path) -> ReadGraph:
         raise GraphError(f"{path.name} has {len(images)} inputs; an embedder has one")
     nodes: list[Node] = []
     weights: dict[str, torch.Tensor] = {}
-    for proto in _needed(model.graph, model.graph.output[0].name):
+    wanted = output or model.graph.output[0].name
+    if wanted not in {value.name for value in model.graph.output}:
+        raise GraphError(f"{path.name} has no output {wanted}")
+    for proto in _needed(model.graph, wanted):
         if proto.op_type == "Constant":
             constants[proto.output[0]] = _constant(proto)
+            continue
+        if proto.op_type in FOLDED and all(name in constants for name in proto.input if name):
+            constants[proto.output[0]] = _folded(proto, constants)
             continue
         node, own = _read_node(proto, constants)
         nodes.append(node)
         weights |= {f"layers.{node.key}.{role}": _tensor(array) for role, array in own.items()}
     if len({node.key for node in nodes}) < len(nodes):
         raise GraphError(f"{path.name}: two operators have one name")
-    graph = Graph(input=images[0], output=model.graph.output[0].name, nodes=tuple(nodes))
+    graph = Graph(input=images[0], output=wanted, nodes=tuple(nodes))
     return ReadGraph(graph, weights)
 
 
@@ -85,6 +95,21 @@ def _constant(proto: onnx.NodeProto) -> Array:
     attribute = proto.attribute[0]
     value = onnx.helper.get_attribute_value(attribute)
     return numpy_helper.to_array(value) if attribute.name == "value" else np.asarray(value)
+
+
+def _folded(proto: onnx.NodeProto, constants: Mapping[str, Array]) -> Array:
+    """The value of an operator whose inputs are all stored."""
+    names = [name for name in proto.input if name]
+    inputs = [helper.make_tensor_value_info(name, _kind(constants[name]), None) for name in names]
+    output = onnx.ValueInfoProto(name=proto.output[0])
+    graph = helper.make_graph([proto], "folded", inputs, [output])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", FOLDING_OPSET)])
+    (value,) = ReferenceEvaluator(model).run(None, {name: constants[name] for name in names})
+    return np.asarray(value)
+
+
+def _kind(array: Array) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(array.dtype))
 
 
 def _tensor(array: Array) -> torch.Tensor:

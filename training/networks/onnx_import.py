@@ -28,7 +28,7 @@ def import_onnx(
     if alignment is None:
         raise DataSetError(f"no alignment {spec.alignment!r}: {', '.join(ALIGNMENTS)} are known")
     try:
-        found = read_graph(path)
+        found = read_graph(path, output=spec.output)
         config = BackboneConfig(
             kind="imported",
             side_px=alignment.side_px,

@@ -29,19 +29,20 @@ class BatchRunner:
     `input_px`: (height, width), each None if the file leaves it open.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1) -> None:
+    def __init__(self, path: Path, *, threads: int = 1, output: str | None = None) -> None:
+        """`output`: the name of the output that is wanted; the first if there is none."""
         self._net = session(path, threads=threads)
         inputs = self._net.get_inputs()
         shape = inputs[0].shape
         if len(inputs) != 1 or len(shape) != 4 or shape[1] not in (3, None) or "float" not in inputs[0].type:
             raise ValueError(f"{path.name}: not a network of one float input [batch, 3, height, width]")
-        self._input, self._output = inputs[0].name, self._net.get_outputs()[0].name
+        self._input, self._output = inputs[0].name, output or self._net.get_outputs()[0].name
         batch, _, height, width = (value if isinstance(value, int) else None for value in shape)
         self._fixed_batch = batch
         self.input_px = (height, width)
 
     def run(self, tensors: NDArray[np.float32], *, batch: int = 32) -> NDArray[np.float32]:
-        """float32 [n, 3, h, w] -> the first output, float32 [n, ...]; n is at least 1.
+        """float32 [n, 3, h, w] -> the wanted output, float32 [n, ...]; n is at least 1.
 
         A file with a fixed batch runs on that many rows at a time; zeros pad the last batch.
         """
@@ -112,7 +113,8 @@ class BundleRunner:
         spec = self.manifest.encoder
         crop = align(image, face, spec.alignment)
         (name,) = encoders_of(spec, role, Condition(image.spectrum, masked))
-        (output,) = outputs_of(self._encoders[name], encoder_input(crop, spec)).values()
+        outputs = outputs_of(self._encoders[name], encoder_input(crop, spec))
+        (output,) = outputs.values() if spec.output is None else (outputs[spec.output],)
         vector: NDArray[np.float32] = unit_rows(output[None])[0]
         return vector
 
