@@ -11,6 +11,7 @@ bundle is what the others are compared with. Writes WORK/table.json and WORK/tab
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from rich.console import Console
 
 from benchmarks.masked_photos import FIRST_HELD_OUT
 from benchmarks.table.answers import Round, ask
+from benchmarks.table.further import further_rounds, real_mask_subjects, rendered_subjects
 from benchmarks.table.measured import Measurer
 from benchmarks.table.photos import group_subjects, lfw_subjects, masked_photos
 from benchmarks.table.probes import make
@@ -44,6 +46,12 @@ def table(
     templates: Annotated[Path, typer.Option(help="photos of masks")] = SHARED / "data" / "mask_templates",
     models: Annotated[Path | None, typer.Option(help="folder of the face mesh's files")] = None,
     detector: Annotated[Path, typer.Option(help="bundle that finds the faces masks are put on")] = REFERENCE,
+    real_masks: Annotated[Path, typer.Option(help="archive of real masks with subjects")] = SHARED
+    / "data"
+    / "real_masks.zip",
+    rendered: Annotated[
+        Path | None, typer.Option(help="a set of `rendered-family --split test`; none: no such rows")
+    ] = None,
     probes: Annotated[int, typer.Option(min=1, help="photos of each LFW subject, at most")] = 3,
     group_probes: Annotated[int, typer.Option(min=1, help="photos of each other subject, at most")] = 6,
     subjects: Annotated[int, typer.Option(min=0, help="so many LFW test subjects; 0: all")] = 0,
@@ -58,10 +66,14 @@ def table(
         opened = [_opened(path, fmr) for path in bundles]
         people = lfw_subjects(lfw, probes=probes, limit=subjects)
         others = group_subjects(extra, probes=group_probes, limit=of_each)
+        with_masks = real_mask_subjects(real_masks, limit=subjects)
+        drawn = [] if rendered is None else rendered_subjects(rendered, limit=subjects)
         real = masked_photos(photos, first=FIRST_HELD_OUT, limit=masked)
         assets = ViewAssets(bundle=detector, models=models, templates=templates)
         first = make(people, work / "probes", assets, workers=workers)
         second = make(others, work / "probes", assets, workers=workers)
+        third = make(with_masks, work / "probes", assets, workers=workers)
+        fourth = make(drawn, work / "probes", assets, workers=workers)
     measurer, measured = Measurer(people, others, [*first, *second]), []
     for bundle in opened:
         errors.print(f"{bundle.manifest.name} {bundle.manifest.version}", markup=False, highlight=False)
@@ -75,7 +87,12 @@ def table(
             kept=work / "answers",
             fmr=fmr,
         )
-        measured.append(measurer.measure(bundle, answers, photos=[path.name for path in real], fmr=fmr))
+        row = measurer.measure(bundle, answers, photos=[path.name for path in real], fmr=fmr)
+        further = [
+            *further_rounds(bundle, people, with_masks, third, work=work, fmr=fmr),
+            *further_rounds(bundle, (), drawn, fourth, work=work, fmr=fmr),
+        ]
+        measured.append(dataclasses.replace(row, further=tuple(further)))
         write_whole(work / "table.json", as_json(measured))
         write_whole(work / "table.md", markdown(measured).encode())
     print((work / "table.md").read_text(encoding="utf-8"), end="")

@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from faces.types import Condition
 from training.data.faces_extra import read_extra
 from training.data.lfw import Photo, Split, read_lfw
+from training.views.conditions import PHOTO
 
 LFW = "LFW test"
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One subject. `reference`: the photo that is enrolled; `probes`: other photos."""
+    """One subject. `reference`: the photo that is enrolled; `probes`: other photos, which are `shown` so."""
 
     name: str
     group: str
     reference: Photo
     probes: tuple[Photo, ...]
+    shown: Condition = PHOTO
 
 
 def lfw_subjects(tar: Path, *, probes: int, limit: int = 0) -> list[Subject]:

@@ -7,10 +7,12 @@ can continue.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from benchmarks.lfw import png
@@ -67,10 +69,11 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class ProbeJob:
-    """One photo; its probes and their facts are written to `out`."""
+    """One photo, in its condition as it is; its probes and their facts are written to `out`."""
 
     photo: Photo
     out: Path
+    shown: Condition = PHOTO
 
     @property
     def facts(self) -> Path:
@@ -83,7 +86,32 @@ class ProbeJob:
         return hashlib.sha256(self.photo.name.encode() + b"\0" + self.photo.data).hexdigest()[:20]
 
     def run(self, tools: ViewTools) -> None:
-        """Writes a probe of each condition."""
+        """Writes the photo as it is; of a photo without a mask all conditions, of a visible one with a mask
+        pseudo-NIR."""
+        made = self._in_all(tools) if self.shown == PHOTO else self._worn(tools)
+        facts = PhotoFacts(source=self.photo.name, probes=tuple(made))
+        write_whole(self.facts, facts.model_dump_json().encode())
+
+    def _worn(self, tools: ViewTools) -> list[ProbeFile]:
+        name = f"{self._stem}-{self.shown}.bin"
+        write_whole(self.out / name, self.photo.data)
+        made = [ProbeFile(spectrum=self.shown.spectrum, masked=self.shown.masked, file=name)]
+        if self.shown.spectrum is Spectrum.VIS:
+            maker, found = tools.maker("held-out"), find_face(self.photo, tools.detector)
+            mesh = None if found is None else maker.fit(found)
+            if found is None or mesh is None:
+                made.append(ProbeFile(spectrum=Spectrum.NIR, masked=True, file=None, why="no face or mesh"))
+            else:
+                rng = np.random.default_rng(zlib.crc32(self.photo.name.encode()))
+                view = maker.view(found.image, mesh, Condition(Spectrum.NIR, masked=False), rng)
+                name = f"{self._stem}-nir.bin"
+                write_whole(self.out / name, png(view.image.pixels))
+                made.append(
+                    ProbeFile(spectrum=Spectrum.NIR, masked=True, file=name, generator=view.generator)
+                )
+        return made
+
+    def _in_all(self, tools: ViewTools) -> list[ProbeFile]:
         found = find_face(self.photo, tools.detector)
         views = {} if found is None else tools.maker("held-out").views(found, self.photo.name)
         why = "no face found" if found is None else "no mesh fits the face"
@@ -101,8 +129,7 @@ class ProbeJob:
             else:
                 write_whole(self.out / name, png(view.image.pixels))
                 made.append(ProbeFile(file=name, mask=view.mask, generator=view.generator, **state))
-        facts = PhotoFacts(source=self.photo.name, probes=tuple(made))
-        write_whole(self.facts, facts.model_dump_json().encode())
+        return made
 
 
 def make(subjects: Sequence[Subject], out: Path, assets: ViewAssets, *, workers: int = 2) -> list[Probe]:
@@ -112,7 +139,7 @@ def make(subjects: Sequence[Subject], out: Path, assets: ViewAssets, *, workers:
     """
     out.mkdir(parents=True, exist_ok=True)
     read(assets.bundle)
-    jobs = {photo: ProbeJob(photo, out) for one in subjects for photo in one.probes}
+    jobs = {photo: ProbeJob(photo, out, one.shown) for one in subjects for photo in one.probes}
     missing = [job for job in jobs.values() if not job.facts.is_file()]
     if missing:
         for _ in run_jobs(

@@ -57,6 +57,7 @@ def markdown(measured: Sequence[BundleMeasurement]) -> str:
                 "",
                 *_goals(measured),
                 "",
+                *_further(measured),
                 *_seen(measured),
                 "",
                 *_thresholds(measured),
@@ -99,6 +100,26 @@ def _goals(measured: Sequence[BundleMeasurement]) -> list[str]:
         "",
         *_lines(head, rows),
     ]
+
+
+def _further(measured: Sequence[BundleMeasurement]) -> list[str]:
+    rows = [
+        [
+            one.name,
+            f"{row.people}, {row.condition}",
+            f"{row.probes} of {row.subjects} people",
+            str(row.references),
+            percent(row.rank1),
+            percent(row.tar),
+        ]
+        for one in measured
+        for row in one.further
+    ]
+    if not rows:
+        return []
+    head = ["bundle", "probe", "number", "references", "rank-1", "TAR at FMR .1 %"]
+    note = "People with real masks (their NIR is pseudo-NIR), and rendered ones:"
+    return [note, "", *_lines(head, rows), ""]
 
 
 def _photo_rows(measured: Sequence[BundleMeasurement]) -> Iterator[list[str]]:

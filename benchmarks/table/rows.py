@@ -80,6 +80,19 @@ class GroupRow:
 
 
 @dataclass(frozen=True, slots=True)
+class FurtherRow:
+    """People with real masks, or rendered ones, in one condition among `references`."""
+
+    people: str
+    condition: str
+    subjects: int
+    references: int
+    probes: int
+    rank1: Rate
+    tar: Rate
+
+
+@dataclass(frozen=True, slots=True)
 class MaskedPhotos:
     """Real photos of masked faces. `right`: seen as masked, of all; `right_of_found`: of those found."""
 
@@ -103,3 +116,4 @@ class BundleMeasurement:
     thresholds: tuple[Threshold, ...]
     groups: tuple[GroupRow, ...] = ()
     photos: MaskedPhotos | None = None
+    further: tuple[FurtherRow, ...] = ()

@@ -21,6 +21,9 @@ from training.evaluation.intervals import Interval
 from training.evaluation.rank1 import counts_at_rank, success_rate
 from training.evaluation.scores import Comparison, Side
 from training.evaluation.verification import PairScores
+from training.synthesis.rendered.family import render_family
+from training.synthesis.rendered.model import load_model
+from training.synthesis.rendered.pictures import Views
 
 SUBJECTS, PHOTOS, SIZE = 90, 2, 32
 
@@ -163,12 +166,26 @@ def test_two_bundles_get_the_same_probes_and_each_is_asked_once(
     asked = [str(tmp_path), str(bundle_dir), str(bundle_dir), "--models", str(shared / "models")]
     asked += ["--detector", str(bundle_dir), "--subjects", "3", "--of-each", "1", "--masked", "2"]
     asked += ["--probes", "1", "--group-probes", "1", "--workers", "1"]
+    model = load_model(shared / "data" / "ict_facekit")
+    views = Views(vis=1, nir=0, nir_masked=1)
+    drawn = tmp_path / "rendered"
+    render_family(drawn, model, subjects=2, seed=3, split="test", views=views, workers=1)
+    asked += ["--rendered", str(drawn)]
     done = CliRunner().invoke(app, asked)
     assert done.exit_code == 0, done.output
     first, second = json.loads((tmp_path / "table.json").read_bytes())["bundles"]
     assert [row["probes"] for row in first["conditions"]] == [3, 3, 3, 3]
     assert first["conditions"][0]["rank1"]["rate"]["value"] == 1.0
     assert {row["group"] for row in first["groups"]} == {"asian", "south_asian", "london_mixed"}
+    further = {(row["people"], row["condition"]): row for row in first["further"]}
+    assert set(further) == {
+        ("real masks", "vis-masked"),
+        ("real masks", "nir-masked"),
+        ("rendered", "nir-masked"),
+    }
+    assert further["rendered", "nir-masked"]["probes"] == further["rendered", "nir-masked"]["references"] == 2
+    assert further["real masks", "vis-masked"]["references"] == 6
+    assert further["real masks", "vis-masked"]["probes"] == further["real masks", "nir-masked"]["probes"] >= 3
     assert all(
         row["rank1"]["minus"] == {"value": 0.0, "low": 0.0, "high": 0.0} for row in second["conditions"]
     )

@@ -218,9 +218,12 @@ class OpenArchive:
         self._zip.close()
 
     def pixels(self, file: str) -> Pixels:
-        name = f"{self._folder}/{file}" if self._folder else file
+        return decoded(self.data(file), file)
+
+    def data(self, file: str) -> bytes:
+        """The file as it is. Raises DataSetError."""
         try:
-            return decoded(self._zip.read(name), name)
+            return self._zip.read(f"{self._folder}/{file}" if self._folder else file)
         except KeyError as error:
             raise DataSetError(f"the archive's list names {file}, which is not there") from error
 
