@@ -67,7 +67,7 @@ async def enrol(settings: Settings, count: int) -> None:
     faces = []
     for path in sorted(SAMPLES.glob("*/vis_*.jpg")):
         image = decode(path.read_bytes(), limits=limits, spectrum=Spectrum.VIS)
-        (found,) = engine.detector.run([engine.detector.prepare(image)])
+        found = engine.detector.run([engine.detector.prepare(image)])[0].faces
         crops = align_all(image, found[0])
         own = next(crop for crop in crops if crop.alignment_id == spec.alignment)
         (vector,) = engine.encoder.run([(Role.REFERENCE, encoder_input(own, spec))])

@@ -66,7 +66,7 @@ class BarePipeline:
     def identify(self, data: bytes) -> None:
         manifest = self.engine.manifest
         image = decode(data, limits=self.limits)
-        (faces,) = self.engine.detector.run([self.engine.detector.prepare(image)])
+        faces = self.engine.detector.run([self.engine.detector.prepare(image)])[0].faces
         if not faces:
             return
         crop = align(image, faces[0], manifest.encoder.alignment)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -50,12 +51,30 @@ class Normalisation(Strict):
     std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 
+class ScoreCalibration(Strict):
+    """The probability that a detection shows the face which a photo is about, by its score:
+    1 / (1 + exp(-(offset + slope * logit(score)))).
+
+    Fitted on the detections that are at least half as large as that face; `data` says on which photos.
+    """
+
+    offset: float
+    slope: Annotated[float, Field(gt=0)]
+    data: str
+
+    def probability(self, score: float) -> float:
+        """The probability at a score in [0, 1]; between 0 and 1, and rising with the score."""
+        inside = min(max(score, 1e-6), 1.0 - 1e-6)
+        exponent = self.offset + self.slope * math.log(inside / (1.0 - inside))
+        return 1.0 / (1.0 + math.exp(-min(max(exponent, -50.0), 50.0)))
+
+
 class DetectorSpec(Strict):
     """A single-shot face detector. Input float32 [batch, 3, height, width], both sides dynamic.
 
     The image is scaled so that its longer side is at most the last of `canvas_px`, padded at the right and
     the bottom to a square of the smallest of `canvas_px` that holds it. `decoder`: the meaning of
-    its outputs, see `faces.detect.decode_yunet` and `decode_centres`.
+    its outputs, see `faces.detect.decode_yunet` and `decode_centres`. `calibration`: what its scores mean.
     """
 
     file: FileRef
@@ -64,6 +83,7 @@ class DetectorSpec(Strict):
     canvas_px: tuple[Annotated[int, Field(ge=64, multiple_of=32)], ...]
     score_threshold: Annotated[float, Field(gt=0, lt=1)]
     nms_iou: Annotated[float, Field(gt=0, lt=1)]
+    calibration: ScoreCalibration | None = None
 
     @model_validator(mode="after")
     def _ascending(self) -> DetectorSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from faces.bundle import DetectorSpec, Normalisation
 from faces.preprocess import to_network
+from faces.tone import brightened
 from faces.types import Box, Face, Image
 
 STRIDES = (8, 16, 32)
@@ -35,9 +36,9 @@ def letterbox(
 ) -> tuple[NDArray[np.uint8], Placement]:
     """Places an image in the smallest canvas that holds it, or scales it into the largest.
 
-    `canvas_px` ascends. Padded with black at the right and the bottom. `zoom` 1 never enlarges;
-    above 1 it enlarges a small picture, as far as the largest canvas allows; below 1 it shrinks the
-    picture.
+    `canvas_px` ascends. A dark picture is brightened (`faces.tone`). Padded with black at the right and
+    the bottom. `zoom` 1 never enlarges; above 1 it enlarges a small picture, as far as the largest canvas
+    allows; below 1 it shrinks the picture.
     Returns uint8 [side, side, 3] and the placement.
     """
     longest = max(image.width, image.height)
@@ -47,13 +48,12 @@ def letterbox(
     width = max(1, min(side, round(image.width * scale)))
     height = max(1, min(side, round(image.height * scale)))
     canvas = np.zeros((side, side, 3), np.uint8)
-    if (width, height) == (image.width, image.height):
-        canvas[:height, :width] = image.pixels
-    else:
+    picture = image.pixels
+    if (width, height) != (image.width, image.height):
         # Area averaging: a plain bilinear reduction of a large photo aliases small faces away.
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        resized = cv2.resize(image.pixels, (width, height), interpolation=how)
-        canvas[:height, :width] = resized
+        picture = np.asarray(cv2.resize(image.pixels, (width, height), interpolation=how), np.uint8)
+    canvas[:height, :width] = brightened(picture)
     return canvas, Placement(scale=scale, canvas_px=side)
 
 
@@ -90,13 +90,16 @@ def decode(
     """Decodes the outputs for a canvas to faces in pixels of the image, by the decoder that the bundle
     names."""
     how = decode_centres if spec.decoder == "centres" else decode_yunet
-    return how(
+    faces = how(
         outputs,
         placement,
         image_size=image_size,
         score_threshold=spec.score_threshold,
         nms_iou=spec.nms_iou,
     )
+    if (calibration := spec.calibration) is None:
+        return faces
+    return tuple(replace(face, probability=calibration.probability(face.score)) for face in faces)
 
 
 def decode_yunet(

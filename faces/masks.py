@@ -39,19 +39,25 @@ class MaskReading:
         return (False, True) if self.state is MaskState.UNCERTAIN else (self.masked,)
 
 
+# From this probability on, an overexposed face may be bare: skin without features looks like a white mask.
+# A mask hardly ever looks bare, so below it the face is unmasked as in any other frame.
+OVEREXPOSED_FROM = 0.02
+
+
 def read_mask(
     probability: float,
     *,
     threshold: float,
     band: tuple[float, float] | None = None,
-    legible: bool = True,
+    overexposed: bool = False,
 ) -> MaskReading:
     """Reads a probability of a mask by the threshold and the band of its classifier.
 
-    The state is uncertain inside `band` (low, high; both inclusive), and wherever the frame is not
-    `legible`: too bright or too dark for the classifier to be trusted.
+    The state is uncertain inside `band` (low, high; both inclusive), and on an `overexposed` face from
+    `OVEREXPOSED_FROM` on.
     """
     masked = probability >= threshold
-    if not legible or (band is not None and band[0] <= probability <= band[1]):
+    inside = band is not None and band[0] <= probability <= band[1]
+    if inside or (overexposed and probability >= OVEREXPOSED_FROM):
         return MaskReading(MaskState.UNCERTAIN, masked, probability)
     return MaskReading(MaskState.MASKED if masked else MaskState.UNMASKED, masked, probability)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import cmath
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def is_clearly_upright(face: Face) -> bool:
 def best_turn(faces: Mapping[Turn, Face]) -> tuple[Turn, bool]:
     """The turn whose face is the most upright, and whether it is sure.
 
-    `faces`: the largest face found in the picture turned clockwise by each key; turns without a face
+    `faces`: the meant face of the picture turned clockwise by each key; turns without a face
     are left out. Raises ValueError for none.
     """
     if not faces:
@@ -140,4 +140,4 @@ def turned_back(face: Face, turn: Turn, *, width: int, height: int) -> Face:
     (ax, ay), (bx, by) = back(box.x, box.y), back(box.x + box.width, box.y + box.height)
     a, b, nose, left, right = (back(x, y) for x, y in face.landmarks)
     around = Box(min(ax, bx), min(ay, by), abs(bx - ax), abs(by - ay))
-    return Face(around, (a, b, nose, left, right), face.score, face.masked, turn)
+    return replace(face, box=around, landmarks=(a, b, nose, left, right), rotation=turn)

@@ -95,7 +95,8 @@ class Face:
     `landmarks`: eye, eye, nose tip, mouth corner, mouth corner; of each pair the one at the
     left of the upright face first. Pixels of the upright image. `score` in [0, 1]. `masked`: the
     probability of a mask, if the detector classifies masks. `rotation`: the turn of the picture
-    that makes this face upright.
+    that makes this face upright. `probability`: how likely a photo is about a face of this score, if the
+    detector's score is calibrated.
     """
 
     box: Box
@@ -103,6 +104,7 @@ class Face:
     score: float
     masked: float | None = None
     rotation: Turn = 0
+    probability: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.landmarks) != 5:
@@ -113,6 +115,16 @@ class Face:
             raise ValueError(f"a detection score lies in [0, 1], got {self.score}")
         if self.masked is not None and not 0.0 <= self.masked <= 1.0:
             raise ValueError(f"the probability of a mask lies in [0, 1], got {self.masked}")
+        if self.probability is not None and not 0.0 <= self.probability <= 1.0:
+            raise ValueError(f"the probability of a subject's face lies in [0, 1], got {self.probability}")
+
+    @property
+    def weight(self) -> float:
+        """By which of several faces the meant one is chosen: area times probability.
+
+        Without a calibration the score stands for the probability.
+        """
+        return self.box.area * (self.score if self.probability is None else self.probability)
 
     @property
     def inter_eye_px(self) -> float:

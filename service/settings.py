@@ -114,6 +114,7 @@ class Settings(BaseSettings):
     max_images: Annotated[int, Field(ge=1, le=16)] = 16
     max_faces: Annotated[int, Field(ge=1)] = 32
 
+    min_detection_score: Annotated[float | None, Field(ge=0.3, lt=1)] = None
     min_inter_eye_px: Annotated[float, Field(ge=4)] = 16.0
     duplicate_fpir: Annotated[float, Field(gt=0, lt=1)] = 1e-3
     min_enrol_quality: Annotated[int, Field(ge=0, le=100)] = 20

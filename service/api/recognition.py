@@ -21,6 +21,7 @@ from service.api.schemas.recognition import (
     IdentifiedOut,
     IdentifyOut,
     VerifyOut,
+    faces_found,
 )
 from service.api.uploads import form_of, read_image
 from service.errors import (
@@ -121,6 +122,14 @@ router = APIRouter(tags=["matching"], dependencies=[ADMITTED], route_class=Image
 AskedSpectrum = Annotated[
     Literal["auto", "nir", "vis"], Query(description="`auto` recognises it from the pixels")
 ]
+MinScore = Annotated[
+    float | None,
+    Query(
+        ge=0.3,
+        lt=1,
+        description="the lowest detection score of a face; by default the setting's, or the detector's own",
+    ),
+]
 WhichFaces = Annotated[Literal["largest", "all"], Query()]
 
 
@@ -140,6 +149,7 @@ async def _options(
     threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
     spectrum: AskedSpectrum = "auto",
     faces: WhichFaces = "largest",
+    min_detection_score: MinScore = None,
 ) -> Options:
     return _check_threshold(
         Options(
@@ -148,6 +158,7 @@ async def _options(
             spectrum=spectrum_of(spectrum),
             every_face=faces == "all",
             top_k=top_k,
+            min_score=min_detection_score,
         )
     )
 
@@ -156,8 +167,16 @@ async def _verify_options(
     fmr: Annotated[float | None, Query(gt=0, lt=1, description="a calibrated point")] = None,
     threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
     spectrum: AskedSpectrum = "auto",
+    min_detection_score: MinScore = None,
 ) -> Options:
-    return _check_threshold(Options(fmr=fmr, threshold=threshold, spectrum=spectrum_of(spectrum)))
+    return _check_threshold(
+        Options(
+            fmr=fmr,
+            threshold=threshold,
+            spectrum=spectrum_of(spectrum),
+            min_score=min_detection_score,
+        )
+    )
 
 
 def _check_threshold(options: Options) -> Options:
@@ -192,6 +211,7 @@ async def identify(
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
     return IdentifyOut(
+        **faces_found(found[0].description.among),
         space_id=space.space_id,
         results=[IdentifiedOut.of(disclosure.identified(face)) for face in found],
         timing_ms=timing_ms,
@@ -240,12 +260,16 @@ async def embed(
     spectrum: AskedSpectrum = "auto",
     faces: WhichFaces = "largest",
     role: Annotated[Literal["probe", "reference"], Query()] = "probe",
+    min_detection_score: MinScore = None,
 ) -> EmbedOut:
     """The template of each face: a unit vector of the active space."""
     data = await read_image(request, state.settings)
-    options = Options(spectrum=spectrum_of(spectrum), every_face=faces == "all")
+    options = Options(
+        spectrum=spectrum_of(spectrum), every_face=faces == "all", min_score=min_detection_score
+    )
     found = await state.comparer.describe(space, data, options, Role(role), StageTimes())
     return EmbedOut(
+        **faces_found(found[0].among),
         space_id=space.space_id,
         results=[EmbeddedOut(**sighting(one), embedding=one.embedding.vector.tolist()) for one in found],
     )
@@ -258,11 +282,15 @@ async def detect(
     state: StateDep,
     space: SpaceDep,
     spectrum: AskedSpectrum = "auto",
+    min_detection_score: MinScore = None,
 ) -> DetectOut:
     """Every face, largest first; none is an empty list."""
     data = await read_image(request, state.settings)
-    image, found = await state.pipeline.detect(space, data, spectrum_of(spectrum))
+    image, found, among = await state.pipeline.detect(
+        space, data, spectrum_of(spectrum), min_score=min_detection_score
+    )
     return DetectOut(
+        **faces_found(among),
         results=[FaceOut.of(face) for face in found],
         spectrum=image.spectrum,
         image=(image.width, image.height),

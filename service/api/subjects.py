@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any
 
@@ -40,6 +41,7 @@ from service.errors import (
     Unauthorized,
     UnsureOrientation,
 )
+from service.inference.detector import LOWEST_SCORE
 from service.subjects.editor import SubjectChange
 from service.subjects.names import MAX_LETTERS, InvalidName, normal_name
 
@@ -76,6 +78,7 @@ ENROL_BODY: dict[str, Any] = {
                         "metadata": {"type": "string", "description": "JSON object, 8 KiB"},
                         "spectrum": {"type": "string", "enum": ["vis", "nir"]},
                         "allow_duplicate": {"type": "string", "enum": ["true", "false"]},
+                        "min_detection_score": {"type": "number", "minimum": 0.3, "exclusiveMaximum": 1},
                     },
                 }
             },
@@ -90,6 +93,7 @@ ENROL_BODY: dict[str, Any] = {
                         "metadata": {"type": "object", "description": "8 KiB"},
                         "spectrum": {"type": "string", "enum": ["vis", "nir"]},
                         "allow_duplicate": {"type": "boolean"},
+                        "min_detection_score": {"type": "number", "minimum": 0.3, "exclusiveMaximum": 1},
                     },
                     "additionalProperties": False,
                 }
@@ -135,6 +139,18 @@ def _spectrum(form: UploadForm) -> Spectrum:
         raise InvalidParameter("`spectrum` must be vis or nir") from error
 
 
+def _min_score(form: UploadForm) -> float | None:
+    if (text := form.fields.get("min_detection_score")) is None:
+        return None
+    try:
+        score = float(text)
+    except ValueError:
+        score = math.nan
+    if not LOWEST_SCORE <= score < 1:
+        raise InvalidParameter(f"`min_detection_score` must be a number from {LOWEST_SCORE:g} to below 1")
+    return score
+
+
 @enroll_router.post(
     "/enroll",
     status_code=201,
@@ -173,6 +189,7 @@ async def enroll(
             actor=operator.key_id,
             idempotency_key=idempotency_key,
             display_name=None if name is None else validate_name(name),
+            min_score=_min_score(form),
         ),
     )
     state.metrics.enrolled.inc(sum(not sample.get("existing") for sample in answer["samples"]))

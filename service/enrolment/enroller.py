@@ -139,6 +139,7 @@ class Enroller:
                 choose=subject_face,
                 role=Role.REFERENCE,
                 every_turn=True,
+                min_score=request.min_score,
             )
             if not found.sure:
                 raise UnsureOrientation("the face looks as upright in another quarter turn of the image")

@@ -162,7 +162,9 @@ async def _embed(space: EmbeddingSpace, one: Accepted) -> NDArray[np.float32]:
 
 def _enrolled(one: Accepted, sample_id: str, template_id: int, *, existing: bool = False) -> EnrolledSample:
     described = one.description
-    return EnrolledSample(sample_id, template_id, described.face, described.quality, existing)
+    return EnrolledSample(
+        sample_id, template_id, described.face, described.quality, described.among, existing
+    )
 
 
 def _new_sample(request: Enrolment, one: Accepted) -> NewSample:

@@ -11,13 +11,14 @@ from faces.frames import ImageSource
 from faces.frames import digest as image_digest
 from faces.types import AlignedCrop, Face, Spectrum
 from service.errors import ServiceError
-from service.inference.engine import Description
+from service.inference.engine import Description, FacesFound
 from service.inference.quality import Quality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:
-    """What a client asks for. `actor`: the id of its key, for the audit log."""
+    """What a client asks for. `actor`: the id of its key, for the audit log. `min_score`: the lowest
+    detection score; None for the setting's."""
 
     subject_id: str
     images: tuple[ImageSource, ...]
@@ -27,13 +28,16 @@ class Enrolment:
     actor: str
     idempotency_key: str | None = None
     display_name: str | None = None
+    min_score: float | None = None
 
     def digest(self) -> str:
         """SHA-256 of the request: two requests with one idempotency key must agree in it."""
         parts = [image_digest(image) for image in self.images]
-        content = [self.subject_id, parts, self.metadata, self.spectrum.value, self.allow_duplicate]
+        content: list[Any] = [self.subject_id, parts, self.metadata, self.spectrum.value]
+        content.append(self.allow_duplicate)
         # Only where it is given, so that answers of the last version still fit their requests.
         content += [] if self.display_name is None else [self.display_name]
+        content += [] if self.min_score is None else [self.min_score]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -63,6 +67,7 @@ class EnrolledSample:
     template_id: int
     face: Face
     quality: Quality
+    among: FacesFound
     existing: bool = False
 
 

@@ -14,14 +14,29 @@ from faces.types import Face, Image
 from service.inference.batcher import Batcher, Observe
 from service.inference.session import OnnxSession
 
+# Detections between this score and the one asked for are counted, not described.
+LOWEST_SCORE = 0.3
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DetectorInput:
-    """A letterboxed image. `pixels`: uint8 [side, side, 3]; `image_size`: (width, height) of the original."""
+    """A letterboxed image. `pixels`: uint8 [side, side, 3]; `image_size`: (width, height) of the original.
+
+    `min_score`: the lowest score of a face; None for the detector's own threshold.
+    """
 
     pixels: NDArray[np.uint8]
     placement: Placement
     image_size: tuple[int, int]
+    min_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """The faces of an image, largest first, and how many detections scored `below` what was asked."""
+
+    faces: tuple[Face, ...]
+    below: int
 
 
 class Detector:
@@ -37,7 +52,9 @@ class Detector:
         observe: Observe | None = None,
     ) -> None:
         self._spec, self._session = spec, session
-        self.batcher: Batcher[DetectorInput, tuple[Face, ...]] = Batcher(
+        lowest = min(LOWEST_SCORE, spec.score_threshold)
+        self._decoded = spec.model_copy(update={"score_threshold": lowest})
+        self.batcher: Batcher[DetectorInput, Detected] = Batcher(
             self.run,
             name="detect",
             max_batch=max_batch,
@@ -46,32 +63,47 @@ class Detector:
             observe=observe,
         )
 
-    def prepare(self, image: Image, *, zoom: float = 1.0) -> DetectorInput:
+    def prepare(self, image: Image, *, zoom: float = 1.0, min_score: float | None = None) -> DetectorInput:
         """Letterboxes an image onto the smallest canvas that holds it."""
         pixels, placement = letterbox(image, canvas_px=self._spec.canvas_px, zoom=zoom)
-        return DetectorInput(pixels, placement, (image.width, image.height))
+        return DetectorInput(pixels, placement, (image.width, image.height), min_score)
 
-    def run(self, canvases: Sequence[DetectorInput]) -> list[tuple[Face, ...]]:
-        """Runs one forward pass over canvases of one size; returns the faces of each."""
+    def run(self, canvases: Sequence[DetectorInput]) -> list[Detected]:
+        """Runs one forward pass over canvases of one size; returns what is found in each."""
         normalisation = self._spec.normalisation
         batch = np.stack([canvas_input(canvas.pixels, normalisation) for canvas in canvases])
         outputs = self._session.run(batch)
         return [
-            decode(
-                {name: values[i] for name, values in outputs.items()},
-                canvas.placement,
-                spec=self._spec,
-                image_size=canvas.image_size,
+            self._split(
+                decode(
+                    {name: values[i] for name, values in outputs.items()},
+                    canvas.placement,
+                    spec=self._decoded,
+                    image_size=canvas.image_size,
+                ),
+                canvas.min_score,
             )
             for i, canvas in enumerate(canvases)
         ]
 
-    async def detect(self, image: Image, *, looks: Sequence[float] = LOOKS) -> tuple[Face, ...]:
-        """Returns the faces in pixels of the image; an empty tuple if there are none.
+    def _split(self, found: Sequence[Face], min_score: float | None) -> Detected:
+        lowest = self._spec.score_threshold if min_score is None else min_score
+        faces = tuple(face for face in found if face.score >= lowest)
+        return Detected(faces, len(found) - len(faces))
 
-        Repeats the detection at other zooms (`looks`) until it finds a face. Raises QueueFull, BatcherClosed.
+    async def detect(
+        self, image: Image, *, min_score: float | None = None, looks: Sequence[float] = LOOKS
+    ) -> Detected:
+        """Returns the faces in pixels of the image; there may be none.
+
+        Repeats the detection at other zooms (`looks`) until it finds a face; without one, `below` is that
+        of the look that came closest. `min_score`: None for the detector's own threshold. Raises QueueFull,
+        BatcherClosed.
         """
+        below = 0
         for zoom in looks:
-            if faces := await self.batcher.submit(self.prepare(image, zoom=zoom)):
-                return faces
-        return ()
+            found = await self.batcher.submit(self.prepare(image, zoom=zoom, min_score=min_score))
+            if found.faces:
+                return found
+            below = max(below, found.below)
+        return Detected((), below)

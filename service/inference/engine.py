@@ -19,7 +19,7 @@ from faces.types import AlignedCrop, Condition, Embedding, Face, Image, Role
 from service.inference.batcher import Batcher, Observe
 from service.inference.detector import Detector, DetectorInput
 from service.inference.encoder import DetectedMasks, Encoder, MaskClassifier
-from service.inference.quality import Quality, assess
+from service.inference.quality import Quality, assess, is_overexposed
 from service.inference.session import OnnxSession
 from service.inference.tensorrt import Shapes, TensorRtOptions
 from service.settings import Settings
@@ -55,12 +55,21 @@ class EngineOptions:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class FacesFound:
+    """How many faces an image shows, and how many detections scored `below` what was asked for."""
+
+    found: int
+    below: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Description:
     """One face of one image with its crop, embeddings, mask state and quality.
 
     `embeddings`: one, or two of a visible probe whose mask state is uncertain if the bundle chooses its
-    encoder by condition; the first is that of `condition`, and the better score counts.
+    encoder by condition; the first is that of `condition`, and the better score counts. `among`: the faces
+    of its image; the pipeline sets it.
     """
 
     face: Face
@@ -68,6 +77,7 @@ class Description:
     embeddings: tuple[Embedding, ...]
     mask: MaskReading
     quality: Quality
+    among: FacesFound = FacesFound(found=1, below=0)
 
     @property
     def embedding(self) -> Embedding:
@@ -186,19 +196,21 @@ class Engine:
         """
         crop = align(image, face, self.manifest.encoder.alignment)
         if self.encoder.waits_for_mask(crop, role):
-            mask = self._read(await self.mask.classify(image, face))
+            mask = self._read(await self.mask.classify(image, face), crop)
             return Description(
                 face, crop, await self.encoder.embed(crop, role, mask), mask, assess(face, crop)
             )
         async with asyncio.TaskGroup() as group:
             embedding = group.create_task(self.encoder.embed(crop, role))
             probability = group.create_task(self.mask.classify(image, face))
-        mask = self._read(probability.result())
+        mask = self._read(probability.result(), crop)
         return Description(face, crop, embedding.result(), mask, assess(face, crop))
 
-    def _read(self, probability: float) -> MaskReading:
+    def _read(self, probability: float, crop: AlignedCrop) -> MaskReading:
         spec = self.manifest.mask
-        return read_mask(probability, threshold=spec.threshold, band=spec.uncertain)
+        return read_mask(
+            probability, threshold=spec.threshold, band=spec.uncertain, overexposed=is_overexposed(crop)
+        )
 
     def forward(self) -> None:
         """Runs one real forward pass through every network, for warm-up and readiness; blocks."""

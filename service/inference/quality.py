@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from faces.types import AlignedCrop, Face
 
@@ -27,6 +28,11 @@ GOOD_CONTRAST, BAD_CONTRAST = 22.0, 3.0
 GOOD_TURN_DEG, BAD_TURN_DEG = 25.0, 75.0
 GOOD_DETECTION, BAD_DETECTION = 0.75, 0.4
 REASON_BELOW = 0.6
+# A badly exposed eye region is too bright or too dark if more of it is clipped on that side than on the
+# other, or else by its mean level; between these it is only flat.
+DARK_MEAN, BRIGHT_MEAN = 85.0, 170.0
+# The face from brow to chin, as fractions of the crop; overexposed if this share of it has lost its lights.
+FACE_TOP, FACE_BOTTOM, BURNT, OVEREXPOSED_SHARE = 0.27, 0.96, 250, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,8 @@ class Pose:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """`score` 0 to 100; `sharpness` and `exposure` 0 to 1; `reasons` name the components that lower it."""
+    """`score` 0 to 100; `sharpness` and `exposure` 0 to 1; `reasons` name the components that lower it,
+    and for `badly_exposed` also `too_bright` or `too_dark`."""
 
     score: int
     reasons: tuple[str, ...]
@@ -64,6 +71,22 @@ def pose_of(face: Face) -> Pose:
     along = ((nx - (ax + bx) / 2) * dx + (ny - (ay + by) / 2) * dy) / span**2
     yaw = math.degrees(math.asin(max(-1.0, min(1.0, along / NOSE_REACH))))
     return Pose(yaw, math.degrees(math.atan2(dy, dx)))
+
+
+def is_overexposed(crop: AlignedCrop) -> bool:
+    """Whether so much of the face is burnt out that skin looks like a white mask."""
+    side = crop.pixels.shape[0]
+    rows = slice(round(FACE_TOP * side), round(FACE_BOTTOM * side))
+    columns = slice(round(EYES_LEFT * side), round(EYES_RIGHT * side))
+    return bool(np.mean(crop.pixels[rows, columns].min(axis=2) >= BURNT) > OVEREXPOSED_SHARE)
+
+
+def _exposure_fault(grey: NDArray[np.uint8]) -> tuple[str, ...]:
+    """Which way a badly exposed eye region is wrong: a reason, or none for one that is only flat."""
+    dark, bright, mean = (float(np.mean(v)) for v in (grey <= DARK, grey >= BRIGHT, grey))
+    if bright > dark or (bright == dark and mean >= BRIGHT_MEAN):
+        return ("too_bright",)
+    return ("too_dark",) if dark > bright or mean <= DARK_MEAN else ()
 
 
 def assess(face: Face, crop: AlignedCrop) -> Quality:
@@ -94,9 +117,12 @@ def assess(face: Face, crop: AlignedCrop) -> Quality:
     }
     # The geometric mean: one component near 0 brings the score near 0.
     score = math.prod(components.values()) ** (1 / len(components))
+    reasons = [name for name, value in components.items() if value < REASON_BELOW]
+    if exposure < REASON_BELOW:
+        reasons += _exposure_fault(np.asarray(grey, np.uint8))
     return Quality(
         score=round(100 * score),
-        reasons=tuple(name for name, value in components.items() if value < REASON_BELOW),
+        reasons=tuple(reasons),
         inter_eye_px=face.inter_eye_px,
         sharpness=sharpness,
         exposure=exposure,

@@ -14,9 +14,17 @@ SECOND_FACE_SHARE = 0.5
 MIDDLE = 0.2
 
 
-def largest_face(_image: Image, faces: Sequence[Face]) -> Sequence[Face]:
-    """The largest face. Raises NoFace."""
-    return _found(faces)[:1]
+def meant(faces: Sequence[Face]) -> Face:
+    """The face that a request is about: the one of the largest `Face.weight`, area times probability.
+
+    A large detection of a low score loses against a smaller one of a high score. Raises NoFace.
+    """
+    return max(_found(faces), key=lambda face: face.weight)
+
+
+def meant_face(_image: Image, faces: Sequence[Face]) -> Sequence[Face]:
+    """The face that is meant. Raises NoFace."""
+    return [meant(faces)]
 
 
 def every_face(max_faces: int) -> Choice:
@@ -34,23 +42,31 @@ def every_face(max_faces: int) -> Choice:
 
 
 def subject_face(image: Image, faces: Sequence[Face]) -> Sequence[Face]:
-    """The largest face, if it is clear that it is meant. Raises NoFace, MultipleFaces.
+    """The face that is meant, if that is clear. Raises NoFace, MultipleFaces.
 
-    A second face of at least half its area makes that unclear, unless only the largest one stands in
+    A second face of at least half its weight makes that unclear, unless only the meant one stands in
     the middle: portraits are framed, and bystanders behind the subject are often as large.
     """
-    largest, *others = _found(faces)
-    rivals = [face for face in others if face.box.area >= SECOND_FACE_SHARE * largest.box.area]
+    chosen = meant(faces)
+    rivals = [
+        face for face in faces if face is not chosen and face.weight >= SECOND_FACE_SHARE * chosen.weight
+    ]
     if not rivals:
-        return [largest]
-    if _central(image, largest) and not any(_central(image, face) for face in rivals):
-        return [largest]
-    raise MultipleFaces("a second face is at least half as large as the largest")
+        return [chosen]
+    if _central(image, chosen) and not any(_central(image, face) for face in rivals):
+        return [chosen]
+    raise MultipleFaces(
+        "a second face is about as large and as sure as the first: send a picture of one person, or"
+        " raise `min_detection_score` if there is only one"
+    )
 
 
 def _found(faces: Sequence[Face]) -> Sequence[Face]:
     if not faces:
-        raise NoFace("no face was found in the image")
+        raise NoFace(
+            "no face was found in the image: send one where the face is larger or better lit; if"
+            " `faces_below_score` counts it, a lower `min_detection_score` takes it"
+        )
     return faces
 
 

@@ -15,7 +15,7 @@ from faces.types import CONDITIONS, Condition, Role, Spectrum
 from service.errors import SubjectNotFound, UnsupportedFmrPoint
 from service.gallery.base import Hit
 from service.inference.engine import Description
-from service.matching.choice import every_face, largest_face
+from service.matching.choice import every_face, meant_face
 from service.matching.pipeline import FacePipeline, StageTimes
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
@@ -29,8 +29,8 @@ OVER_FETCH = 4
 class Options:
     """Decides at a calibrated `fmr`, at a `threshold`, or, without either, at the default FMR.
 
-    `spectrum`: None to recognise it. `every_face`: describe all faces, not only the largest. `top_k`:
-    length of the candidate list.
+    `spectrum`: None to recognise it. `every_face`: describe all faces, not only the meant one. `top_k`:
+    length of the candidate list. `min_score`: the lowest detection score; None for the setting's.
     """
 
     fmr: float | None = None
@@ -38,6 +38,7 @@ class Options:
     spectrum: Spectrum | None = None
     every_face: bool = False
     top_k: int = 5
+    min_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class Comparer:
     async def describe(
         self, space: EmbeddingSpace, data: ImageSource, options: Options, role: Role, times: StageTimes
     ) -> tuple[Description, ...]:
-        """The largest face of an image, or every one.
+        """The meant face of an image, or every one.
 
         Raises NoFace, InvalidParameter for too many faces, and what the pipeline raises.
         """
@@ -124,9 +125,10 @@ class Comparer:
             space,
             data,
             spectrum=options.spectrum,
-            choose=self._every_face if options.every_face else largest_face,
+            choose=self._every_face if options.every_face else meant_face,
             role=role,
             times=times,
+            min_score=options.min_score,
         )
         return described.faces
 
@@ -207,7 +209,7 @@ class Comparer:
     ) -> Verified:
         """Compares a probe with one reference image; stores nothing."""
         _refuse_unsupported(space, options)
-        as_reference = Options(spectrum=None)
+        as_reference = Options(spectrum=None, min_score=options.min_score)
         (probe,) = await self.describe(space, data, options, Role.PROBE, times)
         (reference,) = await self.describe(space, other, as_reference, Role.REFERENCE, times)
         score = max(one.score(reference.embedding) for one in probe.embeddings)

@@ -15,6 +15,7 @@ from faces.align import AlignError
 from faces.detect import LOOKS
 from faces.frames import ImageSource
 from faces.orientation import best_turn, is_clearly_upright, turned, turned_back
+from faces.spectrum import spectrum_of_face
 from faces.types import TURNS, Face, Image, Role, Spectrum, Turn
 from service.errors import (
     Draining,
@@ -26,8 +27,9 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.inference.batcher import BatcherClosed, QueueFull
-from service.inference.engine import Description
-from service.matching.choice import Choice
+from service.inference.detector import Detected
+from service.inference.engine import Description, FacesFound
+from service.matching.choice import Choice, meant
 from service.settings import Settings
 from service.spaces.space import EmbeddingSpace
 
@@ -71,9 +73,27 @@ class _Found:
     """The picture turned clockwise by `turn`, where its faces stand upright, and these faces."""
 
     image: Image
-    faces: tuple[Face, ...]
+    detected: Detected
     turn: Turn
     sure: bool
+
+    @property
+    def faces(self) -> tuple[Face, ...]:
+        return self.detected.faces
+
+    @property
+    def among(self) -> FacesFound:
+        return FacesFound(found=len(self.faces), below=self.detected.below)
+
+
+@contextmanager
+def counted(among: FacesFound) -> Iterator[None]:
+    """Adds to a refusal how many faces were found."""
+    try:
+        yield
+    except ServiceError as error:
+        error.extra |= {"faces_found": among.found, "faces_below_score": among.below}
+        raise
 
 
 @contextmanager
@@ -102,6 +122,7 @@ class FacePipeline:
         self._limits = images.DecodeLimits(
             max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
         )
+        self._min_score = settings.min_detection_score
         self._pool = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
 
     async def detect(
@@ -110,18 +131,23 @@ class FacePipeline:
         data: ImageSource,
         spectrum: Spectrum | None,
         times: StageTimes | None = None,
-    ) -> tuple[Image, tuple[Face, ...]]:
+        *,
+        min_score: float | None = None,
+    ) -> tuple[Image, tuple[Face, ...], FacesFound]:
         """The decoded image and every face in it, largest first; there may be none.
 
-        `spectrum`: None to recognise it from the pixels. Raises ImageTooLarge, UnsupportedMediaType,
+        `spectrum`: None to recognise it on the meant face. `min_score`: None for the setting's, or else the
+        detector's own. Raises ImageTooLarge, UnsupportedMediaType,
         UndecodableImage, Overloaded, Draining.
         """
         times = times or StageTimes()
         with times.stage("decode"):
             image = await self._decode(data, spectrum)
         with times.stage("detect"), inference_errors():
-            found = await self._find(space, image)
-        return image, tuple(_given(face, found.turn, image) for face in found.faces)
+            found = await self._find(space, image, min_score=min_score)
+            if spectrum is None and found.faces:
+                image = relit(image, (await self._relit(found, meant(found.faces))).image.spectrum)
+        return image, tuple(_given(face, found.turn, image) for face in found.faces), found.among
 
     async def describe(
         self,
@@ -133,6 +159,7 @@ class FacePipeline:
         role: Role,
         times: StageTimes | None = None,
         every_turn: bool = False,
+        min_score: float | None = None,
     ) -> DescribedImage:
         """Describes the faces that `choose` picks: crop, embedding, mask state, quality.
 
@@ -144,32 +171,53 @@ class FacePipeline:
         with times.stage("decode"):
             image = await self._decode(data, spectrum)
         with times.stage("detect"), inference_errors():
-            found = await self._find(space, image, every_turn=every_turn)
-        chosen = choose(found.image, found.faces)
+            found = await self._find(space, image, every_turn=every_turn, min_score=min_score)
+        with counted(found.among):
+            chosen = choose(found.image, found.faces)
+        if spectrum is None:
+            found = await self._relit(found, meant(chosen))
         with times.stage("embed"):
             # One after the other: a crowded image must not fill the queue that others wait in.
             described = [await self._describe_one(space, found.image, face, role) for face in chosen]
-        given = [replace(each, face=_given(each.face, found.turn, image)) for each in described]
+        given = [
+            replace(each, face=_given(each.face, found.turn, image), among=found.among) for each in described
+        ]
         return DescribedImage(image, tuple(given), found.sure)
 
-    async def _find(self, space: EmbeddingSpace, image: Image, *, every_turn: bool = False) -> _Found:
-        """The faces, largest first, in the quarter turn of the image where the largest is most upright.
+    async def _relit(self, found: _Found, face: Face) -> _Found:
+        """The same find in the spectrum that its face shows."""
+        told = await asyncio.get_running_loop().run_in_executor(
+            self._pool, spectrum_of_face, found.image, face
+        )
+        return found if told is found.image.spectrum else replace(found, image=relit(found.image, told))
 
-        Tries the other turns where the largest face is not clearly upright or there is none.
+    async def _find(
+        self,
+        space: EmbeddingSpace,
+        image: Image,
+        *,
+        every_turn: bool = False,
+        min_score: float | None = None,
+    ) -> _Found:
+        """The faces, largest first, in the quarter turn of the image where the meant one is most upright.
+
+        Tries the other turns where the meant face is not clearly upright or there is none.
         """
         detector, loop = space.engine.detector, asyncio.get_running_loop()
-        faces = await detector.detect(image)
-        if faces and is_clearly_upright(faces[0]) and not every_turn:
-            return _Found(image, faces, turn=0, sure=True)
-        tried: dict[Turn, tuple[Face, ...]] = {0: faces} if faces else {}
+        lowest = self._min_score if min_score is None else min_score
+        given = await detector.detect(image, min_score=lowest)
+        if given.faces and is_clearly_upright(meant(given.faces)) and not every_turn:
+            return _Found(image, given, turn=0, sure=True)
+        tried: dict[Turn, Detected] = {0: given} if given.faces else {}
         for turn in TURNS[1:]:
             other = await loop.run_in_executor(self._pool, turned, image, turn)
             # One look: where a face is upright, it is seen at once.
-            if others := await detector.detect(other, looks=LOOKS[:1]):
+            others = await detector.detect(other, min_score=lowest, looks=LOOKS[:1])
+            if others.faces:
                 tried[turn] = others
         if not tried:
-            return _Found(image, (), turn=0, sure=False)
-        turn, sure = best_turn({each: found[0] for each, found in tried.items()})
+            return _Found(image, given, turn=0, sure=False)
+        turn, sure = best_turn({each: meant(found.faces) for each, found in tried.items()})
         if turn == 0:
             return _Found(image, tried[0], turn=0, sure=sure)
         other = await loop.run_in_executor(self._pool, turned, image, turn)
@@ -191,6 +239,11 @@ class FacePipeline:
     async def _describe_one(space: EmbeddingSpace, image: Image, face: Face, role: Role) -> Description:
         with inference_errors():
             return await space.engine.describe(image, face, role)
+
+
+def relit(image: Image, spectrum: Spectrum) -> Image:
+    """The same pixels as a picture of this spectrum."""
+    return Image(image.pixels, spectrum)
 
 
 def _given(face: Face, turn: Turn, image: Image) -> Face:

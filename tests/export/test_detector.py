@@ -62,9 +62,9 @@ def test_the_service_batches_the_detector_and_uses_its_mask_state(
     engine = load(tmp_path / "own")
     images = [Image(pixels(name), Spectrum.VIS) for name in ("s01", "s02", "s03")]
     canvases = [engine.detector.prepare(image) for image in images]
-    together = engine.detector.run(canvases)
+    together = [found.faces for found in engine.detector.run(canvases)]
     for canvas, image, faces in zip(canvases, images, together, strict=True):
-        (alone,) = engine.detector.run([canvas])
+        alone = engine.detector.run([canvas])[0].faces
         assert faces
         assert [face.masked for face in faces] == pytest.approx([face.masked for face in alone], abs=1e-4)
         assert BundleRunner(read(tmp_path / "own")).masked(image, faces[0]) == faces[0].masked

@@ -160,7 +160,7 @@ def test_the_real_detector_finds_eyes_nose_and_mouth_where_they_are(bundle_dir: 
     detector = Engine.load(bundle.read(bundle_dir), options).detector
     image = decode(sample_bytes("s01"), limits=LIMITS)
     (found,) = detector.run([detector.prepare(image)])
-    left_eye, right_eye, nose, left_mouth, right_mouth = found[0].landmarks
+    left_eye, right_eye, nose, left_mouth, right_mouth = found.faces[0].landmarks
     assert left_eye[0] < nose[0] < right_eye[0]
     assert left_mouth[0] < right_mouth[0]
     assert max(left_eye[1], right_eye[1]) < nose[1] < min(left_mouth[1], right_mouth[1])

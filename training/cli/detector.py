@@ -31,6 +31,7 @@ from training.detector.pictures import Pictures, make_parts
 from training.detector.recipe import DetectorRecipe
 from training.detector.report import condition_table, masked_photo_table
 from training.detector.run import RunOptions, train_detector
+from training.detector.scores import competing_detections, fit_scores
 from training.detector.trial_pictures import TrialPictureMaker, trial_photos, trial_sources
 from training.engine.compile import check_compiler
 from training.engine.recipe_file import read_recipe
@@ -152,6 +153,25 @@ def trial(
             made = trial_sources(photos, trial_maker)
             make_parts(out, made, on_part=lambda done: progress.update(bar, advance=done))
     console.print(f"{len(Pictures(out))} pictures")
+
+
+@detector.command()
+def scores(
+    pictures_folder: Annotated[Path, typer.Argument(metavar="TRIAL", help="what `trial --validation` made")],
+    candidate: Annotated[Path, typer.Argument(help="a bundle, or an .onnx file with its facts")],
+) -> None:
+    """What a detector's score means, as the `calibration` of its facts or manifest."""
+    console = Console(stderr=True)
+    cv2.setNumThreads(1)
+    with exit_on_user_error():
+        known = Pictures(pictures_folder)
+        with Progress(console=console) as progress:
+            bar = progress.add_task("looking", total=len(known))
+            found, truths = competing_detections(
+                open_candidate(candidate), known, on_picture=lambda: progress.update(bar, advance=1)
+            )
+        calibration = fit_scores(found, truths, data=f"{len(known)} trial pictures")
+    typer.echo(calibration.model_dump_json())
 
 
 @detector.command("evaluate")

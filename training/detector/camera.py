@@ -16,12 +16,14 @@ MOTION_PX = 7
 
 
 class CameraConfig(Strict):
-    """Probabilities that a scene is grey, dark and noisy, blurred, compressed."""
+    """Probabilities that a scene is grey, dark and noisy, blurred, compressed; `clipped`: that its lights
+    or its shadows are lost, as in an overexposed or an underexposed frame."""
 
     grey: Share = 0.3
     dark: Share = 0.2
     blurred: Share = 0.15
     compressed: Share = 0.15
+    clipped: Share = 0.0
 
 
 def apply_camera(pixels: Pixels, config: CameraConfig, rng: np.random.Generator) -> Pixels:
@@ -34,6 +36,9 @@ def apply_camera(pixels: Pixels, config: CameraConfig, rng: np.random.Generator)
         tint = rng.uniform(0.85, 1.15, 3)
     dark = rng.random() < config.dark
     pixels = _toned(pixels, tint, dark=dark, rng=rng)
+    # Drawn only where asked for, so that the batches of the older recipes stay what they were.
+    if config.clipped and rng.random() < config.clipped:
+        pixels = _clipped(pixels, rng)
     if rng.random() < config.blurred:
         pixels = _blurred(pixels, rng)
     if dark or rng.random() < 0.25:
@@ -67,6 +72,20 @@ def _toned(
     offset = rng.uniform(0.0, 0.05) if dark else rng.uniform(-0.12, 0.15)
     table = np.clip((levels * gain * tint + offset) * 255.0 + 0.5, 0, 255).astype(np.uint8)
     return np.asarray(cv2.LUT(pixels, table[None]), np.uint8)
+
+
+def _clipped(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    """Loses the lights, by a gain or by an offset, or the shadows of a picture."""
+    gain, offset = 1.0, 0.0
+    match int(rng.choice(3, p=(0.4, 0.35, 0.25))):
+        case 0:
+            gain = float(rng.uniform(1.3, 2.6))
+        case 1:
+            offset = float(rng.uniform(30.0, 130.0))
+        case _:
+            gain, offset = float(rng.uniform(0.15, 0.6)), float(rng.uniform(-30.0, 0.0))
+    levels = np.arange(256) * gain + offset
+    return np.asarray(cv2.LUT(pixels, np.clip(levels, 0, 255).astype(np.uint8)), np.uint8)
 
 
 def _blurred(pixels: Pixels, rng: np.random.Generator) -> Pixels:

@@ -21,6 +21,7 @@ from training.data.photo_sources import Shot, Terms, extra_shots, lfw_shots
 from training.detector.labels import Labeller
 from training.detector.pictures import Kind, LabelledFace, Picture
 from training.networks.onnx_runner import BundleRunner
+from training.synthesis.simple import pseudo_nir
 from training.views.conditions import PHOTO, ViewMaker
 from training.views.found_faces import find_face
 
@@ -72,10 +73,23 @@ class PictureMaker:
         return made
 
     def from_masked_photo(self, path: Path) -> list[Picture]:
-        """Returns a photo of a masked face, or nothing if the reference detector finds no face in it."""
+        """Returns a photo of a masked face and its pseudo-NIR view, or nothing if the reference detector
+        finds no face in it."""
         image = open_shrunk(path)
         known = self._labeller.label_masked(image)
-        return [Picture(source=path.name, kind="worn", pixels=image.pixels, faces=known)] if known else []
+        if not known:
+            return []
+        # Real masks in infrared light are not at hand: this is the nearest to them.
+        grey = pseudo_nir(image.pixels, np.random.default_rng(int(path.stem)))[:, :, 0]
+        return [
+            Picture(source=path.name, kind="worn", pixels=image.pixels, faces=known),
+            Picture(
+                source=f"{path.name} nir",
+                kind="nir-worn",
+                pixels=np.ascontiguousarray(grey),
+                faces=known,
+            ),
+        ]
 
     def from_empty_scene(self, path: Path) -> list[Picture]:
         """Returns a scene without faces; detections in it become doubtful faces."""

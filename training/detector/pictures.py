@@ -23,8 +23,8 @@ from faces.types import Face, Pixels
 from training.data.records import DataSetError
 
 # `photo`: as taken; `drawn`: with a drawn mask; `nir`, `nir-drawn`: pseudo-NIR; `worn`: a real photo of a
-# masked face; `empty`: a scene without faces.
-Kind = Literal["photo", "drawn", "nir", "nir-drawn", "worn", "empty"]
+# masked face; `nir-worn`: such a photo in pseudo-NIR; `empty`: a scene without faces.
+Kind = Literal["photo", "drawn", "nir", "nir-drawn", "worn", "nir-worn", "empty"]
 SOURCES_IN_PART = 128
 
 

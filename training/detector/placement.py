@@ -72,6 +72,20 @@ def warp_into(view: Pixels, pixels: Pixels, matrix: Floats) -> None:
     view[:] = warped
 
 
+def smear_border(view: Pixels, pixels: Pixels, matrix: Floats, rng: np.random.Generator) -> None:
+    """Fills a view with the border of the picture that will lie in it: drawn out or mirrored, and blurred.
+
+    A mirrored face may come with it, which is no face that anybody looks for: the blur hides it.
+    """
+    if pixels.ndim == 2:
+        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR), np.uint8)
+    border = cv2.BORDER_REPLICATE if rng.random() < 0.7 else cv2.BORDER_REFLECT_101
+    size = (view.shape[1], view.shape[0])
+    spread = cv2.warpAffine(pixels, matrix, size, flags=cv2.INTER_LINEAR, borderMode=border)
+    reach = max(3, int(min(view.shape[:2]) * rng.uniform(0.08, 0.2))) | 1
+    view[:] = cv2.blur(spread, (reach, reach))
+
+
 def fill_with_random_part(view: Pixels, pixels: Pixels, rng: np.random.Generator) -> None:
     """Fills the view with a random part of a picture."""
     height, width = pixels.shape[:2]

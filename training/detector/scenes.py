@@ -25,6 +25,7 @@ from training.detector.placement import (
     find_free_part,
     occlude,
     random_similarity,
+    smear_border,
     transform_face,
     warp_into,
 )
@@ -46,7 +47,8 @@ class ScenesConfig(Strict):
     `occluded`: something covers a part of a face; `clear`: a cell shows a part of a photo without its
     faces, such as hair, clothes or letters, which are the most frequent false positives. `hard`: a cell
     shows a hard negative, if there are any; `scribbled`: clutter is drawn where there is no face; `roomy`,
-    `crowded`: the picture has room around its faces, or several faces.
+    `crowded`: the picture has room around its faces, or several faces. `smeared`: behind a picture lies
+    its own border, drawn out and blurred, as cropped photos are padded.
     """
 
     grids: tuple[Annotated[float, Field(ge=0)], ...] = (0.36, 0.27, 0.18, 0.12, 0.07)
@@ -66,6 +68,7 @@ class ScenesConfig(Strict):
     scribbled: Share = 0.0
     roomy: Share = 0.0
     crowded: Share = 0.0
+    smeared: Share = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,6 +147,9 @@ class Composer:
             matrix, mirrored = random_similarity(aimed.box, view.shape, rng)
         else:
             return self._fill_without_faces(view, index, rng)
+        # Drawn only where asked for, so that the scenes of the older recipes stay what they were.
+        if self._config.smeared and rng.random() < self._config.smeared:
+            smear_border(view, pixels, matrix, rng)
         warp_into(view, pixels, matrix)
         there = (transform_face(face, matrix, mirrored=mirrored) for face in entry.faces)
         kept = [seen for face in there if (seen := clip_to_view(face, view.shape)) is not None]

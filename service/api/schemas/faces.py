@@ -17,12 +17,15 @@ class FaceOut(Wire):
     """Box [x, y, w, h] and five landmarks in pixels of the image as its EXIF turns it.
 
     `rotation`: degrees by which that image must be turned clockwise for the face to be upright.
+    `subject_probability`: how likely a photo is about a face of this score, if the detector's score is
+    calibrated; of several faces the one of the largest area times probability is meant.
     """
 
     box: tuple[float, float, float, float]
     landmarks: list[tuple[float, float]]
     detection_score: float
     rotation: Literal[0, 90, 180, 270] = 0
+    subject_probability: float | None = None
 
     @classmethod
     def of(cls, face: Face) -> FaceOut:
@@ -32,6 +35,7 @@ class FaceOut(Wire):
             landmarks=[(round(x, 2), round(y, 2)) for x, y in face.landmarks],
             detection_score=round(face.score, 4),
             rotation=face.rotation,
+            subject_probability=None if face.probability is None else round(face.probability, 4),
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from faces.types import Spectrum
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, FaceOut, QualityOut, SightingOut, sighting
+from service.inference.engine import FacesFound
 from service.matching.comparison import Candidate, Identified, Verified
 
 SCORE_DIGITS = 6
@@ -51,22 +52,39 @@ class IdentifiedOut(SightingOut):
         )
 
 
-class IdentifyOut(Wire):
+def faces_found(among: FacesFound) -> dict[str, Any]:
+    """Returns the fields of `FacesFoundOut`."""
+    return {"faces_found": among.found, "faces_below_score": among.below}
+
+
+class FacesFoundOut(Wire):
+    """`faces_found`: faces in the image; `faces_below_score`: detections that scored less than
+    `min_detection_score`, of at least 0.3."""
+
+    faces_found: int
+    faces_below_score: int
+
+
+class IdentifyOut(FacesFoundOut):
     space_id: str
     results: list[IdentifiedOut]
     timing_ms: dict[str, float]
 
 
 class ReferenceOut(Wire):
-    """The other side of a verification: an image's face, or an enrolled subject."""
+    """The other side of a verification: an image's face, or an enrolled subject, without a face."""
 
     subject_id: str | None = None
     face: FaceOut | None = None
     condition: ConditionOut | None = None
     quality: QualityOut | None = None
+    faces_found: int | None = None
+    faces_below_score: int | None = None
 
 
-class VerifyOut(Wire):
+class VerifyOut(FacesFoundOut):
+    """`faces_found` and `faces_below_score` are those of the probe."""
+
     space_id: str
     score: float
     threshold: float
@@ -88,13 +106,16 @@ class VerifyOut(Wire):
     ) -> VerifyOut:
         other = verified.reference
         return cls(
+            **faces_found(verified.probe.among),
             space_id=space_id,
             score=round(verified.score, SCORE_DIGITS if score_digits is None else score_digits),
             threshold=verified.decider.threshold,
             target_fmr=verified.decider.target_fmr,
             decision=verified.decision,
             probe=SightingOut(**sighting(verified.probe)),
-            reference=ReferenceOut(subject_id=subject_id, **(sighting(other) if other else {})),
+            reference=ReferenceOut(
+                subject_id=subject_id, **(sighting(other) | faces_found(other.among) if other else {})
+            ),
             timing_ms=timing_ms,
         )
 
@@ -103,12 +124,12 @@ class EmbeddedOut(SightingOut):
     embedding: list[float]
 
 
-class EmbedOut(Wire):
+class EmbedOut(FacesFoundOut):
     space_id: str
     results: list[EmbeddedOut]
 
 
-class DetectOut(Wire):
+class DetectOut(FacesFoundOut):
     results: list[FaceOut]
     spectrum: Spectrum
     image: tuple[int, int]

@@ -21,12 +21,17 @@ MAX_ERASED = 400
 
 
 class EnrolledSampleOut(Wire):
-    """`existing`: the subject already had a sample of the same image bytes; nothing was added."""
+    """`existing`: the subject already had a sample of the same image bytes; nothing was added.
+
+    `faces_found`, `faces_below_score`: as in `IdentifyOut`.
+    """
 
     sample_id: str
     template_id: int
     face: FaceOut
     quality: QualityOut
+    faces_found: int
+    faces_below_score: int
     existing: bool = False
 
 
@@ -56,6 +61,8 @@ def enrol_answer(enrolled: Enrolled) -> dict[str, Any]:
                 template_id=sample.template_id,
                 face=FaceOut.of(sample.face),
                 quality=QualityOut.of(sample.quality),
+                faces_found=sample.among.found,
+                faces_below_score=sample.among.below,
                 existing=sample.existing,
             )
             for sample in enrolled.samples

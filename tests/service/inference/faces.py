@@ -39,7 +39,7 @@ def pixels(subject: str, name: str = "vis_1.jpg") -> Pixels:
 
 
 def see(engine: Engine, image: Image) -> Seen:
-    found = engine.detector.run([engine.detector.prepare(image)])[0]
+    found = engine.detector.run([engine.detector.prepare(image)])[0].faces
     assert found, "no face was found"
     return Seen(image, found[0])
 

@@ -69,8 +69,8 @@ def test_a_batch_of_faces_is_classified_like_each_alone(engine: Engine, seen: li
 def test_a_batch_of_images_is_searched_like_each_alone(engine: Engine, seen: list[Seen]) -> None:
     blank = Image(np.full((320, 320, 3), 90, np.uint8), Spectrum.VIS)
     canvases = [engine.detector.prepare(image) for image in (blank, *(s.image for s in seen), blank)]
-    together = engine.detector.run(canvases)
-    alone = [engine.detector.run([canvas])[0] for canvas in canvases]
+    together = [found.faces for found in engine.detector.run(canvases)]
+    alone = [engine.detector.run([canvas])[0].faces for canvas in canvases]
     assert [len(faces) for faces in together] == [len(faces) for faces in alone]
     assert together[0] == together[-1] == ()
     for one, other in zip(chain(*together), chain(*alone), strict=True):
@@ -87,7 +87,7 @@ async def test_faces_described_together_each_keep_their_own_template(bundle_dir:
     faces = samples(engine)
     roles = [Role.PROBE, Role.REFERENCE] * 4
     found = await asyncio.gather(*(engine.detector.detect(s.image) for s in faces))
-    assert all(found)
+    assert all(one.faces for one in found)
     together = await asyncio.gather(
         *(engine.describe(s.image, s.face, role) for s, role in zip(faces, roles, strict=True))
     )
@@ -214,5 +214,5 @@ def test_a_larger_image_uses_a_larger_canvas_and_gives_the_same_face(engine: Eng
     large = np.pad(small, ((0, 200), (0, 120), (0, 0)))
     one, two = (engine.detector.prepare(Image(picture, Spectrum.VIS)) for picture in (small, large))
     assert (one.placement.canvas_px, two.placement.canvas_px) == engine.manifest.detector.canvas_px
-    (first,), (second,) = engine.detector.run([one])[0], engine.detector.run([two])[0]
+    (first,), (second,) = (engine.detector.run([each])[0].faces for each in (one, two))
     np.testing.assert_allclose(second.landmarks, first.landmarks, atol=2)

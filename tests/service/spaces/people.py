@@ -54,7 +54,7 @@ def people(count: int, bundle_dir: Path) -> dict[str, Person]:
 def _face(engine: Engine, photo: bytes) -> Sequence[Point] | None:
     """The landmarks of the only face; None where there is none, a second one, or a small one."""
     image = decode(photo, limits=LIMITS)
-    found = engine.detector.run([engine.detector.prepare(image)])[0]
+    found = engine.detector.run([engine.detector.prepare(image)])[0].faces
     if len(found) != 1 or found[0].inter_eye_px < MIN_INTER_EYE_PX:
         return None
     return found[0].landmarks
