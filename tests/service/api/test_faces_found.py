@@ -27,7 +27,8 @@ def builtin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 def side_by_side(*subjects: str) -> bytes:
     """The photos of several subjects in one row, as PNG."""
     photos = [
-        cv2.imdecode(np.frombuffer(sample_bytes(subject), np.uint8), cv2.IMREAD_COLOR) for subject in subjects
+        np.asarray(cv2.imdecode(np.frombuffer(sample_bytes(subject), np.uint8), cv2.IMREAD_COLOR))
+        for subject in subjects
     ]
     _, data = cv2.imencode(".png", np.hstack(photos))
     return data.tobytes()
