@@ -121,7 +121,7 @@ def rendered_crops(base: Bundle) -> list[AlignedCrop]:
     for person in PEOPLE:
         for photo in PHOTOS:
             image = decode((SAMPLES / person / photo).read_bytes(), limits=LIMITS, spectrum=Spectrum.VIS)
-            faces = detector.run([detector.prepare(image)])[0]
+            faces = detector.run([detector.prepare(image)])[0].faces
             if not faces:
                 raise BundleError(f"bundle {base.manifest.name}: no face is found in the rendered samples")
             crops.append(align(image, faces[0], ALIGNMENT))
