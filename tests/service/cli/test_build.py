@@ -29,6 +29,12 @@ def test_an_unknown_recipe_is_a_usage_error(env: dict[str, str]) -> None:
     fails(2, "models", "build", "other", "--standin", expected=["there are: reference-hsst"], env=env)
 
 
+@pytest.mark.parametrize("words", [("reference-hsst", "--trunk", "bundle"), ("matcher", "--set", "cache")])
+def test_a_trunk_goes_with_its_recipe_alone(env: dict[str, str], words: tuple[str, ...]) -> None:
+    said = ["--trunk BUNDLE goes with the recipe matcher", "halflight models import"]
+    fails(2, "models", "build", *words, expected=said, env=env)
+
+
 def test_an_error_of_the_recipe_is_reported_once(env: dict[str, str], tmp_path: Path) -> None:
     asked = ("models", "build", "reference-hsst", "--set", tmp_path / "none", "--compiled")
     result = fails(2, *asked, expected=["none: no set.json", "was not built"], env=env)
