@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Any
 
@@ -11,13 +11,26 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service import background
-from service.api import datasets, jobs, merging, operations, problems, recognition, search, spaces, subjects
+from service.api import (
+    audit,
+    datasets,
+    jobs,
+    keys,
+    merging,
+    operations,
+    problems,
+    recognition,
+    search,
+    spaces,
+    subjects,
+)
 from service.api.middleware import AccessLog, LocalHost
 from service.api.prefix import VERSION, Prefixes
 from service.api.schemas.subjects import enrol_answer
 from service.background import WhenLoaded
 from service.settings import Settings
 from service.state import open_state
+from service.store.errors import StoreError
 from service.telemetry import Metrics
 
 
@@ -29,12 +42,17 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         state = await open_state(settings, metrics, enrol_answer)
         app.state.halflight = state
+        state.audit.start()
         tasks = background.start(state, when_loaded)
         try:
             yield
         finally:
             state.draining = True
             await background.stop(tasks)
+            state.refusals.sweep(everything=True)
+            await state.audit.close()
+            with suppress(StoreError):
+                await state.keys.store_last_use()
             await state.registry.close()
             state.pipeline.close()
             await state.db.close()
@@ -54,7 +72,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     )
     app.include_router(recognition.router)
     app.include_router(subjects.enroll_router)
-    for part in (search, merging, subjects, operations, spaces, jobs, datasets):
+    for part in (search, merging, subjects, operations, spaces, jobs, datasets, keys, audit):
         app.include_router(part.router)
     operations.install_docs(app)
     problems.install_handlers(app)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from faces import bundle
-from service.crops import purge_crops
 from service.inference.batcher import Observe
 from service.inference.engine import EngineOptions
+from service.retention import erase_expired
 from service.state import State
 from service.store.errors import StoreError
 
 log = structlog.get_logger("halflight.background")
 
-IDEMPOTENCY_KEPT = timedelta(hours=24)
 PURGE_EVERY_S = 3600.0
+MINUTE_S = 60.0
 WhenLoaded = Callable[[State], None]
 Tasks = Sequence[asyncio.Task[None]]
 
@@ -35,6 +34,7 @@ def start(state: State, when_loaded: WhenLoaded | None = None) -> Tasks:
         asyncio.create_task(feed, name="feed"),
         asyncio.create_task(follow, name="follow"),
         asyncio.create_task(_purge(state), name="purge"),
+        asyncio.create_task(_every_minute(state), name="every minute"),
         asyncio.create_task(_run_jobs(state), name="jobs"),
     ]
 
@@ -92,13 +92,21 @@ async def _run_jobs(state: State) -> None:
         await state.runner.serve()
 
 
+async def _every_minute(state: State) -> None:
+    """Stores when keys were last used, and the numbers of repeated refusals."""
+    while True:
+        await asyncio.sleep(MINUTE_S)
+        state.refusals.sweep()
+        with suppress(StoreError):
+            await state.keys.store_last_use()
+
+
 async def _purge(state: State) -> None:
     """Erases answers of old Idempotency-Keys, crops past their retention, and abandoned uploads."""
     while True:
         await asyncio.to_thread(state.uploads.remove_abandoned)
         with suppress(StoreError):
             async with state.db.write() as uow:
-                await uow.idempotency.purge(datetime.now(UTC) - IDEMPOTENCY_KEPT)
-                await purge_crops(uow, keep=state.settings.keep_crops, days=state.settings.crop_days)
+                await erase_expired(uow, state.settings, state.signer)
                 await uow.commit()
         await asyncio.sleep(PURGE_EVERY_S)

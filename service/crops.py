@@ -7,11 +7,9 @@ decrypts only as a crop of that sample.
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import os
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import cv2
@@ -21,12 +19,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from faces.align import ALIGNMENTS, align
 from faces.types import AlignedCrop, Face, Image
+from service.key_file import KEY_BYTES, KeyFileError, parse_key, read_or_create_key
 from service.store.records import SealedCrop, StoredCrop
-from service.store.unit import UnitOfWork
 
-KEY_BYTES = 32
 NONCE_BYTES = 12
 KEY_FILE = "crop.key"
+WHAT = "a crop key"
 NOT_KEPT = "a model change then means re-enrolment"
 
 
@@ -90,51 +88,12 @@ def open_vault(given: str | None, data_dir: Path) -> CropVault:
     Creates that key at the first start, readable by its owner alone. Raises CropKeyError if the key is
     malformed or its file cannot be read or created.
     """
-    return CropVault(_parse_key(given) if given is not None else _read_or_create_key(data_dir / KEY_FILE))
-
-
-async def purge_crops(uow: UnitOfWork, *, keep: bool, days: float) -> int:
-    """Deletes crops past their retention and returns their number.
-
-    Deletes every crop without `keep`, else those older than `days`, unless `days` is 0.
-    """
-    if not keep:
-        return await uow.crops.purge(None)
-    return await uow.crops.purge(datetime.now(UTC) - timedelta(days=days)) if days else 0
+    try:
+        key = parse_key(given, WHAT) if given is not None else read_or_create_key(data_dir / KEY_FILE, WHAT)
+    except KeyFileError as error:
+        raise CropKeyError(str(error)) from error
+    return CropVault(key)
 
 
 def _associated_data(sample_id: str, alignment: str) -> bytes:
     return f"halflight crop 1|{sample_id}|{alignment}".encode()
-
-
-def _parse_key(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text.strip())
-    except ValueError as error:
-        raise CropKeyError("a crop key is 64 hexadecimal digits") from error
-
-
-def _read_or_create_key(path: Path) -> bytes:
-    try:
-        if not path.exists():
-            _create_key(path)
-        return _parse_key(path.read_text(encoding="ascii"))
-    except (OSError, UnicodeError) as error:
-        raise CropKeyError("the crop key's file cannot be read or made") from error
-
-
-def _create_key(path: Path) -> None:
-    """Writes the file atomically and once: replicas that start together end up with one key."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{binascii.hexlify(os.urandom(4)).decode()}")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(os.urandom(KEY_BYTES).hex() + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            os.link(partial, path)
-        except FileExistsError:
-            return
-    finally:
-        partial.unlink()

@@ -80,6 +80,10 @@ class DatasetNotFound(NotFound):
     code, title = "dataset_not_found", "No such uploaded data set"
 
 
+class KeyNotFound(NotFound):
+    code, title = "key_not_found", "No such key"
+
+
 class MethodNotAllowed(ServiceError):
     status, code, title = 405, "method_not_allowed", "The path does not take this method"
 
@@ -90,6 +94,10 @@ class DuplicateFace(ServiceError):
 
 class SubjectExists(ServiceError):
     status, code, title = 409, "subject_exists", "The id belongs to another subject"
+
+
+class LastAdminKey(ServiceError):
+    status, code, title = 409, "last_admin_key", "No admin key would be left"
 
 
 class SpaceNotReady(ServiceError):
@@ -183,6 +191,10 @@ class Overloaded(RetryLater):
 
 class NotReady(RetryLater):
     code, title = "not_ready", "The service is not ready"
+
+
+class AuditUnavailable(RetryLater):
+    code, title = "audit_unavailable", "The operation cannot be audited"
 
 
 class Draining(RetryLater):

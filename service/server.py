@@ -19,9 +19,11 @@ from service.access.private import make_private
 from service.api.connections import ConnectionLimits, GuardedProtocol
 from service.api.deps import is_loopback
 from service.app import create_app
+from service.audit.signing import open_signer
 from service.bundles.origin import OriginError
 from service.bundles.registry import bundle_store
 from service.crops import CropKeyError, open_vault
+from service.key_file import KeyFileError
 from service.settings import Settings
 from service.state import State
 from service.store.database import Database
@@ -66,6 +68,7 @@ def refusal(settings: Settings) -> str | None:
         read(settings.bundle_dir)
         make_private(settings.data_dir)
         open_vault(settings.given_crop_key, settings.data_dir)
+        open_signer(settings.given_audit_key, settings.data_dir)
         bundle_store(settings)
         _check_certificate(settings)
         keyed = asyncio.run(_has_keys(settings))
@@ -79,6 +82,8 @@ def refusal(settings: Settings) -> str | None:
         return f"{error}\nProvision the models with `halflight models pull`."
     except CropKeyError as error:
         return f"{error}: set HALFLIGHT_CROP_KEY, or look at crop.key in the data directory"
+    except KeyFileError as error:
+        return f"{error}: set HALFLIGHT_AUDIT_KEY, or look at audit.key in the data directory"
     except OriginError as error:
         return f"{error}: look at HALFLIGHT_BUNDLE_URL"
     except StoreError as error:

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -80,6 +80,11 @@ class Settings(BaseSettings):
     keep_crops: bool = True
     crop_days: Annotated[float, Field(ge=0)] = 0.0
     crop_key: SecretStr | None = None
+
+    audit: Literal["batched", "strict"] = "batched"
+    audit_flush_s: Annotated[float, Field(ge=0, le=60)] = 0.5
+    audit_days: Annotated[float, Field(ge=0)] = 0.0
+    audit_key: SecretStr | None = None
 
     run_jobs: bool = True
     job_lease_s: Annotated[float, Field(ge=1)] = 15.0
@@ -171,6 +176,11 @@ class Settings(BaseSettings):
     def given_crop_key(self) -> str | None:
         """The given key for crops; None to use the one in the data directory."""
         return None if self.crop_key is None else self.crop_key.get_secret_value()
+
+    @property
+    def given_audit_key(self) -> str | None:
+        """The given key that signs the audit log; None to use the one in the data directory."""
+        return None if self.audit_key is None else self.audit_key.get_secret_value()
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -12,6 +12,9 @@ import structlog
 from service.access.keys import KeyRing
 from service.access.limits import Admission, MemoryBudget, RateLimiter
 from service.access.private import make_private
+from service.audit.recorder import AuditRecorder
+from service.audit.refusals import RefusalLog
+from service.audit.signing import AuditSigner, open_signer
 from service.bundles.registry import bundle_store
 from service.crops import CropVault, open_vault
 from service.enrolment.enroller import Enroller
@@ -70,6 +73,9 @@ class State:
     bodies: MemoryBudget
     failed_logins: RateLimiter
     limiter: RateLimiter
+    audit: AuditRecorder
+    refusals: RefusalLog
+    signer: AuditSigner
     metrics: Metrics
     draining: bool = False
     failure: BaseException | None = None
@@ -107,6 +113,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
     admin = SpaceAdmin(
         db, registry, settle_s=SETTLE_POLLS * settings.log_poll_s, bundle_key=settings.bundle_key
     )
+    audit = AuditRecorder(db, metrics, strict=settings.audit == "strict", flush_s=settings.audit_flush_s)
     queue = JobQueue(db, {BACKFILL: admin.end_cancelled_backfill})
     enroller = Enroller(db, pipeline, registry, vault, settings, encode)
     return State(
@@ -131,6 +138,9 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
             why="too many requests without a valid key come from this address",
         ),
         limiter=RateLimiter(rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst),
+        audit=audit,
+        refusals=RefusalLog(audit),
+        signer=open_signer(settings.given_audit_key, settings.data_dir),
         metrics=metrics,
     )
 

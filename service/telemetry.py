@@ -40,6 +40,11 @@ class Metrics:
         )
         self.refusals = Counter("halflight_refusals", "Refusals by code", ["code"], registry=r)
         self.failed_logins = Counter("halflight_failed_logins", "Requests with no or a wrong key", registry=r)
+        self.throttled_logins = Counter(
+            "halflight_throttled_logins", "Such requests that got 429, by address", registry=r
+        )
+        self.audit_entries = Counter("halflight_audit_entries", "Audit events written", registry=r)
+        self.audit_lost = Counter("halflight_audit_lost", "Audit events lost", registry=r)
         self.body_bytes = Gauge("halflight_body_bytes", "Bytes of request bodies in memory", registry=r)
         self.decisions = Counter(
             "halflight_decisions",

@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
 from service.access.keys import Principal, Role
-from service.errors import Forbidden, Unauthorized, UnsupportedMediaType
+from service.errors import Forbidden, RateLimited, Unauthorized, UnsupportedMediaType
 from service.spaces.space import EmbeddingSpace
 from service.state import State
 
@@ -102,8 +102,6 @@ async def authenticate(request: Request, role: Role) -> None:
     try:
         if token and scheme.lower() == "bearer":
             principal = await state.keys.authenticate(token.strip())
-            if principal is None:
-                raise Unauthorized("this key is unknown or revoked")
         elif await is_open(state):
             refuse_foreign(request)
             _refuse_form_post(request)
@@ -112,13 +110,18 @@ async def authenticate(request: Request, role: Role) -> None:
             raise Unauthorized("send a key as `Authorization: Bearer ...`")
     except Unauthorized:
         state.metrics.failed_logins.inc()
+        try:
+            state.failed_logins.take(address)
+        except RateLimited:
+            state.metrics.throttled_logins.inc()
+            log.warning("authentication throttled", address=address)
+            raise
         log.warning("authentication failed", address=address)
-        state.failed_logins.take(address)
         raise
+    request.state.principal = principal
     state.limiter.take(principal.key_id)
     if not principal.allows(role):
         raise Forbidden(f"this needs the role {role.value}, the key has {principal.role.value}")
-    request.state.principal = principal
 
 
 async def caller(request: Request) -> Principal:

@@ -10,10 +10,12 @@ from typing import Any
 import structlog
 from starlette.requests import HTTPConnection
 
+from service.access.keys import Principal
 from service.api.bodies import Message, Receive
 from service.api.deps import is_open, refuse_foreign
 from service.api.problems import problem_response
-from service.errors import ServiceError
+from service.audit.refusals import NOBODY, Refusal
+from service.errors import Forbidden, RateLimited, ServiceError, Unauthorized
 from service.store.errors import StoreError
 from service.telemetry import Metrics
 
@@ -49,6 +51,17 @@ class LocalHost:
         await self._app(scope, receive, send)
 
 
+def _note_refusal(scope: Scope, status: int, route: str) -> None:
+    """Notes for the audit log that access was refused, by whichever layer."""
+    principal: Principal | None = scope.get("state", {}).get("principal")
+    if status not in (401, 403) and not (status == 429 and principal is None):
+        return
+    code = {401: Unauthorized.code, 403: Forbidden.code}.get(status, RateLimited.code)
+    address = scope["client"][0] if scope.get("client") else ""
+    actor = NOBODY if principal is None else principal.key_id
+    scope["app"].state.halflight.refusals.note(Refusal(actor, code, address), route)
+
+
 class AccessLog:
     """Counts, times and logs each request by its route template, since its path may hold a subject id."""
 
@@ -78,6 +91,7 @@ class AccessLog:
                 seconds = time.perf_counter() - started
                 route = getattr(scope.get("route"), "path", "(none)")
                 method = scope["method"]
+                _note_refusal(scope, status, route)
                 self._metrics.requests.labels(route, method, str(status)).inc()
                 self._metrics.latency.labels(route).observe(seconds)
                 log.info("request", route=route, method=method, status=status, ms=round(seconds * 1e3, 1))

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request
 
 from faces.types import CONDITIONS, Role, Spectrum
-from service.access.keys import Principal
-from service.access.keys import Role as KeyRole
+from service.access.keys import Permission, Principal
 from service.api.deps import ADMITTED, Operator, Prober, SpaceDep, StateDep
 from service.api.guard import ImageRoute
 from service.api.media import BYTES, IMAGE_TYPES
@@ -25,6 +24,7 @@ from service.api.schemas.recognition import (
 )
 from service.api.uploads import form_of, read_image
 from service.errors import (
+    AuditUnavailable,
     BodyTooLarge,
     Draining,
     Forbidden,
@@ -45,11 +45,12 @@ from service.errors import (
 from service.matching.comparison import Options
 from service.matching.disclosure import DOOR, EVERYTHING, Disclosure
 from service.matching.pipeline import StageTimes
+from service.matching.trail import extraction, identifications, verification
 
 ANY_IMAGE = (
     *(MalformedRequest, Unauthorized, Forbidden, ImageTooLarge, BodyTooLarge),
     *(UnsupportedMediaType, UndecodableImage, InvalidParameter, LowQuality),
-    *(RateLimited, Overloaded, NotReady, Draining),
+    *(RateLimited, Overloaded, NotReady, AuditUnavailable, Draining),
 )
 _BINARY = {"type": "string", "format": "binary"}
 BASE64 = {
@@ -134,8 +135,8 @@ WhichFaces = Annotated[Literal["largest", "all"], Query()]
 
 
 def disclosure_of(principal: Principal) -> Disclosure:
-    """A probe key opens doors; whoever may look at subjects anyway sees everything."""
-    return EVERYTHING if principal.allows(KeyRole.OPERATOR) else DOOR
+    """A probe key opens doors; an operator, or a key with `investigate`, sees everything."""
+    return EVERYTHING if principal.has(Permission.INVESTIGATE) else DOOR
 
 
 def spectrum_of(asked: str) -> Spectrum | None:
@@ -208,6 +209,7 @@ async def identify(
             disclosure.check(space, options, [condition])
         likeliest = str(face.description.condition)
         state.metrics.decisions.labels("identify", likeliest, face.decision).inc()
+    await state.audit.record(*identifications(caller.key_id, space.space_id, found))
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
     return IdentifyOut(
@@ -246,6 +248,7 @@ async def verify(
         disclosure.check(space, options, [condition])
     likeliest = str(verified.probe.condition)
     state.metrics.decisions.labels("verify", likeliest, verified.decision).inc()
+    await state.audit.record(verification(caller.key_id, space.space_id, subject_id, verified))
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
     return VerifyOut.of(verified, space.space_id, subject_id, timing_ms, score_digits=disclosure.score_digits)
@@ -254,7 +257,7 @@ async def verify(
 @router.post("/embed", openapi_extra=PROBE_BODY, responses=problem_docs(*ANY_IMAGE, NoFace))
 async def embed(
     request: Request,
-    _caller: Operator,
+    caller: Operator,
     state: StateDep,
     space: SpaceDep,
     spectrum: AskedSpectrum = "auto",
@@ -268,6 +271,7 @@ async def embed(
         spectrum=spectrum_of(spectrum), every_face=faces == "all", min_score=min_detection_score
     )
     found = await state.comparer.describe(space, data, options, Role(role), StageTimes())
+    await state.audit.record(extraction(caller.key_id, space.space_id, len(found)))
     return EmbedOut(
         **faces_found(found[0].among),
         space_id=space.space_id,

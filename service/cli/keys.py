@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
@@ -26,23 +28,66 @@ RoleOption = Annotated[
     typer.Option(help="probe identifies and verifies; operator also enrols; admin does all."),
 ]
 Label = Annotated[str, typer.Option(help="What the key is for, shown in the list.")]
+Permissions = Annotated[
+    list[str] | None,
+    typer.Option("--permission", help="investigate: see every candidate with its exact score."),
+]
+Expires = Annotated[
+    str | None, typer.Option(help="After so long (90d, 12h), or at a date such as 2027-01-31; else never.")
+]
+PERMISSIONS = ("investigate",)
+UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys, on the service's database.")
 
 
 @app.command()
 def create(
-    role: RoleOption, label: Label = "", data: DataDir = None, database_url: DatabaseUrl = None
+    role: RoleOption,
+    label: Label = "",
+    permission: Permissions = None,
+    expires: Expires = None,
+    data: DataDir = None,
+    database_url: DatabaseUrl = None,
 ) -> None:
     """Create a key. The key alone goes to stdout, once: it is stored nowhere."""
     settings = settings_from(data_dir=data, database_url=database_url)
+    if unknown := sorted(set(permission or ()) - set(PERMISSIONS)):
+        raise Failure(
+            f"--permission: {unknown[0]} is none; permissions: {', '.join(PERMISSIONS)}", exit_code=2
+        )
+    expires_at = None if expires is None else expiry(expires, datetime.now(UTC))
 
     async def work(db: Database) -> CreatedKey:
         from service.access import keys
 
-        return await keys.create(db, role=keys.Role(role), label=label)
+        wanted = keys.NewKey(
+            role=keys.Role(role),
+            label=label,
+            permissions=frozenset(keys.Permission(name) for name in permission or ()),
+            expires_at=expires_at,
+        )
+        return await keys.create(db, wanted)
 
-    _print_key(_with_database(settings, work, create_missing=True))
+    _print_key(with_database(settings, work, create_missing=True))
+
+
+def expiry(text: str, now: datetime) -> datetime:
+    """Returns when a key expires: `now` and a span such as 90d, or the start of a date in UTC.
+
+    Raises Failure (exit code 2) if the text is neither, or the time is past.
+    """
+    try:
+        if span := re.fullmatch(r"([1-9][0-9]{0,4})([hdw])", text):
+            return now + timedelta(**{UNITS[span[2]]: int(span[1])})
+        moment = datetime.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        hint = "give a span such as 90d, 12h or 4w, or a date such as 2027-01-31"
+        raise Failure(f"--expires: {text} is no time", hint=hint, exit_code=2) from error
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    if moment <= now:
+        raise Failure("--expires: this time is past", exit_code=2)
+    return moment
 
 
 @app.command()
@@ -58,11 +103,12 @@ def ensure(
     async def work(db: Database) -> CreatedKey | None:
         from service.access import keys
 
-        if any(key.role == role and key.revoked_at is None for key in await keys.list_all(db)):
+        now = datetime.now(UTC)
+        if any(key.role == role and key.active_at(now) for key in await keys.list_all(db)):
             return None
-        return await keys.create(db, role=keys.Role(role), label=label)
+        return await keys.create(db, keys.NewKey(role=keys.Role(role), label=label))
 
-    made = _with_database(settings, work, create_missing=True)
+    made = with_database(settings, work, create_missing=True)
     if made is None:
         print_status(f"an active key with the role {role} exists already; none was created")
     else:
@@ -74,7 +120,7 @@ def list_(data: DataDir = None, database_url: DatabaseUrl = None, as_json: Json 
     """List every key, revoked ones too; never its secret."""
     from service.access import keys
 
-    found = _with_database(settings_from(data_dir=data, database_url=database_url), keys.list_all)
+    found = with_database(settings_from(data_dir=data, database_url=database_url), keys.list_all)
     if as_json:
         for key in found:
             print_json(
@@ -82,12 +128,16 @@ def list_(data: DataDir = None, database_url: DatabaseUrl = None, as_json: Json 
                     "key_id": key.key_id,
                     "role": key.role,
                     "label": key.label,
+                    "permissions": list(key.permissions),
                     "created_at": key.created_at.isoformat(),
+                    "expires_at": key.expires_at.isoformat() if key.expires_at else None,
                     "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
+                    "last_used_at": key.last_used_at.isoformat() if key.last_used_at else None,
                 }
             )
         return
-    print_table(("id", "role", "label", "created", "state"), (_row(key) for key in found))
+    columns = ("id", "role", "label", "permissions", "created", "expires", "last used", "state")
+    print_table(columns, (_row(key) for key in found))
 
 
 @app.command()
@@ -102,12 +152,12 @@ def revoke(
     async def work(db: Database) -> bool:
         return await keys.revoke(db, key_id)
 
-    if not _with_database(settings_from(data_dir=data, database_url=database_url), work):
+    if not with_database(settings_from(data_dir=data, database_url=database_url), work):
         raise Failure("there is no active key with this id", hint="`halflight keys list` shows them")
     print_status(f"key {key_id} is revoked", GOOD)
 
 
-def _with_database(
+def with_database(
     settings: Settings, work: Callable[[Database], Awaitable[T]], *, create_missing: bool = False
 ) -> T:
     """Runs `work` on the migrated database.
@@ -152,9 +202,20 @@ def _check_data_dir(data_dir: Path, *, create_missing: bool) -> None:
 
 def _print_key(made: CreatedKey) -> None:
     print_line(made.token)
-    print_status(f"key {made.key_id} with the role {made.role.value} is on stdout; it is not shown again")
+    print_status(f"key {made.key_id} with the role {made.stored.role} is on stdout; it is not shown again")
 
 
 def _row(key: StoredKey) -> tuple[object, ...]:
-    state = Text("revoked", UNSURE) if key.revoked_at else Text("active", GOOD)
-    return key.key_id, key.role, key.label, key.created_at.strftime("%Y-%m-%d %H:%M:%S"), state
+    if key.revoked_at is not None:
+        state = Text("revoked", UNSURE)
+    elif not key.active_at(datetime.now(UTC)):
+        state = Text("expired", UNSURE)
+    else:
+        state = Text("active", GOOD)
+    permissions = ", ".join(key.permissions) or "-"
+    used = (key.created_at, key.expires_at, key.last_used_at)
+    return key.key_id, key.role, key.label or "-", permissions, *(_moment(each) for each in used), state
+
+
+def _moment(moment: datetime | None) -> str:
+    return "-" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S")

@@ -23,6 +23,8 @@ HINTS: Mapping[str, str] = {
     "not_found": "check --url: the address may belong to another service",
     "subject_not_found": "`halflight subjects list` shows who is enrolled",
     "sample_not_found": "`halflight subjects show ID` shows the samples of a subject",
+    "key_not_found": "`halflight keys list` shows every key",
+    "last_admin_key": "create another admin key first",
     "duplicate_face": (
         "enrol the photo under that subject, or, if they are two people, repeat with --allow-duplicate"
     ),
@@ -40,6 +42,7 @@ HINTS: Mapping[str, str] = {
     "rate_limited": _LATER,
     "overloaded": _LATER,
     "not_ready": "the service is starting or waits for its database: send it again in a moment",
+    "audit_unavailable": "the service does nothing that it cannot audit: its operator must look at its disk",
     "draining": "the service is shutting down: wait until it is back, then send it again",
     "internal_error": "the service's log says what happened",
 }

@@ -91,13 +91,16 @@ class Enroller:
     async def erase_subject(self, space: EmbeddingSpace, subject_id: str, actor: str) -> Receipt:
         """Erases a subject with its samples, templates and crops. Raises SubjectNotFound."""
         async with self._db.write(erasing=True) as uow:
+            await uow.subjects.lock([subject_id])
+            # The erasure takes the name with it; its own entry is the last that has it.
+            name = (await uow.audit.names_of([subject_id])).get(subject_id)
             erased = await uow.subjects.delete(subject_id)
             if erased is None:
                 raise SubjectNotFound(f"no subject {subject_id} is enrolled")
-            audit_id = await uow.audit.add(actor, "subject.erase", subject_id, counts(erased))
+            entry = await uow.audit.add(actor, "subject.erase", None, counts(erased), name=name)
             await uow.commit()
         await self.follow_log(space)
-        return Receipt(erased, audit_id)
+        return Receipt(erased, entry.audit_id)
 
     async def erase_sample(
         self, space: EmbeddingSpace, subject_id: str, sample_id: str, actor: str
@@ -110,10 +113,10 @@ class Enroller:
             if erased is None:
                 raise SampleNotFound(f"subject {subject_id} has no sample {sample_id}")
             detail = {"sample_id": sample_id} | counts(erased)
-            audit_id = await uow.audit.add(actor, "sample.erase", subject_id, detail)
+            entry = await uow.audit.add(actor, "sample.erase", subject_id, detail)
             await uow.commit()
         await self.follow_log(space)
-        return Receipt(erased, audit_id)
+        return Receipt(erased, entry.audit_id)
 
     async def _stored_answer(self, request: Enrolment) -> dict[str, Any] | None:
         """The answer that this idempotency key already got. Raises IdempotencyConflict."""

@@ -1,17 +1,18 @@
-"""Stores API keys, the audit log, and the answers of idempotent requests."""
+"""Stores API keys and the answers of idempotent requests."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Row, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.errors import IdempotencyTaken
-from service.store.records import AuditEntry, StoredAnswer, StoredKey
-from service.store.tables import api_keys, audit_log, idempotency
+from service.store.records import StoredAnswer, StoredKey
+from service.store.tables import api_keys, idempotency
 
 
 class Keys:
@@ -29,17 +30,58 @@ class Keys:
                 digest=key.digest,
                 created_at=key.created_at,
                 revoked_at=key.revoked_at,
+                expires_at=key.expires_at,
+                permissions=list(key.permissions),
+                last_used_at=key.last_used_at,
             )
         )
 
     async def find(self, digest: str) -> StoredKey | None:
         """Finds the key with this digest, revoked or not."""
         row = (await self._connection.execute(select(api_keys).where(api_keys.c.digest == digest))).first()
-        return StoredKey(*row) if row else None
+        return _stored_key(row) if row else None
+
+    async def get(self, key_id: str) -> StoredKey | None:
+        row = (await self._connection.execute(select(api_keys).where(api_keys.c.key_id == key_id))).first()
+        return _stored_key(row) if row else None
 
     async def all(self) -> list[StoredKey]:
         query = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.key_id)
-        return [StoredKey(*row) for row in await self._connection.execute(query)]
+        return [_stored_key(row) for row in await self._connection.execute(query)]
+
+    async def page(self, after: str | None, limit: int) -> list[StoredKey]:
+        """Returns up to `limit` keys in order of their ids, after `after`."""
+        query = select(api_keys).order_by(api_keys.c.key_id).limit(limit)
+        if after is not None:
+            query = query.where(api_keys.c.key_id > after)
+        return [_stored_key(row) for row in await self._connection.execute(query)]
+
+    async def other_admin(self, key_id: str, moment: datetime) -> bool:
+        """Returns whether an admin key beside this one is neither revoked nor expired at `moment`.
+
+        Locks those keys until the transaction ends, so that two admins do not revoke each other at once.
+        """
+        query = (
+            select(api_keys)
+            .where(api_keys.c.role == "admin", api_keys.c.revoked_at.is_(None))
+            .order_by(api_keys.c.key_id)
+            .with_for_update()
+        )
+        keys = [_stored_key(row) for row in await self._connection.execute(query)]
+        return any(key.key_id != key_id and key.active_at(moment) for key in keys)
+
+    async def used(self, moments: Mapping[str, datetime]) -> None:
+        """Stores when keys were last used; a later time that is known already stays."""
+        for key_id, moment in moments.items():
+            later = (
+                update(api_keys)
+                .where(
+                    api_keys.c.key_id == key_id,
+                    or_(api_keys.c.last_used_at.is_(None), api_keys.c.last_used_at < moment),
+                )
+                .values(last_used_at=moment)
+            )
+            await self._connection.execute(later)
 
     async def revoke(self, key_id: str) -> bool:
         """Revokes a key; returns false if there is no such active key."""
@@ -51,8 +93,15 @@ class Keys:
         return (await self._connection.execute(revoked)).rowcount == 1
 
     async def any_active(self) -> bool:
-        """Returns whether an active key exists."""
-        query = select(api_keys.c.key_id).where(api_keys.c.revoked_at.is_(None)).limit(1)
+        """Returns whether a key exists that is neither revoked nor expired."""
+        query = (
+            select(api_keys.c.key_id)
+            .where(
+                api_keys.c.revoked_at.is_(None),
+                or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > datetime.now(UTC)),
+            )
+            .limit(1)
+        )
         return (await self._connection.execute(query)).first() is not None
 
     async def any_ever(self) -> bool:
@@ -61,32 +110,8 @@ class Keys:
         return (await self._connection.execute(query)).first() is not None
 
 
-class Audit:
-    """All SQL about the audit log. Nothing changes or removes an entry."""
-
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
-
-    async def add(self, actor: str, action: str, subject_id: str | None, detail: dict[str, Any]) -> int:
-        added = (
-            insert(audit_log)
-            .values(
-                at=datetime.now(UTC),
-                actor=actor,
-                action=action,
-                subject_id=subject_id,
-                detail=detail,
-            )
-            .returning(audit_log.c.audit_id)
-        )
-        return int((await self._connection.execute(added)).scalar_one())
-
-    async def page(self, before: int | None, limit: int) -> list[AuditEntry]:
-        """Returns up to `limit` entries older than entry `before`, newest first."""
-        query = select(audit_log).order_by(audit_log.c.audit_id.desc()).limit(limit)
-        if before is not None:
-            query = query.where(audit_log.c.audit_id < before)
-        return [AuditEntry(*row) for row in await self._connection.execute(query)]
+def _stored_key(row: Row[Any]) -> StoredKey:
+    return StoredKey(**{**row._mapping, "permissions": tuple(row.permissions)})
 
 
 class Idempotency:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -160,7 +161,10 @@ class StoredTemplate:
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """An API key without its secret. `digest`: SHA-256 of the secret, hexadecimal."""
+    """An API key without its secret. `digest`: SHA-256 of the secret, hexadecimal.
+
+    `expires_at`: None if it does not expire. `last_used_at`: up to a minute behind; None if never.
+    """
 
     key_id: str
     role: str
@@ -168,16 +172,74 @@ class StoredKey:
     digest: str
     created_at: datetime
     revoked_at: datetime | None
+    expires_at: datetime | None = None
+    permissions: tuple[str, ...] = ()
+    last_used_at: datetime | None = None
+
+    def active_at(self, moment: datetime) -> bool:
+        """Returns whether the key is neither revoked nor expired."""
+        return self.revoked_at is None and (self.expires_at is None or moment < self.expires_at)
 
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
+    """An entry of the audit log. `subject`: a pseudonym. `prev`: the digest of the entry before."""
+
     audit_id: int
     at: datetime
     actor: str
     action: str
-    subject_id: str | None
+    subject: str | None
     detail: Mapping[str, Any]
+    prev: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditedCandidate:
+    """A subject of a candidate list, as the audit log gets it. Raises ValueError for a score of NaN."""
+
+    subject_id: str
+    score: float
+    accepted: bool
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.score):
+            raise ValueError("a score is a finite number")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """Something that happened and changed no row: an identification, a read, a refusal."""
+
+    at: datetime
+    actor: str
+    action: str
+    subject_id: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    candidates: tuple[AuditedCandidate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which entries are wanted; None: any. `subject`: a pseudonym. Times: from `since`, before `until`."""
+
+    actor: str | None = None
+    action: str | None = None
+    subject: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditCheckpoint:
+    """Says, with a signature, that the entries up to `audit_id` ended with `digest` and were removed."""
+
+    audit_id: int
+    digest: str
+    made_at: datetime
+    public_key: str
+    signature: str
 
 
 @dataclass(frozen=True, slots=True)

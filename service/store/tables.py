@@ -197,9 +197,43 @@ audit_log = Table(
     Column("at", UtcDateTime, nullable=False),
     Column("actor", String(128), nullable=False),
     Column("action", String(64), nullable=False),
-    Column("subject_id", String(128)),
+    # A pseudonym, not an id: see `store.audit`.
+    Column("subject", String(32), index=True),
     Column("detail", JSON, nullable=False),
+    Column("prev", String(64), nullable=False),
+    Column("digest", String(64), nullable=False),
     sqlite_autoincrement=True,
+)
+
+audit_subjects = Table(
+    "audit_subjects",
+    metadata,
+    Column(
+        "subject_id",
+        SubjectId,
+        ForeignKey("subjects.subject_id", ondelete="CASCADE", onupdate="CASCADE"),
+        primary_key=True,
+    ),
+    Column("secret", LargeBinary, nullable=False),
+)
+
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("audit_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", String(64), nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("public_key", String(64), nullable=False),
+    Column("signature", String(128), nullable=False),
+)
+
+# One row: what retention knows of the time. See `service.retention`.
+retention_clock = Table(
+    "retention_clock",
+    metadata,
+    Column("clock_id", Integer, primary_key=True, autoincrement=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("doubted_since", UtcDateTime),
 )
 
 api_keys = Table(
@@ -211,6 +245,9 @@ api_keys = Table(
     Column("digest", String(64), nullable=False, unique=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
+    Column("expires_at", UtcDateTime),
+    Column("permissions", JSON, nullable=False, server_default=text("'[]'")),
+    Column("last_used_at", UtcDateTime),
     CheckConstraint(one_of("role", ("probe", "operator", "admin")), name="role"),
 )
 

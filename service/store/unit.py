@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.access import Audit, Idempotency, Keys
+from service.store.access import Idempotency, Keys
+from service.store.audit import Audit
 from service.store.backfills import Backfills
 from service.store.crops import Crops
 from service.store.gallery_log import GalleryLog
 from service.store.jobs import Jobs
+from service.store.retention import RetentionClock
 from service.store.spaces import Spaces
 from service.store.subjects import Samples, Subjects
 from service.store.templates import Templates
@@ -30,7 +32,12 @@ class UnitOfWork:
         self.audit = Audit(connection)
         self.idempotency = Idempotency(connection)
         self.jobs = Jobs(connection)
+        self.clock = RetentionClock(connection)
 
     async def commit(self) -> None:
-        """Commits the transaction. Raises SQLAlchemyError, which `Database` turns into StoreError."""
+        """Writes the audit entries and commits.
+
+        Raises SQLAlchemyError, which `Database` turns into StoreError.
+        """
+        await self.audit.write()
         await self.connection.commit()

@@ -4,7 +4,7 @@ import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import pytest
 
 from faces.align import ALIGNMENTS
 from faces.types import AlignedCrop, Spectrum
-from service.crops import CropKeyError, CropUnreadable, CropVault, open_vault, purge_crops
+from service.crops import CropKeyError, CropUnreadable, CropVault, open_vault
 from service.store.database import Database
 from service.store.records import StoredCrop
 from tests.service.store.support import new_sample
@@ -90,13 +90,12 @@ async def test_crops_are_erased_past_their_retention_or_if_none_are_kept(db: Dat
         await uow.commit()
     await asyncio.sleep(0.05)
     async with db.write() as uow:
-        assert await purge_crops(uow, keep=True, days=0) == 0
-        assert await purge_crops(uow, keep=True, days=1) == 0
+        assert await uow.crops.purge(datetime.now(UTC) - timedelta(days=1)) == 0
         assert await uow.crops.count_under_other_keys(own.key_id) == 0
         assert await uow.crops.count_under_other_keys("another") == 6
-        assert await purge_crops(uow, keep=True, days=timedelta(seconds=0.01) / timedelta(days=1)) == 6
+        assert await uow.crops.purge(datetime.now(UTC) - timedelta(seconds=0.01)) == 6
     async with db.write() as uow:
-        assert await purge_crops(uow, keep=False, days=0) == 6
+        assert await uow.crops.purge(None) == 6
         await uow.commit()
     async with db.read() as uow:
         assert await uow.samples.of_subject("anna")

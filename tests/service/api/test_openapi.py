@@ -10,6 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.conftest import StartService
+from tests.service.api.test_access import make_key
+
 EXAMPLES = 20
 # Made-up bytes are never a face, so `positive_data_acceptance` cannot hold; forms may carry fields
 # that the service does not know, so `negative_data_rejection` cannot either.
@@ -24,15 +27,21 @@ CHECKS = (
 
 
 @pytest.mark.slow
-def test_every_response_conforms_to_the_openapi_document(service_url: str, tmp_path: Path) -> None:
+def test_every_response_conforms_to_the_openapi_document(start_service: StartService, tmp_path: Path) -> None:
+    # A service of its own, with a key: the requests make keys, which ends open access.
+    data = tmp_path / "fuzzed"
+    data.mkdir()
+    key = make_key(data, "admin")
+    service = start_service(data=data, HALFLIGHT_RATE_LIMIT_PER_S="0")
     # In a child process: its pytest plugin cannot load a schema late under this pytest.
-    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{service_url}/openapi.json"]
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{service.url}/openapi.json"]
+    command += ["--header", f"Authorization: Bearer {key}"]
     command += ["--checks", ",".join(CHECKS), "--max-examples", str(EXAMPLES), "--seed", "1"]
     command += ["--phases", "examples,coverage,fuzzing", "--generation-database", "none", "--no-color"]
     done = subprocess.run(command, cwd=tmp_path, env=dict(os.environ), capture_output=True, text=True)
     # Only the summary: the full output would hold the requests.
     assert done.returncode == 0, done.stdout[-6000:]
-    assert "31 selected" in done.stdout, done.stdout[-2000:]
+    assert "32 selected" in done.stdout, done.stdout[-2000:]
 
 
 def test_the_openapi_document_lists_every_path(client: httpx.Client) -> None:
@@ -65,6 +74,9 @@ def test_the_openapi_document_lists_every_path(client: httpx.Client) -> None:
         ("/admin/spaces/{space_id}/backfill", "post"),
         ("/admin/spaces/{space_id}/activate", "post"),
         ("/admin/spaces/{space_id}", "delete"),
+        ("/admin/keys", "post"),
+        ("/admin/keys", "get"),
+        ("/admin/keys/{key_id}", "delete"),
     }
 
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import socket
 import subprocess
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,18 @@ def test_a_key_is_revoked_once_and_stays_in_the_list(tmp_path: Path) -> None:
     expected = ["there is no active key with this id", "→ `halflight keys list` shows them"]
     fails(1, "keys", "revoke", first["key_id"], "--data", tmp_path, expected=expected)
     fails(1, "keys", "revoke", "nothing", "--data", tmp_path, expected=expected)
+
+
+def test_a_key_has_permissions_and_an_end(tmp_path: Path) -> None:
+    key = ["keys", "create", "--role", "probe", "--data", tmp_path]
+    succeeds(*key, "--permission", "investigate", "--expires", "90d")
+    (line,) = succeeds("keys", "list", "--data", tmp_path, "--json").lines()
+    assert line["permissions"] == ["investigate"]
+    lasts = datetime.fromisoformat(line["expires_at"]) - datetime.fromisoformat(line["created_at"])
+    assert abs(lasts - timedelta(days=90)) < timedelta(hours=1)
+    for wrong, why in (("soon", "is no time"), ("2020-01-01", "is past"), ("0d", "is no time")):
+        fails(2, *key, "--expires", wrong, expected=[why])
+    fails(2, *key, "--permission", "everything", expected=["permissions: investigate"])
 
 
 def test_ensure_creates_a_key_only_if_no_active_one_exists(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -81,6 +82,23 @@ async def test_keys_are_found_by_digest_until_revoked(db: Database) -> None:
         assert found.revoked_at.tzinfo is UTC
 
 
+async def test_a_key_expires_and_its_last_use_never_goes_back(db: Database) -> None:
+    made = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    key = StoredKey("id1", "admin", "", "a" * 64, made, None, made + timedelta(days=1), ("investigate",))
+    async with db.write() as uow:
+        await uow.keys.add(key)
+        assert not await uow.keys.any_active()
+        assert not await uow.keys.other_admin("id2", made + timedelta(days=2))
+        assert await uow.keys.other_admin("id2", made)
+        assert not await uow.keys.other_admin("id1", made)
+        for hours in (2, 1):
+            await uow.keys.used({"id1": made + timedelta(hours=hours)})
+        await uow.commit()
+    async with db.read() as uow:
+        assert await uow.keys.get("id1") == replace(key, last_used_at=made + timedelta(hours=2))
+        assert await uow.keys.get("id2") is None
+
+
 async def test_an_unknown_role_is_refused(db: Database) -> None:
     with pytest.raises(StoreError):
         async with db.write() as uow:
@@ -92,7 +110,8 @@ async def test_a_time_without_a_zone_is_refused(db: Database) -> None:
     with pytest.raises(StoreError):
         async with db.write() as uow:
             naive = datetime(2026, 1, 1)
-            await uow.connection.execute(insert(audit_log).values(at=naive, actor="a", action="b", detail={}))
+            values = {"at": naive, "actor": "a", "action": "b", "detail": {}, "prev": "", "digest": ""}
+            await uow.connection.execute(insert(audit_log).values(values))
             await uow.commit()
 
 
@@ -111,9 +130,9 @@ async def test_a_time_of_another_zone_is_stored_as_the_same_moment(db: Database)
 
 async def test_the_audit_log_is_paged_from_the_newest(db: Database) -> None:
     async with db.write() as uow:
-        ids = [await uow.audit.add("actor", f"action.{i}", None, {"i": i}) for i in range(5)]
+        added = [await uow.audit.add("actor", f"action.{i}", None, {"i": i}) for i in range(5)]
         await uow.commit()
-    assert ids == sorted(set(ids))
+    assert [entry.audit_id for entry in added] == [1, 2, 3, 4, 5]
     async with db.read() as uow:
         first = await uow.audit.page(None, 3)
         second = await uow.audit.page(first[-1].audit_id, 3)

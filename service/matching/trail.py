@@ -1,0 +1,68 @@
+"""What the audit log keeps of comparisons: subjects, scores and decisions; no image and no template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from service.inference.engine import Description
+from service.matching.comparison import Decider, Identified, Verified
+from service.store.records import AuditedCandidate, AuditEvent
+
+# Of a long list of accepted candidates the best ones, and the best one that was not accepted.
+MAX_ACCEPTED = 5
+DIGITS = 6
+
+
+def identifications(actor: str, space_id: str, found: Sequence[Identified]) -> list[AuditEvent]:
+    """One event for each probe face."""
+    return [_identification(actor, space_id, one) for one in found]
+
+
+def _identification(actor: str, space_id: str, found: Identified) -> AuditEvent:
+    accepted = [candidate for candidate in found.candidates if candidate.accepted]
+    others = [candidate for candidate in found.candidates if not candidate.accepted]
+    return AuditEvent(
+        at=datetime.now(UTC),
+        actor=actor,
+        action="subject.identify",
+        subject_id=accepted[0].subject_id if accepted else None,
+        detail=_facts(space_id, found.decision, found.decider, found.description)
+        | {"accepted": len(accepted)},
+        candidates=tuple(
+            AuditedCandidate(one.subject_id, round(one.score, DIGITS), one.accepted)
+            for one in (*accepted[:MAX_ACCEPTED], *others[:1])
+        ),
+    )
+
+
+def verification(actor: str, space_id: str, subject_id: str | None, found: Verified) -> AuditEvent:
+    """`subject_id`: None if an image was the reference."""
+    return AuditEvent(
+        at=datetime.now(UTC),
+        actor=actor,
+        action="subject.verify",
+        subject_id=subject_id,
+        detail=_facts(space_id, found.decision, found.decider, found.probe)
+        | {
+            "score": round(found.score, DIGITS),
+            "reference": "subject" if subject_id is not None else "image",
+        },
+    )
+
+
+def extraction(actor: str, space_id: str, faces: int) -> AuditEvent:
+    """Templates that were handed out."""
+    detail = {"space_id": space_id, "faces": faces}
+    return AuditEvent(at=datetime.now(UTC), actor=actor, action="template.extract", detail=detail)
+
+
+def _facts(space_id: str, decision: str, decider: Decider, probe: Description) -> dict[str, Any]:
+    return {
+        "space_id": space_id,
+        "decision": decision,
+        "threshold": round(decider.threshold, DIGITS),
+        "fmr": decider.target_fmr,
+        "condition": str(probe.condition),
+    }

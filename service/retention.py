@@ -1,0 +1,93 @@
+"""Erases what is past its time: crops, audit entries, answers of old Idempotency-Keys.
+
+What is due follows from the clock, and a clock can be wrong: one that jumps 30 days ahead would erase
+30 days of crops that no clock brings back. So retention notes the time whenever it runs. If more than
+`LARGEST_STEP` has passed since, it erases nothing and says so; only after the clock has gone on evenly
+for `DOUBT_LASTS` is the new time believed. A service that was stopped for long waits as long.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import structlog
+
+from service.audit.signing import AuditSigner
+from service.settings import Settings
+from service.store.records import AuditCheckpoint
+from service.store.retention import ClockMark
+from service.store.unit import UnitOfWork
+
+IDEMPOTENCY_KEPT = timedelta(hours=24)
+LARGEST_STEP = timedelta(hours=24)
+DOUBT_LASTS = timedelta(hours=24)
+# The longest time between two runs of a service that was not stopped, with room for a busy database.
+EVEN_STEP = timedelta(hours=3)
+ACTOR = "retention"
+
+log = structlog.get_logger("halflight.retention")
+
+
+def next_mark(last: ClockMark | None, now: datetime) -> tuple[ClockMark, bool]:
+    """Returns the new mark, and whether `now` is believed."""
+    if last is None or now < last.seen_at:
+        # Nothing is known yet, or the clock went back: then nothing is due too early.
+        return ClockMark(now), True
+    step = now - last.seen_at
+    if last.doubted_since is None:
+        return (ClockMark(now), True) if step <= LARGEST_STEP else (ClockMark(now, now), False)
+    if step > EVEN_STEP:
+        return ClockMark(now, now), False
+    if now - last.doubted_since < DOUBT_LASTS:
+        return ClockMark(now, last.doubted_since), False
+    return ClockMark(now), True
+
+
+async def believed_time(uow: UnitOfWork) -> datetime | None:
+    """Returns the time of the database and notes it; None while it is doubted."""
+    last, now = await uow.clock.mark(), await uow.clock.now()
+    mark, believed = next_mark(last, now)
+    await uow.clock.set_mark(mark)
+    if believed:
+        return now
+    if last is not None and mark.doubted_since == now:
+        step_days = round((now - last.seen_at) / timedelta(days=1), 2)
+        log.warning("the clock is ahead, or the service stood still: nothing is erased", days=step_days)
+        detail = {"step_days": step_days, "waits_hours": DOUBT_LASTS / timedelta(hours=1)}
+        await uow.audit.add(ACTOR, "retention.wait", None, detail)
+    return None
+
+
+async def erase_expired(uow: UnitOfWork, settings: Settings, signer: AuditSigner) -> None:
+    """Erases what the settings let expire, each kind with an audit entry. Raises StoreError.
+
+    Crops that the operator no longer wants at all (`keep_crops`) go whatever the clock says.
+    """
+    now = await believed_time(uow)
+    if not settings.keep_crops:
+        await _expire_crops(uow, None)
+    if now is None:
+        return
+    await uow.idempotency.purge(now - IDEMPOTENCY_KEPT)
+    if settings.keep_crops and settings.crop_days:
+        await _expire_crops(uow, now - timedelta(days=settings.crop_days))
+    if settings.audit_days:
+        await _expire_audit(uow, now - timedelta(days=settings.audit_days), signer)
+
+
+async def _expire_crops(uow: UnitOfWork, before: datetime | None) -> None:
+    if erased := await uow.crops.purge(before):
+        detail = {"crops": erased, "before": None if before is None else before.isoformat()}
+        await uow.audit.add(ACTOR, "crops.expire", None, detail)
+
+
+async def _expire_audit(uow: UnitOfWork, before: datetime, signer: AuditSigner) -> None:
+    """Removes old entries; a signed checkpoint takes their place, so that the chain still verifies."""
+    if (end := await uow.audit.last_before(before)) is None:
+        return
+    head = signer.sign(end)
+    removed = await uow.audit.remove_to(
+        AuditCheckpoint(head.audit_id, head.digest, head.at, head.public_key, head.signature)
+    )
+    detail = {"entries": removed, "to_audit_id": end.audit_id, "to_digest": end.digest}
+    await uow.audit.add(ACTOR, "audit.expire", None, detail)
