@@ -96,6 +96,10 @@ class SubjectExists(ServiceError):
     status, code, title = 409, "subject_exists", "The id belongs to another subject"
 
 
+class SubjectMismatch(ServiceError):
+    status, code, title = 409, "subject_mismatch", "The face is not the subject's"
+
+
 class LastAdminKey(ServiceError):
     status, code, title = 409, "last_admin_key", "No admin key would be left"
 
@@ -138,6 +142,10 @@ class NoFace(ServiceError):
 
 class MultipleFaces(ServiceError):
     status, code, title = 422, "multiple_faces", "More than one face could be meant"
+
+
+class PhotosDisagree(ServiceError):
+    status, code, title = 422, "photos_disagree", "The images show different people"
 
 
 class UnsureOrientation(ServiceError):
@@ -187,6 +195,10 @@ class RateLimited(RetryLater):
 
 class Overloaded(RetryLater):
     code, title = "overloaded", "The service is at its limit"
+
+
+class StorageBusy(RetryLater):
+    code, title = "storage_busy", "Other writers hold the database"
 
 
 class NotReady(RetryLater):

@@ -9,8 +9,10 @@ import signal
 import socket
 import ssl
 import sys
+from contextlib import suppress
 from functools import partial
 from types import FrameType
+from typing import TextIO
 
 import uvicorn
 
@@ -47,9 +49,12 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Writes a line on stderr, or on `stream`; that nobody can be told is no reason to stop."""
+    stream = stream or sys.stderr
+    with suppress(OSError, ValueError):
+        stream.write(text + "\n")
+        stream.flush()
 
 
 async def _has_keys(settings: Settings) -> bool:
@@ -131,12 +136,12 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
             say(f"cannot start: {state.failure}")
             server.should_exit = True
             return
-        sys.stdout.write(
+        say(
             f"halflight ready on {scheme}://{host}:{port}"
             f" (space {space.space_id}, {space.engine.provider}, {space.gallery.size} templates,"
-            f" pid {os.getpid()})\n"
+            f" pid {os.getpid()})",
+            sys.stdout,
         )
-        sys.stdout.flush()
 
     app = create_app(settings, when_loaded=loaded)
     server = _Server(

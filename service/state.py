@@ -70,6 +70,7 @@ class State:
     editor: SubjectEditor
     comparer: Comparer
     admission: Admission
+    enrolling: Admission
     bodies: MemoryBudget
     failed_logins: RateLimiter
     limiter: RateLimiter
@@ -131,6 +132,8 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         editor=SubjectEditor(db, enroller.follow_log),
         comparer=Comparer(db, pipeline, max_faces=settings.max_faces),
         admission=admission,
+        # Enrolments may wait for the database: they leave half of the places to matching.
+        enrolling=Admission(max(1, settings.max_requests // 2)),
         bodies=bodies,
         failed_logins=RateLimiter(
             rate_per_s=settings.failed_logins_per_s,

@@ -8,12 +8,39 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from typing import TextIO, cast
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class LogStream:
+    """Writes log lines to stderr; counts the lines that it does not take instead of failing a request.
+
+    The disk of the log may be full, or whoever read it may be gone.
+    """
+
+    def __init__(self) -> None:
+        self.lost = 0
+
+    def write(self, text: str) -> int:
+        try:
+            return sys.stderr.write(text)
+        except (OSError, ValueError):
+            self.lost += text.endswith("\n")
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            self.lost += 1
+
+
+LOG = LogStream()
 
 
 class Metrics:
@@ -43,6 +70,8 @@ class Metrics:
         self.throttled_logins = Counter(
             "halflight_throttled_logins", "Such requests that got 429, by address", registry=r
         )
+        self.lost_log_lines = Gauge("halflight_lost_log_lines", "Log lines not written", registry=r)
+        self.lost_log_lines.set_function(lambda: LOG.lost)
         self.audit_entries = Counter("halflight_audit_entries", "Audit events written", registry=r)
         self.audit_lost = Counter("halflight_audit_lost", "Audit events lost", registry=r)
         self.body_bytes = Gauge("halflight_body_bytes", "Bytes of request bodies in memory", registry=r)
@@ -81,6 +110,6 @@ def configure_logs(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", LOG)),
         cache_logger_on_first_use=False,
     )

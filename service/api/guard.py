@@ -14,7 +14,7 @@ from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
-from service.access.keys import Principal, Role
+from service.access.keys import Permission, Principal, Role
 from service.api.bodies import Pace, declared_length, paced, receive_body, replay
 from service.api.deps import authenticate, required_role
 from service.api.options import KnownOptions
@@ -28,6 +28,10 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 # A JSON body of ours has a few fields; metadata, the largest of them, has 8 KiB.
 MAX_JSON_BYTES = 64 << 10
+# What a caller sees of these depends on the permissions of its key (`matching.disclosure`).
+DISCLOSING = ("/identify", "/verify")
+# For everybody: no key is asked for.
+OPEN: dict[str, Any] = {"security": [], "x-role": "open"}
 # How far a job is and which models are there says nothing about a person, and is asked every second.
 NOT_AUDITED = ("/admin/jobs", "/admin/spaces", "/admin/datasets")
 BODYLESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
@@ -45,6 +49,16 @@ def role_of(dependant: Dependant) -> Role | None:
     return max((role for role in roles if role is not None), key=list(Role).index, default=None)
 
 
+def documented_access(role: Role | None, path: str) -> dict[str, Any]:
+    """What the OpenAPI document says about who may call an operation: `x-role`, `x-permissions`."""
+    if role is None:
+        return OPEN
+    if not path.endswith(DISCLOSING):
+        return {"x-role": role.value}
+    more = {Permission.INVESTIGATE.value: "every candidate with its exact score, and any threshold"}
+    return {"x-role": role.value, "x-permissions": more}
+
+
 class GuardedRoute(APIRoute):
     """A JSON route: at most `MAX_JSON_BYTES`, received before anything parses it."""
 
@@ -53,6 +67,7 @@ class GuardedRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         handle, role = super().get_route_handler(), role_of(self.dependant)
+        self.openapi_extra = (self.openapi_extra or {}) | documented_access(role, self.path)
         self.options = KnownOptions.of(self)
 
         async def guarded(request: Request) -> Response:

@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.staticfiles import StaticFiles
 
 from service.api.deps import StateDep, is_open
+from service.api.guard import OPEN
 from service.api.schemas.operations import ReadyOut
 from service.errors import NotReady, RetryLater
 from service.state import State
@@ -21,7 +22,7 @@ from service.store.errors import StoreError
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/health/live")
+@router.get("/health/live", openapi_extra=OPEN)
 async def live() -> dict[str, str]:
     """The process answers."""
     return {"status": "live"}
@@ -31,6 +32,7 @@ async def live() -> dict[str, str]:
     "/health/ready",
     response_model=ReadyOut,
     responses={503: {"description": "not ready", "model": ReadyOut}},
+    openapi_extra=OPEN,
 )
 async def ready(state: StateDep) -> JSONResponse:
     """200 only when the active space is loaded, warm, and its gallery has caught up."""
@@ -76,7 +78,7 @@ async def readiness(state: State) -> ReadyOut:
     )
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, openapi_extra=OPEN)
 async def metrics(state: StateDep) -> Response:
     """Prometheus text format."""
     if (space := state.registry.active) is not None:

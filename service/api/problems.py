@@ -20,10 +20,11 @@ from service.errors import (
     NotFound,
     NotReady,
     ServiceError,
+    StorageBusy,
     StorageFull,
     StorageReadOnly,
 )
-from service.store.errors import StoreError, StoreFull, StoreReadOnly
+from service.store.errors import StoreBusy, StoreError, StoreFull, StoreReadOnly
 
 log = structlog.get_logger("halflight.http")
 
@@ -114,6 +115,10 @@ def install_handlers(app: FastAPI) -> None:
             return await refused(request, StorageFull("the disk of the database is full; nothing was stored"))
         if isinstance(error, StoreReadOnly):
             return await refused(request, StorageReadOnly("the database takes no writes; nothing was stored"))
+        if isinstance(error, StoreBusy):
+            return await refused(
+                request, StorageBusy("other writers hold the database; nothing was stored", retry_after_s=5)
+            )
         gone = NotReady("the database does not answer; nothing was stored", retry_after_s=5)
         return await refused(request, gone)
 

@@ -34,9 +34,11 @@ from service.errors import (
     MultipleFaces,
     NoFace,
     NotReady,
+    PhotosDisagree,
     RateLimited,
     SampleNotFound,
     SubjectExists,
+    SubjectMismatch,
     SubjectNotFound,
     Unauthorized,
     UnsureOrientation,
@@ -79,6 +81,7 @@ ENROL_BODY: dict[str, Any] = {
                         "spectrum": {"type": "string", "enum": ["vis", "nir"]},
                         "allow_duplicate": {"type": "string", "enum": ["true", "false"]},
                         "min_detection_score": {"type": "number", "minimum": 0.3, "exclusiveMaximum": 1},
+                        "allow_mismatch": {"type": "string", "enum": ["true", "false"]},
                     },
                 }
             },
@@ -94,6 +97,7 @@ ENROL_BODY: dict[str, Any] = {
                         "spectrum": {"type": "string", "enum": ["vis", "nir"]},
                         "allow_duplicate": {"type": "boolean"},
                         "min_detection_score": {"type": "number", "minimum": 0.3, "exclusiveMaximum": 1},
+                        "allow_mismatch": {"type": "boolean"},
                     },
                     "additionalProperties": False,
                 }
@@ -158,7 +162,8 @@ def _min_score(form: UploadForm) -> float | None:
     openapi_extra=ENROL_BODY,
     dependencies=[ADMITTED],
     responses=problem_docs(
-        *ANY_IMAGE, NoFace, MultipleFaces, UnsureOrientation, DuplicateFace, IdempotencyConflict
+        *(*ANY_IMAGE, NoFace, MultipleFaces, UnsureOrientation, PhotosDisagree),
+        *(DuplicateFace, SubjectMismatch, IdempotencyConflict),
     ),
 )
 async def enroll(
@@ -178,20 +183,20 @@ async def enroll(
     if not 1 <= len(images) <= state.settings.max_images:
         raise InvalidParameter(f"send 1 to {state.settings.max_images} files as `images`")
     name = form.fields.get("display_name")
-    answer = await state.enroller.enrol(
-        space,
-        Enrolment(
-            subject_id=validate_subject_id(form.fields["subject_id"]),
-            images=images,
-            metadata=parse_metadata(form.fields.get("metadata")),
-            spectrum=_spectrum(form),
-            allow_duplicate=_flag(form, "allow_duplicate"),
-            actor=operator.key_id,
-            idempotency_key=idempotency_key,
-            display_name=None if name is None else validate_name(name),
-            min_score=_min_score(form),
-        ),
+    asked = Enrolment(
+        subject_id=validate_subject_id(form.fields["subject_id"]),
+        images=images,
+        metadata=parse_metadata(form.fields.get("metadata")),
+        spectrum=_spectrum(form),
+        allow_duplicate=_flag(form, "allow_duplicate"),
+        allow_mismatch=_flag(form, "allow_mismatch"),
+        actor=operator.key_id,
+        idempotency_key=idempotency_key,
+        display_name=None if name is None else validate_name(name),
+        min_score=_min_score(form),
     )
+    with state.enrolling.admitted():
+        answer = await state.enroller.enrol(space, asked)
     state.metrics.enrolled.inc(sum(not sample.get("existing") for sample in answer["samples"]))
     return JSONResponse(answer, status_code=201)
 

@@ -63,10 +63,13 @@ class ServiceClient:
         metadata: str | None = None,
         spectrum: str = "vis",
         allow_duplicate: bool = False,
+        allow_mismatch: bool = False,
     ) -> Answer:
         """Sends POST /enroll, which is safe to repeat with the same `idempotency_key`."""
         fields = {"subject_id": subject_id, "spectrum": spectrum}
         fields["allow_duplicate"] = "true" if allow_duplicate else "false"
+        if allow_mismatch:
+            fields["allow_mismatch"] = "true"
         if metadata is not None:
             fields["metadata"] = metadata
         return self._request(

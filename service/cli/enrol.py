@@ -31,6 +31,9 @@ def enroll(
     allow_duplicate: Annotated[
         bool, typer.Option("--allow-duplicate", help="Even if the face matches another subject.")
     ] = False,
+    allow_mismatch: Annotated[
+        bool, typer.Option("--allow-mismatch", help="Even if the face is not that of the subject's photos.")
+    ] = False,
     jobs: Annotated[
         int,
         typer.Option(
@@ -54,7 +57,13 @@ def enroll(
             raise typer.BadParameter("--folder takes neither SUBJECT and IMAGES nor --metadata")
         with ServiceClient(url, key) as client:
             _enroll_folder(
-                client, folder, spectrum=spectrum, allow_duplicate=allow_duplicate, jobs=jobs, as_json=as_json
+                client,
+                folder,
+                spectrum=spectrum,
+                allow_duplicate=allow_duplicate,
+                allow_mismatch=allow_mismatch,
+                jobs=jobs,
+                as_json=as_json,
             )
         return
     if not subject or not images:
@@ -71,6 +80,7 @@ def enroll(
                 metadata=metadata,
                 spectrum=spectrum,
                 allow_duplicate=allow_duplicate,
+                allow_mismatch=allow_mismatch,
             )
         except ServiceRefusal as refusal:
             name_photos(refusal, images)
@@ -126,7 +136,14 @@ def enrolment_rows(images: list[Path], answer: Answer) -> Iterator[tuple[object,
 
 
 def _enroll_folder(
-    client: ServiceClient, root: Path, *, spectrum: str, allow_duplicate: bool, jobs: int, as_json: bool
+    client: ServiceClient,
+    root: Path,
+    *,
+    spectrum: str,
+    allow_duplicate: bool,
+    allow_mismatch: bool,
+    jobs: int,
+    as_json: bool,
 ) -> None:
     scan = scan_folder(root)
     if not scan.photos:
@@ -142,10 +159,15 @@ def _enroll_folder(
                 photo.subject_id,
                 [image],
                 idempotency_key=idempotency_key(
-                    photo.subject_id, image, spectrum=spectrum, allow_duplicate=allow_duplicate
+                    photo.subject_id,
+                    image,
+                    spectrum=spectrum,
+                    allow_duplicate=allow_duplicate,
+                    allow_mismatch=allow_mismatch,
                 ),
                 spectrum=spectrum,
                 allow_duplicate=allow_duplicate,
+                allow_mismatch=allow_mismatch,
             )
         except ServiceRefusal as refusal:
             if refusal.status in AFFECTS_EVERY_REQUEST:

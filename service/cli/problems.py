@@ -28,6 +28,8 @@ HINTS: Mapping[str, str] = {
     "duplicate_face": (
         "enrol the photo under that subject, or, if they are two people, repeat with --allow-duplicate"
     ),
+    "subject_mismatch": "check the subject id, or, if it is the same person, repeat with --allow-mismatch",
+    "photos_disagree": "enrol the photos of one person at a time, or repeat with --allow-mismatch",
     "idempotency_conflict": "the same key was used for another request: run the command again",
     "image_too_large": "send a smaller picture: the face needs no more than about 200 px between the eyes",
     "body_too_large": "send fewer or smaller pictures at once",
@@ -43,6 +45,7 @@ HINTS: Mapping[str, str] = {
     "overloaded": _LATER,
     "not_ready": "the service is starting or waits for its database: send it again in a moment",
     "audit_unavailable": "the service does nothing that it cannot audit: its operator must look at its disk",
+    "storage_busy": _LATER,
     "draining": "the service is shutting down: wait until it is back, then send it again",
     "internal_error": "the service's log says what happened",
 }

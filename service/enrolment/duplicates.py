@@ -33,14 +33,21 @@ def duplicate_threshold(
     """The score at which one of `templates` strangers is taken for the subject with this probability.
 
     A gallery of n templates compares n times, so each comparison has the n-th part of the rate
-    (Bonferroni). Between calibrated points, and beyond the last one, the threshold grows linearly
-    with the logarithm of the FMR; beyond, that is an extrapolation. It is never looser than the
-    calibration's own duplicate point.
+    (Bonferroni). It is never looser than the calibration's own duplicate point.
     """
     wanted = min(calibration.duplicate_fmr, false_positive_rate / max(1, templates))
+    return threshold_at(calibration, condition, wanted)
+
+
+def threshold_at(calibration: Calibration, condition: Condition, fmr: float) -> float:
+    """The threshold at any FMR, also at one that is not calibrated.
+
+    Between calibrated points, and beyond the first and the last one, the threshold grows linearly with
+    the logarithm of the FMR; beyond, that is an extrapolation. A single point is used as it is.
+    """
     rates = calibration.supported(condition)
     points = [(math.log10(rate), calibration.at(condition, rate).threshold) for rate in rates]
-    at = math.log10(wanted)
+    at = math.log10(fmr)
     if len(points) == 1:
         return points[0][1]
     looser, stricter = next(((a, b) for a, b in pairwise(points) if b[0] <= at), (points[-2], points[-1]))

@@ -155,7 +155,8 @@ class Enroller:
             return error
         image, digest = found.image, image_digest(data)
         crops = await asyncio.to_thread(align_all, image, described.face)
-        return Accepted(new_sample_id(), digest, (image.width, image.height), described, crops)
+        size = (image.width, image.height)
+        return Accepted(new_sample_id(), digest, size, described, crops, index)
 
     def _refuse_poor(self, quality: Quality) -> None:
         """Raises LowQuality."""

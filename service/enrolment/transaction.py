@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from faces.types import Role
 from service.crops import CropVault
 from service.enrolment.duplicates import DuplicateCheck
+from service.enrolment.mismatch import MismatchCheck
 from service.enrolment.types import Accepted, Enrolled, EnrolledSample, Enrolment
 from service.errors import NotReady, RetryLater, ServiceError
 from service.matching.pipeline import inference_errors
@@ -55,8 +56,8 @@ class EnrolmentTransaction:
         """Stores samples, crops and templates; returns the answer.
 
         The transaction reads which spaces are writable. If this process has not loaded one of them, it
-        stores nothing, loads the space and begins again. Raises DuplicateFace, IdempotencyTaken,
-        NotReady, StoreError.
+        stores nothing, loads the space and begins again. Raises DuplicateFace, SubjectMismatch,
+        PhotosDisagree, IdempotencyTaken, NotReady, StoreError.
         """
         vectors: Vectors = {space.space_id: [one.description.embedding.vector for one in accepted]}
         await self._embed_for([s.space_id for s in self._registry.loaded], accepted, vectors)
@@ -108,6 +109,8 @@ class EnrolmentTransaction:
             if check is not None:
                 await check.recheck(uow)
             await uow.subjects.ensure(request.subject_id, request.metadata, request.display_name)
+            if not request.allow_mismatch:
+                await MismatchCheck(space, request.subject_id, [one for one, _ in accepted]).check(uow)
             await uow.spaces.lock_shared()
             writable = {record.space_id: record.state for record in await uow.spaces.writable()}
             if unknown := [space_id for space_id in writable if space_id not in vectors]:
@@ -137,7 +140,10 @@ class EnrolmentTransaction:
                 samples.append(_enrolled(one, one.sample_id, template_ids[answered]))
             answer = self._encode(Enrolled(request.subject_id, answered, tuple(samples), rejected))
             added = sum(not sample.existing for sample in samples)
-            detail = {"samples": added, "rejected": len(rejected)}
+            detail: dict[str, Any] = {"samples": added, "rejected": len(rejected)}
+            for name in ("allow_duplicate", "allow_mismatch"):
+                if getattr(request, name):
+                    detail[name] = True
             await uow.audit.add(request.actor, "subject.enrol", request.subject_id, detail)
             if request.idempotency_key is not None:
                 await uow.idempotency.put(

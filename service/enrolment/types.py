@@ -25,6 +25,7 @@ class Enrolment:
     metadata: dict[str, Any] | None
     spectrum: Spectrum
     allow_duplicate: bool
+    allow_mismatch: bool = False
     actor: str
     idempotency_key: str | None = None
     display_name: str | None = None
@@ -38,6 +39,7 @@ class Enrolment:
         # Only where it is given, so that answers of the last version still fit their requests.
         content += [] if self.display_name is None else [self.display_name]
         content += [] if self.min_score is None else [self.min_score]
+        content += [["allow_mismatch"]] if self.allow_mismatch else []
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -46,7 +48,7 @@ class Accepted:
     """An image that becomes a sample.
 
     `digest`: SHA-256 of its bytes. `size`: width and height in pixels. `crops`: its face on every
-    template of `faces.align`.
+    template of `faces.align`. `index`: its place in the request.
     """
 
     sample_id: str
@@ -54,6 +56,7 @@ class Accepted:
     size: tuple[int, int]
     description: Description
     crops: tuple[AlignedCrop, ...]
+    index: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,18 +18,23 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from service.store.errors import StoreError, StoreFull, StoreReadOnly
+from service.store.errors import StoreBusy, StoreError, StoreFull, StoreReadOnly
 from service.store.reserve import DiskReserve
 from service.store.unit import UnitOfWork
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 BUSY_MS = 15_000
+# How long a writer waits for its turn, in the queue of this process and for other processes together.
+WRITE_WAIT_S = 10.0
+# Of the 15 connections of the pool this many may write, so that waiting writers leave room for readers.
+POSTGRES_WRITERS = 8
 WAL_BUSY_MS = (10, 100)
 # Any number that no other advisory lock in this database uses.
 MIGRATION_LOCK = 0x48A1F
 # SQLSTATE classes of PostgreSQL (appendix A of its manual): disk_full; read_only_sql_transaction.
-POSTGRES_FULL, POSTGRES_READ_ONLY = ("53100",), ("25006",)
-WRITE, MIGRATE = "halflight_write", "halflight_migrate"
+# lock_not_available.
+POSTGRES_FULL, POSTGRES_READ_ONLY, POSTGRES_BUSY = ("53100",), ("25006",), ("55P03",)
+WRITE, MIGRATE, WAIT_MS = "halflight_write", "halflight_migrate", "halflight_wait_ms"
 
 
 class Database:
@@ -38,19 +43,22 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self.dialect = engine.dialect.name
-        # SQLite has one writer at a time. Waiting for this lock is fairer than polling the file lock.
-        self._one_writer = asyncio.Lock() if self.dialect == "sqlite" else None
+        # SQLite has one writer at a time. Waiting here is fairer than polling the file lock: first come,
+        # first served, and nobody's time begins when another's ends.
+        self._writers = asyncio.Semaphore(1 if self.dialect == "sqlite" else POSTGRES_WRITERS)
         # SQLite lies on this machine's disk, which others fill; a server keeps its own.
         place = engine.url.database
         self._reserve = DiskReserve(Path(place).parent) if self.dialect == "sqlite" and place else None
         self._reserve_kept = False
-        self.write_trouble: StoreFull | StoreReadOnly | None = None
+        self.write_trouble: StoreFull | StoreReadOnly | StoreBusy | None = None
 
     @classmethod
     async def open(cls, url: str) -> Self:
         """Opens the pool and tries a connection. Raises StoreError if either fails."""
         try:
-            engine = create_async_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+            sqlite = url.startswith("sqlite")
+            wait = {} if sqlite else {"options": f"-c lock_timeout={round(WRITE_WAIT_S * 1000)}"}
+            engine = create_async_engine(url, pool_pre_ping=not sqlite, connect_args=wait)
         except (SQLAlchemyError, ImportError) as error:
             raise StoreError("the database URL is wrong, or its driver is not installed") from error
         if engine.dialect.name == "sqlite":
@@ -76,6 +84,8 @@ class Database:
         """
         async with self._transaction(write=True, migrate=True) as connection:
             if self.dialect == "postgresql":
+                # A migration that moves rows may take longer than any other writer.
+                await connection.execute(text("SET LOCAL lock_timeout = 0"))
                 await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             await connection.run_sync(_upgrade)
             await connection.commit()
@@ -92,8 +102,8 @@ class Database:
     async def write(self, *, erasing: bool = False) -> AsyncIterator[UnitOfWork]:
         """Opens a unit of work that may write and rolls back without `commit`.
 
-        `erasing`: it may use the room that is kept for erasures. Raises StoreError; StoreFull and
-        StoreReadOnly stay in `write_trouble` until a write succeeds.
+        `erasing`: it may use the room that is kept for erasures. Raises StoreError; StoreFull,
+        StoreReadOnly and StoreBusy stay in `write_trouble` until a write succeeds.
         """
         if self._reserve is not None and erasing:
             await asyncio.to_thread(self._reserve.give_up_if_full)
@@ -101,7 +111,7 @@ class Database:
         try:
             async with self._transaction(write=True) as connection:
                 yield UnitOfWork(connection)
-        except (StoreFull, StoreReadOnly) as error:
+        except (StoreFull, StoreReadOnly, StoreBusy) as error:
             self.write_trouble = error
             raise
         self.write_trouble = None
@@ -111,12 +121,13 @@ class Database:
     @asynccontextmanager
     async def _transaction(self, *, write: bool, migrate: bool = False) -> AsyncIterator[AsyncConnection]:
         async with AsyncExitStack() as stack:
-            if write and self._one_writer is not None:
-                await stack.enter_async_context(self._one_writer)
+            wait_ms = BUSY_MS
+            if write:
+                wait_ms = await self._wait_turn(stack, BUSY_MS / 1000 if migrate else WRITE_WAIT_S)
             connection: AsyncConnection | None = None
             try:
                 connection = await stack.enter_async_context(self._engine.connect())
-                await connection.execution_options(**{WRITE: write, MIGRATE: migrate})
+                await connection.execution_options(**{WRITE: write, MIGRATE: migrate, WAIT_MS: wait_ms})
                 await connection.begin()
                 yield connection
             except SQLAlchemyError as error:
@@ -126,6 +137,19 @@ class Database:
                     await connection.invalidate()
                 # The text of the driver may quote the row, so only its type is passed on.
                 raise _store_error(error) from error
+
+    async def _wait_turn(self, stack: AsyncExitStack, wait_s: float) -> int:
+        """Waits for a place among the writers of this process; returns the milliseconds left to wait.
+
+        Raises StoreBusy if none is free in time.
+        """
+        ends = time.monotonic() + wait_s
+        try:
+            async with asyncio.timeout(wait_s):
+                await stack.enter_async_context(self._writers)
+        except TimeoutError:
+            raise StoreBusy("other writers hold the database") from None
+        return max(1, round((ends - time.monotonic()) * 1000))
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -139,6 +163,8 @@ def _store_error(error: SQLAlchemyError) -> StoreError:
         return StoreFull("the disk of the database holds no more")
     if code == sqlite3.SQLITE_READONLY or state in POSTGRES_READ_ONLY:
         return StoreReadOnly("the database takes no writes")
+    if code == sqlite3.SQLITE_BUSY or state in POSTGRES_BUSY:
+        return StoreBusy("other writers hold the database")
     return StoreError(f"the database failed: {type(error).__name__}")
 
 
@@ -180,6 +206,7 @@ def _begin_sqlite(connection: Connection) -> None:
     if options.get(MIGRATE, False):
         # SQLite alters a table by copying and dropping it, which would delete rows that refer to it.
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {options.get(WAIT_MS, BUSY_MS)}")
     # SQLite cannot upgrade a reader to a writer once another connection has written.
     connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITE, False) else "BEGIN")
 

@@ -15,6 +15,10 @@ class StoreReadOnly(StoreError):
     """The database, or the disk it lies on, takes no writes."""
 
 
+class StoreBusy(StoreError):
+    """Other writers held the database for longer than a writer waits."""
+
+
 class IdempotencyTaken(StoreError):
     """Another request has stored its answer under the same idempotency key."""
 

@@ -6,4 +6,4 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Wire(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)

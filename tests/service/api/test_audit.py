@@ -90,7 +90,7 @@ def test_everything_is_audited_and_an_erased_subject_is_unlinked(
     database.close()
     assert left == [("bert-0815",)]
 
-    data = ["--data", service.data]
+    data = ("--data", str(service.data))
     succeeds("audit", "verify", *data, "--head", kept)
     export = tmp_path / "audit.jsonl"
     succeeds("audit", "export", export, *data)

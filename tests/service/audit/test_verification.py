@@ -113,7 +113,8 @@ async def test_a_head_of_another_key_or_a_changed_one_is_refused(db: Database, s
     ):
         with pytest.raises(BadSignature):
             changed.verify()
-    for nothing in ({}, [], {"audit_id": "x"}):
+    wrong: list[Any] = [{}, [], {"audit_id": "x"}]
+    for nothing in wrong:
         with pytest.raises(BadSignature):
             SignedHead.of(nothing)
 

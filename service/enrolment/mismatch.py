@@ -1,0 +1,84 @@
+"""Refuses photos of different people under one subject: of one request, and beside enrolled ones.
+
+The question is not who this is but whether it can be the same person at all, and its two errors weigh
+differently: a stranger's template under a subject opens every door of that subject, while an honest
+photo that is refused can be sent again with `allow_mismatch`. Still the threshold is loose, at a false
+match rate of `AGREEMENT_FMR`: honest second photos are common, and strangers under the wrong id are rare.
+docs/reliability.md has the rates that were measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from faces.calibration import Calibration
+from faces.types import Condition
+from service.enrolment.duplicates import threshold_at
+from service.enrolment.types import Accepted
+from service.errors import PhotosDisagree, SubjectMismatch
+from service.spaces.space import EmbeddingSpace
+from service.store.unit import UnitOfWork
+
+AGREEMENT_FMR = 0.05
+ALLOW = "or, if they are right, send allow_mismatch=true"
+
+
+def agreement_threshold(calibration: Calibration, conditions: Iterable[Condition]) -> float:
+    """The score from which two photos may show one person; the loosest of these conditions."""
+    return min(threshold_at(calibration, condition, AGREEMENT_FMR) for condition in conditions)
+
+
+def groups(scores: NDArray[np.float32], limit: float) -> list[list[int]]:
+    """Groups the rows of a symmetric score matrix [n, n] that are linked by scores of at least `limit`.
+
+    The largest group comes first; photos of one person make one group, though two of them may differ.
+    """
+    left, found = set(range(len(scores))), []
+    while left:
+        group, added = set[int](), {min(left)}
+        while added:
+            group |= added
+            left -= added
+            added = {j for i in added for j in left if scores[i, j] >= limit}
+        found.append(sorted(group))
+    return sorted(found, key=len, reverse=True)
+
+
+class MismatchCheck:
+    """The check of one enrolment in one space, within its transaction."""
+
+    def __init__(self, space: EmbeddingSpace, subject_id: str, accepted: Sequence[Accepted]) -> None:
+        self._space, self._subject_id, self._accepted = space, subject_id, accepted
+
+    async def check(self, uow: UnitOfWork) -> None:
+        """Compares the photos with each other and with the subject's templates.
+
+        Call it once the transaction holds the subject's lock, so that no other photo is added meanwhile.
+        Raises SubjectMismatch, PhotosDisagree, StoreError.
+        """
+        own = await uow.templates.vectors_of(self._space.space_id, self._subject_id)
+        conditions = {
+            condition for one in self._accepted for condition in one.description.possible_conditions
+        }
+        for sample in await uow.samples.of_subject(self._subject_id):
+            conditions.add(Condition(sample.spectrum, sample.masked))
+        limit = agreement_threshold(self._space.calibration, conditions)
+        vectors = np.stack([one.description.embedding.vector for one in self._accepted])
+        found = groups(vectors @ vectors.T, limit)
+        if len(own):
+            strangers = [group for group in found if np.max(vectors[group] @ own.T) < limit]
+            if strangers:
+                raise SubjectMismatch(
+                    f"the face is another than that of subject {self._subject_id}: check the subject_id,"
+                    f" {ALLOW}",
+                    index=self._accepted[strangers[0][0]].index,
+                )
+        elif len(found) > 1:
+            raise PhotosDisagree(
+                f"the images show different people: send those of one person at a time, {ALLOW}",
+                index=self._accepted[found[-1][0]].index,
+                groups=[[self._accepted[i].index for i in group] for group in found],
+            )
