@@ -57,7 +57,13 @@ class Enroller:
         encode: Callable[[Enrolled], dict[str, Any]],
     ) -> None:
         self._db, self._pipeline, self._registry, self._settings = db, pipeline, registry, settings
-        self._transaction = EnrolmentTransaction(db, registry, vault if settings.keep_crops else None, encode)
+        self._transaction = EnrolmentTransaction(
+            db,
+            registry,
+            vault if settings.keep_crops else None,
+            encode,
+            mismatch_fmr=settings.mismatch_fmr,
+        )
 
     async def enrol(self, space: EmbeddingSpace, request: Enrolment) -> dict[str, Any]:
         """Commits, makes the samples searchable in this process, then returns the answer.

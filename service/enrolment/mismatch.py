@@ -2,8 +2,8 @@
 
 The question is not who this is but whether it can be the same person at all, and its two errors weigh
 differently: a stranger's template under a subject opens every door of that subject, while an honest
-photo that is refused can be sent again with `allow_mismatch`. Still the threshold is loose, at a false
-match rate of `AGREEMENT_FMR`: honest second photos are common, and strangers under the wrong id are rare.
+photo that is refused can be sent again with `allow_mismatch`. Still the threshold is loose (the setting
+`mismatch_fmr`): honest second photos are common, and strangers under the wrong id are rare.
 docs/reliability.md has the rates that were measured.
 """
 
@@ -22,13 +22,12 @@ from service.errors import PhotosDisagree, SubjectMismatch
 from service.spaces.space import EmbeddingSpace
 from service.store.unit import UnitOfWork
 
-AGREEMENT_FMR = 0.05
 ALLOW = "or, if they are right, send allow_mismatch=true"
 
 
-def agreement_threshold(calibration: Calibration, conditions: Iterable[Condition]) -> float:
+def agreement_threshold(calibration: Calibration, conditions: Iterable[Condition], fmr: float) -> float:
     """The score from which two photos may show one person; the loosest of these conditions."""
-    return min(threshold_at(calibration, condition, AGREEMENT_FMR) for condition in conditions)
+    return min(threshold_at(calibration, condition, fmr) for condition in conditions)
 
 
 def groups(scores: NDArray[np.float32], limit: float) -> list[list[int]]:
@@ -50,8 +49,10 @@ def groups(scores: NDArray[np.float32], limit: float) -> list[list[int]]:
 class MismatchCheck:
     """The check of one enrolment in one space, within its transaction."""
 
-    def __init__(self, space: EmbeddingSpace, subject_id: str, accepted: Sequence[Accepted]) -> None:
-        self._space, self._subject_id, self._accepted = space, subject_id, accepted
+    def __init__(
+        self, space: EmbeddingSpace, subject_id: str, accepted: Sequence[Accepted], *, fmr: float
+    ) -> None:
+        self._space, self._subject_id, self._accepted, self._fmr = space, subject_id, accepted, fmr
 
     async def check(self, uow: UnitOfWork) -> None:
         """Compares the photos with each other and with the subject's templates.
@@ -65,7 +66,7 @@ class MismatchCheck:
         }
         for sample in await uow.samples.of_subject(self._subject_id):
             conditions.add(Condition(sample.spectrum, sample.masked))
-        limit = agreement_threshold(self._space.calibration, conditions)
+        limit = agreement_threshold(self._space.calibration, conditions, self._fmr)
         vectors = np.stack([one.description.embedding.vector for one in self._accepted])
         found = groups(vectors @ vectors.T, limit)
         if len(own):

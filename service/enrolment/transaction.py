@@ -34,6 +34,7 @@ class EnrolmentTransaction:
     """Stores enrolments, each in one transaction.
 
     `vault`: None if crops are not kept. `encode`: makes the JSON answer that idempotency keeps.
+    `mismatch_fmr`: the false match rate at which two photos count as one person's.
     """
 
     def __init__(
@@ -42,8 +43,11 @@ class EnrolmentTransaction:
         registry: SpaceRegistry,
         vault: CropVault | None,
         encode: Callable[[Enrolled], dict[str, Any]],
+        *,
+        mismatch_fmr: float,
     ) -> None:
         self._db, self._registry, self._vault, self._encode = db, registry, vault, encode
+        self._mismatch_fmr = mismatch_fmr
 
     async def commit(
         self,
@@ -110,7 +114,8 @@ class EnrolmentTransaction:
                 await check.recheck(uow)
             await uow.subjects.ensure(request.subject_id, request.metadata, request.display_name)
             if not request.allow_mismatch:
-                await MismatchCheck(space, request.subject_id, [one for one, _ in accepted]).check(uow)
+                photos = [one for one, _ in accepted]
+                await MismatchCheck(space, request.subject_id, photos, fmr=self._mismatch_fmr).check(uow)
             await uow.spaces.lock_shared()
             writable = {record.space_id: record.state for record in await uow.spaces.writable()}
             if unknown := [space_id for space_id in writable if space_id not in vectors]:

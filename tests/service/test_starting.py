@@ -47,7 +47,7 @@ def test_a_full_log_disk_fails_no_request(tmp_path: Path, bundle_dir: Path) -> N
     service = Service(tmp_path / "data")
     command = [*HALFLIGHT, "serve", "--port", str(service.port), "--data", str(service.data)]
     with Path("/dev/full").open("w") as full:
-        service.process = subprocess.Popen(command, env=environment(), stdout=full, stderr=full)
+        service.process = subprocess.Popen(command, env=environment(), stdout=full, stderr=full, text=True)
     service.log = tmp_path / "none.log"
     service.log.touch()
     try:
@@ -63,5 +63,5 @@ def test_a_full_log_disk_fails_no_request(tmp_path: Path, bundle_dir: Path) -> N
             assert float(lost.split()[1]) >= 41
         assert service.stop() == 0
     finally:
-        if service.process.poll() is None:
+        if service.process is not None and service.process.poll() is None:
             service.kill()

@@ -6,7 +6,6 @@ The document names the role of each operation; this asks each operation as every
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from service.app import create_app
 from service.settings import Settings
 from tests.conftest import Service
 from tests.service.api.test_access import make_key
-from tests.service.api.test_keys import in_s, made
+from tests.service.api.test_keys import in_s, made, wait_until_expired
 
 RANKS = {"open": 0, "probe": 1, "operator": 2, "admin": 3}
 # Callers that are let in nowhere but at open operations, and those with a key of each role.
@@ -60,7 +59,8 @@ def callers(tmp_path_factory: pytest.TempPathFactory, bundle_dir: Path) -> Itera
     with service.client(key) as admin:
         made_keys = {role: made(admin, role=role)["token"] for role in ("probe", "operator", "admin")}
         made_keys["investigator"] = made(admin, role="probe", permissions=["investigate"])["token"]
-        made_keys["expired"] = made(admin, role="admin", expires_at=in_s(1))["token"]
+        expiring = made(admin, role="admin", expires_at=in_s(8))
+        made_keys["expired"] = expiring["token"]
         revoked = made(admin, role="admin")
         admin.delete(f"/admin/keys/{revoked['key_id']}").raise_for_status()
     made_keys["revoked"] = revoked["token"]
@@ -69,7 +69,7 @@ def callers(tmp_path_factory: pytest.TempPathFactory, bundle_dir: Path) -> Itera
     clients["no key"] = service.client()
     clients["another scheme"] = service.client()
     clients["another scheme"].headers["authorization"] = f"Basic {made_keys['admin']}"
-    time.sleep(1.2)
+    wait_until_expired(expiring)
     yield clients
     for client in clients.values():
         client.close()
