@@ -47,10 +47,16 @@ RUN --mount=type=bind,source=requirements/gpu.lock,target=/build/gpu.lock \
 
 # ---- what builds the project has no place where it runs
 FROM dependencies-cpu AS environment-cpu
-RUN /tools/bin/pip --python /opt/venv/bin/python uninstall --yes setuptools
+ARG VERSION=0.5.0
+RUN --mount=type=bind,source=deploy/sbom.py,target=/build/sbom.py \
+    /tools/bin/pip --python /opt/venv/bin/python uninstall --yes setuptools \
+    && /opt/venv/bin/python /build/sbom.py --version "${VERSION}" --to /opt/venv/share/halflight
 
 FROM dependencies-gpu AS environment-gpu
-RUN /tools/bin/pip --python /opt/venv/bin/python uninstall --yes setuptools
+ARG VERSION=0.5.0
+RUN --mount=type=bind,source=deploy/sbom.py,target=/build/sbom.py \
+    /tools/bin/pip --python /opt/venv/bin/python uninstall --yes setuptools \
+    && /opt/venv/bin/python /build/sbom.py --version "${VERSION}" --to /opt/venv/share/halflight
 
 # ---- the project itself, apart from its dependencies: a small layer that changes often
 FROM dependencies-cpu AS application

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 DEMO   ?=
 
-.PHONY: help setup dev train models demo run test check format lock clean
+.PHONY: help setup dev train models demo run test check format lock sbom clean
 
 help:
 	@echo "make demo    enrol and identify the sample subjects over HTTP (DEMO=--keep leaves it running)"
@@ -14,6 +14,7 @@ help:
 	@echo "make check   ruff, mypy and the import contracts; without torch, mypy for faces and service only"
 	@echo "make train   add what training needs (torch) to $(VENV)"
 	@echo "make models  fetch the reference bundle (HALFLIGHT_BUNDLE_DIR serves it)"
+	@echo "make sbom    write a bill of materials (CycloneDX) and a licence list to build/"
 	@echo "make setup   only build $(VENV)"
 	@echo "make lock    resolve the locks again after a change of pyproject.toml"
 
@@ -85,6 +86,11 @@ lock:
 	  -c requirements/cpu.lock -o requirements/dev.lock
 	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra dev --extra train \
 	  -c requirements/dev.lock $(NOT_LOCKED) -o requirements/train.lock
+
+# What the service's image holds, without the packages of its base image.
+sbom: setup
+	$(BIN)/python deploy/sbom.py --lock requirements/cpu.lock --bundle models/halflight-1 \
+	  --version "$$($(BIN)/halflight --version | cut -d' ' -f2)" --to build
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-out

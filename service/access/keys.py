@@ -240,7 +240,7 @@ class KeyRing:
         async with self._db.read() as uow:
             stored = await uow.keys.get(key_id)
         if stored is None:
-            raise KeyNotFound(f"there is no key {key_id}; GET /admin/keys lists them")
+            raise KeyNotFound(f"there is no key {key_id}: the list of keys names those that exist")
         return stored
 
     async def store_last_use(self) -> None:

@@ -65,5 +65,5 @@ async def revoke_key(
 ) -> KeyOut:
     """Revoke a key: at once in this process, within three seconds in others."""
     if not KEY_ID.fullmatch(key_id):
-        raise KeyNotFound("there is no such key; GET /admin/keys lists them")
+        raise KeyNotFound("there is no such key: the list of keys names those that exist")
     return KeyOut.of(await state.keys.revoke(key_id, actor=admin.key_id, allow_last=allow_last))
