@@ -14,8 +14,9 @@ from typing import Any
 from service.enrolment.enroller import Receipt, counts
 from service.errors import InvalidParameter, SubjectExists, SubjectNotFound
 from service.spaces.space import EmbeddingSpace
+from service.store.audit import Pending
 from service.store.database import Database
-from service.store.records import SubjectRecord
+from service.store.records import Erased, SubjectRecord
 from service.store.unit import UnitOfWork
 
 # Answers of merges lie beside those of Idempotency-Keys, under a scope that no key has.
@@ -107,18 +108,21 @@ class SubjectEditor:
         Returns a receipt for each that existed, in the order given. Raises StoreError, and NotReady if
         the gallery has not caught up.
         """
-        done = []
+        done: list[tuple[str, Erased, Pending]] = []
         async with self._db.write(erasing=True) as uow:
             erased = await uow.subjects.begin_erasure(subject_ids)
             for subject_id in subject_ids:
                 if (numbers := erased.get(subject_id)) is not None:
                     # Before the rows go: afterwards nothing knows whom the entry is about.
-                    audit_id = await uow.audit.add(actor, "subject.erase", subject_id, counts(numbers))
-                    done.append(SubjectReceipt(subject_id, Receipt(numbers, audit_id)))
+                    entry = await uow.audit.add(actor, "subject.erase", subject_id, counts(numbers))
+                    done.append((subject_id, numbers, entry))
             await uow.subjects.end_erasure(list(erased))
             await uow.commit()
         await self._follow(space)
-        return tuple(done)
+        return tuple(
+            SubjectReceipt(subject_id, Receipt(numbers, entry.audit_id))
+            for subject_id, numbers, entry in done
+        )
 
 
 async def _merge(
@@ -128,7 +132,9 @@ async def _merge(
     metadata = {**other.metadata, **target.metadata}
     check(metadata)
     into, source = target.subject_id, other.subject_id
-    await uow.audit.add(actor, "subject.merged", source, {})
+    # The log knows `source` by its own name, which the merge deletes; this says what became of it.
+    name = (await uow.audit.names_of([source])).get(source)
+    await uow.audit.add(actor, "subject.merged", None, {}, name=name)
     moved = await uow.subjects.absorb(into, source)
     await uow.subjects.describe(
         into,
@@ -137,6 +143,6 @@ async def _merge(
         created_at=min(target.created_at, other.created_at),
     )
     detail = {"moved": moved.moved, "already_there": moved.already_there}
-    await uow.audit.add(actor, "subject.merge", into, detail)
+    await uow.audit.add(actor, "subject.merge", into, detail | {"merged": name})
     samples = target.sample_count + moved.moved
     return {"subject_id": into, "merged": source, **detail, "samples": samples}
