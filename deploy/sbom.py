@@ -41,12 +41,12 @@ def licence(found: Distribution) -> str:
     """The licence that a distribution states: an SPDX expression, a short text, or its classifiers."""
     metadata = found.metadata
     for field in ("License-Expression", "License"):
-        text = (metadata[field] if field in metadata else "").strip()
+        text = next(iter(metadata.get_all(field) or ()), "").strip()
         if text and len(text) <= LONGEST_NAME and text.upper() != "UNKNOWN":
             return text
     stated = [line.removeprefix(CLASSIFIER) for line in metadata.get_all("Classifier") or ()]
     names = sorted(name for name in stated if not name.startswith(("License ::", *OTHER_CLASSIFIERS)))
-    first = (metadata["License"] if "License" in metadata else "").strip().splitlines()
+    first = next(iter(metadata.get_all("License") or ()), "").strip().splitlines()
     return " AND ".join(names) or (first[0].strip() if first else "not stated")
 
 

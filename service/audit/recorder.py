@@ -96,7 +96,7 @@ class AuditRecorder:
     async def _run(self) -> None:
         while not self._closing:
             await self._wake.wait()
-            if not self._strict and not self._closing:
+            if not self._strict and not self._closing and len(self._waiting) < MAX_BATCH:
                 # Let events gather: one commit for all of them.
                 await asyncio.sleep(self._flush_s)
             if self._waiting and not await self._write_batch() and not self._closing:
