@@ -11,7 +11,14 @@ from torch import nn
 
 from training.networks.graph import GraphError, Node
 from training.networks.layers import SpectralBatchNorm
-from training.networks.operator_layers import ARITHMETIC, Function, PaddedConv, SteppedDepthwise, WithConstant
+from training.networks.operator_layers import (
+    ARITHMETIC,
+    Function,
+    PaddedConv,
+    SteppedDepthwise,
+    SteppedPointwise,
+    WithConstant,
+)
 
 
 def layer_of(node: Node) -> nn.Module:
@@ -55,7 +62,9 @@ def _conv(node: Node) -> nn.Module:
     top, left, bottom, right = _sides(node)
     even = (top, left) == (bottom, right)
     stepped = inputs == 1 < groups and max(_pair(node, "strides")) > 1
-    plain = SteppedDepthwise if stepped else nn.Conv2d
+    plain: type[nn.Conv2d] = SteppedDepthwise if stepped else nn.Conv2d
+    if (high, wide) == (1, 1) and max(_pair(node, "strides")) > 1 and not any((top, left, bottom, right)):
+        plain = SteppedPointwise
     make = plain if even else partial(PaddedConv, sides=(left, right, top, bottom))
     return make(
         inputs * groups,

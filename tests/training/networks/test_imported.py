@@ -69,6 +69,7 @@ CASES: dict[str, tuple[str, Weights, dict[str, Any]]] = {
         {"w": floats(4, 1, 3, 3)},
         {"group": 4, "strides": [2, 2], "pads": [1, 1, 1, 1]},
     ),
+    "one pixel with a stride": ("Conv", {"w": floats(6, 4, 1, 1), "b": floats(6)}, {"strides": [2, 3]}),
     "uneven padding": ("Conv", {"w": floats(2, 4, 3, 3)}, {"pads": [0, 1, 1, 2]}),
     "batch norm": (
         "BatchNormalization",
