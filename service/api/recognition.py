@@ -265,7 +265,11 @@ async def embed(
     role: Annotated[Literal["probe", "reference"], Query()] = "probe",
     min_detection_score: MinScore = None,
 ) -> EmbedOut:
-    """The template of each face: a unit vector of the active space."""
+    """The template of each face: a unit vector of the active space.
+
+    A bundle may have one encoder for clear visible probes and one for others; if the mask state of a visible
+    probe is uncertain, the template is that of the likelier state.
+    """
     data = await read_image(request, state.settings)
     options = Options(
         spectrum=spectrum_of(spectrum), every_face=faces == "all", min_score=min_detection_score
