@@ -83,7 +83,7 @@ def align(image: Image, face: Face, alignment_id: str) -> AlignedCrop:
     alignment = ALIGNMENTS[alignment_id]
     if face.inter_eye_px < MIN_INTER_EYE_PX:
         raise AlignError(f"the eyes are {face.inter_eye_px:.1f} px apart")
-    matrix = similarity(face.landmarks, alignment)
+    matrix = similarity([(x / image.reduction, y / image.reduction) for x, y in face.landmarks], alignment)
     side = alignment.side_px
     pixels = cv2.warpAffine(image.pixels, matrix, (side, side), flags=cv2.INTER_LINEAR)
     return AlignedCrop(np.asarray(pixels, np.uint8), alignment_id, face.inter_eye_px, image.spectrum)

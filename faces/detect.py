@@ -49,9 +49,10 @@ def letterbox(
     height = max(1, min(side, round(image.height * scale)))
     canvas = np.zeros((side, side, 3), np.uint8)
     picture = image.pixels
-    if (width, height) != (image.width, image.height):
+    held = picture.shape[:2]
+    if (height, width) != held:
         # Area averaging: a plain bilinear reduction of a large photo aliases small faces away.
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        how = cv2.INTER_AREA if height < held[0] or width < held[1] else cv2.INTER_LINEAR
         picture = np.asarray(cv2.resize(image.pixels, (width, height), interpolation=how), np.uint8)
     canvas[:height, :width] = brightened(picture)
     return canvas, Placement(scale=scale, canvas_px=side)

@@ -43,6 +43,10 @@ class ImageTooLarge(ImageError):
     """More bytes or pixels than allowed; found out from the header."""
 
 
+class ImageTooCostly(ImageError):
+    """Of an allowed format and size, but made so that reading it takes too much time or memory."""
+
+
 class UnsupportedMediaType(ImageError):
     """No format of the allow-list."""
 

@@ -7,6 +7,7 @@ the first picture counts, of a HEIF the primary one. `faces.formats` lists the f
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -14,9 +15,17 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from faces import heif
-from faces.formats import Header, ImageTooLarge, UndecodableImage, read_header, read_layout
+from faces import heif, jpeg
+from faces.formats import (
+    Header,
+    ImageTooCostly,
+    ImageTooLarge,
+    UndecodableImage,
+    read_header,
+    read_layout,
+)
 from faces.frames import ImageSource, RawFrame, read_frame
+from faces.reduction import JPEG_FLAGS, factor_for, shrink
 from faces.types import Image, Pixels, Spectrum
 
 MAX_SIDE_PX = 65_000
@@ -27,45 +36,78 @@ DEPTH_PERCENTILE = 99.99
 # Recognition of the spectrum, on a picture this small.
 GLANCE_PX = 64
 DARKEST, MAX_TINT_SPREAD = 12.0, 0.010
+# OpenCV's code for memory that the system refused (cv::Error::StsNoMem).
+NO_MEMORY = -4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodeLimits:
-    """`max_bytes` of the file and `max_pixels` (width x height) of the picture."""
+    """`max_bytes` of the file and `max_pixels` (width x height) of the picture.
+
+    `work_pixels`: a larger picture is held at 1/2, 1/4, ... of its size; None never reduces.
+    """
 
     max_bytes: int
     max_pixels: int
+    work_pixels: int | None = None
 
 
-def decode(source: ImageSource, *, limits: DecodeLimits, spectrum: Spectrum | None = None) -> Image:
+# Told the pixels that a picture is about to decode to, before it does.
+OnSize = Callable[[int], None]
+
+
+def decode(
+    source: ImageSource,
+    *,
+    limits: DecodeLimits,
+    spectrum: Spectrum | None = None,
+    on_size: OnSize = lambda _pixels: None,
+) -> Image:
     """Bytes or a raw frame -> upright uint8 BGR Image; grey becomes three equal channels.
 
     `spectrum` None recognises it from the pixels. Sixteen bits are brought to eight by a right
     shift from the smallest depth of 8 to 16 bits that holds the 99.99th percentile; a raw frame of a
     declared depth is shifted from that.
-    Raises ImageTooLarge, UnsupportedMediaType, UndecodableImage.
+    Raises ImageTooLarge, ImageTooCostly, UnsupportedMediaType, UndecodableImage, MemoryError.
     """
-    pixels = _of_frame(source, limits) if isinstance(source, RawFrame) else _of_file(source, limits)
-    return Image(pixels, spectrum or recognise_spectrum(pixels))
+    if isinstance(source, RawFrame):
+        pixels, given = _of_frame(source, limits, on_size)
+    else:
+        pixels, given = _of_file(source, limits, on_size)
+    reduced = None if pixels.shape[1::-1] == given else given
+    return Image(pixels, spectrum or recognise_spectrum(pixels), reduced)
 
 
-def _of_frame(frame: RawFrame, limits: DecodeLimits) -> Pixels:
-    _check_caps(len(frame.data), frame.layout.width, frame.layout.height, limits)
+def _of_frame(frame: RawFrame, limits: DecodeLimits, on_size: OnSize) -> tuple[Pixels, tuple[int, int]]:
+    width, height = frame.layout.width, frame.layout.height
+    _check_caps(len(frame.data), width, height, limits)
+    on_size(width * height)
     stored, bits = read_frame(frame)
-    eight = to_eight_bits(stored, bits=bits)
-    return eight if eight.ndim == 3 else np.repeat(eight[:, :, None], 3, axis=2)
+    smaller = shrink(stored, width, height, factor_for(width, height, limits.work_pixels))
+    eight = to_eight_bits(smaller, bits=bits)
+    return (eight if eight.ndim == 3 else np.repeat(eight[:, :, None], 3, axis=2)), (width, height)
 
 
-def _of_file(data: bytes, limits: DecodeLimits) -> Pixels:
+def _of_file(data: bytes, limits: DecodeLimits, on_size: OnSize) -> tuple[Pixels, tuple[int, int]]:
     _check_caps(len(data), 0, 0, limits)
     header = read_header(data)
     _check_caps(len(data), header.width, header.height, limits)
+    on_size(header.width * header.height)
+    if header.format == "JPEG" and jpeg.count_scans(data) > jpeg.MAX_SCANS:
+        raise ImageTooCostly(
+            f"a JPEG may have {jpeg.MAX_SCANS} scans at most: save the photo anew, as a baseline JPEG"
+        )
     layout = read_layout(data, header.format)
     if layout.frames > 1:
         raise UndecodableImage(f"the {header.format} holds {layout.frames} frames: send one")
     # OpenCV turns a TIFF by its tag whatever it is told, and no other format.
     orientation = 1 if header.format == "TIFF" else layout.orientation
-    return upright(to_eight_bits(_pixels(data, header)), orientation)
+    factor = factor_for(header.width, header.height, limits.work_pixels)
+    pixels = _pixels(data, header, factor)
+    # The header of a HEIF or AVIF may promise more than its shown picture has.
+    width, height = (header.width, header.height) if header.format == "JPEG" else pixels.shape[1::-1]
+    eight = upright(to_eight_bits(shrink(pixels, width, height, factor)), orientation)
+    return eight, ((height, width) if orientation >= 5 else (width, height))
 
 
 def _check_caps(size: int, width: int, height: int, limits: DecodeLimits) -> None:
@@ -78,8 +120,11 @@ def _check_caps(size: int, width: int, height: int, limits: DecodeLimits) -> Non
         raise ImageTooLarge(f"a side may have {MAX_SIDE_PX} pixels at most")
 
 
-def _pixels(data: bytes, header: Header) -> NDArray[np.uint8 | np.uint16]:
-    """[h, w, 3] as stored, not turned; a HEIF is turned by its decoder. Raises UndecodableImage."""
+def _pixels(data: bytes, header: Header, factor: int) -> NDArray[np.uint8 | np.uint16]:
+    """[h, w, 3] as stored, not turned; a HEIF is turned by its decoder.
+
+    A JPEG may come reduced, by `factor` at most. Raises UndecodableImage, MemoryError.
+    """
     try:
         if header.format == "HEIF":
             return heif.read_pixels(data)
@@ -87,13 +132,19 @@ def _pixels(data: bytes, header: Header) -> NDArray[np.uint8 | np.uint16]:
             return _read_with_pillow(data, header.format)
         if not _looks_whole(data, header.format):
             # OpenCV fills what is missing without a word; Pillow refuses truncated data.
-            _read_with_pillow(data, header.format)
+            _check_whole(data, header.format)
+    except MemoryError:
+        raise
     except Exception as error:
         raise UndecodableImage(f"the {header.format} is truncated or broken") from error
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+    if header.format == "JPEG" and factor > 1:
+        flags = JPEG_FLAGS[min(factor, max(JPEG_FLAGS))]
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
+        if error.code == NO_MEMORY:
+            raise MemoryError from error
         raise UndecodableImage(f"the {header.format} cannot be decoded") from error
     if pixels is None or pixels.dtype not in (np.uint8, np.uint16):
         raise UndecodableImage(f"the {header.format} cannot be decoded")
@@ -105,6 +156,14 @@ def _read_with_pillow(data: bytes, kind: str) -> Pixels:
     """uint8 BGR [h, w, 3] as stored. Raises Pillow's own errors."""
     with PIL.Image.open(io.BytesIO(data), formats=[kind]) as picture:
         return np.ascontiguousarray(np.asarray(picture.convert("RGB"), np.uint8)[:, :, ::-1])
+
+
+def _check_whole(data: bytes, kind: str) -> None:
+    """Raises Pillow's own errors for a file that ends early."""
+    with PIL.Image.open(io.BytesIO(data), formats=[kind]) as picture:
+        if kind == "JPEG":
+            picture.draft(None, (picture.width // 8, picture.height // 8))
+        picture.load()
 
 
 def _looks_whole(data: bytes, kind: str) -> bool:

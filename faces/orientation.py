@@ -115,7 +115,10 @@ def turned(image: Image, turn: Turn) -> Image:
     """The picture turned clockwise."""
     if turn == 0:
         return image
-    return Image(np.ascontiguousarray(np.rot90(image.pixels, -turn // 90)), image.spectrum)
+    given = image.reduced_from
+    if given is not None and turn in (90, 270):
+        given = given[::-1]
+    return Image(np.ascontiguousarray(np.rot90(image.pixels, -turn // 90)), image.spectrum, given)
 
 
 def turned_back(face: Face, turn: Turn, *, width: int, height: int) -> Face:

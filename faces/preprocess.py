@@ -49,7 +49,8 @@ def mask_input(image: Image, box: Box, spec: MaskSpec) -> Floats:
     left = box.x + box.width / 2 - side / 2
     top = box.y + box.height / 2 - side / 2
     scale = spec.input_px / side
-    matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]])
+    held = scale * image.reduction
+    matrix = np.array([[held, 0, -left * scale], [0, held, -top * scale]])
     pixels = cv2.warpAffine(
         image.pixels,
         matrix,

@@ -46,26 +46,36 @@ class SpaceMismatch(ValueError):
 class Image:
     """An upright picture. `pixels`: uint8 [height, width, 3], blue-green-red, read-only.
 
-    A grey (near-infrared) source has three equal channels.
+    A grey (near-infrared) source has three equal channels. `reduced_from`: the (width, height) of the
+    given picture if `pixels` holds it at 1/2, 1/4, ... of its size; boxes and landmarks of its faces are
+    in pixels of the given picture all the same.
     Raises ValueError for another shape or dtype.
     """
 
     pixels: Pixels
     spectrum: Spectrum
+    reduced_from: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         p = self.pixels
         if p.dtype != np.uint8 or p.ndim != 3 or p.shape[2] != 3 or 0 in p.shape:
             raise ValueError(f"an image is uint8 [h, w, 3] and not empty, got {p.dtype} {p.shape}")
+        if self.reduced_from is not None and min(self.reduced_from) < 1:
+            raise ValueError(f"an image has at least one pixel, got {self.reduced_from}")
         p.flags.writeable = False
 
     @property
     def height(self) -> int:
-        return int(self.pixels.shape[0])
+        return int(self.pixels.shape[0]) if self.reduced_from is None else self.reduced_from[1]
 
     @property
     def width(self) -> int:
-        return int(self.pixels.shape[1])
+        return int(self.pixels.shape[1]) if self.reduced_from is None else self.reduced_from[0]
+
+    @property
+    def reduction(self) -> int:
+        """Pixels of the given picture for each pixel held, on a side: a power of two."""
+        return 1 if self.reduced_from is None else round(max(self.reduced_from) / max(self.pixels.shape[:2]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
             with suppress(StoreError):
                 await state.keys.store_last_use()
             await state.registry.close()
-            state.pipeline.close()
+            await state.pipeline.close()
             await state.db.close()
 
     app = FastAPI(

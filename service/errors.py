@@ -60,6 +60,12 @@ class RequestTimeout(ServiceError):
     status, code, title = 408, "request_timeout", "The request came too slowly"
 
 
+class CallerGone(ServiceError):
+    """Nobody reads this answer; the status is for the log."""
+
+    status, code, title = 499, "caller_gone", "The caller has gone"
+
+
 class SubjectNotFound(NotFound):
     code, title = "subject_not_found", "No such subject"
 
@@ -134,6 +140,10 @@ class UnsupportedMediaType(ServiceError):
 
 class UndecodableImage(ServiceError):
     status, code, title = 422, "undecodable_image", "The image is broken"
+
+
+class ImageTooCostly(ServiceError):
+    status, code, title = 422, "image_too_costly", "Decoding the image takes too much"
 
 
 class NoFace(ServiceError):

@@ -112,6 +112,12 @@ class Settings(BaseSettings):
 
     max_image_bytes: Annotated[int, Field(ge=1024)] = 16 * MIB
     max_image_pixels: Annotated[int, Field(ge=4096)] = 50_000_000
+    max_work_pixels: Annotated[int, Field(ge=4096)] = 64_000_000
+    decode_workers: Annotated[int, Field(ge=1, le=64)] = 2
+    decode_cpu_s: Annotated[float, Field(gt=0)] = 8.0
+    decode_wall_s: Annotated[float, Field(gt=0)] = 30.0
+    decode_wait_s: Annotated[float, Field(gt=0)] = 5.0
+    decode_memory_bytes: Annotated[int, Field(ge=64 * MIB)] = 1024 * MIB
     max_body_bytes: Annotated[int, Field(ge=1024)] = 64 * MIB
     max_archive_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * MIB
     max_unpacked_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * MIB
@@ -157,6 +163,8 @@ class Settings(BaseSettings):
     def _room_for_one_image(self) -> Settings:
         if self.max_body_bytes < self.max_image_bytes:
             raise ValueError("max_body_bytes must hold at least one image of max_image_bytes")
+        if self.max_work_pixels < self.max_image_pixels:
+            raise ValueError("max_work_pixels must hold at least one image of max_image_pixels")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together: give both or neither")
         if self.max_body_memory_bytes < self.max_body_bytes:

@@ -20,6 +20,7 @@ from service.crops import CropVault, open_vault
 from service.enrolment.enroller import Enroller
 from service.enrolment.types import Enrolled
 from service.errors import Draining, NotReady
+from service.inference.decoding import Decoder
 from service.jobs.base import JobKind
 from service.jobs.child import job_directory
 from service.jobs.queue import JobQueue
@@ -101,7 +102,9 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
     make_private(settings.data_dir)
     db = await Database.open(settings.sqlalchemy_url)
     await db.migrate()
-    pipeline, admission = FacePipeline(settings), Admission(settings.max_requests)
+    decoder = Decoder(settings, metrics)
+    decoder.start()
+    pipeline, admission = FacePipeline(settings, decoder), Admission(settings.max_requests)
     bodies = MemoryBudget(settings.max_body_memory_bytes)
     metrics.in_flight.set_function(lambda: admission.in_flight)
     metrics.body_bytes.set_function(lambda: bodies.held_bytes)

@@ -75,6 +75,14 @@ class Metrics:
         self.audit_entries = Counter("halflight_audit_entries", "Audit events written", registry=r)
         self.audit_lost = Counter("halflight_audit_lost", "Audit events lost", registry=r)
         self.body_bytes = Gauge("halflight_body_bytes", "Bytes of request bodies in memory", registry=r)
+        self.decode_kills = Counter(
+            "halflight_decode_kills",
+            "Decoding processes that were ended amid a photo",
+            ["reason"],
+            registry=r,
+        )
+        self.decode_waiting = Gauge("halflight_decode_waiting", "Photos that wait for a worker", registry=r)
+        self.pixels_in_work = Gauge("halflight_pixels_in_work", "Pixels of photos in work", registry=r)
         self.decisions = Counter(
             "halflight_decisions",
             "Decisions by condition",

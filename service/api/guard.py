@@ -18,6 +18,7 @@ from service.access.keys import Permission, Principal, Role
 from service.api.bodies import Pace, declared_length, paced, receive_body, replay
 from service.api.deps import authenticate, required_role
 from service.api.options import KnownOptions
+from service.api.presence import watched
 from service.api.uploads import read_upload
 from service.errors import BodyTooLarge, ServiceError
 from service.settings import Settings
@@ -117,7 +118,8 @@ class GuardedRoute(APIRoute):
         try:
             received = Request(request.scope, replay(body, request.receive))
             await self.prepare(received, state.settings)
-            return await handle(received)
+            async with watched(request.receive):
+                return await handle(received)
         finally:
             state.bodies.give_back(len(body))
 

@@ -28,6 +28,7 @@ from service.errors import (
     BodyTooLarge,
     Draining,
     Forbidden,
+    ImageTooCostly,
     ImageTooLarge,
     InvalidParameter,
     LowQuality,
@@ -49,7 +50,7 @@ from service.matching.trail import extraction, identifications, verification
 
 ANY_IMAGE = (
     *(MalformedRequest, Unauthorized, Forbidden, ImageTooLarge, BodyTooLarge),
-    *(UnsupportedMediaType, UndecodableImage, InvalidParameter, LowQuality),
+    *(UnsupportedMediaType, UndecodableImage, ImageTooCostly, InvalidParameter, LowQuality),
     *(RateLimited, Overloaded, NotReady, AuditUnavailable, Draining),
 )
 _BINARY = {"type": "string", "format": "binary"}

@@ -110,28 +110,31 @@ class Batcher(Generic[In, Out]):
         return batch
 
     async def _loop(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            batch = self._next_batch()
-            if not batch:
-                if self._closing:
-                    return
+            if batch := self._next_batch():
+                await self._answer(batch)
+            elif self._closing:
+                return
+            else:
                 self._wake.clear()
                 await self._wake.wait()
-                continue
-            try:
-                results = await loop.run_in_executor(self._worker, self._run, [entry.item for entry in batch])
-                if len(results) != len(batch):
-                    raise RuntimeError(f"{self.name}: {len(results)} results for {len(batch)} items")
-            except Exception as error:  # noqa: BLE001 - goes to the callers; the loop must go on
-                self.failed = True
-                for entry in batch:
-                    if not entry.future.done():
-                        entry.future.set_exception(error)
-                continue
-            self.failed = False
-            if self._observe:
-                self._observe(len(batch))
-            for entry, result in zip(batch, results, strict=True):
+
+    async def _answer(self, batch: Sequence[_Entry[In, Out]]) -> None:
+        """Runs one batch. A function of its own, so that no variable keeps a photo until the next batch."""
+        try:
+            items = [entry.item for entry in batch]
+            results = await asyncio.get_running_loop().run_in_executor(self._worker, self._run, items)
+            if len(results) != len(batch):
+                raise RuntimeError(f"{self.name}: {len(results)} results for {len(batch)} items")
+        except Exception as error:  # noqa: BLE001 - goes to the callers; the loop must go on
+            self.failed = True
+            for entry in batch:
                 if not entry.future.done():
-                    entry.future.set_result(result)
+                    entry.future.set_exception(error)
+            return
+        self.failed = False
+        if self._observe:
+            self._observe(len(batch))
+        for entry, result in zip(batch, results, strict=True):
+            if not entry.future.done():
+                entry.future.set_result(result)

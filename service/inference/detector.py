@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,10 @@ class Detector:
             observe=observe,
         )
 
+    @property
+    def canvas_px(self) -> tuple[int, ...]:
+        return tuple(self._spec.canvas_px)
+
     def prepare(self, image: Image, *, zoom: float = 1.0, min_score: float | None = None) -> DetectorInput:
         """Letterboxes an image onto the smallest canvas that holds it."""
         pixels, placement = letterbox(image, canvas_px=self._spec.canvas_px, zoom=zoom)
@@ -92,17 +97,27 @@ class Detector:
         return Detected(faces, len(found) - len(faces))
 
     async def detect(
-        self, image: Image, *, min_score: float | None = None, looks: Sequence[float] = LOOKS
+        self,
+        image: Image,
+        *,
+        min_score: float | None = None,
+        looks: Sequence[float] = LOOKS,
+        first: DetectorInput | None = None,
     ) -> Detected:
         """Returns the faces in pixels of the image; there may be none.
 
         Repeats the detection at other zooms (`looks`) until it finds a face; without one, `below` is that
-        of the look that came closest. `min_score`: None for the detector's own threshold. Raises QueueFull,
-        BatcherClosed.
+        of the look that came closest. `min_score`: None for the detector's own threshold. `first`: the image
+        prepared for the first look. Raises QueueFull, BatcherClosed.
         """
         below = 0
-        for zoom in looks:
-            found = await self.batcher.submit(self.prepare(image, zoom=zoom, min_score=min_score))
+        for number, zoom in enumerate(looks):
+            if number == 0 and first is not None:
+                canvas = replace(first, min_score=min_score)
+            else:
+                # In a thread: a large photo would hold up every other request.
+                canvas = await asyncio.to_thread(self.prepare, image, zoom=zoom, min_score=min_score)
+            found = await self.batcher.submit(canvas)
             if found.faces:
                 return found
             below = max(below, found.below)

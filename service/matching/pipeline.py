@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from faces import formats
-from faces import image as images
 from faces.align import AlignError
 from faces.detect import LOOKS
 from faces.frames import ImageSource
@@ -19,6 +18,7 @@ from faces.spectrum import spectrum_of_face
 from faces.types import TURNS, Face, Image, Role, Spectrum, Turn
 from service.errors import (
     Draining,
+    ImageTooCostly,
     ImageTooLarge,
     LowQuality,
     Overloaded,
@@ -27,13 +27,15 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.inference.batcher import BatcherClosed, QueueFull
+from service.inference.caller import while_present
+from service.inference.decoding import DecodedPhoto, Decoder
 from service.inference.detector import Detected
 from service.inference.engine import Description, FacesFound
 from service.matching.choice import Choice, meant
 from service.settings import Settings
 from service.spaces.space import EmbeddingSpace
 
-DECODE_THREADS = 2
+TURN_THREADS = 2
 
 
 class StageTimes:
@@ -116,14 +118,11 @@ def inference_errors() -> Iterator[None]:
 
 
 class FacePipeline:
-    """The only way from image bytes to faces. It decodes within the configured limits, on own threads."""
+    """The only way from image bytes to faces. `decoder` decodes; own threads turn what it has decoded."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._limits = images.DecodeLimits(
-            max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels
-        )
-        self._min_score = settings.min_detection_score
-        self._pool = ThreadPoolExecutor(DECODE_THREADS, thread_name_prefix="decode")
+    def __init__(self, settings: Settings, decoder: Decoder) -> None:
+        self._decoder, self._min_score = decoder, settings.min_detection_score
+        self._pool = ThreadPoolExecutor(TURN_THREADS, thread_name_prefix="turn")
 
     async def detect(
         self,
@@ -137,14 +136,15 @@ class FacePipeline:
         """The decoded image and every face in it, largest first; there may be none.
 
         `spectrum`: None to recognise it on the meant face. `min_score`: None for the setting's, or else the
-        detector's own. Raises ImageTooLarge, UnsupportedMediaType,
-        UndecodableImage, Overloaded, Draining.
+        detector's own. Raises ImageTooLarge, ImageTooCostly,
+        UnsupportedMediaType, UndecodableImage, Overloaded, Draining.
         """
         times = times or StageTimes()
         with times.stage("decode"):
-            image = await self._decode(data, spectrum)
+            photo = await self._decode(space, data, spectrum)
+        image = photo.image
         with times.stage("detect"), inference_errors():
-            found = await self._find(space, image, min_score=min_score)
+            found = await self._find(space, photo, min_score=min_score)
             if spectrum is None and found.faces:
                 image = relit(image, (await self._relit(found, meant(found.faces))).image.spectrum)
         return image, tuple(_given(face, found.turn, image) for face in found.faces), found.among
@@ -169,9 +169,10 @@ class FacePipeline:
         """
         times = times or StageTimes()
         with times.stage("decode"):
-            image = await self._decode(data, spectrum)
+            photo = await self._decode(space, data, spectrum)
+        image = photo.image
         with times.stage("detect"), inference_errors():
-            found = await self._find(space, image, every_turn=every_turn, min_score=min_score)
+            found = await self._find(space, photo, every_turn=every_turn, min_score=min_score)
         with counted(found.among):
             chosen = choose(found.image, found.faces)
         if spectrum is None:
@@ -194,7 +195,7 @@ class FacePipeline:
     async def _find(
         self,
         space: EmbeddingSpace,
-        image: Image,
+        photo: DecodedPhoto,
         *,
         every_turn: bool = False,
         min_score: float | None = None,
@@ -203,9 +204,9 @@ class FacePipeline:
 
         Tries the other turns where the meant face is not clearly upright or there is none.
         """
-        detector, loop = space.engine.detector, asyncio.get_running_loop()
+        detector, loop, image = space.engine.detector, asyncio.get_running_loop(), photo.image
         lowest = self._min_score if min_score is None else min_score
-        given = await detector.detect(image, min_score=lowest)
+        given = await detector.detect(image, min_score=lowest, first=photo.first_look)
         if given.faces and is_clearly_upright(meant(given.faces)) and not every_turn:
             return _Found(image, given, turn=0, sure=True)
         tried: dict[Turn, Detected] = {0: given} if given.faces else {}
@@ -223,15 +224,17 @@ class FacePipeline:
         other = await loop.run_in_executor(self._pool, turned, image, turn)
         return _Found(other, tried[turn], turn, sure)
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        await self._decoder.close()
         self._pool.shutdown(wait=True)
 
-    async def _decode(self, data: ImageSource, spectrum: Spectrum | None) -> Image:
-        loop = asyncio.get_running_loop()
+    async def _decode(
+        self, space: EmbeddingSpace, data: ImageSource, spectrum: Spectrum | None
+    ) -> DecodedPhoto:
+        """Raises CallerGone as soon as nobody waits for the answer, besides what `detect` raises."""
+        canvas_px = space.engine.detector.canvas_px
         try:
-            return await loop.run_in_executor(
-                self._pool, lambda: images.decode(data, limits=self._limits, spectrum=spectrum)
-            )
+            return await while_present(self._decoder.decode(data, spectrum, canvas_px))
         except formats.ImageError as error:
             raise _decoding_error(error) from error
 
@@ -243,7 +246,7 @@ class FacePipeline:
 
 def relit(image: Image, spectrum: Spectrum) -> Image:
     """The same pixels as a picture of this spectrum."""
-    return Image(image.pixels, spectrum)
+    return replace(image, spectrum=spectrum)
 
 
 def _given(face: Face, turn: Turn, image: Image) -> Face:
@@ -253,6 +256,7 @@ def _given(face: Face, turn: Turn, image: Image) -> Face:
 
 def _decoding_error(error: formats.ImageError) -> ServiceError:
     for kind, answer in (
+        (formats.ImageTooCostly, ImageTooCostly),
         (formats.ImageTooLarge, ImageTooLarge),
         (formats.UnsupportedMediaType, UnsupportedMediaType),
     ):
