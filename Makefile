@@ -1,11 +1,15 @@
 # Two commands do everything: `make demo` and `make test`. Both build what they need first.
-PYTHON ?= python3
+# Without PYTHON, the first of python3.11, python3.12 and python3 that fits.
+PYTHON ?=
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 DEMO   ?=
+# An installation that is stopped leaves its mark, and `environment` then begins again.
+BEGIN  := @touch $(VENV)/.unfinished
+DONE    = @rm -f $(VENV)/.unfinished && touch $@
 
-.PHONY: help setup dev train models demo run test check format lock sbom clean
+.PHONY: help environment setup dev train models demo run test check format lock sbom clean
 
 help:
 	@echo "make demo    enrol and identify the sample subjects over HTTP (DEMO=--keep leaves it running)"
@@ -18,38 +22,43 @@ help:
 	@echo "make setup   only build $(VENV)"
 	@echo "make lock    resolve the locks again after a change of pyproject.toml"
 
-# A Debian without python3-venv has no ensurepip: then the machine's own pip fills the environment.
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV) 2>/dev/null || \
-	  (rm -rf $(VENV) && $(PYTHON) -m venv --without-pip $(VENV) && \
-	   $(PYTHON) -m pip --python $(BIN)/python install --quiet pip==26.0)
+# Says at once which Python is wanted, and makes anew what a stopped run left half made.
+environment:
+	@requirements/environment.sh $(VENV) $(PYTHON)
 
 # The locks are complete: without --no-deps pip looks beyond them, and stops where a newer version of a
 # package that is asked for with an extra has come out.
-$(VENV)/.cpu: requirements/cpu.lock pyproject.toml | $(BIN)/python
-	$(PIP) install --quiet --no-deps --require-hashes -r requirements/cpu.lock
-	$(PIP) install --quiet --no-deps --no-build-isolation -e .
-	@touch $@
+# pip says what it downloads, on a terminal with size and rate.
+$(VENV)/.cpu: requirements/cpu.lock pyproject.toml
+	$(BEGIN)
+	$(PIP) install --no-deps --require-hashes -r requirements/cpu.lock
+	$(PIP) install --no-deps --no-build-isolation -e .
+	$(DONE)
 
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.cpu
-	$(PIP) install --quiet --no-deps --require-hashes -r requirements/dev.lock
-	@touch $@
+	$(BEGIN)
+	$(PIP) install --no-deps --require-hashes -r requirements/dev.lock
+	$(DONE)
 
 # torch alone has no hash: a machine's index may offer its CPU build or its CUDA build under one version.
 $(VENV)/.train: requirements/train.lock $(VENV)/.dev
-	$(PIP) install --quiet --no-deps --require-hashes -r requirements/train.lock
-	$(PIP) install --quiet "$$(grep -o '^torch==[^ ]*' requirements/torch.in)"
-	@touch $@
+	$(BEGIN)
+	$(PIP) install --no-deps --require-hashes -r requirements/train.lock
+	$(PIP) install "$$(grep -o '^torch==[^ ]*' requirements/torch.in)"
+	$(DONE)
 
-setup: $(VENV)/.cpu
+# In a make of its own, which sees what `environment` has removed.
+setup: environment
+	@$(MAKE) --no-print-directory $(VENV)/.cpu
 
 # Without the reference bundle, tests that compare with it or learn from it are skipped.
-dev: $(VENV)/.train
+dev: train
 	-$(BIN)/halflight models pull
 
-train: $(VENV)/.train
+train: environment
+	@$(MAKE) --no-print-directory $(VENV)/.train
 
-models: $(VENV)/.cpu
+models: setup
 	$(BIN)/halflight models pull
 
 demo: setup
@@ -62,7 +71,8 @@ test: dev check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 # Without torch mypy checks only the packages that do not import it.
-check: $(VENV)/.dev
+check: environment
+	@$(MAKE) --no-print-directory $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@if [ -e $(VENV)/.train ]; then echo "$(BIN)/mypy"; $(BIN)/mypy; else \
@@ -72,7 +82,8 @@ check: $(VENV)/.dev
 	@[ -e $(VENV)/.train ] || \
 	  echo "skipped: mypy for training, export, benchmarks and tests needs torch (make train)"
 
-format: $(VENV)/.dev
+format: environment
+	@$(MAKE) --no-print-directory $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -127,6 +127,7 @@ class Settings(BaseSettings):
 
     min_detection_score: Annotated[float | None, Field(ge=0.3, lt=1)] = None
     min_inter_eye_px: Annotated[float, Field(ge=4)] = 16.0
+    duplicates: Literal["refuse", "report", "ignore"] = "refuse"
     duplicate_fpir: Annotated[float, Field(gt=0, lt=1)] = 1e-3
     mismatch_fmr: Annotated[float, Field(gt=0, lt=1)] = 0.2
     min_enrol_quality: Annotated[int, Field(ge=0, le=100)] = 20

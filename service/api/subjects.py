@@ -23,7 +23,7 @@ from service.api.schemas.subjects import (
     SubjectOut,
 )
 from service.api.uploads import UploadForm, form_of, parse_metadata, validate_metadata
-from service.enrolment.types import Enrolment
+from service.enrolment.types import Duplicates, Enrolment
 from service.errors import (
     Draining,
     DuplicateFace,
@@ -44,6 +44,7 @@ from service.errors import (
     UnsureOrientation,
 )
 from service.inference.detector import LOWEST_SCORE
+from service.settings import Settings
 from service.subjects.editor import SubjectChange
 from service.subjects.names import MAX_LETTERS, InvalidName, normal_name
 
@@ -58,6 +59,12 @@ DISPLAY_NAME = {
     "minLength": 1,
     "maxLength": MAX_LETTERS,
     "description": "what people call the subject, in any script; kept in NFC",
+}
+DUPLICATES = {
+    "type": "string",
+    "enum": [one.value for one in Duplicates],
+    "description": "a face that another subject has: 409, named in the answer, or not looked for;"
+    " what the service is set to where it is absent",
 }
 ENROL_BODY: dict[str, Any] = {
     "requestBody": {
@@ -79,7 +86,12 @@ ENROL_BODY: dict[str, Any] = {
                         "display_name": DISPLAY_NAME,
                         "metadata": {"type": "string", "description": "JSON object, 8 KiB"},
                         "spectrum": {"type": "string", "enum": ["vis", "nir"]},
-                        "allow_duplicate": {"type": "string", "enum": ["true", "false"]},
+                        "duplicates": DUPLICATES,
+                        "allow_duplicate": {
+                            "type": "string",
+                            "enum": ["true", "false"],
+                            "description": "older form of `duplicates`: ignore or refuse",
+                        },
                         "min_detection_score": {"type": "number", "minimum": 0.3, "exclusiveMaximum": 1},
                         "allow_mismatch": {"type": "string", "enum": ["true", "false"]},
                     },
@@ -95,7 +107,11 @@ ENROL_BODY: dict[str, Any] = {
                         "display_name": DISPLAY_NAME,
                         "metadata": {"type": "object", "description": "8 KiB"},
                         "spectrum": {"type": "string", "enum": ["vis", "nir"]},
-                        "allow_duplicate": {"type": "boolean"},
+                        "duplicates": DUPLICATES,
+                        "allow_duplicate": {
+                            "type": "boolean",
+                            "description": "older form of `duplicates`: ignore or refuse",
+                        },
                         "min_detection_score": {"type": "number", "minimum": 0.3, "exclusiveMaximum": 1},
                         "allow_mismatch": {"type": "boolean"},
                     },
@@ -133,6 +149,25 @@ def _flag(form: UploadForm, name: str) -> bool:
     if text not in ("true", "false", "1", "0"):
         raise InvalidParameter(f"`{name}` must be true or false")
     return text in ("true", "1")
+
+
+def _duplicates(form: UploadForm, settings: Settings) -> Duplicates:
+    """What the request, or else the service, does with duplicates. Raises InvalidParameter."""
+    old, asked = form.fields.get("allow_duplicate"), form.fields.get("duplicates")
+    if old is not None and old.lower() not in ("true", "false", "1", "0"):
+        raise InvalidParameter("`allow_duplicate` must be true or false; better send `duplicates`")
+    allowed = old is not None and old.lower() in ("true", "1")
+    if asked is None:
+        if old is None:
+            return Duplicates(settings.duplicates)
+        return Duplicates.IGNORE if allowed else Duplicates.REFUSE
+    try:
+        wanted = Duplicates(asked)
+    except ValueError as error:
+        raise InvalidParameter("`duplicates` must be refuse, report or ignore") from error
+    if old is not None and allowed != (wanted is Duplicates.IGNORE):
+        raise InvalidParameter("`duplicates` and `allow_duplicate` say different things: send `duplicates`")
+    return wanted
 
 
 def _spectrum(form: UploadForm) -> Spectrum:
@@ -188,7 +223,7 @@ async def enroll(
         images=images,
         metadata=parse_metadata(form.fields.get("metadata")),
         spectrum=_spectrum(form),
-        allow_duplicate=_flag(form, "allow_duplicate"),
+        duplicates=_duplicates(form, state.settings),
         allow_mismatch=_flag(form, "allow_mismatch"),
         actor=operator.key_id,
         idempotency_key=idempotency_key,

@@ -60,18 +60,10 @@ class ServiceClient:
         images: Sequence[bytes],
         *,
         idempotency_key: str,
-        metadata: str | None = None,
-        spectrum: str = "vis",
-        allow_duplicate: bool = False,
-        allow_mismatch: bool = False,
+        options: Mapping[str, str | None],
     ) -> Answer:
         """Sends POST /enroll, which is safe to repeat with the same `idempotency_key`."""
-        fields = {"subject_id": subject_id, "spectrum": spectrum}
-        fields["allow_duplicate"] = "true" if allow_duplicate else "false"
-        if allow_mismatch:
-            fields["allow_mismatch"] = "true"
-        if metadata is not None:
-            fields["metadata"] = metadata
+        fields = {"subject_id": subject_id} | _drop_none(options)
         return self._request(
             "POST",
             "/enroll",
@@ -104,11 +96,11 @@ class ServiceClient:
             "POST", "/verify", retry=True, params=_drop_none(options), data=data, files=files
         )
 
-    def subjects(self) -> Iterator[Answer]:
-        """Yields every subject, page by page."""
-        cursor = None
+    def subjects(self, wanted: Mapping[str, Any] | None = None) -> Iterator[Answer]:
+        """Yields every subject that fits `wanted`, page by page."""
+        cursor, limits = None, {"limit": PAGE, **(wanted or {})}
         while True:
-            page = self._request("GET", "/subjects", params=_drop_none({"limit": PAGE, "cursor": cursor}))
+            page = self._request("GET", "/subjects", params=_drop_none(limits | {"cursor": cursor}))
             yield from page["subjects"]
             if (cursor := page["next_cursor"]) is None:
                 return
@@ -116,8 +108,18 @@ class ServiceClient:
     def subject(self, subject_id: str) -> Answer:
         return self._request("GET", _subject_path(subject_id))
 
-    def set_metadata(self, subject_id: str, metadata: Mapping[str, Any]) -> Answer:
-        return self._request("PATCH", _subject_path(subject_id), json={"metadata": metadata})
+    def change(self, subject_id: str, change: Mapping[str, Any]) -> Answer:
+        """Changes the id (`subject_id`), the `display_name` or the `metadata` of a subject."""
+        return self._request("PATCH", _subject_path(subject_id), json=dict(change))
+
+    def merge(self, into: str, source: str) -> Answer:
+        """Moves every sample of `source` into `into`; safe to repeat."""
+        path = f"{_subject_path(into)}/merge"
+        return self._request("POST", path, retry=True, json={"subject_id": source})
+
+    def erase_many(self, subject_ids: Sequence[str]) -> Answer:
+        """Erases up to 400 subjects together; safe to repeat."""
+        return self._request("POST", "/subjects/delete", retry=True, json={"subject_ids": list(subject_ids)})
 
     def erase(self, subject_id: str, sample_id: str | None = None) -> Answer:
         """Erases a subject, or one of its samples, and returns the receipt."""

@@ -98,7 +98,7 @@ def _enrol(client: ServiceClient, subjects: tuple[Subject, ...]) -> None:
                 subject.subject_id,
                 [path.read_bytes() for path in subject.vis],
                 idempotency_key=f"demo-{subject.subject_id}",
-                allow_duplicate=True,
+                options={"duplicates": "ignore"},
             )
     photos = sum(len(subject.vis) for subject in enrolled)
     print_status(f"enrolled {len(enrolled)} subjects with {photos} visible-light photos")

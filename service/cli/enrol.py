@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +15,7 @@ from rich.text import Text
 from service.cli.client import Answer, ServiceClient, read_file
 from service.cli.folder import FolderScan, Photo, Rejection, idempotency_key, scan_folder
 from service.cli.options import DEFAULT_URL, Json, Key, Url
-from service.cli.output import BAD, GOOD, Failure, print_json, print_status, print_table, progress_bar
+from service.cli.output import BAD, GOOD, UNSURE, Failure, print_json, print_status, print_table, progress_bar
 from service.cli.problems import AFFECTS_EVERY_REQUEST, ServiceRefusal
 
 
@@ -26,10 +26,17 @@ def enroll(
         Path | None,
         typer.Option(exists=True, file_okay=False, help="Instead: a folder with root/<subject>/<files>."),
     ] = None,
+    display_name: Annotated[
+        str | None, typer.Option(help="What people call the subject, in any script.")
+    ] = None,
     metadata: Annotated[str | None, typer.Option(help="JSON object kept with the subject.")] = None,
     spectrum: Annotated[Literal["vis", "nir"], typer.Option(help="Of the photos.")] = "vis",
+    duplicates: Annotated[
+        Literal["refuse", "report", "ignore"] | None,
+        typer.Option(help="A face that another subject has: refuse it, enrol and report it, or do not look."),
+    ] = None,
     allow_duplicate: Annotated[
-        bool, typer.Option("--allow-duplicate", help="Even if the face matches another subject.")
+        bool, typer.Option("--allow-duplicate", help="The same as --duplicates ignore.")
     ] = False,
     allow_mismatch: Annotated[
         bool, typer.Option("--allow-mismatch", help="Even if the face is not that of the subject's photos.")
@@ -52,19 +59,18 @@ def enroll(
     A folder can be sent again after an interruption: within a day, no photo is enrolled twice.
     Exit code 1 if any photo was refused.
     """
+    if allow_duplicate and duplicates not in (None, "ignore"):
+        raise typer.BadParameter("--allow-duplicate and --duplicates say different things: give --duplicates")
+    wanted: str | None = "ignore" if allow_duplicate else duplicates
+    options = {"spectrum": spectrum, "duplicates": wanted}
+    options["allow_mismatch"] = "true" if allow_mismatch else None
     if folder is not None:
-        if subject or metadata:
-            raise typer.BadParameter("--folder takes neither SUBJECT and IMAGES nor --metadata")
-        with ServiceClient(url, key) as client:
-            _enroll_folder(
-                client,
-                folder,
-                spectrum=spectrum,
-                allow_duplicate=allow_duplicate,
-                allow_mismatch=allow_mismatch,
-                jobs=jobs,
-                as_json=as_json,
+        if subject or metadata or display_name:
+            raise typer.BadParameter(
+                "--folder takes neither SUBJECT and IMAGES nor --metadata and --display-name"
             )
+        with ServiceClient(url, key) as client:
+            _enroll_folder(client, folder, options, jobs=jobs, as_json=as_json)
         return
     if not subject or not images:
         raise typer.BadParameter("give SUBJECT and IMAGES, or --folder")
@@ -77,10 +83,7 @@ def enroll(
                 [read_file(path) for path in images],
                 # A fresh key, which only makes a retry of this request safe.
                 idempotency_key=uuid.uuid4().hex,
-                metadata=metadata,
-                spectrum=spectrum,
-                allow_duplicate=allow_duplicate,
-                allow_mismatch=allow_mismatch,
+                options=options | {"metadata": metadata, "display_name": display_name},
             )
         except ServiceRefusal as refusal:
             name_photos(refusal, images)
@@ -89,8 +92,14 @@ def enroll(
         print_json(answer)
     else:
         print_table(("photo", "result", ">quality", "sample", "reason"), enrolment_rows(images, answer))
+    for found in answer.get("duplicates", ()):
+        print_status(f"{images[found['index']]}: {_looks_like(found)}", UNSURE)
     if answer["rejected"]:
         raise typer.Exit(1)
+
+
+def _looks_like(found: Answer) -> str:
+    return f"looks like subject {found['subject_id']} (score {found['score']:.3f})"
 
 
 def parse_metadata(text: str) -> dict[str, Any]:
@@ -136,14 +145,7 @@ def enrolment_rows(images: list[Path], answer: Answer) -> Iterator[tuple[object,
 
 
 def _enroll_folder(
-    client: ServiceClient,
-    root: Path,
-    *,
-    spectrum: str,
-    allow_duplicate: bool,
-    allow_mismatch: bool,
-    jobs: int,
-    as_json: bool,
+    client: ServiceClient, root: Path, options: Mapping[str, str | None], *, jobs: int, as_json: bool
 ) -> None:
     scan = scan_folder(root)
     if not scan.photos:
@@ -158,22 +160,14 @@ def _enroll_folder(
             return client.enroll(
                 photo.subject_id,
                 [image],
-                idempotency_key=idempotency_key(
-                    photo.subject_id,
-                    image,
-                    spectrum=spectrum,
-                    allow_duplicate=allow_duplicate,
-                    allow_mismatch=allow_mismatch,
-                ),
-                spectrum=spectrum,
-                allow_duplicate=allow_duplicate,
-                allow_mismatch=allow_mismatch,
+                idempotency_key=idempotency_key(photo.subject_id, image, options),
+                options=options,
             )
         except ServiceRefusal as refusal:
             if refusal.status in AFFECTS_EVERY_REQUEST:
                 refusal.title = f"{photo.name}: {refusal.title}"
                 raise
-            return Rejection(photo.name, refusal.code, str(refusal.problem["detail"]))
+            return Rejection(photo.name, refusal.code, refusal.detail)
         except Failure as failure:
             failure.title = f"{photo.name}: {failure.title}"
             raise
@@ -187,8 +181,11 @@ def _enroll_folder(
             rejections.append(outcome)
             if as_json:
                 _emit_rejection(outcome)
-        elif as_json:
+            continue
+        if as_json:
             print_json({"file": photo.name} | outcome)
+        for found in outcome.get("duplicates", ()):
+            print_status(f"{photo.name}: {_looks_like(found)}", UNSURE)
     enrolled = len(scan.photos) + len(scan.rejections) - len(rejections)
     if rejections and not as_json:
         print_table(("refused", "why", "detail"), ((r.name, r.code, r.detail) for r in rejections))

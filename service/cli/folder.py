@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,14 +96,11 @@ def _is_other(entry: Path) -> bool:
     return not entry.is_dir() and (name in OTHER_NAMES or entry.suffix.lower() in OTHER_SUFFIXES)
 
 
-def idempotency_key(
-    subject_id: str, image: bytes, *, spectrum: str, allow_duplicate: bool, allow_mismatch: bool
-) -> str:
+def idempotency_key(subject_id: str, image: bytes, options: Mapping[str, str | None]) -> str:
     """Returns one key for the same photo, subject and options.
 
     A request holds one photo, so a folder that has grown since the last run enrols only the new photos.
     """
     digest = hashlib.sha256(image).hexdigest()
-    options = ["allow_mismatch"] if allow_mismatch else []
-    what = json.dumps([subject_id, digest, spectrum, allow_duplicate, *options])
+    what = json.dumps([subject_id, digest, dict(options)], sort_keys=True)
     return "folder-" + hashlib.sha256(what.encode()).hexdigest()

@@ -26,10 +26,11 @@ HINTS: Mapping[str, str] = {
     "key_not_found": "`halflight keys list` shows every key",
     "last_admin_key": "create another admin key first",
     "duplicate_face": (
-        "enrol the photo under that subject, or, if they are two people, repeat with --allow-duplicate"
+        "enrol the photo under that subject, or, if they are two people, repeat with --duplicates ignore"
     ),
     "subject_mismatch": "check the subject id, or, if it is the same person, repeat with --allow-mismatch",
     "photos_disagree": "enrol the photos of one person at a time, or repeat with --allow-mismatch",
+    "subject_exists": "`halflight subjects merge` merges the two, if they are one person",
     "idempotency_conflict": "the same key was used for another request: run the command again",
     "image_too_large": "send a smaller picture: the face needs no more than about 200 px between the eyes",
     "body_too_large": "send fewer or smaller pictures at once",
@@ -51,13 +52,20 @@ HINTS: Mapping[str, str] = {
 }
 
 
+def _detail(problem: Mapping[str, Any]) -> str:
+    """What the service says; where that names an option of HTTP, the hint names the command's instead."""
+    if problem["code"] == "duplicate_face" and "subject_id" in problem:
+        return f"the face matches subject {problem['subject_id']}"
+    return str(problem.get("detail", ""))
+
+
 class ServiceRefusal(Failure):
     """The service refused the request; `problem` is the body of its response."""
 
     def __init__(self, problem: Mapping[str, Any]) -> None:
         self.problem = dict(problem)
         self.status, self.code = int(problem["status"]), str(problem["code"])
-        detail = str(problem.get("detail", ""))
+        detail = _detail(problem)
         rejected = problem.get("rejected") or ()
         lines = [detail] + [f"image {r['index']}: {r['code']}: {r['detail']}" for r in rejected]
         super().__init__(

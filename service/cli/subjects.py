@@ -1,34 +1,68 @@
-"""Implements `halflight subjects`: list, show, change and erase subjects."""
+"""Implements `halflight subjects`: list, show, change, merge and erase subjects."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
-from service.cli.client import ServiceClient
+from service.cli.client import Answer, ServiceClient
 from service.cli.enrol import parse_metadata
 from service.cli.options import DEFAULT_URL, Json, Key, Url
-from service.cli.output import print_json, print_status, print_table
+from service.cli.output import Failure, print_json, print_status, print_table
 
-app = typer.Typer(no_args_is_help=True, help="List, show, change and erase subjects.")
+app = typer.Typer(no_args_is_help=True, help="List, show, change, merge and erase subjects.")
 
 SubjectId = Annotated[str, typer.Argument(metavar="ID", help="The subject's id.")]
 
 
 @app.command("list")
-def list_(url: Url = DEFAULT_URL, key: Key = None, as_json: Json = False) -> None:
-    """List every subject."""
+def list_(
+    id_prefix: Annotated[str | None, typer.Option(help="How the id begins.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Part of the display name; case and accents do not count.")
+    ] = None,
+    metadata: Annotated[
+        str | None,
+        typer.Option(metavar="KEY[=VALUE]", help="A key of the metadata, with or without its value."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Enrolled at this time (ISO 8601, UTC without a zone) or later.")
+    ] = None,
+    spectrum: Annotated[
+        Literal["vis", "nir"] | None, typer.Option(help="With a sample of this spectrum.")
+    ] = None,
+    masked: Annotated[
+        bool | None, typer.Option("--masked/--unmasked", help="With a sample that is masked, or that is not.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """List the subjects that fit everything asked for; without options, every subject."""
+    about, equals, value = (metadata or "").partition("=")
+    wanted = {
+        "id_prefix": id_prefix,
+        "name": name,
+        "metadata_key": about if metadata is not None else None,
+        "metadata_value": value if equals else None,
+        "enrolled_since": since,
+        "spectrum": spectrum,
+        "masked": None if masked is None else str(masked).lower(),
+    }
     with ServiceClient(url, key) as client:
         if as_json:
-            for subject in client.subjects():
+            for subject in client.subjects(wanted):
                 print_json(subject)
             return
-        found = list(client.subjects())
+        found = list(client.subjects(wanted))
     print_table(
-        ("subject", ">samples", "created", "metadata"),
-        ((s["subject_id"], s["samples"], _when(s["created_at"]), _compact(s["metadata"])) for s in found),
+        ("subject", "name", ">samples", "created", "metadata"),
+        (
+            (s["subject_id"], _name(s), s["samples"], _when(s["created_at"]), _compact(s["metadata"]))
+            for s in found
+        ),
     )
     print_status(f"{len(found)} subjects")
 
@@ -42,11 +76,11 @@ def show_(subject_id: SubjectId, url: Url = DEFAULT_URL, key: Key = None, as_jso
         print_json(found)
         return
     print_table(
-        ("subject", "created", "updated", "metadata"),
+        ("subject", "name", "created", "updated", "metadata"),
         [
             (
-                *(found["subject_id"], _when(found["created_at"]), _when(found["updated_at"])),
-                _compact(found["metadata"]),
+                *(found["subject_id"], _name(found)),
+                *(_when(found["created_at"]), _when(found["updated_at"]), _compact(found["metadata"])),
             )
         ],
     )
@@ -65,45 +99,115 @@ def show_(subject_id: SubjectId, url: Url = DEFAULT_URL, key: Key = None, as_jso
 @app.command("set")
 def set_(
     subject_id: SubjectId,
-    metadata: Annotated[str, typer.Option(help="JSON object that replaces what is kept.")],
+    metadata: Annotated[str | None, typer.Option(help="JSON object that replaces what is kept.")] = None,
+    display_name: Annotated[
+        str | None, typer.Option(help="What people call the subject; an empty one removes it.")
+    ] = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Replace the metadata of a subject."""
-    parsed = parse_metadata(metadata)
+    """Change the display name or the metadata of a subject."""
+    change: dict[str, Any] = {}
+    if metadata is not None:
+        change["metadata"] = parse_metadata(metadata)
+    if display_name is not None:
+        change["display_name"] = display_name or None
+    if not change:
+        raise typer.BadParameter("give --metadata or --display-name")
+    _change(subject_id, change, url, key, as_json=as_json)
+
+
+@app.command()
+def rename(
+    subject_id: SubjectId,
+    new_id: Annotated[str, typer.Argument(metavar="NEW_ID", help="An id that no other subject has.")],
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Give a subject another id; it keeps its samples."""
+    _change(subject_id, {"subject_id": new_id}, url, key, as_json=as_json)
+
+
+def _change(subject_id: str, change: dict[str, Any], url: str, key: str | None, *, as_json: bool) -> None:
     with ServiceClient(url, key) as client:
-        changed = client.set_metadata(subject_id, parsed)
+        changed = client.change(subject_id, change)
     if as_json:
         print_json(changed)
-    else:
-        print_table(("subject", "metadata"), [(changed["subject_id"], _compact(changed["metadata"]))])
+        return
+    row = (changed["subject_id"], _name(changed), _compact(changed["metadata"]))
+    print_table(("subject", "name", "metadata"), [row])
+
+
+@app.command()
+def merge(
+    into: Annotated[str, typer.Argument(metavar="ID", help="The subject that stays.")],
+    source: Annotated[str, typer.Argument(metavar="OTHER", help="The subject whose samples move; it goes.")],
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Merge two subjects that are one person. It cannot be undone."""
+    with ServiceClient(url, key) as client:
+        merged = client.merge(into, source)
+    if as_json:
+        print_json(merged)
+        return
+    print_table(
+        ("subject", "merged", ">moved", ">there already", ">samples"),
+        [
+            (
+                *(merged["subject_id"], merged["merged"], merged["moved"]),
+                *(merged["already_there"], merged["samples"]),
+            )
+        ],
+    )
 
 
 @app.command()
 def delete(
-    subject_id: SubjectId,
-    sample: Annotated[str | None, typer.Option(help="Erase only this sample of the subject.")] = None,
+    subject_ids: Annotated[list[str], typer.Argument(metavar="ID...", help="1 to 400 subjects.")],
+    sample: Annotated[str | None, typer.Option(help="Erase only this sample of the one subject.")] = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Erase a subject with everything measured from it, at once and for good."""
+    """Erase subjects with everything measured from them, at once and for good.
+
+    Several are erased together, or none if it fails; exit code 1 if any of several is not enrolled.
+    """
+    if sample is not None and len(subject_ids) > 1:
+        raise typer.BadParameter("--sample takes one subject")
+    missing: list[str] = []
     with ServiceClient(url, key) as client:
-        receipt = client.erase(subject_id, sample)
+        if len(subject_ids) == 1:
+            receipts = [{"subject_id": subject_ids[0]} | client.erase(subject_ids[0], sample)]
+        else:
+            answer = client.erase_many(subject_ids)
+            receipts, missing = answer["receipts"], answer["not_found"]
     if as_json:
-        print_json(receipt)
-        return
-    erased = receipt["erased"]
-    print_table(
-        ("erased", ">samples", ">templates", ">crops", ">audit entry"),
-        [
-            (
-                *(subject_id if sample is None else f"{subject_id} / {sample}", erased["samples"]),
-                *(erased["templates"], erased["crops"], receipt["audit_id"]),
-            )
-        ],
-    )
+        for receipt in receipts:
+            print_json(receipt)
+    elif receipts:
+        print_table(
+            ("erased", ">samples", ">templates", ">crops", ">audit entry"),
+            (_receipt_row(receipt, sample) for receipt in receipts),
+        )
+    if missing:
+        raise Failure(
+            f"{len(missing)} of {len(subject_ids)} subjects are not enrolled", detail="\n".join(missing)
+        )
+
+
+def _receipt_row(receipt: Answer, sample: str | None) -> tuple[object, ...]:
+    subject_id, erased = receipt["subject_id"], receipt["erased"]
+    name = subject_id if sample is None else f"{subject_id} / {sample}"
+    return name, erased["samples"], erased["templates"], erased["crops"], receipt["audit_id"]
+
+
+def _name(subject: Answer) -> str:
+    return subject.get("display_name") or ""
 
 
 def _when(stamp: str) -> str:

@@ -1,4 +1,4 @@
-"""Refuses a face that another subject already has: before the transaction, and once more within it.
+"""Finds a face that another subject already has: before the transaction, and once more within it.
 
 The search of the whole gallery is too slow for a transaction that others wait for. So it runs first,
 and the transaction compares only with what was committed since.
@@ -15,15 +15,15 @@ import numpy as np
 
 from faces.calibration import Calibration
 from faces.types import Condition
-from service.enrolment.types import Accepted
+from service.enrolment.types import Accepted, FoundDuplicate
 from service.errors import DuplicateFace
 from service.gallery.base import Hit
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
-from service.store.records import Owner
 from service.store.unit import UnitOfWork
 
 HITS = 20
+SCORE_DIGITS = 6
 TAIL_ROWS = 4096
 
 
@@ -56,19 +56,32 @@ def threshold_at(calibration: Calibration, condition: Condition, fmr: float) -> 
 
 
 class DuplicateCheck:
-    """The check of one enrolment in one space."""
+    """The check of one enrolment in one space.
+
+    `accepted`: by their place among the images of the request. `refuse`: raise DuplicateFace for the first
+    face that another subject has; otherwise `found` tells.
+    """
 
     def __init__(
         self,
         db: Database,
         space: EmbeddingSpace,
         subject_id: str,
-        accepted: Sequence[Accepted],
+        accepted: Mapping[int, Accepted],
         *,
         false_positive_rate: float,
+        refuse: bool,
     ) -> None:
-        self._db, self._space, self._subject_id, self._accepted = db, space, subject_id, accepted
-        self._rate, self._searched_to = false_positive_rate, 0
+        self._db, self._space, self._subject_id = db, space, subject_id
+        self._indices, self._accepted = tuple(accepted), tuple(accepted.values())
+        self._rate, self._refuse, self._searched_to = false_positive_rate, refuse, 0
+        # By image and subject, the best match.
+        self._found: dict[tuple[int, str], FoundDuplicate] = {}
+
+    @property
+    def found(self) -> tuple[FoundDuplicate, ...]:
+        """What another subject has, best first for each image."""
+        return tuple(sorted(self._found.values(), key=lambda one: (one.index, -one.score, one.template_id)))
 
     async def search(self) -> None:
         """Compares with every template that is committed. Raises DuplicateFace, StoreError."""
@@ -77,7 +90,7 @@ class DuplicateCheck:
         queries = np.stack([one.description.embedding.vector for one in self._accepted])
         found = await asyncio.to_thread(self._space.gallery.search, queries, HITS)
         async with self._db.read() as uow:
-            await self._refuse(uow, found)
+            await self._judge(uow, found)
 
     async def recheck(self, uow: UnitOfWork) -> None:
         """Compares with what was committed since the search, while no other enrolment can commit.
@@ -95,28 +108,29 @@ class DuplicateCheck:
                 ]
                 for one in self._accepted
             ]
-            await self._refuse(uow, found)
+            await self._judge(uow, found)
 
-    async def _refuse(self, uow: UnitOfWork, found: Sequence[Sequence[Hit]]) -> None:
+    async def _judge(self, uow: UnitOfWork, found: Sequence[Sequence[Hit]]) -> None:
         owners = await uow.templates.owners(sorted({hit.template_id for hits in found for hit in hits}))
         own = await uow.templates.vectors_of(self._space.space_id, self._subject_id)
-        for one, hits in zip(self._accepted, found, strict=True):
+        for index, one, hits in zip(self._indices, self._accepted, found, strict=True):
             vector, condition = one.description.embedding.vector, one.description.condition
             limit = duplicate_threshold(
                 self._space.calibration, condition, self._space.gallery.size, self._rate
             )
             # Whoever looks more like the own subject than like any other is no duplicate of the other.
             limit = max(limit, float(np.max(own @ vector)) if len(own) else -1.0)
-            if (owner := self._other(hits, owners, limit)) is not None:
-                raise DuplicateFace(
-                    f"the face matches subject {owner.subject_id}; enrol it there, or send"
-                    " allow_duplicate=true",
-                    subject_id=owner.subject_id,
-                )
-
-    def _other(self, hits: Sequence[Hit], owners: Mapping[int, Owner], limit: float) -> Owner | None:
-        for hit in hits:
-            owner = owners.get(hit.template_id)
-            if owner is not None and owner.subject_id != self._subject_id and hit.score >= limit:
-                return owner
-        return None
+            for hit in hits:
+                owner = owners.get(hit.template_id)
+                if owner is None or owner.subject_id == self._subject_id or hit.score < limit:
+                    continue
+                if self._refuse:
+                    raise DuplicateFace(
+                        f"the face matches subject {owner.subject_id}; enrol it there, or, if they are two"
+                        " people, send duplicates=ignore",
+                        subject_id=owner.subject_id,
+                    )
+                known = self._found.get((index, owner.subject_id))
+                if known is None or hit.score > known.score:
+                    match = FoundDuplicate(index, hit.template_id, round(hit.score, SCORE_DIGITS))
+                    self._found[index, owner.subject_id] = match

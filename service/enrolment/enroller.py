@@ -13,7 +13,7 @@ from faces.types import Role
 from service.crops import CropVault, align_all
 from service.enrolment.duplicates import DuplicateCheck
 from service.enrolment.transaction import EnrolmentTransaction
-from service.enrolment.types import Accepted, Enrolled, Enrolment
+from service.enrolment.types import Accepted, Duplicates, Enrolled, Enrolment
 from service.errors import (
     IdempotencyConflict,
     LowQuality,
@@ -75,14 +75,21 @@ class Enroller:
         outcomes = await asyncio.gather(
             *(self._accept(space, request, i, data) for i, data in enumerate(request.images))
         )
-        accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
+        taken = {i: outcome for i, outcome in enumerate(outcomes) if isinstance(outcome, Accepted)}
+        accepted = list(taken.values())
         rejected = tuple(outcome for outcome in outcomes if isinstance(outcome, ServiceError))
         if not accepted:
             raise _refusal(rejected)
         check = None
-        if not request.allow_duplicate:
-            rate = self._settings.duplicate_fpir
-            check = DuplicateCheck(self._db, space, request.subject_id, accepted, false_positive_rate=rate)
+        if request.duplicates is not Duplicates.IGNORE:
+            check = DuplicateCheck(
+                self._db,
+                space,
+                request.subject_id,
+                taken,
+                false_positive_rate=self._settings.duplicate_fpir,
+                refuse=request.duplicates is Duplicates.REFUSE,
+            )
             await check.search()
         try:
             answer = await self._transaction.commit(space, request, accepted, rejected, check)
@@ -92,7 +99,7 @@ class Enroller:
                 raise
             return stored
         await self.follow_log(space)
-        return answer
+        return await self._with_owners(answer)
 
     async def erase_subject(self, space: EmbeddingSpace, subject_id: str, actor: str) -> Receipt:
         """Erases a subject with its samples, templates and crops. Raises SubjectNotFound."""
@@ -134,7 +141,24 @@ class Enroller:
             return None
         if stored.request_digest != request.digest():
             raise IdempotencyConflict("this Idempotency-Key belongs to a different enrolment")
-        return stored.body
+        return await self._with_owners(stored.body)
+
+    async def _with_owners(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer with the subjects of the duplicates it lists; without those that were erased since.
+
+        The stored answer names templates alone: it must not keep the id of another subject.
+        """
+        listed = answer.get("duplicates", [])
+        if not listed:
+            return answer | {"duplicates": []}
+        async with self._db.read() as uow:
+            owners = await uow.templates.owners([one["template_id"] for one in listed])
+        named = [
+            {"index": one["index"], "subject_id": owner.subject_id, "score": one["score"]}
+            for one in listed
+            if (owner := owners.get(one["template_id"])) is not None
+        ]
+        return answer | {"duplicates": named}
 
     async def _accept(
         self, space: EmbeddingSpace, request: Enrolment, index: int, data: ImageSource

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,7 @@ class EnrolmentTransaction:
                 }
                 samples.append(_enrolled(one, one.sample_id, template_ids[answered]))
             answer = self._encode(Enrolled(request.subject_id, answered, tuple(samples), rejected))
+            answer["duplicates"] = [asdict(one) for one in (check.found if check is not None else ())]
             added = sum(not sample.existing for sample in samples)
             detail: dict[str, Any] = {"samples": added, "rejected": len(rejected)}
             for name in ("allow_duplicate", "allow_mismatch"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from faces.frames import ImageSource
@@ -13,6 +14,14 @@ from faces.types import AlignedCrop, Face, Spectrum
 from service.errors import ServiceError
 from service.inference.engine import Description, FacesFound
 from service.inference.quality import Quality
+
+
+class Duplicates(StrEnum):
+    """What happens to a face that another subject has: 409, an answer that names them, or nothing."""
+
+    REFUSE = "refuse"
+    REPORT = "report"
+    IGNORE = "ignore"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +33,7 @@ class Enrolment:
     images: tuple[ImageSource, ...]
     metadata: dict[str, Any] | None
     spectrum: Spectrum
-    allow_duplicate: bool
+    duplicates: Duplicates
     allow_mismatch: bool = False
     actor: str
     idempotency_key: str | None = None
@@ -34,12 +43,16 @@ class Enrolment:
     def digest(self) -> str:
         """SHA-256 of the request: two requests with one idempotency key must agree in it."""
         parts = [image_digest(image) for image in self.images]
-        content: list[Any] = [self.subject_id, parts, self.metadata, self.spectrum.value]
-        content.append(self.allow_duplicate)
-        # Only where it is given, so that answers of the last version still fit their requests.
-        content += [] if self.display_name is None else [self.display_name]
-        content += [] if self.min_score is None else [self.min_score]
-        content += [["allow_mismatch"]] if self.allow_mismatch else []
+        ignored = self.duplicates is Duplicates.IGNORE
+        content: list[Any] = [self.subject_id, parts, self.metadata, self.spectrum.value, ignored]
+        # Only what is given, so that answers of the last version still fit their requests.
+        given = {
+            "display_name": self.display_name,
+            "duplicates": self.duplicates.value if self.duplicates is Duplicates.REPORT else None,
+            "min_score": self.min_score,
+            "allow_mismatch": self.allow_mismatch or None,
+        }
+        content += [[name, value] for name, value in given.items() if value is not None]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -72,6 +85,15 @@ class EnrolledSample:
     quality: Quality
     among: FacesFound
     existing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDuplicate:
+    """An image of the request, and the template of another subject that it matches best."""
+
+    index: int
+    template_id: int
+    score: float
 
 
 @dataclass(frozen=True, slots=True)

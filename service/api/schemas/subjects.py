@@ -43,11 +43,20 @@ class RejectedOut(Wire):
     detail: str
 
 
+class DuplicateOut(Wire):
+    """Another subject that the image `index` matches, with `duplicates=report`."""
+
+    index: int
+    subject_id: str
+    score: float
+
+
 class EnrolOut(Wire):
     subject_id: str
     space_id: str
     samples: list[EnrolledSampleOut]
     rejected: list[RejectedOut]
+    duplicates: list[DuplicateOut] = []
 
 
 def enrol_answer(enrolled: Enrolled) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def test_a_face_that_matches_another_subject_is_refused_with_a_hint(
 ) -> None:
     twin = photo(tmp_path, "twin.jpg", sample_bytes("s12"))
     succeeds("enroll", "cli-one", twin, "--allow-duplicate", env=env)
-    fails(1, "enroll", "cli-two", twin, expected=["(duplicate_face)", "--allow-duplicate"], env=env)
+    fails(1, "enroll", "cli-two", twin, expected=["(duplicate_face)", "--duplicates ignore"], env=env)
 
 
 def test_a_missing_photo_is_named(tmp_path: Path, env: dict[str, str]) -> None:
