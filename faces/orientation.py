@@ -111,6 +111,11 @@ def best_turn(faces: Mapping[Turn, Face]) -> tuple[Turn, bool]:
     return turn, value > 0.0 and lead >= needed
 
 
+def turn_after(first: Turn, second: Turn) -> Turn:
+    """The one turn that does what two do, one after the other."""
+    return TURNS[(first + second) % 360 // 90]
+
+
 def turned(image: Image, turn: Turn) -> Image:
     """The picture turned clockwise."""
     if turn == 0:

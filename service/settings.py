@@ -126,6 +126,7 @@ class Settings(BaseSettings):
     max_faces: Annotated[int, Field(ge=1)] = 32
 
     min_detection_score: Annotated[float | None, Field(ge=0.3, lt=1)] = None
+    camera_turn: Literal["auto", "0", "90", "180", "270"] = "auto"
     min_inter_eye_px: Annotated[float, Field(ge=4)] = 16.0
     duplicates: Literal["refuse", "report", "ignore"] = "refuse"
     duplicate_fpir: Annotated[float, Field(gt=0, lt=1)] = 1e-3

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from faces.types import CONDITIONS, Role, Spectrum
+from faces.types import CONDITIONS, TURNS, Role, Spectrum, Turn
 from service.access.keys import Permission, Principal
 from service.api.deps import ADMITTED, Operator, Prober, SpaceDep, StateDep
 from service.api.guard import ImageRoute
@@ -135,6 +135,20 @@ MinScore = Annotated[
 WhichFaces = Annotated[Literal["largest", "all"], Query()]
 
 
+AskedTurn = Annotated[
+    Literal["auto", "0", "90", "180", "270"] | None,
+    Query(
+        description="degrees by which the image must be turned clockwise, where that is known; `auto` looks"
+        " for it. By default what `HALFLIGHT_CAMERA_TURN` says"
+    ),
+]
+
+
+def turn_of(asked: str | None, default: str = "auto") -> Turn | None:
+    """The known turn; None to look for it."""
+    return None if (asked or default) == "auto" else TURNS[int(asked or default) // 90]
+
+
 def disclosure_of(principal: Principal) -> Disclosure:
     """A probe key opens doors; an operator, or a key with `investigate`, sees everything."""
     return EVERYTHING if principal.has(Permission.INVESTIGATE) else DOOR
@@ -146,12 +160,14 @@ def spectrum_of(asked: str) -> Spectrum | None:
 
 
 async def _options(
+    state: StateDep,
     top_k: Annotated[int, Query(ge=1, le=100)] = 5,
     fmr: Annotated[float | None, Query(gt=0, lt=1, description="a calibrated point")] = None,
     threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
     spectrum: AskedSpectrum = "auto",
     faces: WhichFaces = "largest",
     min_detection_score: MinScore = None,
+    turn: AskedTurn = None,
 ) -> Options:
     return _check_threshold(
         Options(
@@ -161,15 +177,18 @@ async def _options(
             every_face=faces == "all",
             top_k=top_k,
             min_score=min_detection_score,
+            turn=turn_of(turn, state.settings.camera_turn),
         )
     )
 
 
 async def _verify_options(
+    state: StateDep,
     fmr: Annotated[float | None, Query(gt=0, lt=1, description="a calibrated point")] = None,
     threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
     spectrum: AskedSpectrum = "auto",
     min_detection_score: MinScore = None,
+    turn: AskedTurn = None,
 ) -> Options:
     return _check_threshold(
         Options(
@@ -177,6 +196,7 @@ async def _verify_options(
             threshold=threshold,
             spectrum=spectrum_of(spectrum),
             min_score=min_detection_score,
+            turn=turn_of(turn, state.settings.camera_turn),
         )
     )
 
@@ -265,6 +285,7 @@ async def embed(
     faces: WhichFaces = "largest",
     role: Annotated[Literal["probe", "reference"], Query()] = "probe",
     min_detection_score: MinScore = None,
+    turn: AskedTurn = None,
 ) -> EmbedOut:
     """The template of each face: a unit vector of the active space.
 
@@ -272,8 +293,12 @@ async def embed(
     probe is uncertain, the template is that of the likelier state.
     """
     data = await read_image(request, state.settings)
+    # A reference is a photo, and no frame of the camera that the setting is about.
     options = Options(
-        spectrum=spectrum_of(spectrum), every_face=faces == "all", min_score=min_detection_score
+        spectrum=spectrum_of(spectrum),
+        every_face=faces == "all",
+        min_score=min_detection_score,
+        turn=turn_of(turn, state.settings.camera_turn if role == "probe" else "auto"),
     )
     found = await state.comparer.describe(space, data, options, Role(role), StageTimes())
     await state.audit.record(extraction(caller.key_id, space.space_id, len(found)))
@@ -292,11 +317,16 @@ async def detect(
     space: SpaceDep,
     spectrum: AskedSpectrum = "auto",
     min_detection_score: MinScore = None,
+    turn: AskedTurn = None,
 ) -> DetectOut:
     """Every face, largest first; none is an empty list."""
     data = await read_image(request, state.settings)
     image, found, among = await state.pipeline.detect(
-        space, data, spectrum_of(spectrum), min_score=min_detection_score
+        space,
+        data,
+        spectrum_of(spectrum),
+        min_score=min_detection_score,
+        turn=turn_of(turn, state.settings.camera_turn),
     )
     return DetectOut(
         **faces_found(among),

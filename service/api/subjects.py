@@ -9,11 +9,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
 
-from faces.types import Spectrum
+from faces.types import Spectrum, Turn
 from service.api.deps import ADMITTED, Operator, SpaceDep, StateDep
 from service.api.guard import GuardedRoute, ImageRoute
 from service.api.problems import problem_docs
-from service.api.recognition import ABOUT_IMAGES, ANY_IMAGE, BASE64
+from service.api.recognition import ABOUT_IMAGES, ANY_IMAGE, BASE64, turn_of
 from service.api.schemas.subjects import (
     EnrolOut,
     PatchIn,
@@ -66,6 +66,11 @@ DUPLICATES = {
     "description": "a face that another subject has: 409, named in the answer, or not looked for;"
     " what the service is set to where it is absent",
 }
+TURN: dict[str, Any] = {
+    "type": "string",
+    "enum": ["auto", "0", "90", "180", "270"],
+    "description": "degrees by which the photos must be turned clockwise, where that is known",
+}
 ENROL_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -86,6 +91,7 @@ ENROL_BODY: dict[str, Any] = {
                         "display_name": DISPLAY_NAME,
                         "metadata": {"type": "string", "description": "JSON object, 8 KiB"},
                         "spectrum": {"type": "string", "enum": ["vis", "nir"]},
+                        "turn": TURN,
                         "duplicates": DUPLICATES,
                         "allow_duplicate": {
                             "type": "string",
@@ -107,6 +113,7 @@ ENROL_BODY: dict[str, Any] = {
                         "display_name": DISPLAY_NAME,
                         "metadata": {"type": "object", "description": "8 KiB"},
                         "spectrum": {"type": "string", "enum": ["vis", "nir"]},
+                        "turn": TURN,
                         "duplicates": DUPLICATES,
                         "allow_duplicate": {
                             "type": "boolean",
@@ -170,6 +177,13 @@ def _duplicates(form: UploadForm, settings: Settings) -> Duplicates:
     return wanted
 
 
+def _turn(form: UploadForm) -> Turn | None:
+    asked = form.fields.get("turn")
+    if asked not in (None, *TURN["enum"]):
+        raise InvalidParameter("`turn` must be auto, 0, 90, 180 or 270")
+    return turn_of(asked)
+
+
 def _spectrum(form: UploadForm) -> Spectrum:
     text = form.fields.get("spectrum", "vis")
     try:
@@ -229,6 +243,7 @@ async def enroll(
         idempotency_key=idempotency_key,
         display_name=None if name is None else validate_name(name),
         min_score=_min_score(form),
+        turn=_turn(form),
     )
     with state.enrolling.admitted():
         answer = await state.enroller.enrol(space, asked)

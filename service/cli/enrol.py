@@ -14,7 +14,7 @@ from rich.text import Text
 
 from service.cli.client import Answer, ServiceClient, read_file
 from service.cli.folder import FolderScan, Photo, Rejection, idempotency_key, scan_folder
-from service.cli.options import DEFAULT_URL, Json, Key, Url
+from service.cli.options import DEFAULT_URL, AskedTurn, Json, Key, Url
 from service.cli.output import BAD, GOOD, UNSURE, Failure, print_json, print_status, print_table, progress_bar
 from service.cli.problems import AFFECTS_EVERY_REQUEST, ServiceRefusal
 
@@ -31,6 +31,7 @@ def enroll(
     ] = None,
     metadata: Annotated[str | None, typer.Option(help="JSON object kept with the subject.")] = None,
     spectrum: Annotated[Literal["vis", "nir"], typer.Option(help="Of the photos.")] = "vis",
+    turn: AskedTurn = None,
     duplicates: Annotated[
         Literal["refuse", "report", "ignore"] | None,
         typer.Option(help="A face that another subject has: refuse it, enrol and report it, or do not look."),
@@ -62,7 +63,7 @@ def enroll(
     if allow_duplicate and duplicates not in (None, "ignore"):
         raise typer.BadParameter("--allow-duplicate and --duplicates say different things: give --duplicates")
     wanted: str | None = "ignore" if allow_duplicate else duplicates
-    options = {"spectrum": spectrum, "duplicates": wanted}
+    options = {"spectrum": spectrum, "duplicates": wanted, "turn": turn}
     options["allow_mismatch"] = "true" if allow_mismatch else None
     if folder is not None:
         if subject or metadata or display_name:

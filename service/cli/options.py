@@ -20,6 +20,12 @@ Threshold = Annotated[float | None, typer.Option(min=-1, max=1, help="Decide at 
 ProbeSpectrum = Annotated[
     Literal["auto", "nir", "vis"], typer.Option(help="Of the probe; auto recognises it from the pixels.")
 ]
+AskedTurn = Annotated[
+    Literal["auto", "0", "90", "180", "270"] | None,
+    typer.Option(
+        "--turn", help="Degrees by which the picture must be turned clockwise, where that is known."
+    ),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data", help="The service's data directory [HALFLIGHT_DATA_DIR, else ./data]."),

@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from service.cli.client import Answer, ServiceClient, read_file
-from service.cli.options import DEFAULT_URL, Fmr, Json, Key, ProbeSpectrum, Threshold, Url
+from service.cli.options import DEFAULT_URL, AskedTurn, Fmr, Json, Key, ProbeSpectrum, Threshold, Url
 from service.cli.output import GOOD, UNSURE, Failure, print_failure, print_json, print_table, progress_bar
 from service.cli.problems import AFFECTS_EVERY_REQUEST, ServiceRefusal
 
@@ -29,13 +29,21 @@ def identify(
         Literal["largest", "all"], typer.Option(help="Which faces of each picture.")
     ] = "largest",
     spectrum: ProbeSpectrum = "auto",
+    turn: AskedTurn = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Ask who is on each picture. An unknown face is an answer; exit code 1 if a picture was refused."""
     _check_one_threshold(fmr, threshold)
-    options = {"top_k": top_k, "fmr": fmr, "threshold": threshold, "faces": faces, "spectrum": spectrum}
+    options = {
+        "top_k": top_k,
+        "fmr": fmr,
+        "threshold": threshold,
+        "faces": faces,
+        "spectrum": spectrum,
+        "turn": turn,
+    }
     answers: list[tuple[Path, Answer]] = []
     failed: list[tuple[Path, Failure]] = []
     with ServiceClient(url, key) as client, progress_bar() as bar:
@@ -87,6 +95,7 @@ def verify(
     fmr: Fmr = None,
     threshold: Threshold = None,
     spectrum: ProbeSpectrum = "auto",
+    turn: AskedTurn = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: Json = False,
@@ -100,7 +109,7 @@ def verify(
             read_file(image),
             subject_id=subject,
             reference=None if reference is None else read_file(reference),
-            options={"fmr": fmr, "threshold": threshold, "spectrum": spectrum},
+            options={"fmr": fmr, "threshold": threshold, "spectrum": spectrum, "turn": turn},
         )
     if as_json:
         print_json(answer)

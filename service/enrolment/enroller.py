@@ -173,7 +173,13 @@ class Enroller:
                 role=Role.REFERENCE,
                 every_turn=True,
                 min_score=request.min_score,
+                turn=request.turn,
             )
+            if not found.sure and request.turn is not None:
+                raise UnsureOrientation(
+                    f"the face stands better in another quarter turn than `turn={request.turn}`: look at the"
+                    " photo, or leave `turn` out"
+                )
             if not found.sure:
                 raise UnsureOrientation("the face looks as upright in another quarter turn of the image")
             (described,) = found.faces

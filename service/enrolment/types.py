@@ -10,7 +10,7 @@ from typing import Any
 
 from faces.frames import ImageSource
 from faces.frames import digest as image_digest
-from faces.types import AlignedCrop, Face, Spectrum
+from faces.types import AlignedCrop, Face, Spectrum, Turn
 from service.errors import ServiceError
 from service.inference.engine import Description, FacesFound
 from service.inference.quality import Quality
@@ -27,7 +27,7 @@ class Duplicates(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:
     """What a client asks for. `actor`: the id of its key, for the audit log. `min_score`: the lowest
-    detection score; None for the setting's."""
+    detection score; None for the setting's. `turn`: how far the photos must be turned clockwise."""
 
     subject_id: str
     images: tuple[ImageSource, ...]
@@ -39,6 +39,7 @@ class Enrolment:
     idempotency_key: str | None = None
     display_name: str | None = None
     min_score: float | None = None
+    turn: Turn | None = None
 
     def digest(self) -> str:
         """SHA-256 of the request: two requests with one idempotency key must agree in it."""
@@ -51,6 +52,7 @@ class Enrolment:
             "duplicates": self.duplicates.value if self.duplicates is Duplicates.REPORT else None,
             "min_score": self.min_score,
             "allow_mismatch": self.allow_mismatch or None,
+            "turn": self.turn,
         }
         content += [[name, value] for name, value in given.items() if value is not None]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -51,10 +51,13 @@ class _WorkerFailed(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedPhoto:
-    """A decoded image, letterboxed for the detector's first look. Its pixels are shared memory."""
+    """A decoded image, letterboxed for the detector's first look. Its pixels are shared memory.
+
+    `first_look`: None once the image was turned.
+    """
 
     image: Image
-    first_look: DetectorInput
+    first_look: DetectorInput | None
 
 
 class Decoder:

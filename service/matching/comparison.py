@@ -11,7 +11,7 @@ import numpy as np
 
 from faces.calibration import UnsupportedFmr
 from faces.frames import ImageSource
-from faces.types import CONDITIONS, Condition, Role, Spectrum
+from faces.types import CONDITIONS, Condition, Role, Spectrum, Turn
 from service.errors import SubjectNotFound, UnsupportedFmrPoint
 from service.gallery.base import Hit
 from service.inference.engine import Description
@@ -31,6 +31,7 @@ class Options:
 
     `spectrum`: None to recognise it. `every_face`: describe all faces, not only the meant one. `top_k`:
     length of the candidate list. `min_score`: the lowest detection score; None for the setting's.
+    `turn`: how far the probe must be turned clockwise; None to find out.
     """
 
     fmr: float | None = None
@@ -39,6 +40,7 @@ class Options:
     every_face: bool = False
     top_k: int = 5
     min_score: float | None = None
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ class Comparer:
             role=role,
             times=times,
             min_score=options.min_score,
+            turn=options.turn,
         )
         return described.faces
 

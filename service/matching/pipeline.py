@@ -13,7 +13,7 @@ from faces import formats
 from faces.align import AlignError
 from faces.detect import LOOKS
 from faces.frames import ImageSource
-from faces.orientation import best_turn, is_clearly_upright, turned, turned_back
+from faces.orientation import best_turn, is_clearly_upright, turn_after, turned, turned_back
 from faces.spectrum import spectrum_of_face
 from faces.types import TURNS, Face, Image, Role, Spectrum, Turn
 from service.errors import (
@@ -132,11 +132,12 @@ class FacePipeline:
         times: StageTimes | None = None,
         *,
         min_score: float | None = None,
+        turn: Turn | None = None,
     ) -> tuple[Image, tuple[Face, ...], FacesFound]:
         """The decoded image and every face in it, largest first; there may be none.
 
         `spectrum`: None to recognise it on the meant face. `min_score`: None for the setting's, or else the
-        detector's own. Raises ImageTooLarge, ImageTooCostly,
+        detector's own. `turn`: as `describe` takes it. Raises ImageTooLarge, ImageTooCostly,
         UnsupportedMediaType, UndecodableImage, Overloaded, Draining.
         """
         times = times or StageTimes()
@@ -144,7 +145,7 @@ class FacePipeline:
             photo = await self._decode(space, data, spectrum)
         image = photo.image
         with times.stage("detect"), inference_errors():
-            found = await self._find(space, photo, min_score=min_score)
+            found = await self._find(space, photo, min_score=min_score, turn=turn)
             if spectrum is None and found.faces:
                 image = relit(image, (await self._relit(found, meant(found.faces))).image.spectrum)
         return image, tuple(_given(face, found.turn, image) for face in found.faces), found.among
@@ -160,11 +161,13 @@ class FacePipeline:
         times: StageTimes | None = None,
         every_turn: bool = False,
         min_score: float | None = None,
+        turn: Turn | None = None,
     ) -> DescribedImage:
         """Describes the faces that `choose` picks: crop, embedding, mask state, quality.
 
         `every_turn`: compare the quarter turns even for a face that looks clearly upright: of faces that
-        are upside down, 1 in 50 does.
+        are upside down, 1 in 50 does. `turn`: how far the picture must be turned clockwise, where that is
+        known; None to find out.
         Raises what `detect` and `choose` raise, and LowQuality if a face cannot be aligned.
         """
         times = times or StageTimes()
@@ -172,7 +175,7 @@ class FacePipeline:
             photo = await self._decode(space, data, spectrum)
         image = photo.image
         with times.stage("detect"), inference_errors():
-            found = await self._find(space, photo, every_turn=every_turn, min_score=min_score)
+            found = await self._find(space, photo, every_turn=every_turn, min_score=min_score, turn=turn)
         with counted(found.among):
             chosen = choose(found.image, found.faces)
         if spectrum is None:
@@ -199,6 +202,33 @@ class FacePipeline:
         *,
         every_turn: bool = False,
         min_score: float | None = None,
+        turn: Turn | None = None,
+    ) -> _Found:
+        """The faces of the picture turned by a known `turn`, or else in the turn that is looked for.
+
+        With `every_turn` a known turn is checked: it is not sure where a face stands better in another.
+        """
+        if turn is None:
+            return await self._find_upright(space, photo, every_turn=every_turn, min_score=min_score)
+        if turn:
+            loop = asyncio.get_running_loop()
+            known = await loop.run_in_executor(self._pool, turned, photo.image, turn)
+            # The decoder has prepared the detector's first look of the picture as it came.
+            photo = replace(photo, image=known, first_look=None)
+        if every_turn:
+            found = await self._find_upright(space, photo, every_turn=True, min_score=min_score)
+            return replace(found, turn=turn_after(turn, found.turn), sure=found.turn == 0)
+        lowest = self._min_score if min_score is None else min_score
+        detected = await space.engine.detector.detect(photo.image, min_score=lowest, first=photo.first_look)
+        return _Found(photo.image, detected, turn, sure=True)
+
+    async def _find_upright(
+        self,
+        space: EmbeddingSpace,
+        photo: DecodedPhoto,
+        *,
+        every_turn: bool,
+        min_score: float | None,
     ) -> _Found:
         """The faces, largest first, in the quarter turn of the image where the meant one is most upright.
 

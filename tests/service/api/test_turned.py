@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import StartService
 from tests.service.api.photos import face, noise, saved
 from tests.service.api.test_errors import enroll, identify, problem
 
@@ -63,3 +64,52 @@ def test_an_upright_photo_says_so_and_an_empty_one_stays_empty(client: httpx.Cli
     assert result["face"]["rotation"] == 0
     empty = saved(noise(np.random.default_rng(4)), "PNG")
     assert client.post("/detect", files={"image": ("p", empty)}).json()["results"] == []
+
+
+@pytest.mark.parametrize("turn", TURNED)
+def test_a_known_turn_counts_before_detection(client: httpx.Client, turn: int) -> None:
+    photo = face()
+    width, height = photo.size
+    (there,) = client.post("/v1/detect", files={"image": ("p", saved(photo, "PNG"))}).json()["results"][:1]
+    given = saved(photo.transpose(TURNED[turn]), "PNG")
+    body = client.post("/v1/detect", params={"turn": turn}, files={"image": ("p", given)}).json()
+    (found,) = body["results"][:1]
+    assert found["rotation"] == turn
+    points = np.array(there["landmarks"])
+    x, y = points[:, 0], points[:, 1]
+    wanted = {90: (y, width - x), 180: (width - x, height - y), 270: (height - y, x)}[turn]
+    assert np.abs(np.array(found["landmarks"]) - np.stack(wanted, axis=1)).max() < 2
+    (probe,) = identify(client, given, "image/png", turn=str(turn)).json()["results"]
+    assert probe["face"]["rotation"] == turn
+
+
+def test_a_known_turn_is_taken_as_it_is_for_probes_and_checked_at_enrolment(client: httpx.Client) -> None:
+    upright = saved(face(), "PNG")
+    body = client.post("/v1/detect", params={"turn": "180"}, files={"image": ("p", upright)}).json()
+    assert all(one["rotation"] == 180 for one in body["results"])
+    refused = problem(enroll(client, "wrong-turn", upright, turn="180"), 422, "unsure_orientation")
+    assert "turn=180" in refused["detail"]
+    assert enroll(client, "right-turn", upright, turn="0").status_code == 201
+    upside_down = saved(face().transpose(TURNED[180]), "PNG")
+    (sample,) = enroll(client, "right-turn", upside_down, turn="180").json()["samples"]
+    assert sample["face"]["rotation"] == 180
+    client.delete("/subjects/right-turn")
+    files = {"image": ("p", upright)}
+    problem(client.post("/v1/detect", params={"turn": "45"}, files=files), 422, "invalid_parameter")
+    problem(client.post("/v1/identify", data={"turn": "45"}, files=files), 422, "invalid_parameter")
+    problem(enroll(client, "wrong-turn", upright, turn="45"), 422, "invalid_parameter")
+
+
+def test_the_setting_turns_probes_and_no_enrolment_photos(start_service: StartService) -> None:
+    upright, hung = saved(face(), "PNG"), saved(face().transpose(TURNED[180]), "PNG")
+    with start_service(HALFLIGHT_CAMERA_TURN="180").client() as client:
+        assert enroll(client, "anna", upright).json()["samples"][0]["face"]["rotation"] == 0
+        (found,) = identify(client, hung, "image/png").json()["results"]
+        assert (found["face"]["rotation"], found["decision"]) == (180, "match")
+        files = {"image": ("p", hung), "reference": ("r", upright)}
+        verified = client.post("/v1/verify", files=files).json()
+        assert verified["probe"]["face"]["rotation"] == 180
+        assert verified["reference"]["face"]["rotation"] == 0
+        assert verified["decision"] == "match"
+        (asked,) = identify(client, upright, "image/png", turn="0").json()["results"]
+        assert asked["face"]["rotation"] == 0
