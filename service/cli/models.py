@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from faces.bundle import BundleError
 from service.bundles.catalogue import CATALOGUE, EVERY_MODEL, TRUNKS, ModelFile, find_model
 from service.bundles.download import ProvisionError, cache_states, model_cache, pull
 from service.bundles.reference import assemble, bundle_path, reference_manifest
 from service.cli.building import FROM_TRUNK, RECIPES, build, build_paths
-from service.cli.output import Failure, print_json, print_line, print_status, print_table, stderr_console
+from service.cli.output import Failure, print_json, print_line, print_status, print_table
+from service.cli.transfer import transfer_progress
 from service.settings import builtin_bundle
 
 app = typer.Typer(no_args_is_help=True, help="Model files by pin: list, pull, verify, info.")
@@ -62,15 +62,8 @@ def list_models(as_json: AsJson = False) -> None:
 def pull_models(names: Annotated[list[str] | None, typer.Argument()] = None) -> None:
     """Fetch the files that are missing and put the reference bundle together."""
     chosen = [_find(name) for name in names] if names else list(CATALOGUE)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn())
-    console = stderr_console()
     try:
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-            tasks = {model.name: bars.add_task(model.name, total=model.size) for model in chosen}
-
-            def advance(model: ModelFile, byte_count: int) -> None:
-                bars.advance(tasks[model.name], byte_count)
-
+        with transfer_progress(chosen) as advance:
             pulled = pull(chosen, cache=model_cache(), progress=advance)
         bundle_dir = None if names else assemble()
     except (ProvisionError, BundleError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -12,8 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-# Wide enough that no path or id wraps: a reader of a pipe takes each line for a row.
-PIPE_WIDTH = 10_000
+# Of a table that is piped, unless COLUMNS says otherwise: wider ones fold. Programs read `--json`.
+PIPE_WIDTH = 160
+MIN_WIDTH = 40
 GOOD, BAD, UNSURE = "green", "red", "yellow"
 
 
@@ -26,14 +28,34 @@ class Failure(Exception):
 
 
 def stdout_console() -> Console:
-    """Returns a console for data. It interprets neither markup nor emoji, which subject ids may resemble."""
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    return Console(markup=False, emoji=False, highlight=False, width=width)
+    """Returns a console for data. It interprets neither markup nor emoji, which subject ids may resemble.
+
+    In a pipe it writes no colours, whatever the environment asks for.
+    """
+    if sys.stdout.isatty():
+        return Console(markup=False, emoji=False, highlight=False)
+    return Console(
+        markup=False,
+        emoji=False,
+        highlight=False,
+        width=_pipe_width(),
+        force_terminal=False,
+        color_system=None,
+    )
+
+
+def _pipe_width() -> int:
+    given = os.environ.get("COLUMNS", "")
+    return max(MIN_WIDTH, int(given)) if given.isdecimal() else PIPE_WIDTH
 
 
 def stderr_console() -> Console:
-    """Returns a console for status messages."""
-    return Console(stderr=True, markup=False, emoji=False, highlight=False)
+    """Returns a console for status messages; in a pipe without colours."""
+    if sys.stderr.isatty():
+        return Console(stderr=True, markup=False, emoji=False, highlight=False)
+    return Console(
+        stderr=True, markup=False, emoji=False, highlight=False, force_terminal=False, color_system=None
+    )
 
 
 def strip_control(text: object) -> str:

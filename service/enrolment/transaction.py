@@ -15,7 +15,7 @@ from faces.types import Role
 from service.crops import CropVault
 from service.enrolment.duplicates import DuplicateCheck
 from service.enrolment.mismatch import MismatchCheck
-from service.enrolment.types import Accepted, Enrolled, EnrolledSample, Enrolment
+from service.enrolment.types import Accepted, Duplicates, Enrolled, EnrolledSample, Enrolment
 from service.errors import NotReady, RetryLater, ServiceError
 from service.matching.pipeline import inference_errors
 from service.spaces.registry import SpaceRegistry
@@ -148,9 +148,10 @@ class EnrolmentTransaction:
             answer["duplicates"] = [asdict(one) for one in (check.found if check is not None else ())]
             added = sum(not sample.existing for sample in samples)
             detail: dict[str, Any] = {"samples": added, "rejected": len(rejected)}
-            for name in ("allow_duplicate", "allow_mismatch"):
-                if getattr(request, name):
-                    detail[name] = True
+            if request.duplicates is Duplicates.IGNORE:
+                detail["allow_duplicate"] = True
+            if request.allow_mismatch:
+                detail["allow_mismatch"] = True
             await uow.audit.add(request.actor, "subject.enrol", request.subject_id, detail)
             if request.idempotency_key is not None:
                 await uow.idempotency.put(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 MAX_LETTERS = 200
 # Controls, halves of surrogate pairs, private use, and separators of lines and paragraphs.
@@ -32,6 +33,13 @@ def normal_name(text: str) -> str:
     if len(name) > MAX_LETTERS:
         raise InvalidName(f"it may have {MAX_LETTERS} letters at most")
     return name
+
+
+# A search folds one and the same text for every subject that it opens.
+@lru_cache(maxsize=64)
+def fold_query(text: str) -> str:
+    """`fold`, for the few texts that are asked for."""
+    return fold(text)
 
 
 def fold(text: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from service.store.database import Database
 from service.store.records import SubjectRecord, SubjectSelection
-from service.subjects.names import fold
+from service.subjects.names import fold, fold_query
 
 ROWS_AT_ONCE = 1000
 # Opened subjects that one request looks at; the page then ends early, and its cursor goes on.
@@ -45,7 +45,7 @@ class SubjectQuery:
 
     def fits(self, record: SubjectRecord) -> bool:
         """Whether the opened values of a subject fit."""
-        if self.name is not None and fold(self.name) not in fold(record.display_name or ""):
+        if self.name is not None and fold_query(self.name) not in fold(record.display_name or ""):
             return False
         if self.metadata_key is None:
             return True

@@ -39,9 +39,12 @@ class CommandResult:
 
 
 def environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Returns the environment of this process without the address and key of a service."""
+    """Returns the environment of this process without the address and key of a service.
+
+    Tables get a width at which no row folds.
+    """
     kept = {name: v for name, v in os.environ.items() if name not in ("HALFLIGHT_URL", "HALFLIGHT_KEY")}
-    return kept | dict(env or {})
+    return kept | {"COLUMNS": "2000"} | dict(env or {})
 
 
 def halflight(
