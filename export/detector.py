@@ -12,10 +12,11 @@ import numpy as np
 import torch
 import typer
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from rich.console import Console
 
 from export.graph import MAX_BATCH, OPSET, ExportError, check, quiet, strip
-from faces.bundle import DetectedMask, DetectorSpec, file_ref
+from faces.bundle import DetectedMask, DetectorSpec, ScoreCalibration, file_ref
 from faces.detect import STRIDES
 from faces.files import write_whole
 from training.cli.errors import exit_on_user_error
@@ -95,9 +96,19 @@ def difference_from_torch(wrapped: Exported, path: Path) -> float:
 
 
 def write_facts(
-    path: Path, *, score_threshold: float, nms_iou: float, mask_threshold: float
+    path: Path,
+    *,
+    score_threshold: float,
+    nms_iou: float,
+    mask_threshold: float,
+    calibration: ScoreCalibration | None = None,
+    uncertain: tuple[float, float] | None = None,
 ) -> DetectorFacts:
-    """Writes `detector.json` beside an exported network and returns its facts."""
+    """Writes `detector.json` beside an exported network and returns its facts.
+
+    `calibration` of the score and the `uncertain` probabilities of a mask are measured on the exported
+    network, so a first export leaves them out.
+    """
     spec = DetectorSpec(
         file=file_ref(path),
         decoder="centres",
@@ -105,10 +116,20 @@ def write_facts(
         canvas_px=CANVAS_PX,
         score_threshold=score_threshold,
         nms_iou=nms_iou,
+        calibration=calibration,
     )
-    facts = DetectorFacts(detector=spec, mask=DetectedMask(decoder="detector", threshold=mask_threshold))
+    mask = DetectedMask(decoder="detector", threshold=mask_threshold, uncertain=uncertain)
+    facts = DetectorFacts(detector=spec, mask=mask)
     write_whole(path.with_suffix(".json"), (facts.model_dump_json(indent=1) + "\n").encode())
     return facts
+
+
+def read_calibration(path: Path) -> ScoreCalibration:
+    """Raises ExportError if the file is not what `training detector scores` printed."""
+    try:
+        return ScoreCalibration.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ExportError(f"{path.name} holds no calibration: make it with `detector scores`") from error
 
 
 def main(
@@ -117,14 +138,26 @@ def main(
     score_threshold: Annotated[float, typer.Option(min=0.01, max=0.99)] = SCORE_THRESHOLD,
     mask_threshold: Annotated[float, typer.Option(min=0.01, max=0.99)] = MASK_THRESHOLD,
     nms_iou: Annotated[float, typer.Option(min=0.01, max=0.99)] = NMS_IOU,
+    scores: Annotated[Path | None, typer.Option(help="what `training detector scores` printed")] = None,
+    uncertain: Annotated[
+        tuple[float, float] | None, typer.Option(help="lowest and highest uncertain mask probability")
+    ] = None,
 ) -> None:
     """Export a detector and say how far it is from torch."""
     console = Console(stderr=True)
     path = out / "detector.onnx"
     out.mkdir(parents=True, exist_ok=True)
     with exit_on_user_error(ExportError):
+        calibration = None if scores is None else read_calibration(scores)
         difference = export_detector(load_detector(checkpoint), path)
-    facts = write_facts(path, score_threshold=score_threshold, nms_iou=nms_iou, mask_threshold=mask_threshold)
+    facts = write_facts(
+        path,
+        score_threshold=score_threshold,
+        nms_iou=nms_iou,
+        mask_threshold=mask_threshold,
+        calibration=calibration,
+        uncertain=uncertain,
+    )
     size = facts.detector.file.bytes
     console.print(f"{path.name}: {size} bytes, at most {difference:.1g} from torch")
 

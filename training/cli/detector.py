@@ -170,7 +170,7 @@ def scores(
             found, truths = competing_detections(
                 open_candidate(candidate), known, on_picture=lambda: progress.update(bar, advance=1)
             )
-        calibration = fit_scores(found, truths, data=f"{len(known)} trial pictures")
+        calibration = fit_scores(found, truths, data=f"{len(known)} trial pictures of {pictures_folder.name}")
     typer.echo(calibration.model_dump_json())
 
 

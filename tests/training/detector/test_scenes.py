@@ -12,6 +12,7 @@ from training.data.records import DataSetError
 from training.detector.camera import CameraConfig, apply_camera
 from training.detector.clutter import draw_clutter
 from training.detector.pictures import SOURCES_IN_PART, Pictures, make_parts
+from training.detector.placement import smear_border
 from training.detector.sampler import HardNegative, PictureSampler
 from training.detector.scenes import Composer, ScenesConfig
 
@@ -156,3 +157,29 @@ def test_clutter_is_drawn_where_no_face_is(tmp_path: Path) -> None:
     tiny = np.zeros((3, 2, 3), np.uint8)
     for number in range(50):
         draw_clutter(tiny, np.random.default_rng(number))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_clipped_frame_loses_lights_or_shadows(seed: int) -> None:
+    ramp = np.repeat(np.tile(np.arange(256, dtype=np.uint8), (64, 1))[:, :, None], 3, axis=2)
+    plain = CameraConfig(grey=0.0, dark=0.0, blurred=0.0, compressed=0.0)
+    ends = [
+        float(np.mean((seen <= 2) | (seen >= 253)))
+        for config in (plain, plain.model_copy(update={"clipped": 1.0}))
+        for seen in [apply_camera(ramp, config, np.random.default_rng(seed))]
+    ]
+    levels = len(
+        np.unique(apply_camera(ramp, plain.model_copy(update={"clipped": 1.0}), np.random.default_rng(seed)))
+    )
+    assert ends[1] > 0.05 or levels < 200
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_smeared_border_fills_the_view_and_hides_what_is_sharp(seed: int) -> None:
+    stripes = np.full((60, 60, 3), 128, np.uint8)
+    stripes[6:54, 6:54:2], stripes[6:54, 7:54:2] = 255, 1
+    view = np.zeros((96, 96, 3), np.uint8)
+    middle = np.array([[1.0, 0.0, 18.0], [0.0, 1.0, 18.0]])
+    smear_border(view, stripes, middle, np.random.default_rng(seed))
+    assert view.min() > 60, "no corner stays black"
+    assert np.abs(np.diff(view[48, 30:66].astype(int), axis=0)).max() < 60, "the stripes are gone"
