@@ -33,8 +33,10 @@ def read_or_create_key(path: Path, what: str) -> bytes:
         if not path.exists():
             _create_key(path)
         return parse_key(path.read_text(encoding="ascii"), what)
-    except (OSError, UnicodeError) as error:
-        raise KeyFileError(f"the file {path.name} cannot be read or made") from error
+    except UnicodeError as error:
+        raise KeyFileError(f"{what} is 64 hexadecimal digits") from error
+    except OSError as error:
+        raise KeyFileError(f"the file {path.name} cannot be read or made: {error.strerror}") from error
 
 
 def _create_key(path: Path) -> None:

@@ -165,6 +165,8 @@ def _store_error(error: SQLAlchemyError) -> StoreError:
         return StoreReadOnly("the database takes no writes")
     if code == sqlite3.SQLITE_BUSY or state in POSTGRES_BUSY:
         return StoreBusy("other writers hold the database")
+    if code == sqlite3.SQLITE_CANTOPEN:
+        return StoreError("the database's file cannot be opened: its directory is missing or read-only")
     return StoreError(f"the database failed: {type(error).__name__}")
 
 
