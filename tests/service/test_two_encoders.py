@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import helper
 
 from faces.bundle import file_ref, read, write_manifest
-from service.settings import builtin_bundle
+from service.settings import CHECKOUT, builtin_bundle
 from tests.conftest import Service, sample_bytes
+from tests.export.test_bundle import call
 from tests.service.api.test_errors import enroll, identify
+from training.networks.checkpoint import load_network, save_encoder
 
 PEOPLE = ("s01", "s02", "s03", "s04", "s05")
 
@@ -78,6 +81,33 @@ def enrol_everybody(service: Service) -> None:
 
 def test_people_are_identified_in_every_condition(serve: Callable[[Path], Service], tmp_path: Path) -> None:
     service = serve(pair(tmp_path / "pair", negated=False, uncertain=False))
+    enrol_everybody(service)
+    for name in ("vis_2.jpg", "nir_masked_1.jpg"):
+        right = [first == person for person, (first, *_) in zip(PEOPLE, best(service, name), strict=True)]
+        assert sum(right) >= len(PEOPLE) - 1
+
+
+@pytest.mark.slow
+def test_a_pair_that_was_exported_and_fused_identifies_people(
+    serve: Callable[[Path], Service], tmp_path: Path
+) -> None:
+    weights = CHECKOUT / "models" / "halflight-1-embedder" / "encoder.pt"
+    net, config = load_network(weights)
+    chance = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            noise = torch.randn(parameter.shape, generator=chance)
+            parameter.add_(noise * parameter.abs().mean(), alpha=0.01)
+    save_encoder(tmp_path / "reference.pt", net, config)
+    out = tmp_path / "fused"
+    words = (weights, "--reference", tmp_path / "reference.pt", "--fuse", weights, "--dimension", 1024)
+    call(*words, "--variant", "fp16-weights", "--base", builtin_bundle(), "--out", out)
+    manifest = read(out).manifest
+    assert (manifest.encoder.routing, manifest.encoder.dimension) == ("condition", 1024)
+    assert manifest.encoder.probe.sha256 != manifest.encoder.reference.sha256
+    thresholds = read(builtin_bundle()).manifest.calibration
+    write_manifest(manifest.model_copy(update={"calibration": thresholds}), out)
+    service = serve(out)
     enrol_everybody(service)
     for name in ("vis_2.jpg", "nir_masked_1.jpg"):
         right = [first == person for person, (first, *_) in zip(PEOPLE, best(service, name), strict=True)]
