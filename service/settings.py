@@ -121,6 +121,7 @@ class Settings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = 64 * MIB
     max_archive_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * MIB
     max_unpacked_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * MIB
+    max_archive_ratio: Annotated[float, Field(ge=1)] = 20.0
     disk_reserve_bytes: Annotated[int, Field(ge=0)] = 1024 * MIB
     max_images: Annotated[int, Field(ge=1, le=16)] = 16
     max_faces: Annotated[int, Field(ge=1)] = 32

@@ -166,6 +166,7 @@ def _uploads(settings: Settings, db: Database, queue: JobQueue) -> UploadedSets:
     limits = ArchiveLimits(
         bytes=settings.max_unpacked_bytes,
         file_bytes=settings.max_body_bytes,
+        ratio=settings.max_archive_ratio,
         reserve_bytes=settings.disk_reserve_bytes,
     )
     return UploadedSets(db, queue, settings.data_dir / "datasets", limits)

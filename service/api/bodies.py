@@ -16,10 +16,6 @@ from service.errors import BodyTooLarge, MalformedRequest, RequestTimeout
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
-# Of a body that is too large this much more is read and dropped: a client that is still sending
-# then sees the answer instead of a reset connection.
-DRAIN_BYTES = 16 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -60,30 +56,25 @@ async def paced(receive: Receive, pace: Pace) -> AsyncIterator[bytes]:
             return
 
 
-async def receive_body(
-    receive: Receive, pace: Pace, budget: MemoryBudget, *, declared: int, limit: int
-) -> bytes:
+def too_large(limit: int) -> BodyTooLarge:
+    return BodyTooLarge(f"this request may have a body of {limit} bytes at most")
+
+
+async def receive_body(receive: Receive, pace: Pace, budget: MemoryBudget, *, limit: int) -> bytes:
     """The whole body. What it holds is taken from `budget`: the caller gives len(body) back.
 
-    Raises BodyTooLarge, RequestTimeout, Overloaded, MalformedRequest where the client is gone; then
-    nothing is held.
+    Raises BodyTooLarge as soon as there are more bytes than `limit`, RequestTimeout, Overloaded, and
+    MalformedRequest where the client is gone; then nothing is held.
     """
     chunks: list[bytes] = []
-    held = dropped = 0
-    over = declared > limit
+    held = 0
     try:
         async for chunk in paced(receive, pace):
-            over = over or held + len(chunk) > limit
-            if over:
-                dropped += len(chunk)
-                if dropped > DRAIN_BYTES:
-                    break
-                continue
+            if held + len(chunk) > limit:
+                raise too_large(limit)
             budget.take(len(chunk))
             held += len(chunk)
             chunks.append(chunk)
-        if over:
-            raise BodyTooLarge(f"this request may have a body of {limit} bytes at most")
     except BaseException as error:
         budget.give_back(held)
         if isinstance(error, ClientDisconnect):

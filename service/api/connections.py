@@ -24,6 +24,7 @@ OTHER_DESCRIPTORS, MOST_CONNECTIONS = 256, 4096
 # a client that is still sending then sees the answer instead of a reset connection.
 LINGER_BYTES, LINGER_S = 128 << 20, 10.0
 PROBLEMS = {
+    400: ("malformed_request", "The request cannot be parsed"),
     408: ("request_timeout", "The request came too slowly"),
     431: ("headers_too_large", "The head of the request is too large"),
     503: ("overloaded", "Too busy"),
@@ -127,14 +128,19 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        awaited = self.cycle.waiting_for_100_continue
         super().on_response_complete()
+        if awaited:
+            # The client has kept its body back for an answer, and has it. Whether a body or another
+            # request comes next nobody could tell.
+            self.transport.close()
         if self.cycle.more_body and not self.transport.is_closing():
             self._unset_linger_timer()
             self._linger_timer = self.loop.call_later(LINGER_S, self.transport.abort)
 
-    def send_400_response(self, msg: str) -> None:
-        if not self.transport.is_closing():
-            super().send_400_response(msg)
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - as uvicorn has it
+        """What the parser refuses gets an answer like every other refusal."""
+        self._refuse(400)
 
     def _check_head(self, more: int) -> None:
         """Raises what stops the parser where the head is over its limits."""
@@ -161,7 +167,9 @@ class GuardedProtocol(HttpToolsProtocol):
         """Answer without the application, and close; an answer that is being sent is only cut off."""
         if self.transport.is_closing():
             return
-        if self.cycle is not None and not self.cycle.response_complete:
+        working = self.cycle is not None and not self.cycle.response_complete
+        # A broken body is refused in place of its own answer, a broken head behind another's is not.
+        if working and (self._in_head or self.cycle.response_started):
             self.transport.close()
             return
         code, title = PROBLEMS[status]
@@ -177,7 +185,8 @@ class GuardedProtocol(HttpToolsProtocol):
         retry = b"retry-after: 1\r\n" if status == 503 else b""
         self.transport.write(
             STATUS_LINE[status]
-            + b"content-type: application/problem+json\r\nconnection: close\r\ncache-control: no-store\r\n"
+            + b"content-type: application/problem+json\r\nconnection: close\r\n"
+            + b"cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
             + retry
             + b"content-length: %d\r\n\r\n" % len(body)
             + body

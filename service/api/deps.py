@@ -41,7 +41,18 @@ StateDep = Annotated[State, Depends(get_state)]
 
 
 # Whoever forwards a request speaks for somebody else: that it comes from this machine says nothing.
-FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
+# Every proxy has its own headers for that, so families of names count.
+FORWARDED = ("forwarded", "via", "cdn-loop", "x-host", "x-rewrite-url", "x-remote-ip", "x-remote-addr")
+FORWARDED_BEGIN = ("x-forwarded", "x-original", "x-envoy-", "x-proxy", "x-arr-", "x-azure-", "cf-")
+FORWARDED_END = (
+    "client-ip",
+    "clientip",
+    "real-ip",
+    "user-ip",
+    "source-ip",
+    "connecting-ip",
+    "proxy-protocol",
+)
 # What a web page can send anywhere without asking first, besides multipart, which carries its Origin.
 FORM_TYPES = ("application/x-www-form-urlencoded", "text/plain")
 READS = ("GET", "HEAD", "OPTIONS")
@@ -58,6 +69,11 @@ def _is_here(host: str) -> bool:
     return found is not None and is_loopback(found["name"].lower())
 
 
+def _tells_of_proxy(name: str) -> bool:
+    """Whether a header, in lower case, says that somebody forwards the request of another."""
+    return name in FORWARDED or name.startswith(FORWARDED_BEGIN) or name.endswith(FORWARDED_END)
+
+
 def refuse_foreign(request: HTTPConnection) -> None:
     """Raises Unauthorized for a proxy's request, Forbidden for one of another machine or a foreign page.
 
@@ -66,7 +82,7 @@ def refuse_foreign(request: HTTPConnection) -> None:
     loopback (then the Host is its name). Nor does it trust a proxy here that speaks for others.
     """
     headers = request.headers
-    if forwarded := next((name for name in FORWARDED if name in headers), None):
+    if forwarded := next(filter(_tells_of_proxy, headers.keys()), None):
         raise Unauthorized(f"without keys nobody may ask through a proxy ({forwarded}); {MAKE_A_KEY}")
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
     if len(hosts) > 1 or not all(_is_here(host) for host in hosts):

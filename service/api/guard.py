@@ -7,7 +7,9 @@ late. `GuardedRoute` checks it first.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from datetime import UTC, datetime
+from json import JSONDecodeError
 from typing import Any
 
 from fastapi import Request, Response
@@ -15,12 +17,13 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from service.access.keys import Permission, Principal, Role
-from service.api.bodies import Pace, declared_length, paced, receive_body, replay
+from service.api.bodies import Pace, declared_length, paced, receive_body, replay, too_large
 from service.api.deps import authenticate, required_role
 from service.api.options import KnownOptions
 from service.api.presence import watched
+from service.api.strict_json import RepeatedName, loads
 from service.api.uploads import read_upload
-from service.errors import BodyTooLarge, ServiceError
+from service.errors import MalformedRequest, ServiceError
 from service.settings import Settings
 from service.state import State
 from service.store.records import AuditEvent
@@ -36,6 +39,12 @@ OPEN: dict[str, Any] = {"security": [], "x-role": "open"}
 # How far a job is and which models are there says nothing about a person, and is asked every second.
 NOT_AUDITED = ("/admin/jobs", "/admin/spaces", "/admin/datasets")
 BODYLESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
+
+
+def refuse_declared(request: Request, limit: int) -> None:
+    """Raises BodyTooLarge for a body that says it is too large, before a byte of it is asked for."""
+    if declared_length(request.scope["headers"]) > limit:
+        raise too_large(limit)
 
 
 def pace_of(settings: Settings) -> Pace:
@@ -111,10 +120,9 @@ class GuardedRoute(APIRoute):
     async def with_body(self, request: Request, handle: Handler) -> Response:
         """Receive the whole body, then handle the request."""
         state: State = request.app.state.halflight
-        limit, declared = self.max_body_bytes(state.settings), declared_length(request.scope["headers"])
-        body = await receive_body(
-            request.receive, pace_of(state.settings), state.bodies, declared=declared, limit=limit
-        )
+        limit = self.max_body_bytes(state.settings)
+        refuse_declared(request, limit)
+        body = await receive_body(request.receive, pace_of(state.settings), state.bodies, limit=limit)
         try:
             received = Request(request.scope, replay(body, request.receive))
             await self.prepare(received, state.settings)
@@ -123,8 +131,14 @@ class GuardedRoute(APIRoute):
         finally:
             state.bodies.give_back(len(body))
 
-    async def prepare(self, request: Request, settings: Settings) -> None:
-        """Look at a received body before the handler does."""
+    async def prepare(self, request: Request, settings: Settings) -> None:  # noqa: ARG002 - other routes ask the settings
+        """Look at a received body before the handler does. Raises MalformedRequest for a name given twice."""
+        # FastAPI's parser takes the last of two values; what else is wrong with a body, FastAPI says.
+        with suppress(JSONDecodeError, UnicodeDecodeError, RecursionError):
+            try:
+                loads(await request.body() or b"null")
+            except RepeatedName as error:
+                raise MalformedRequest(f"the body: {error}") from error
 
 
 class ImageRoute(GuardedRoute):
@@ -152,9 +166,8 @@ class StreamRoute(GuardedRoute):
     async def with_body(self, request: Request, handle: Handler) -> Response:
         state: State = request.app.state.halflight
         limit = self.max_body_bytes(state.settings)
-        over = BodyTooLarge(f"this request may have a body of {limit} bytes at most")
-        if declared_length(request.scope["headers"]) > limit:
-            raise over
+        refuse_declared(request, limit)
+        over = too_large(limit)
         chunks, seen = paced(request.receive, pace_of(state.settings)), 0
 
         async def receive() -> dict[str, Any]:

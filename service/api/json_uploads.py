@@ -6,6 +6,7 @@ import json
 
 from faces.frames import ImageSource
 from service.api.media import from_base64
+from service.api.strict_json import RepeatedName, loads
 from service.errors import InvalidParameter, MalformedRequest
 from service.settings import Settings
 
@@ -22,7 +23,9 @@ def parse_json(body: bytes, settings: Settings) -> tuple[Fields, Files]:
     Raises MalformedRequest, InvalidParameter, ImageTooLarge, UnsupportedMediaType.
     """
     try:
-        content = json.loads(body)
+        content = loads(body)
+    except RepeatedName as error:
+        raise MalformedRequest(f"the body: {error}") from error
     except (ValueError, RecursionError) as error:
         raise MalformedRequest("the body is no JSON") from error
     if not isinstance(content, dict):

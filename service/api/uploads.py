@@ -12,13 +12,15 @@ from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
 
 from faces.formats import ACCEPTED
 from faces.frames import ImageSource
 from service.api.json_uploads import parse_json
 from service.api.media import IMAGE_TYPES, RAW_TYPES, checked_size, image_source, media_type
+from service.api.strict_json import RepeatedName, loads
+from service.api.whole_forms import CutForm, WholeFormParser
 from service.errors import InvalidParameter, MalformedRequest, UnsupportedMediaType
 from service.settings import Settings
 
@@ -67,7 +69,7 @@ async def _read_form(request: Request, settings: Settings) -> UploadForm:
     if charset.lower() not in CHARSETS:
         # The parser would decode names and values with any text codec that Python has.
         raise MalformedRequest("a form must be in UTF-8")
-    parser = MultiPartParser(
+    parser = WholeFormParser(
         request.headers,
         request.stream(),
         max_files=settings.max_images + 2,
@@ -77,6 +79,9 @@ async def _read_form(request: Request, settings: Settings) -> UploadForm:
     parser.spool_max_size = settings.max_body_bytes + 1
     try:
         form = await parser.parse()
+        parser.check_whole()
+    except CutForm as error:
+        raise MalformedRequest(error.message, index=error.index) from error
     except MultiPartException as error:
         raise MalformedRequest(error.message) from error
     except (KeyError, ValueError, ClientDisconnect) as error:
@@ -127,7 +132,9 @@ def parse_metadata(text: str | None) -> dict[str, Any] | None:
     if len(text.encode()) > MAX_METADATA_BYTES:
         raise InvalidParameter(f"`metadata` may have {MAX_METADATA_BYTES} bytes at most")
     try:
-        value = json.loads(text, parse_constant=_reject_constant)
+        value = loads(text)
+    except RepeatedName as error:
+        raise MalformedRequest(f"`metadata`: {error}") from error
     except (ValueError, RecursionError) as error:
         raise MalformedRequest("`metadata` is no JSON") from error
     return validate_metadata(value)
@@ -153,10 +160,6 @@ def validate_metadata(value: object) -> dict[str, Any]:
     if size > MAX_METADATA_BYTES:
         raise InvalidParameter(f"`metadata` may have {MAX_METADATA_BYTES} bytes at most")
     return value
-
-
-def _reject_constant(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _depth(value: object) -> int:

@@ -33,12 +33,16 @@ class DiskFull(OSError):
 class ArchiveLimits:
     """Limits of the unpacked files: their number, bytes of one, bytes of all.
 
-    `reserve_bytes`: what stays free on the disk.
+    `ratio`: unpacked bytes for each byte of the archive, of all entries together, those that are left
+    out included; photos hardly shrink. Up to `ratio_from_bytes` nobody asks. `reserve_bytes`: what stays
+    free on the disk.
     """
 
     files: int = 500_000
     file_bytes: int = 64 << 20
     bytes: int = 64 << 30
+    ratio: float = 20.0
+    ratio_from_bytes: int = 64 << 20
     reserve_bytes: int = 1 << 30
 
 
@@ -60,8 +64,11 @@ def check_room(directory: Path, needed_bytes: int, limits: ArchiveLimits) -> Non
 class ArchiveWriter:
     """Writes files below a directory and counts them. `wanted`: whether a file name is taken."""
 
-    def __init__(self, target: Path, limits: ArchiveLimits, wanted: Callable[[str], bool]) -> None:
+    def __init__(
+        self, target: Path, limits: ArchiveLimits, wanted: Callable[[str], bool], *, archive_bytes: int
+    ) -> None:
         self._target, self._limits, self._wanted = target, limits, wanted
+        self._most_bytes = max(limits.ratio_from_bytes, int(limits.ratio * archive_bytes))
         self.files = self.bytes = self.ignored = 0
         self._entries = self._passed_bytes = 0
 
@@ -70,6 +77,10 @@ class ArchiveWriter:
         self._entries, self._passed_bytes = self._entries + 1, self._passed_bytes + size
         if self._entries > 2 * self._limits.files or self._passed_bytes > 2 * self._limits.bytes:
             raise ArchiveError("the archive holds too much that is no picture")
+        if self._passed_bytes > self._most_bytes:
+            raise ArchiveError(
+                f"unpacked, the archive has more than {self._limits.ratio:g} times its bytes: no photos do"
+            )
         path = safe_path(name)
         if path is None or not self._wanted(path.name):
             self.ignored += 1

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
@@ -67,6 +68,8 @@ class UploadedSets:
     def __init__(self, db: Database, queue: JobQueue, root: Path, limits: ArchiveLimits) -> None:
         self._db, self._queue, self._root, self._limits = db, queue, root, limits
         self._arriving = 0
+        # Where uploads of this process arrive; other processes may share the directory.
+        self._places: set[Path] = set()
 
     async def add(self, chunks: AsyncIterator[bytes], declared_bytes: int, *, actor: str) -> UploadedSet:
         """Stores an archive. The same archive again is the same set.
@@ -78,6 +81,7 @@ class UploadedSets:
             raise Overloaded("other archives are arriving; try again", retry_after_s=10)
         self._arriving += 1
         place = self._root / f".{uuid.uuid4().hex}"
+        self._places.add(place)
         try:
             digest = await self._receive(chunks, declared_bytes, place)
             made = await asyncio.to_thread(self._keep, place, digest)
@@ -94,6 +98,7 @@ class UploadedSets:
         finally:
             self._arriving -= 1
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+            self._places.discard(place)
         return made
 
     async def all(self) -> list[UploadedSet]:
@@ -118,10 +123,10 @@ class UploadedSets:
         return found
 
     def remove_abandoned(self) -> None:
-        """Removes what a kill left behind of uploads."""
+        """Removes what a kill left behind of uploads. An upload that is still written to stays."""
         for place in self._root.glob(".*"):
             with suppress(OSError):
-                if time.time() - place.stat().st_mtime > ABANDONED_S:
+                if place not in self._places and not written_since(place, time.time() - ABANDONED_S):
                     shutil.rmtree(place, ignore_errors=True)
 
     async def _receive(self, chunks: AsyncIterator[bytes], declared_bytes: int, place: Path) -> str:
@@ -186,6 +191,20 @@ class UploadedSets:
             return UploadedSet(**json.loads((self._root / dataset_id / FACTS).read_bytes()))
         except FileNotFoundError:
             return None
+
+
+def written_since(place: Path, since_s: float) -> bool:
+    """Whether a directory or anything below it was written to at this Unix time or later.
+
+    Writing to a file changes its own time, not that of its directory. Raises OSError if it goes meanwhile.
+    """
+    if place.stat().st_mtime >= since_s:
+        return True
+    return any(
+        Path(folder, name).stat().st_mtime >= since_s
+        for folder, folders, files in os.walk(place)
+        for name in (*folders, *files)
+    )
 
 
 def uploaded_root(root: Path, dataset_id: str) -> Path:

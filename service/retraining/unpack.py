@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -52,7 +53,7 @@ def unpack(archive: Path, target: Path, limits: ArchiveLimits, *, wanted: Callab
     with archive.open("rb") as stream:
         magic = stream.read(8)
         stream.seek(0)
-        writer = ArchiveWriter(target, limits, wanted)
+        writer = ArchiveWriter(target, limits, wanted, archive_bytes=archive.stat().st_size)
         try:
             if magic.startswith((b"PK\x03\x04", ZIP_END)):
                 _unzip(stream, writer, limits)
@@ -64,8 +65,9 @@ def unpack(archive: Path, target: Path, limits: ArchiveLimits, *, wanted: Callab
         except BROKEN as error:
             raise ArchiveError(NOT_WHOLE) from error
         except OSError as error:
-            # The unpackers raise it without a number if the data are damaged.
-            if error.errno is None:
+            # The unpackers raise it without a number if the data are damaged, and seek to places before the
+            # beginning that a damaged directory names.
+            if error.errno in (None, errno.EINVAL):
                 raise ArchiveError(NOT_WHOLE) from error
             if error.errno in FULL:
                 raise DiskFull(*error.args) from error

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import os
+import random
 import stat
 import subprocess
 import tarfile
@@ -173,3 +174,54 @@ def test_a_full_disk_raises_disk_full(tmp_path: Path) -> None:
             unpack(tmp_path / "archive", small, roomy, wanted=lambda _: True)
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+PACKED = ("zip", "gzip", "bzip2", "xz")
+ROOMY = ArchiveLimits(files=100, file_bytes=1 << 20, bytes=1 << 30, reserve_bytes=0, ratio_from_bytes=100_000)
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_what_shrinks_more_than_photos_do_is_refused(tmp_path: Path, kind: str) -> None:
+    blown = {f"a/vis/{number}.png": bytes(1 << 20) for number in range(8)}
+    refused(tmp_path, PACKERS[kind](blown), "20 times its bytes", ROOMY)
+
+
+@pytest.mark.parametrize("kind", PACKED)
+def test_entries_that_are_left_out_count_as_well(tmp_path: Path, kind: str) -> None:
+    blown = {"a/vis/1.png": b"one"} | {f"a/{number}.bin": bytes(1 << 20) for number in range(8)}
+    refused(tmp_path, PACKERS[kind](blown), "20 times its bytes", ROOMY)
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_photos_of_any_kind_pass_the_ratio(tmp_path: Path, kind: str) -> None:
+    rng = random.Random(1)
+    photos = {f"a/vis/{number}.png": rng.randbytes(200_000) + bytes(200_000) for number in range(8)}
+    assert taken(tmp_path, PACKERS[kind](photos), ROOMY).files == 8
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_an_archive_within_an_archive_stays_packed_and_is_left_out(tmp_path: Path, kind: str) -> None:
+    inner = PACKERS[kind](PICTURES)
+    out = taken(
+        tmp_path, PACKERS[kind]({"a/vis/1.png": b"one", "a/inner.zip": inner, "a/vis/inner.tgz": inner})
+    )
+    assert (out.files, out.ignored) == (1, 2)
+
+
+def test_entries_of_a_zip_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    """The directory names one packed entry many times."""
+    data = zipped({"a/vis/0000.png": bytes(1 << 20)})
+    start = data.rindex(b"PK\x01\x02")
+    entry, end = data[start : data.rindex(b"PK\x05\x06")], bytearray(data[data.rindex(b"PK\x05\x06") :])
+    count = 90
+    directory = b"".join(entry.replace(b"/0000.png", b"/%04d.png" % number) for number in range(count))
+    end[8:10] = end[10:12] = count.to_bytes(2, "little")
+    end[12:16] = len(directory).to_bytes(4, "little")
+    refused(tmp_path, data[:start] + directory + bytes(end), "20 times its bytes", ROOMY)
+
+
+def test_a_directory_that_points_before_the_archive_is_refused(tmp_path: Path) -> None:
+    data = bytearray(zipped(PICTURES))
+    end = data.rindex(b"PK\x05\x06")
+    data[end + 16 : end + 20] = (0xFFFF_0000).to_bytes(4, "little")
+    refused(tmp_path, bytes(data), "cut off or damaged")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -111,9 +112,44 @@ async def test_uploads_keep_the_disk_reserve_free_and_abandoned_ones_are_removed
     with pytest.raises(StorageFull):
         await sets.add(chunks(), 0, actor="test")
     await db.close()
-    killed, arriving = tmp_path / "sets" / ".killed", tmp_path / "sets" / ".arriving"
-    for place in (killed, arriving):
-        place.mkdir()
-    os.utime(killed, (0, 0))
+    killed, fresh, slow, unpacking = (tmp_path / "sets" / f".{name}" for name in "kfsu")
+    for place in (killed, fresh, slow, unpacking):
+        (place / "set" / "a").mkdir(parents=True)
+        (place / "archive").write_bytes(b"begun")
+        (place / "set" / "a" / "1.png").write_bytes(b"begun")
+    for place in (killed, slow, unpacking):
+        for part in (*place.rglob("*"), place):
+            os.utime(part, (0, 0))
+    # Writing to a file leaves the time of its directory as it was.
+    with (slow / "archive").open("ab") as archive:
+        archive.write(b"and going on")
+    with (unpacking / "set" / "a" / "1.png").open("ab") as photo:
+        photo.write(b"and going on")
+    assert slow.stat().st_mtime == unpacking.stat().st_mtime == 0
     sets.remove_abandoned()
-    assert list((tmp_path / "sets").iterdir()) == [arriving]
+    assert sorted((tmp_path / "sets").iterdir()) == sorted([fresh, slow, unpacking])
+
+
+async def test_an_upload_of_this_process_stays_however_long_nothing_comes(tmp_path: Path) -> None:
+    coming, old = asyncio.Event(), asyncio.Event()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        data = zipped(FOLDERS)
+        yield data[:100]
+        old.set()
+        await coming.wait()
+        yield data[100:]
+
+    db = await Database.open(f"sqlite+aiosqlite:///{tmp_path / 'halflight.db'}")
+    await db.migrate()
+    sets = UploadedSets(db, JobQueue(db), tmp_path / "sets", ArchiveLimits(reserve_bytes=0))
+    task = asyncio.create_task(sets.add(chunks(), 0, actor="test"))
+    await old.wait()
+    (place,) = (tmp_path / "sets").iterdir()
+    for part in (*place.rglob("*"), place):
+        os.utime(part, (0, 0))
+    sets.remove_abandoned()
+    coming.set()
+    made = await task
+    assert made.files > 0
+    await db.close()
