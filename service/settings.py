@@ -116,7 +116,7 @@ class Settings(BaseSettings):
     decode_workers: Annotated[int, Field(ge=1, le=64)] = 2
     decode_cpu_s: Annotated[float, Field(gt=0)] = 8.0
     decode_wall_s: Annotated[float, Field(gt=0)] = 30.0
-    decode_wait_s: Annotated[float, Field(gt=0)] = 5.0
+    decode_wait_s: Annotated[float, Field(gt=0)] = 10.0
     decode_memory_bytes: Annotated[int, Field(ge=64 * MIB)] = 1024 * MIB
     max_body_bytes: Annotated[int, Field(ge=1024)] = 64 * MIB
     max_archive_bytes: Annotated[int, Field(ge=1024)] = 8 * 1024 * MIB

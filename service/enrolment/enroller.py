@@ -35,6 +35,9 @@ from service.store.errors import IdempotencyTaken, StoreError
 from service.store.records import Erased
 from service.store.subjects import new_sample_id
 
+# Photos of one enrolment in work: all at once, large ones would wait for each other until none is taken.
+IMAGES_AT_ONCE = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
@@ -72,9 +75,13 @@ class Enroller:
         """
         if (stored := await self._stored_answer(request)) is not None:
             return stored
-        outcomes = await asyncio.gather(
-            *(self._accept(space, request, i, data) for i, data in enumerate(request.images))
-        )
+        places = asyncio.Semaphore(IMAGES_AT_ONCE)
+
+        async def accept(index: int, data: ImageSource) -> Accepted | ServiceError:
+            async with places:
+                return await self._accept(space, request, index, data)
+
+        outcomes = await asyncio.gather(*(accept(i, data) for i, data in enumerate(request.images)))
         taken = {i: outcome for i, outcome in enumerate(outcomes) if isinstance(outcome, Accepted)}
         accepted = list(taken.values())
         rejected = tuple(outcome for outcome in outcomes if isinstance(outcome, ServiceError))
