@@ -17,10 +17,11 @@ from export.detection import with_detector
 from export.encoders import EncoderOptions, ReportProgress, make_encoders
 from export.fuse import Network, check_pair, fused
 from export.graph import ExportError
+from export.kept_templates import OnEmbedded
 from export.manifest import build_manifest
 from export.operating_points import FMR_POINTS
 from export.place import building, check_free
-from export.prepared_sets import OnEmbedded, calibrate, check_support
+from export.prepared_sets import calibrate, check_support
 from export.variants import LEAST_COSINE, Variant
 from faces.bundle import Bundle, Manifest, read, verify, write_manifest
 from faces.types import Pixels, Role

@@ -1,4 +1,4 @@
-"""Thresholds of a bundle, from LFW train and validation identities, one for each condition.
+"""Thresholds of a bundle, from LFW train and validation identities, one for each condition of probes.
 
     python -m export.calibrate BUNDLE --lfw ../shared/data/lfw.tar --out MANIFEST
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,18 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from export.operating_points import (
-    FMR_POINTS,
-    Comparisons,
-    Unsupported,
-    operating_points,
-    strictest,
-    worst_case,
-)
+from export.operating_points import FMR_POINTS, Mated, Unsupported, operating_points, strictest
+from export.tail import Impostors
 from faces.bundle import Bundle, BundleError, read, verify
 from faces.calibration import Calibration
 from faces.image import DecodeLimits, decode
-from faces.types import CONDITIONS, Condition, Image, Spectrum
+from faces.types import CONDITIONS, PAIRS, Condition, Image, Pair, Spectrum
 from training.data.lfw import Identity, Split, read_lfw
 from training.networks.onnx_runner import BundleRunner
 from training.synthesis.simple import masked_vis, pseudo_nir
@@ -73,6 +67,14 @@ def probe_images(image: Image, runner: BundleRunner, seed: int) -> dict[Conditio
     return made
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """The comparisons of one pair of conditions."""
+
+    impostors: Impostors
+    mated: Mated
+
+
 @dataclass(frozen=True, slots=True)
 class Runners:
     """The bundle's networks for each role; one object if the roles share an encoder."""
@@ -100,35 +102,51 @@ def identity_templates(identity: Identity, runners: Runners, seed: int) -> Templ
     return Templates(runners.reference.template(photos[0]), probes, len(photos) > 1)
 
 
-def compare(subjects: list[Templates], condition: Condition) -> Comparisons:
-    """Compares every probe of one condition with every reference."""
+def measured(subjects: Sequence[Templates], pair: Pair) -> Measured | None:
+    """Every probe of one condition against every reference; None for references in other conditions."""
+    if pair.reference != CONDITIONS[0]:
+        return None
     enrolled = [one for one in subjects if one.reference is not None]
     references = np.stack([one.reference for one in enrolled if one.reference is not None])
-    probes = [one.probes.get(condition) for one in enrolled]
-    answered = np.array([probe is not None for probe in probes])
-    blank = np.zeros(references.shape[1], np.float32)
-    rows = np.stack([blank if probe is None else probe for probe in probes])
-    mated = np.array([one.mated for one in enrolled])
-    return Comparisons(rows @ references.T, np.arange(len(enrolled)), answered, mated)
+    rows = [(place, one.probes.get(pair.probe), one.mated) for place, one in enumerate(enrolled)]
+    found = [(place, probe, mated) for place, probe, mated in rows if probe is not None]
+    if not found:
+        return None
+    probes = np.stack([probe for _, probe, _ in found])
+    own = np.array([place for place, _, _ in found], np.intp)
+    scores = np.einsum("ij,ij->i", probes, references[own])
+    mates = np.array([mated for _, _, mated in found], bool)
+    failed = sum(mated for _, probe, mated in rows if probe is None)
+    impostors = Impostors(probes, references, own, (None,) * len(references))
+    return Measured(impostors, Mated(scores[mates], failed))
 
 
 def make_calibration(
-    compared: Mapping[Condition, Comparisons],
+    measure: Callable[[Pair], Measured | None],
     *,
     data: str,
     synthetic: str,
     command: str,
     targets: Sequence[float] = FMR_POINTS,
+    report_progress: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
-    """Sets thresholds for every condition, and for the worst case.
+    """Sets thresholds for every pair of conditions that `measure` has comparisons of.
 
-    The default and the duplicate FMR are 1e-4 and 1e-5, or the strictest that all conditions support.
-    Raises Unsupported if a condition is missing or supports no threshold.
+    The default and the duplicate FMR are 1e-4 and 1e-5, or the strictest that all these pairs support. A pair
+    that supports no threshold stays uncalibrated. Raises Unsupported if that is one with clear visible
+    references.
     """
-    missing = [str(condition) for condition in CONDITIONS if condition not in compared]
-    if missing:
-        raise Unsupported(f"there are no probes of {', '.join(missing)} to calibrate with")
-    points = tuple(operating_points(c, compared[c], targets=targets) for c in CONDITIONS)
+    points = []
+    for pair in PAIRS:
+        report_progress(f"calibrating {pair}")
+        found = measure(pair)
+        try:
+            if found is None:
+                raise Unsupported(f"there are no probes of {pair.probe} to calibrate with")
+            points.append(operating_points(pair, found.impostors, found.mated, targets=targets))
+        except Unsupported:
+            if pair.reference == CONDITIONS[0]:
+                raise
     return Calibration(
         data=data,
         synthetic=synthetic,
@@ -136,9 +154,23 @@ def make_calibration(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         default_fmr=strictest(points, but_not_below=DEFAULT_FMR),
         duplicate_fmr=strictest(points, but_not_below=DUPLICATE_FMR),
-        conditions=points,
-        worst=worst_case(compared, points),
+        pairs=tuple(points),
     )
+
+
+def lines_of(calibration: Calibration) -> list[str]:
+    """The table as text: one line for each pair, and one for each of its points."""
+    lines = []
+    for points in calibration.pairs:
+        lines.append(f"{points.pair}: {points.subjects} people, {points.mated} mated comparisons")
+        for point in points.points:
+            missed = "" if point.fnmr is None else f", FNMR {point.fnmr:.4f}"
+            how = "" if point.method == "observed" else f", {point.method}"
+            lines.append(
+                f"  FMR {point.fmr:g} (at most {point.fmr_upper:g}): threshold {point.threshold:.4f}"
+                f" set by {point.set_by}{missed}{how}"
+            )
+    return lines
 
 
 def main() -> int:
@@ -165,7 +197,7 @@ def main() -> int:
     chosen = f" --split {args.split}" if args.split else ""
     try:
         calibration = make_calibration(
-            {condition: compare(subjects, condition) for condition in CONDITIONS},
+            lambda pair: measured(subjects, pair),
             data=f"LFW deep-funneled, {len(identities)} {named} identities",
             synthetic="NIR is pseudo-NIR made from visible light, masks are drawn: no real NIR",
             command=f"python -m export.calibrate BUNDLE --lfw lfw.tar{chosen} --out MANIFEST",
@@ -175,13 +207,8 @@ def main() -> int:
         return 2
     done = bundle.manifest.model_copy(update={"calibration": calibration})
     args.out.write_text(done.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    for condition in calibration.conditions:
-        print(condition.condition, f"{condition.subjects} subjects, {condition.mated} mated")
-        for point in condition.points:
-            print(
-                f"  FMR {point.fmr:g} (at most {point.fmr_upper:g}):"
-                f" threshold {point.threshold:.4f}, FNMR {point.fnmr:.4f}"
-            )
+    for line in lines_of(calibration):
+        print(line)
     return 0
 
 

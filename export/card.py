@@ -15,10 +15,12 @@ from pydantic import ValidationError
 from export.graph import ExportError
 from export.parity import Parity
 from faces.bundle import Manifest
+from faces.files import write_whole
 from faces.strict import Strict, strip_prefix
 
 CARD_NAME = "MODEL_CARD.md"
 TEMPLATE = "MODEL_CARD.md.j2"
+THRESHOLDS = "THRESHOLDS.md.j2"
 NOT_STATED = "Not stated by whoever exported it."
 
 
@@ -133,7 +135,38 @@ def write_card(
     notes: Sequence[str],
 ) -> None:
     """Writes the card in Markdown. `notes`: remarks on the export, such as a lowered bound."""
-    environment = Environment(
+    text = (
+        _environment()
+        .get_template(TEMPLATE)
+        .render(
+            m=manifest,
+            about=about,
+            files=files,
+            parity=parity,
+            reports=reports,
+            command=command,
+            notes=notes,
+        )
+    )
+    path.write_text(text, encoding="utf-8")
+
+
+def replace_thresholds(path: Path, manifest: Manifest) -> None:
+    """Writes the card's section on thresholds anew. Raises ExportError if the card has none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ExportError(f"{path.name}: {error.strerror}") from error
+    before, found, rest = text.partition("## Thresholds\n")
+    _, after, behind = rest.partition("\n## ")
+    if not found or not after:
+        raise ExportError(f"{path.name} has no section on thresholds")
+    section = _environment().get_template(THRESHOLDS).render(m=manifest)
+    write_whole(path, f"{before}{section.rstrip()}\n{after}{behind}".encode())
+
+
+def _environment() -> Environment:
+    return Environment(
         loader=PackageLoader("export", "templates"),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -141,13 +174,3 @@ def write_card(
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - Markdown, read by people
     )
-    text = environment.get_template(TEMPLATE).render(
-        m=manifest,
-        about=about,
-        files=files,
-        parity=parity,
-        reports=reports,
-        command=command,
-        notes=notes,
-    )
-    path.write_text(text, encoding="utf-8")

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from export.build import Exported, Fusion, Request, export_bundle
+from export.calibrate import lines_of
 from export.card import About, read_about, read_report
 from export.graph import ExportError
 from export.operating_points import FMR_POINTS, Unsupported
@@ -117,7 +118,7 @@ def export(
             variant=chosen,
             mirrored=mirrored,
             sets=[read_prepared(path) for path in calibration or ()],
-            splits=list(dict.fromkeys(_SPLITS[one] for one in split or [SplitName.VALIDATION])),
+            splits=splits_of(split),
             targets=tuple(fmr or FMR_POINTS),
             about=About() if about is None else read_about(about),
             reports=[read_report(path) for path in evaluation or ()],
@@ -129,6 +130,11 @@ def export(
         errors.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True, highlight=False)
         raise typer.Exit(1) from error
     report(done, Console())
+
+
+def splits_of(asked: list[SplitName] | None) -> list[Split]:
+    """The splits of an option, each once; validation if none is given."""
+    return list(dict.fromkeys(_SPLITS[one] for one in asked or [SplitName.VALIDATION]))
 
 
 def _run(request: Request, console: Console) -> Exported:
@@ -160,9 +166,8 @@ def report(done: Exported, console: Console) -> None:
             " (--calibration SET, or python -m export.calibrate)"
         )
     else:
-        for c in manifest.calibration.conditions:
-            points = ", ".join(f"{p.fmr:g}: {p.threshold:.4f} (FNMR {p.fnmr:.4f})" for p in c.points)
-            console.print(f"{c.condition}, {c.subjects} subjects: {points}", highlight=False)
+        for line in lines_of(manifest.calibration):
+            console.print(line, markup=False, highlight=False)
     console.print(f"bundle {manifest.name} {manifest.version}, space {manifest.space_id}", highlight=False)
 
 

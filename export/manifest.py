@@ -52,7 +52,7 @@ def build_manifest(
     licences |= {ref.path: about.licence for ref in refs.values()}
     licences |= {ref.path: SAMPLES_LICENCE for ref in (parity.crops, *vectors.values())}
     return Manifest(
-        format=1,
+        format=2,
         name=name,
         version=version,
         summary=about.summary,

@@ -1,166 +1,194 @@
-"""Turns scores with subjects into operating points with confidence bounds."""
+"""Turns impostor and mated scores of a pair of conditions into operating points.
+
+The threshold of a stated FMR is the largest of those that everybody, and each group of people, asks for. So
+the stated FMR holds within each group as well.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from faces.calibration import ConditionPoints, OperatingPoint
-from faces.types import Condition
+from export.bounds import design_effect, fmr_upper, tail_model
+from export.tail import Floats, Impostors, Tail, tail_of
+from faces.calibration import EVERYBODY, GroupRate, Method, OperatingPoint, PairPoints
+from faces.types import Pair
 from training.evaluation import metrics
-from training.evaluation.intervals import subject_bootstrap
 
-Floats = NDArray[np.float32]
 FMR_POINTS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-UPPER_LEVEL = 0.95
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Comparisons:
-    """Comparisons of probes with one reference of each subject. `scores` float32 [m, n].
-
-    `own` [m]: the column of probe i's subject. `answered` [m]: whether probe i gave a template. `mated` [m]:
-    whether probe i is another photo than its subject's reference, so that the comparison with it is mated.
-    The scores of failed probes are ignored.
-    """
-
-    scores: Floats
-    own: NDArray[np.intp]
-    answered: NDArray[np.bool_]
-    mated: NDArray[np.bool_]
-
-    @property
-    def subjects(self) -> int:
-        """How many subjects have a probe that gave a template."""
-        return len(np.unique(self.own[self.answered]))
-
-    @property
-    def mated_scores(self) -> Floats:
-        """The scores of the mated comparisons that were made: float32 [k]."""
-        rows = np.flatnonzero(self.answered & self.mated)
-        found: Floats = self.scores[rows, self.own[rows]]
-        return found
-
-    @property
-    def failed(self) -> int:
-        """How many mated comparisons could not be made."""
-        return int(np.count_nonzero(self.mated & ~self.answered))
+# A group of fewer people has too few impostors for a threshold of its own.
+LEAST_GROUP = 250
+# An extrapolation ends one decade beyond what was observed over everybody.
+REACH = 10.0
+DIGITS = 1e6
 
 
 class Unsupported(ValueError):
     """The data cannot support a single operating point."""
 
 
-def supported(condition: Condition, subjects: int, targets: Sequence[float] = FMR_POINTS) -> list[float]:
-    """Returns the targets that so many subjects support, loosest first. Raises Unsupported if none is."""
-    possible = [t for t in sorted(targets, reverse=True) if metrics.supports_fmr(subjects, t)]
+@dataclass(frozen=True, slots=True, eq=False)
+class Mated:
+    """Comparisons of a probe with another photo of the same person. `failed`: probes without a template."""
+
+    scores: Floats = field(default_factory=lambda: np.zeros(0, np.float32))
+    failed: int = 0
+
+    @property
+    def count(self) -> int:
+        return len(self.scores) + self.failed
+
+    def fnmr(self, threshold: float) -> float | None:
+        """The share that a threshold rejects, failed probes among them; None if there is no comparison."""
+        if not len(self.scores):
+            return None
+        return round(metrics.fnmr(self.scores, threshold, failed=self.failed), 6)
+
+    def __add__(self, other: Mated) -> Mated:
+        return Mated(np.concatenate([self.scores, other.scores]), self.failed + other.failed)
+
+
+def supported(pair: Pair, people: int, targets: Sequence[float] = FMR_POINTS) -> list[float]:
+    """Returns the targets that so many people support, loosest first. Raises Unsupported if none is."""
+    possible = [t for t in sorted(targets, reverse=True) if metrics.supports_fmr(people, t)]
     if not possible:
         named = ", ".join(f"{target:g}" for target in targets)
         raise Unsupported(
-            f"{condition}: {subjects} subjects support no FMR of {named}"
-            f" ({subjects * (subjects - 1) // 2} pairs; {metrics.ERRORS_NEEDED} false matches are needed)"
+            f"{pair}: {people} subjects support no FMR of {named}"
+            f" ({people * (people - 1) // 2} pairs; {metrics.ERRORS_NEEDED} false matches are needed)"
         )
     return possible
 
 
-def operating_points(
-    condition: Condition, compared: Comparisons, *, targets: Sequence[float] = FMR_POINTS
-) -> ConditionPoints:
-    """Sets thresholds at every target FMR that the number of subjects supports (rule of 30).
+@dataclass(frozen=True, slots=True, eq=False)
+class _Population:
+    """Everybody, or one group: its impostor scores, and the threshold that it asks for at an FMR."""
 
-    A point whose threshold would lie above 1, the largest score, is left out: too many non-mated pairs reach
-    it. Raises Unsupported if no point is left, or if no mated comparison could be made.
+    name: str
+    people: int
+    tail: Tail
+
+    def wanted(self, fmr: float) -> tuple[float, Method]:
+        """Observed if the FMR allows 30 false matches that are as good as independent; else extrapolated.
+
+        Raises Unsupported if the scores have no tail to extrapolate.
+        """
+        allowed = self.tail.allowed(fmr)
+        supported = metrics.supports_fmr(self.people, fmr)
+        if supported:
+            independent = allowed / design_effect(self.tail, allowed)
+            if independent >= metrics.ERRORS_NEEDED:
+                return self.tail.threshold(fmr), "observed"
+        try:
+            model = tail_model(self.tail)
+        except ValueError as error:
+            if supported:
+                return self.tail.threshold(fmr), "observed"
+            raise Unsupported(f"{self.name}: {error}") from error
+        if fmr >= model.share:
+            # So far out that the highest scores lie above: there is nothing to extrapolate.
+            return self.tail.threshold(fmr), "observed"
+        return model.threshold(fmr), "extrapolated"
+
+    def rate(self, threshold: float, own: float, method: Method) -> GroupRate:
+        return GroupRate(
+            group=self.name,
+            people=self.people,
+            pairs=self.people * (self.people - 1) // 2,
+            fmr=_short(self.tail.accepted(threshold) / self.tail.total),
+            fmr_upper=_short(fmr_upper(self.tail, threshold)),
+            own=round(min(1.0, max(-1.0, own)), 6),
+            method=method,
+        )
+
+
+def operating_points(
+    pair: Pair, impostors: Impostors, mated: Mated, *, targets: Sequence[float] = FMR_POINTS
+) -> PairPoints:
+    """Sets thresholds at every target FMR that the number of people supports (rule of 30), and one decade on.
+
+    A point whose threshold would lie above 1, the largest score, is left out, with all stricter ones. Raises
+    Unsupported if no point is left.
     """
-    subjects = compared.subjects
-    possible = supported(condition, subjects, targets)
-    if not (compared.mated & compared.answered).any():
-        raise Unsupported(f"{condition}: no probe with a template is another photo than its reference")
-    rows, own = compared.scores[compared.answered], compared.own[compared.answered]
-    off = np.ones(rows.shape, bool)
-    off[np.arange(len(rows)), own] = False
-    non_mated = rows[off]
-    # Rounded up: a shorter number must not let one more comparison in.
-    limits = [math.ceil(metrics.threshold_at_fmr(non_mated, target) * 1e6) / 1e6 for target in possible]
-    reached = [(target, limit) for target, limit in zip(possible, limits, strict=True) if limit <= 1.0]
-    if not reached:
+    possible = supported(pair, impostors.people, targets)
+    reach = possible[-1] / REACH * (1 - 1e-9)
+    wanted = [target for target in sorted(targets, reverse=True) if target >= reach]
+    everybody = _Population(EVERYBODY, impostors.people, tail_of(impostors, loosest=wanted[0]))
+    groups = [
+        _Population(name, people, tail_of(impostors.within(name), loosest=wanted[0]))
+        for name, people in _groups(impostors)
+    ]
+    points: list[OperatingPoint] = []
+    for fmr in wanted:
+        made = _point(fmr, everybody, groups, mated, least=points[-1].threshold if points else -1.0)
+        if made is None:
+            break
+        points.append(made)
+    if not points:
         raise Unsupported(
-            f"{condition}: no threshold keeps FMR {possible[0]:g}: more pairs of strangers than that score 1,"
+            f"{pair}: no threshold keeps FMR {possible[0]:g}: more pairs of strangers than that score 1,"
             " as if the network gave every face one template"
         )
-    return ConditionPoints(
-        spectrum=condition.spectrum,
-        masked=condition.masked,
-        subjects=subjects,
-        mated=int(np.count_nonzero(compared.mated)),
-        non_mated=len(non_mated),
-        points=tuple(_point(compared, fmr, limit) for fmr, limit in reached),
+    return PairPoints(
+        reference=pair.reference,
+        probe=pair.probe,
+        subjects=impostors.people,
+        mated=mated.count,
+        non_mated=impostors.comparisons,
+        points=tuple(points),
     )
 
 
-def worst_case(
-    compared: Mapping[Condition, Comparisons], points: Sequence[ConditionPoints]
-) -> tuple[OperatingPoint, ...]:
-    """Sets one threshold for all conditions at each FMR that all of them support.
+def _point(
+    fmr: float, everybody: _Population, groups: Sequence[_Population], mated: Mated, *, least: float
+) -> OperatingPoint | None:
+    """The point at an FMR, `least` or more; None if it cannot be reached."""
+    try:
+        asked = [one.wanted(fmr) for one in (everybody, *groups)]
+    except Unsupported:
+        return None
+    highest = max(own for own, _ in asked)
+    # Rounded up: a shorter number must not let one more comparison in.
+    threshold = math.ceil(max(highest, least) * DIGITS) / DIGITS
+    if threshold > 1.0:
+        return None
+    names = [one.name for one in (everybody, *groups)]
+    return OperatingPoint(
+        fmr=fmr,
+        threshold=threshold,
+        fmr_upper=_short(fmr_upper(everybody.tail, threshold)),
+        fnmr=mated.fnmr(threshold),
+        method=asked[0][1],
+        own=None if asked[0][0] == highest else round(max(-1.0, asked[0][0]), 6),
+        set_by=next(name for name, (own, _) in zip(names, asked, strict=True) if own == highest),
+        groups=tuple(one.rate(threshold, *own) for one, own in zip(groups, asked[1:], strict=True)),
+    )
 
-    A global threshold must meet its FMR in the worst condition.
+
+def _groups(impostors: Impostors) -> list[tuple[str, int]]:
+    """Groups with enough people who have a probe, by name."""
+    counts = Counter(impostors.groups[i] for i in np.unique(impostors.own))
+    return sorted((name, n) for name, n in counts.items() if name is not None and n >= LEAST_GROUP)
+
+
+def strictest(points: Sequence[PairPoints], *, but_not_below: float) -> float:
+    """Returns the smallest FMR, `but_not_below` or more, that every pair has observed, or else shares.
+
+    Raises Unsupported if the pairs share none.
     """
-    shared = set.intersection(*({point.fmr for point in c.points} for c in points))
-    worst = []
-    for fmr in sorted(shared, reverse=True):
-        limit = max(point.threshold for c in points for point in c.points if point.fmr == fmr)
-        each = [_point(one, fmr, limit) for one in compared.values()]
-        worst.append(
-            OperatingPoint(
-                fmr=fmr,
-                threshold=limit,
-                fmr_upper=max(point.fmr_upper for point in each),
-                fnmr=max(point.fnmr for point in each),
-            )
+    for observed in (True, False):
+        shared = set.intersection(
+            *({p.fmr for p in c.points if p.method == "observed" or not observed} for c in points)
         )
-    return tuple(worst)
+        enough = [fmr for fmr in shared if fmr >= but_not_below]
+        if enough:
+            return min(enough)
+    raise Unsupported("the conditions support no common FMR")
 
 
-def strictest(points: Sequence[ConditionPoints], *, but_not_below: float) -> float:
-    """Returns the smallest FMR that every condition supports and that is `but_not_below` or more.
-
-    Raises Unsupported if the conditions share none.
-    """
-    shared = set.intersection(*({point.fmr for point in c.points} for c in points))
-    enough = [fmr for fmr in shared if fmr >= but_not_below]
-    if not enough:
-        raise Unsupported("the conditions support no common FMR")
-    return min(enough)
-
-
-def _point(compared: Comparisons, fmr: float, threshold: float) -> OperatingPoint:
-    fnmr = metrics.fnmr(compared.mated_scores, threshold, failed=compared.failed)
-    upper = _fmr_upper(compared, threshold)
-    return OperatingPoint(fmr=fmr, threshold=threshold, fmr_upper=upper, fnmr=round(fnmr, 6))
-
-
-def _fmr_upper(compared: Comparisons, threshold: float) -> float:
-    """Returns the one-sided 95 % upper bound of the FMR, by subject bootstrap over probes and references.
-
-    A subject drawn twice counts twice on both sides. Only accepted pairs are read, so a thousand repeats over
-    millions of comparisons cost little. The bound is never below the rule of three on the subjects' pairs: to
-    see no false match does not show that there is none.
-    """
-    least = 3 / (compared.subjects * (compared.subjects - 1) / 2)
-    rows, own = compared.scores[compared.answered], compared.own[compared.answered]
-    probe, reference = np.nonzero(rows >= threshold)
-    subject = own[probe]
-    wrong = subject != reference
-    subject, reference = subject[wrong], reference[wrong]
-
-    def rate(weights: NDArray[np.int64]) -> float:
-        false = float(np.sum(weights[subject] * weights[reference]))
-        drawn = weights[own]
-        pairs = float(np.sum(drawn * (weights.sum() - drawn)))
-        return false / pairs
-
-    interval = subject_bootstrap(rate, rows.shape[1], level=2 * UPPER_LEVEL - 1)
-    return float(f"{max(interval.high, least):.3g}")
+def _short(rate: float) -> float:
+    return float(f"{rate:.3g}")

@@ -1,155 +1,149 @@
-"""Calibrates thresholds on prepared sets: embeds their rows and compares probes with references."""
+"""Calibrates thresholds on prepared sets, for every pair of conditions that they have."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from export.calibrate import make_calibration
-from export.operating_points import FMR_POINTS, Comparisons, Unsupported, supported
+from export.calibrate import Measured, make_calibration
+from export.kept_templates import OnEmbedded, SetTemplates
+from export.operating_points import FMR_POINTS, Mated, Unsupported, supported
+from export.tail import Impostors
 from faces.calibration import Calibration
-from faces.types import CONDITIONS, Condition, Role, Spectrum
+from faces.types import CONDITIONS, PAIRS, Condition, Pair, Role
 from training.data.prepared import PreparedSet, Row, Split
-from training.data.records import DataSetError
 from training.evaluation.evaluate import synthetic_parts
 from training.networks.onnx_encoders import BundleEncoder
 
 # More probes of one subject add little: the number of subjects limits a threshold.
 PROBES_PER_SUBJECT = 4
-OnEmbedded = Callable[[int], None]
+CLEAR = CONDITIONS[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A row that is compared with the references: `column` is its subject's. `mated`: it is another photo
+    than the subject's reference."""
+
+    row: int
+    column: int
+    mated: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The rows of one set that are compared.
+    """The rows of one set that are compared for a pair of conditions.
 
-    `references`: one for each subject; `probes`: by condition, row and column of the subject; `failed`: by
-    condition, the column of the subject of each probe that gave no crop.
+    `references`: one row for each subject; `failed`: how many probes with a mate gave no crop.
     """
 
     prepared: PreparedSet
+    pair: Pair
     references: tuple[int, ...]
-    probes: Mapping[Condition, tuple[tuple[int, int], ...]]
-    failed: Mapping[Condition, tuple[int, ...]]
+    probes: tuple[Probe, ...]
+    failed: int
 
     @property
-    def rows(self) -> int:
-        """How many crops are embedded."""
-        return len(self.references) + sum(map(len, self.probes.values()))
+    def people(self) -> int:
+        return len({probe.column for probe in self.probes})
+
+    @property
+    def wanted(self) -> list[tuple[int, Role]]:
+        """The rows to embed, each with the side that it is on."""
+        rows = [(row, Role.REFERENCE) for row in self.references]
+        return rows + [(probe.row, Role.PROBE) for probe in self.probes]
 
 
-def plan_of(prepared: PreparedSet, splits: Sequence[Split]) -> Plan:
+def plan_of(prepared: PreparedSet, splits: Sequence[Split], pair: Pair) -> Plan:
     """Chooses references and probes of the splits.
 
-    A reference is an unmasked VIS row: the subject's row in the gallery, or its first. A probe is another
-    photo than the reference; a subject without another one gives a version of the same photo, which makes
-    non-mated comparisons alone.
+    A probe is another photo than the reference; a subject without another one gives a version of the same
+    photo, which makes non-mated comparisons alone.
     """
     mine = [i for i, row in enumerate(prepared.rows) if row.split in splits]
-    references: dict[str, int] = {}
-    for wanted in ("gallery", "none"):
-        for i in mine:
-            row = prepared.rows[i]
-            if row.role == wanted and row.spectrum is Spectrum.VIS and not row.masked:
-                references.setdefault(row.subject, i)
+    references = _references(prepared, mine, pair.reference)
     column = {subject: place for place, subject in enumerate(references)}
-    probes: dict[Condition, tuple[tuple[int, int], ...]] = {}
-    failed: dict[Condition, tuple[int, ...]] = {}
-    for condition in CONDITIONS:
-        others: dict[str, list[int]] = defaultdict(list)
-        same: dict[str, int] = {}
-        for i in mine:
+    others: dict[str, list[int]] = defaultdict(list)
+    same: dict[str, int] = {}
+    for i in mine:
+        row = prepared.rows[i]
+        if row.condition != pair.probe or row.subject not in column:
+            continue
+        if row.source == prepared.rows[references[row.subject]].source:
+            same.setdefault(row.subject, i)
+        elif row.role != "gallery":
+            others[row.subject].append(i)
+    probes = [Probe(i, column[s], True) for s, rows in others.items() for i in rows[:PROBES_PER_SUBJECT]]
+    probes += [Probe(i, column[s], False) for s, i in same.items() if s not in others]
+    failed = sum(
+        lost.split in splits
+        and lost.role != "gallery"
+        and Condition(lost.spectrum, lost.masked) == pair.probe
+        and lost.subject in column
+        for lost in prepared.refused
+    )
+    return Plan(prepared, pair, tuple(references.values()), tuple(probes), failed if others else 0)
+
+
+def _references(prepared: PreparedSet, rows: Sequence[int], condition: Condition) -> dict[str, int]:
+    """A row of each subject: its row in the gallery, or its first. Where people are not enrolled so, a
+    probe's row stands for one: another person's probe does not know the difference."""
+    roles = ("gallery", "none") if condition == CLEAR else ("gallery", "none", "probe")
+    found: dict[str, int] = {}
+    for wanted in roles:
+        for i in rows:
             row = prepared.rows[i]
-            if row.condition != condition or row.subject not in column:
-                continue
-            if row.source == prepared.rows[references[row.subject]].source:
-                same.setdefault(row.subject, i)
-            elif row.role != "gallery":
-                others[row.subject].append(i)
-        found = [(i, column[s]) for s, rows in others.items() for i in rows[:PROBES_PER_SUBJECT]]
-        # If every photo is its own reference, there is no mated comparison to calibrate on.
-        if found:
-            found += [(i, column[s]) for s, i in same.items() if s not in others]
-            probes[condition] = tuple(found)
-            failed[condition] = tuple(
-                column[lost.subject]
-                for lost in prepared.refused
-                if lost.split in splits
-                and lost.role != "gallery"
-                and Condition(lost.spectrum, lost.masked) == condition
-                and lost.subject in column
-            )
-    return Plan(prepared, tuple(references.values()), probes, failed)
+            if row.role == wanted and row.condition == condition:
+                found.setdefault(row.subject, i)
+    return found
+
+
+def plans_of(sets: Sequence[PreparedSet], splits: Sequence[Split]) -> dict[Pair, list[Plan]]:
+    """The plans of each pair that some set has comparisons for, that with most people first."""
+    plans = {pair: [plan_of(prepared, splits, pair) for prepared in sets] for pair in PAIRS}
+    useful = {pair: [plan for plan in found if plan.people > 1] for pair, found in plans.items()}
+    return {pair: sorted(found, key=lambda plan: -plan.people) for pair, found in useful.items() if found}
 
 
 def check_support(
     sets: Sequence[PreparedSet], splits: Sequence[Split], *, targets: Sequence[float] = FMR_POINTS
 ) -> None:
-    """Raises Unsupported if the sets have too few subjects for a threshold of some condition.
+    """Raises Unsupported if the sets have too few subjects for a threshold against clear visible references.
 
     It embeds nothing, so it is cheap.
     """
-    most = dict.fromkeys(CONDITIONS, 0)
-    for prepared in sets:
-        for condition, probes in plan_of(prepared, splits).probes.items():
-            most[condition] = max(most[condition], len({column for _, column in probes}))
-    missing = [str(condition) for condition, subjects in most.items() if not subjects]
+    plans = plans_of(sets, splits)
+    missing = [str(probe) for probe in CONDITIONS if Pair.with_clear_reference(probe) not in plans]
     if missing:
         named = ", ".join(prepared.info.name for prepared in sets)
         raise Unsupported(f"{named}: no probes of {', '.join(missing)} in the split {' or '.join(splits)}")
-    for condition, subjects in most.items():
-        supported(condition, subjects, targets)
+    for probe in CONDITIONS:
+        pair = Pair.with_clear_reference(probe)
+        supported(pair, plans[pair][0].people, targets)
 
 
-def compare(
-    encoder: BundleEncoder, plan: Plan, *, on_done: OnEmbedded = lambda _: None
-) -> dict[Condition, Comparisons]:
-    """Compares every probe with every reference, each embedded by the encoder of its role.
-
-    Raises DataSetError if the set is aligned to another template than the encoder's.
-    """
-    info = plan.prepared.info
-    if info.alignment != encoder.alignment:
-        raise DataSetError(
-            f"{info.name} is aligned to {info.alignment}, the network wants {encoder.alignment}"
-        )
-    references = _embed(encoder, plan.prepared, plan.references, Role.REFERENCE, CONDITIONS[0], on_done)
-    done = {}
-    for condition, probes in plan.probes.items():
-        indices = [i for i, _ in probes]
-        scores = _embed(encoder, plan.prepared, indices, Role.PROBE, condition, on_done) @ references.T
-        lost = plan.failed[condition]
-        sources = [
-            plan.prepared.rows[i].source != plan.prepared.rows[plan.references[c]].source for i, c in probes
-        ]
-        done[condition] = Comparisons(
-            np.concatenate([scores, np.zeros((len(lost), len(references)), np.float32)]),
-            np.array([c for _, c in probes] + list(lost), np.intp),
-            np.array([True] * len(probes) + [False] * len(lost)),
-            np.array(sources + [True] * len(lost)),
-        )
-    return done
+def impostors_of(plan: Plan, templates: SetTemplates) -> Impostors:
+    """The comparisons of different people."""
+    return Impostors(
+        templates.templates([probe.row for probe in plan.probes], Role.PROBE),
+        templates.templates(plan.references, Role.REFERENCE),
+        np.array([probe.column for probe in plan.probes], np.intp),
+        tuple(plan.prepared.rows[row].group for row in plan.references),
+    )
 
 
-def _embed(
-    encoder: BundleEncoder,
-    prepared: PreparedSet,
-    rows: Sequence[int],
-    role: Role,
-    condition: Condition,
-    on_done: OnEmbedded,
-) -> NDArray[np.float32]:
-    done = []
-    for start in range(0, len(rows), 64):
-        part = rows[start : start + 64]
-        done.append(encoder.embed_as(prepared.crops(part), role, condition))
-        on_done(len(part))
-    return np.concatenate(done)
+def mated_of(plan: Plan, templates: SetTemplates) -> Mated:
+    """The comparisons with another photo of the same person."""
+    pairs = [(probe.row, plan.references[probe.column]) for probe in plan.probes if probe.mated]
+    if not pairs:
+        return Mated(failed=plan.failed)
+    probes = templates.templates([row for row, _ in pairs], Role.PROBE)
+    references = templates.templates([row for _, row in pairs], Role.REFERENCE)
+    return Mated(np.einsum("ij,ij->i", probes, references), plan.failed)
 
 
 def calibrate(
@@ -160,37 +154,56 @@ def calibrate(
     command: str,
     targets: Sequence[float] = FMR_POINTS,
     track: Callable[[int], OnEmbedded] = lambda _: lambda _: None,
+    kept: Path | None = None,
+    report_progress: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
-    """Calibrates the bundle in `root`: each condition on the set with most subjects for it.
+    """Calibrates the bundle in `root`: impostors of each pair from the set with most people for it, mated
+    comparisons from every set that has some.
 
-    Sets are never mixed in one comparison, because one subject may have two names. Raises Unsupported or
-    DataSetError.
+    Sets are never mixed in one comparison, because one subject may have two names. `kept`: a folder that
+    keeps the templates. Raises Unsupported or DataSetError.
     """
     encoder = BundleEncoder(root)
-    plans = [plan_of(prepared, splits) for prepared in sets]
-    on_done = track(sum(plan.rows for plan in plans if plan.probes))
-    best: dict[Condition, Comparisons] = {}
-    source: dict[Condition, PreparedSet] = {}
-    for plan in plans:
-        if not plan.probes:
-            continue
-        for condition, compared in compare(encoder, plan, on_done=on_done).items():
-            if condition not in best or compared.subjects > best[condition].subjects:
-                best[condition], source[condition] = compared, plan.prepared
+    plans = plans_of(sets, splits)
+    templates = {id(one): SetTemplates(encoder, one, kept) for one in sets}
+    wanted = {
+        id(one): {w for found in plans.values() for p in found if p.prepared is one for w in p.wanted}
+        for one in sets
+    }
+    on_done = track(sum(map(len, wanted.values())))
+    for one in sets:
+        templates[id(one)].embed(sorted(wanted[id(one)]), on_done)
+
+    def measure(pair: Pair) -> Measured | None:
+        found = plans.get(pair)
+        if found is None:
+            return None
+        mated = [mated_of(plan, templates[id(plan.prepared)]) for plan in found]
+        return Measured(impostors_of(found[0], templates[id(found[0].prepared)]), sum(mated, Mated()))
+
     return make_calibration(
-        best,
-        data=_described(best, source, splits),
-        synthetic=_synthetic(source.values(), splits),
+        measure,
+        data=_described(plans, splits),
+        synthetic=_synthetic(sets, splits),
         command=command,
         targets=targets,
+        report_progress=report_progress,
     )
 
 
-def _described(
-    best: Mapping[Condition, Comparisons], source: Mapping[Condition, PreparedSet], splits: Sequence[Split]
-) -> str:
-    parts = [f"{c} on {source[c].info.name} ({best[c].subjects} subjects)" for c in sorted(best)]
-    return f"{'; '.join(parts)}; split {' and '.join(splits)}"
+def _described(plans: dict[Pair, list[Plan]], splits: Sequence[Split]) -> str:
+    impostors: dict[str, list[Plan]] = defaultdict(list)
+    mated: dict[str, None] = {}
+    for found in plans.values():
+        impostors[found[0].prepared.info.name].append(found[0])
+        with_mates = [plan for plan in found if any(probe.mated for probe in plan.probes)]
+        mated |= dict.fromkeys(plan.prepared.info.name for plan in with_mates)
+    parts = [
+        f"impostors of {len(used)} pairs of conditions from {name}"
+        f" ({min(p.people for p in used)} to {max(p.people for p in used)} people)"
+        for name, used in impostors.items()
+    ]
+    return f"{'; '.join(parts)}; mated from {', '.join(mated) or 'none'}; split {' and '.join(splits)}"
 
 
 def _synthetic(sets: Iterable[PreparedSet], splits: Sequence[Split]) -> str:

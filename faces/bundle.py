@@ -11,12 +11,13 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from faces.calibration import Calibration
 from faces.files import write_whole
+from faces.format_one import upgraded
 from faces.strict import Strict, strip_prefix
 
 MANIFEST_NAME = "manifest.json"
@@ -173,9 +174,12 @@ class ParitySpec(Strict):
 
 
 class Manifest(Strict):
-    """Everything that the service needs to know of a bundle. Unknown keys are refused."""
+    """Everything that the service needs to know of a bundle. Unknown keys are refused.
 
-    format: Literal[1]
+    A manifest of format 1 is read as one of format 2, see `faces.format_one`.
+    """
+
+    format: Literal[2]
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
     version: str
     summary: str
@@ -185,6 +189,11 @@ class Manifest(Strict):
     mask: Annotated[MaskSpec | DetectedMask, Field(discriminator="decoder")]
     calibration: Calibration | None
     parity: ParitySpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_format(cls, given: Any) -> Any:
+        return upgraded(given) if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _mask_is_told(self) -> Manifest:

@@ -1,16 +1,25 @@
-"""Defines a bundle's calibrated operating points: thresholds by condition and false match rate."""
+"""Defines a bundle's calibrated operating points: thresholds by pair of conditions and false match rate."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from typing import Annotated
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from faces.strict import Strict
-from faces.types import CONDITIONS, Condition, Spectrum
+from faces.types import CONDITIONS, Condition, Pair
 
 FMR_RELATIVE_TOLERANCE = 1e-6
+Rate = Annotated[float, Field(ge=0, le=1)]
+Fmr = Annotated[float, Field(gt=0, lt=1)]
+Method = Literal["observed", "extrapolated"]
+# Whose impostors set a threshold if no group's did.
+EVERYBODY = "everybody"
 
 
 class UnsupportedFmr(LookupError):
@@ -22,31 +31,74 @@ class UnsupportedFmr(LookupError):
         super().__init__(f"no threshold is calibrated for FMR {fmr:g}; calibrated: {points}")
 
 
-class OperatingPoint(Strict):
-    """`threshold`: the smallest score with observed FMR <= `fmr`; `fmr_upper`: its 95 % upper bound."""
+class UncalibratedPair(LookupError):
+    """No threshold at all is calibrated for this pair of conditions."""
 
-    fmr: Annotated[float, Field(gt=0, lt=1)]
+    def __init__(self, pair: Pair) -> None:
+        self.pair = pair
+        super().__init__(f"no threshold is calibrated for {pair.probe} probes against {pair.reference}")
+
+
+class GroupRate(Strict):
+    """What a threshold does within one group of people: impostors of the group against one another.
+
+    `pairs`: pairs of different people; `fmr`: observed at the point's threshold; `fmr_upper`: its 95 % upper
+    bound; `own`: the threshold that the group by itself asks for, and `method` how it was found.
+    """
+
+    group: str
+    people: Annotated[int, Field(gt=1)]
+    pairs: Annotated[int, Field(gt=0)]
+    fmr: Rate
+    fmr_upper: Rate
+    own: Annotated[float, Field(ge=-1, le=1)]
+    method: Method
+
+
+class OperatingPoint(Strict):
+    """`threshold`: a score that keeps `fmr` over everybody and within each group of `groups`.
+
+    `fmr_upper`: the one-sided 95 % upper bound of the FMR over everybody at the threshold, with people as
+    clusters. `fnmr`: of mated comparisons, None where there are none. `method`: whether enough false matches
+    of everybody were seen at this FMR, or the tail of the scores was extrapolated; each group says its own.
+    `set_by`: whose threshold was the largest; `own`: the one that everybody alone asked for, None if it is
+    the same.
+    """
+
+    fmr: Fmr
     threshold: Annotated[float, Field(ge=-1, le=1)]
     fmr_upper: Annotated[float, Field(gt=0, le=1)]
-    fnmr: Annotated[float, Field(ge=0, le=1)]
+    fnmr: Rate | None = None
+    method: Method = "observed"
+    set_by: str = EVERYBODY
+    own: Annotated[float, Field(ge=-1, le=1)] | None = None
+    groups: tuple[GroupRate, ...] = ()
+
+    @property
+    def everybody(self) -> float:
+        """The threshold that everybody alone asked for, without the groups."""
+        return self.threshold if self.own is None else self.own
 
 
-class ConditionPoints(Strict):
-    """Operating points of probes in one condition against unmasked VIS references."""
+class PairPoints(Strict):
+    """Operating points of one pair of conditions.
 
-    spectrum: Spectrum
-    masked: bool
+    `subjects`: people whose impostor scores were taken; `non_mated` and `mated`: numbers of comparisons.
+    """
+
+    reference: Condition
+    probe: Condition
     subjects: Annotated[int, Field(gt=1)]
-    mated: Annotated[int, Field(gt=0)]
+    mated: Annotated[int, Field(ge=0)]
     non_mated: Annotated[int, Field(gt=0)]
     points: tuple[OperatingPoint, ...]
 
     @property
-    def condition(self) -> Condition:
-        return Condition(self.spectrum, self.masked)
+    def pair(self) -> Pair:
+        return Pair(self.reference, self.probe)
 
     @model_validator(mode="after")
-    def _ordered(self) -> ConditionPoints:
+    def _ordered(self) -> PairPoints:
         rates = [point.fmr for point in self.points]
         scores = [point.threshold for point in self.points]
         if rates != sorted(set(rates), reverse=True) or scores != sorted(scores):
@@ -55,47 +107,89 @@ class ConditionPoints(Strict):
 
 
 class Calibration(Strict):
-    """Thresholds for every condition, and the score above which two subjects count as duplicates.
+    """Thresholds by pair of conditions. A pair that is not listed has none, and borrows none.
 
-    `worst` is for probes of unknown condition: at each FMR that all conditions support, the strictest of
-    their thresholds, with the largest `fmr_upper` and FNMR of any condition at it.
+    `default_fmr`: of answers that ask for no other. `duplicate_fmr`: where two subjects count as one, before
+    it is corrected for the size of the gallery. Every listed pair has both points.
     """
 
     data: str
     synthetic: str
     command: str
     date: str
-    default_fmr: Annotated[float, Field(gt=0, lt=1)]
-    duplicate_fmr: Annotated[float, Field(gt=0, lt=1)]
-    conditions: tuple[ConditionPoints, ...]
-    worst: tuple[OperatingPoint, ...] = ()
+    default_fmr: Fmr
+    duplicate_fmr: Fmr
+    pairs: tuple[PairPoints, ...]
 
     @model_validator(mode="after")
     def _complete(self) -> Calibration:
-        have = [points.condition for points in self.conditions]
-        want = set(CONDITIONS)
-        if len(have) != len(want) or set(have) != want:
-            raise ValueError("a calibration has every condition once")
-        for condition in want:
+        have = [points.pair for points in self.pairs]
+        if len(have) != len(set(have)):
+            raise ValueError("a calibration has every pair of conditions once at most")
+        if not {Pair.with_clear_reference(probe) for probe in CONDITIONS} <= set(have):
+            raise ValueError("a calibration has every condition of probes against clear visible references")
+        for pair in have:
             for fmr in (self.default_fmr, self.duplicate_fmr):
                 try:
-                    self.at(condition, fmr)
+                    self.at(pair, fmr)
                 except UnsupportedFmr as error:
-                    raise ValueError(str(error)) from error
-        for point in self.worst:
-            if any(self.at(condition, point.fmr).threshold > point.threshold for condition in want):
-                raise ValueError("the worst case is at least as strict as every condition")
+                    raise ValueError(f"{pair}: {error}") from error
         return self
 
-    def supported(self, condition: Condition) -> tuple[float, ...]:
-        return tuple(point.fmr for point in self._points(condition))
+    @cached_property
+    def _by_pair(self) -> Mapping[Pair, PairPoints]:
+        return {points.pair: points for points in self.pairs}
 
-    def at(self, condition: Condition, fmr: float) -> OperatingPoint:
-        """Returns the operating point of a condition at an FMR. Raises UnsupportedFmr if it has none."""
-        for point in self._points(condition):
+    @cached_property
+    def id(self) -> str:
+        """The digest of the whole table: answers with one id were decided by the same thresholds."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return "cal-" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def common(self) -> tuple[float, ...]:
+        """The FMRs that every listed pair has, loosest first."""
+        shared = set.intersection(*({point.fmr for point in points.points} for points in self.pairs))
+        return tuple(sorted(shared, reverse=True))
+
+    def has(self, pair: Pair) -> bool:
+        return pair in self._by_pair
+
+    def points(self, pair: Pair) -> tuple[OperatingPoint, ...]:
+        """The operating points of a pair, loosest first. Raises UncalibratedPair."""
+        found = self._by_pair.get(pair)
+        if found is None:
+            raise UncalibratedPair(pair)
+        return found.points
+
+    def supported(self, pair: Pair) -> tuple[float, ...]:
+        """The FMRs of a pair, loosest first; none where it is not calibrated."""
+        return tuple(point.fmr for point in self.points(pair)) if self.has(pair) else ()
+
+    def at(self, pair: Pair, fmr: float) -> OperatingPoint:
+        """Returns the point of a pair at an FMR. Raises UncalibratedPair, UnsupportedFmr."""
+        for point in self.points(pair):
             if math.isclose(point.fmr, fmr, rel_tol=FMR_RELATIVE_TOLERANCE):
                 return point
-        raise UnsupportedFmr(fmr, self.supported(condition))
+        raise UnsupportedFmr(fmr, self.supported(pair))
 
-    def _points(self, condition: Condition) -> tuple[OperatingPoint, ...]:
-        return next(c.points for c in self.conditions if c.condition == condition)
+    def within(self, fmr: float) -> float:
+        """Returns the loosest FMR that every pair has and that is at most `fmr`. Raises UnsupportedFmr."""
+        for common in self.common:
+            if common <= fmr * (1 + FMR_RELATIVE_TOLERANCE):
+                return common
+        raise UnsupportedFmr(fmr, self.common)
+
+
+def fmr_for_fpir(fpir: float, comparisons: int) -> float:
+    """The FMR at which a stranger passes a gallery with the probability `fpir`: 1 - (1 - fpir)^(1/n).
+
+    Takes the n comparisons of a search as independent. Templates of one subject, or of people who resemble
+    each other, are not; then fewer strangers pass than this says, but those who do look like several.
+    """
+    return -math.expm1(math.log1p(-fpir) / max(1, comparisons))
+
+
+def fpir_at(fmr: float, comparisons: int) -> float:
+    """The probability that a stranger passes a gallery of n templates: 1 - (1 - fmr)^n, as above."""
+    return -math.expm1(comparisons * math.log1p(-fmr))

@@ -38,6 +38,9 @@ GLANCE_PX = 64
 DARKEST, MAX_TINT_SPREAD = 12.0, 0.010
 # OpenCV's code for memory that the system refused (cv::Error::StsNoMem).
 NO_MEMORY = -4
+# Of 512 colour photos of faces 95 % spread further than .030; of 512 made NIR faces with noise and tints in
+# every channel none further than .019.
+CLEARLY_COLOUR = 0.025
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,11 +208,29 @@ def recognise_spectrum(pixels: Pixels) -> Spectrum:
     A black-and-white photograph looks the same and is taken for NIR; a caller who knows better
     says so.
     """
+    values = _glance(pixels)
+    spread = _tint_spread(values)
+    if spread is None:
+        return Spectrum.NIR if np.ptp(values, axis=1).max(initial=0) <= DARKEST else Spectrum.VIS
+    return Spectrum.NIR if spread <= MAX_TINT_SPREAD else Spectrum.VIS
+
+
+def is_clearly_colour(pixels: Pixels) -> bool:
+    """Whether a face's crop uint8 [h, w, 3] is of visible light beyond doubt: no tint, stamp or noise of an
+    infrared camera colours a face as skin, lips and hair do."""
+    spread = _tint_spread(_glance(pixels))
+    return spread is not None and spread > CLEARLY_COLOUR
+
+
+def _glance(pixels: Pixels) -> NDArray[np.float32]:
     small = cv2.resize(pixels, (GLANCE_PX, GLANCE_PX), interpolation=cv2.INTER_AREA)
-    values = np.asarray(small, np.float32).reshape(-1, 3)
+    return np.asarray(small, np.float32).reshape(-1, 3)
+
+
+def _tint_spread(values: NDArray[np.float32]) -> float | None:
+    """How far the shares of the channels [n, 3] differ from place to place; None where all is dark."""
     bright = values[values.mean(axis=1) >= DARKEST]
     if len(bright) < GLANCE_PX:
-        return Spectrum.NIR if np.ptp(values, axis=1).max(initial=0) <= DARKEST else Spectrum.VIS
+        return None
     shares = bright / bright.sum(axis=1, keepdims=True)
-    spread = float(shares.std(axis=0).max())
-    return Spectrum.NIR if spread <= MAX_TINT_SPREAD else Spectrum.VIS
+    return float(shares.std(axis=0).max())

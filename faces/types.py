@@ -194,7 +194,7 @@ class Embedding:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Condition:
-    """Spectrum and mask state of a probe; every condition has its own calibrated thresholds."""
+    """Spectrum and mask state of one side of a comparison."""
 
     spectrum: Spectrum
     masked: bool
@@ -205,3 +205,22 @@ class Condition:
 
 # Every condition, visible and unmasked first.
 CONDITIONS = tuple(Condition(spectrum, masked) for spectrum in Spectrum for masked in (False, True))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Pair:
+    """The conditions of both sides of a comparison: scores of different pairs spread differently."""
+
+    reference: Condition
+    probe: Condition
+
+    def __str__(self) -> str:
+        return f"{self.reference}/{self.probe}"
+
+    @classmethod
+    def with_clear_reference(cls, probe: Condition) -> Pair:
+        """A probe against an unmasked visible reference: how most galleries are enrolled."""
+        return cls(CONDITIONS[0], probe)
+
+
+PAIRS = tuple(Pair(reference, probe) for reference in CONDITIONS for probe in CONDITIONS)

@@ -162,6 +162,10 @@ class UnsureOrientation(ServiceError):
     status, code, title = 422, "unsure_orientation", "It is not clear which way up the face is"
 
 
+class WrongSpectrum(ServiceError):
+    status, code, title = 422, "wrong_spectrum", "The image is not of the spectrum it was sent as"
+
+
 class LowQuality(ServiceError):
     status, code, title = 422, "low_quality", "The face is not good enough"
 

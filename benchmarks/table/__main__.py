@@ -28,7 +28,7 @@ from benchmarks.table.report import as_json, markdown
 from faces.bundle import Bundle, BundleError, read, verify
 from faces.calibration import UnsupportedFmr
 from faces.files import write_whole
-from faces.types import CONDITIONS
+from faces.types import CONDITIONS, Pair
 from training.cli.errors import exit_on_user_error
 from training.synthesis.assets import CHECKOUT
 from training.views.set_builder import ViewAssets
@@ -109,7 +109,7 @@ def _opened(path: Path, fmr: float) -> Bundle:
     if bundle.manifest.calibration is None:
         raise BundleError(f"{path.name} has no thresholds: the service does not take it")
     for condition in CONDITIONS:
-        bundle.manifest.calibration.at(condition, fmr)
+        bundle.manifest.calibration.at(Pair.with_clear_reference(condition), fmr)
     return bundle
 
 

@@ -30,7 +30,7 @@ from benchmarks.table.rows import (
     Threshold,
 )
 from faces.bundle import Bundle
-from faces.types import CONDITIONS, Condition
+from faces.types import CONDITIONS, Condition, Pair
 from training.evaluation.intervals import clopper_pearson
 from training.evaluation.rank1 import SubjectCounts, paired_difference, success_rate
 
@@ -84,8 +84,8 @@ class Measurer:
             )
             conditions.append(row)
             assert manifest.calibration is not None
-            point = manifest.calibration.at(condition, fmr)
-            of = next(c for c in manifest.calibration.conditions if c.condition == condition)
+            point = manifest.calibration.at(Pair.with_clear_reference(condition), fmr)
+            of = next(c for c in manifest.calibration.pairs if c.pair == Pair.with_clear_reference(condition))
             thresholds.append(
                 Threshold(
                     condition=str(condition),
@@ -127,7 +127,7 @@ class Measurer:
                 mine = self._of(subjects, condition)
                 data = scored(mine, answers, subjects)
                 assert bundle.manifest.calibration is not None
-                limit = bundle.manifest.calibration.at(condition, fmr).threshold
+                limit = bundle.manifest.calibration.at(Pair.with_clear_reference(condition), fmr).threshold
                 rows.append(
                     GroupRow(
                         group=group,

@@ -42,15 +42,16 @@ from service.errors import (
     UndecodableImage,
     UnsupportedFmrPoint,
     UnsupportedMediaType,
+    WrongSpectrum,
 )
-from service.matching.comparison import Options
 from service.matching.disclosure import DOOR, EVERYTHING, Disclosure
 from service.matching.pipeline import StageTimes
+from service.matching.rules import Options
 from service.matching.trail import extraction, identifications, verification
 
 ANY_IMAGE = (
     *(MalformedRequest, Unauthorized, Forbidden, ImageTooLarge, BodyTooLarge),
-    *(UnsupportedMediaType, UndecodableImage, ImageTooCostly, InvalidParameter, LowQuality),
+    *(UnsupportedMediaType, UndecodableImage, ImageTooCostly, InvalidParameter, LowQuality, WrongSpectrum),
     *(RateLimited, Overloaded, NotReady, AuditUnavailable, Draining),
 )
 _BINARY = {"type": "string", "format": "binary"}
@@ -124,6 +125,14 @@ router = APIRouter(tags=["matching"], dependencies=[ADMITTED], route_class=Image
 AskedSpectrum = Annotated[
     Literal["auto", "nir", "vis"], Query(description="`auto` recognises it from the pixels")
 ]
+AskedFpir = Annotated[
+    float | None,
+    Query(
+        gt=0,
+        lt=1,
+        description="the chance, at most, that a stranger matches anybody of the gallery as it is now",
+    ),
+]
 MinScore = Annotated[
     float | None,
     Query(
@@ -164,6 +173,7 @@ async def _options(
     top_k: Annotated[int, Query(ge=1, le=100)] = 5,
     fmr: Annotated[float | None, Query(gt=0, lt=1, description="a calibrated point")] = None,
     threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
+    fpir: AskedFpir = None,
     spectrum: AskedSpectrum = "auto",
     faces: WhichFaces = "largest",
     min_detection_score: MinScore = None,
@@ -173,6 +183,7 @@ async def _options(
         Options(
             fmr=fmr,
             threshold=threshold,
+            fpir=fpir,
             spectrum=spectrum_of(spectrum),
             every_face=faces == "all",
             top_k=top_k,
@@ -202,9 +213,11 @@ async def _verify_options(
 
 
 def _check_threshold(options: Options) -> Options:
-    """Raises InvalidParameter if both an FMR and a threshold are given."""
-    if options.fmr is not None and options.threshold is not None:
-        raise InvalidParameter("give `fmr` or `threshold`, not both")
+    """Raises InvalidParameter if more than one of FMR, threshold and FPIR is given."""
+    asked = {"fmr": options.fmr, "threshold": options.threshold, "fpir": options.fpir}
+    given = [f"`{name}`" for name, value in asked.items() if value is not None]
+    if len(given) > 1:
+        raise InvalidParameter(f"give {' or '.join(given)}, not {'both' if len(given) == 2 else 'all'}")
     return options
 
 
@@ -256,6 +269,7 @@ async def verify(
     """Is this the subject, or the face of the reference image?"""
     times, disclosure = StageTimes(), disclosure_of(caller)
     disclosure.check(space, options, CONDITIONS)
+    options = disclosure.limited(options)
     form = form_of(request)
     image, subject_id = form.image("image"), form.fields.get("subject_id")
     if (subject_id is None) == ("reference" not in form.files):

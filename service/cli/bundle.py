@@ -10,7 +10,6 @@ import typer
 from faces.bundle import Bundle, BundleError, EncoderSpec, FileRef, Manifest, read
 from faces.bundle import verify as verify_digests
 from faces.routing import is_single
-from faces.types import CONDITIONS
 from service.cli.options import Json
 from service.cli.output import GOOD, Failure, print_json, print_line, print_status, print_table
 
@@ -26,6 +25,10 @@ Provider = Annotated[
     str, typer.Option("--provider", help="ONNX Runtime provider to replay the parity crops on.")
 ]
 DIFFERENT = 1
+POINT_COLUMNS = (
+    *("reference", "probe", ">FMR", ">at most", ">threshold"),
+    *(">FNMR", "method", "set by"),
+)
 
 app = typer.Typer(no_args_is_help=True, help="Bundles: inspect, verify, compare, sign.")
 
@@ -55,7 +58,7 @@ def inspect(directories: Directories, as_json: Json = False) -> None:
         rows = (_file_row(bundle.manifest, ref) for ref in bundle.manifest.files)
         print_table(("file", ">bytes", "sha256", "licence"), rows)
         if bundle.manifest.calibration is not None:
-            print_table(("condition", ">FMR", ">threshold", ">FNMR"), _operating_points(bundle.manifest))
+            print_table(POINT_COLUMNS, _operating_points(bundle.manifest))
 
 
 @app.command()
@@ -163,9 +166,13 @@ def _operating_points(manifest: Manifest) -> list[tuple[object, ...]]:
     calibration = manifest.calibration
     assert calibration is not None  # noqa: S101 - checked by the caller
     return [
-        (str(condition), f"{point.fmr:g}", f"{point.threshold:.4f}", f"{point.fnmr:.4f}")
-        for condition in sorted(CONDITIONS)
-        for point in (calibration.at(condition, fmr) for fmr in calibration.supported(condition))
+        (
+            *(str(points.reference), str(points.probe), f"{point.fmr:g}", f"{point.fmr_upper:.2g}"),
+            f"{point.threshold:.4f}",
+            *("-" if point.fnmr is None else f"{point.fnmr:.4f}", point.method, point.set_by),
+        )
+        for points in calibration.pairs
+        for point in points.points
     ]
 
 

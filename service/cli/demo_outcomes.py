@@ -25,7 +25,7 @@ class Outcome:
     decision: str
     answer: str | None
     score: float | None
-    threshold: float
+    threshold: float | None
     ms: float
 
     @property
@@ -72,7 +72,7 @@ def table_row(outcome: Outcome) -> tuple[object, ...]:
         outcome.truth or "stranger",
         outcome.answer or "-",
         "-" if outcome.score is None else f"{outcome.score:.3f}",
-        f"{outcome.threshold:.3f}",
+        "-" if outcome.threshold is None else f"{outcome.threshold:.3f}",
         outcome.decision,
         Text(outcome.verdict, STYLE[outcome.verdict]),
         f"{outcome.ms:.0f}",
@@ -83,12 +83,13 @@ def tile_of(outcome: Outcome, subjects: tuple[Subject, ...]) -> Tile:
     """Returns the tile of the contact sheet."""
     reference = next((s.vis[0] for s in subjects if s.subject_id == outcome.answer), None)
     score = "-" if outcome.score is None else f"{outcome.score:.2f}"
+    limit = "no threshold" if outcome.threshold is None else f"{outcome.threshold:.2f}"
     return Tile(
         outcome.probe.read_bytes(),
         reference.read_bytes() if reference else None,
         (
             f"{outcome.truth or 'stranger'} -> {outcome.answer or '-'}",
-            f"{score} against {outcome.threshold:.2f}: {outcome.decision}, {outcome.verdict}",
+            f"{score} against {limit}: {outcome.decision}, {outcome.verdict}",
         ),
         outcome.verdict,
     )

@@ -25,6 +25,12 @@ def identify(
     top_k: Annotated[int | None, typer.Option(min=1, max=100, help="Candidates to list.")] = None,
     fmr: Fmr = None,
     threshold: Threshold = None,
+    fpir: Annotated[
+        float | None,
+        typer.Option(
+            help="Decide so that a stranger matches anybody of the gallery this rarely, such as .01."
+        ),
+    ] = None,
     faces: Annotated[
         Literal["largest", "all"], typer.Option(help="Which faces of each picture.")
     ] = "largest",
@@ -35,11 +41,12 @@ def identify(
     as_json: Json = False,
 ) -> None:
     """Ask who is on each picture. An unknown face is an answer; exit code 1 if a picture was refused."""
-    _check_one_threshold(fmr, threshold)
+    _check_one_threshold(fmr=fmr, threshold=threshold, fpir=fpir)
     options = {
         "top_k": top_k,
         "fmr": fmr,
         "threshold": threshold,
+        "fpir": fpir,
         "faces": faces,
         "spectrum": spectrum,
         "turn": turn,
@@ -79,7 +86,7 @@ def candidate_rows(path: Path, answer: Answer) -> Iterator[tuple[object, ...]]:
             condition_text(face["condition"]),
             face["quality"]["score"],
         )
-        rule = (f"{face['threshold']:.3f}", _rate(face["target_fmr"]))
+        rule = (_score(face["threshold"]), _rate(face["target_fmr"]))
         for candidate in face["candidates"]:
             score = f"{candidate['score']:.3f}"
             yield *prefix, candidate["rank"], candidate["subject_id"], score, *rule, decision(candidate)
@@ -101,7 +108,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Ask whether a picture shows a subject, or the face of another picture. Both answers exit with 0."""
-    _check_one_threshold(fmr, threshold)
+    _check_one_threshold(fmr=fmr, threshold=threshold)
     if (subject is None) == (reference is None):
         raise typer.BadParameter("give --subject or --reference, one of them")
     with ServiceClient(url, key) as client:
@@ -120,7 +127,7 @@ def verify(
         [
             (
                 *(image, condition_text(probe["condition"]), probe["quality"]["score"], subject or reference),
-                *(f"{answer['score']:.3f}", f"{answer['threshold']:.3f}", _rate(answer["target_fmr"])),
+                *(f"{answer['score']:.3f}", _score(answer["threshold"]), _rate(answer["target_fmr"])),
                 decision(answer),
             )
         ],
@@ -136,13 +143,18 @@ def decision(decided: dict[str, Any]) -> Text:
     return Text(decided["decision"], GOOD if decided["decision"] == "match" else UNSURE)
 
 
+def _score(score: float | None) -> str:
+    return "-" if score is None else f"{score:.3f}"
+
+
 def _rate(fmr: float | None) -> str:
     return "-" if fmr is None else f"{fmr:g}"
 
 
-def _check_one_threshold(fmr: float | None, threshold: float | None) -> None:
-    if fmr is not None and threshold is not None:
-        raise typer.BadParameter("give --fmr or --threshold, not both")
+def _check_one_threshold(**asked: float | None) -> None:
+    given = [f"--{name}" for name, value in asked.items() if value is not None]
+    if len(given) > 1:
+        raise typer.BadParameter(f"give {' or '.join(given)}, not {'both' if len(given) == 2 else 'all'}")
 
 
 def _is_probe_error(failure: Failure) -> bool:

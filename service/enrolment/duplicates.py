@@ -14,7 +14,7 @@ from itertools import pairwise
 import numpy as np
 
 from faces.calibration import Calibration
-from faces.types import Condition
+from faces.types import Condition, Pair
 from service.enrolment.types import Accepted, FoundDuplicate
 from service.errors import DuplicateFace
 from service.gallery.base import Hit
@@ -28,25 +28,24 @@ TAIL_ROWS = 4096
 
 
 def duplicate_threshold(
-    calibration: Calibration, condition: Condition, templates: int, false_positive_rate: float
+    calibration: Calibration, pair: Pair, templates: int, false_positive_rate: float
 ) -> float:
     """The score at which one of `templates` strangers is taken for the subject with this probability.
 
     A gallery of n templates compares n times, so each comparison has the n-th part of the rate
-    (Bonferroni). It is never looser than the calibration's own duplicate point.
+    (Bonferroni). It is never looser than the calibration's own duplicate point. Raises UncalibratedPair.
     """
     wanted = min(calibration.duplicate_fmr, false_positive_rate / max(1, templates))
-    return threshold_at(calibration, condition, wanted)
+    return threshold_at([(point.fmr, point.threshold) for point in calibration.points(pair)], wanted)
 
 
-def threshold_at(calibration: Calibration, condition: Condition, fmr: float) -> float:
-    """The threshold at any FMR, also at one that is not calibrated.
+def threshold_at(known: Sequence[tuple[float, float]], fmr: float) -> float:
+    """The threshold at any FMR, from the FMRs and thresholds that are calibrated, loosest first.
 
     Between calibrated points, and beyond the first and the last one, the threshold grows linearly with
     the logarithm of the FMR; beyond, that is an extrapolation. A single point is used as it is.
     """
-    rates = calibration.supported(condition)
-    points = [(math.log10(rate), calibration.at(condition, rate).threshold) for rate in rates]
+    points = [(math.log10(rate), threshold) for rate, threshold in known]
     at = math.log10(fmr)
     if len(points) == 1:
         return points[0][1]
@@ -115,14 +114,13 @@ class DuplicateCheck:
         own = await uow.templates.vectors_of(self._space.space_id, self._subject_id)
         for index, one, hits in zip(self._indices, self._accepted, found, strict=True):
             vector, condition = one.description.embedding.vector, one.description.condition
-            limit = duplicate_threshold(
-                self._space.calibration, condition, self._space.gallery.size, self._rate
-            )
             # Whoever looks more like the own subject than like any other is no duplicate of the other.
-            limit = max(limit, float(np.max(own @ vector)) if len(own) else -1.0)
+            least = float(np.max(own @ vector)) if len(own) else -1.0
             for hit in hits:
                 owner = owners.get(hit.template_id)
-                if owner is None or owner.subject_id == self._subject_id or hit.score < limit:
+                if owner is None or owner.subject_id == self._subject_id or hit.score < least:
+                    continue
+                if not self._is_duplicate(owner.condition, condition, hit.score):
                     continue
                 if self._refuse:
                     raise DuplicateFace(
@@ -134,3 +132,11 @@ class DuplicateCheck:
                 if known is None or hit.score > known.score:
                     match = FoundDuplicate(index, hit.template_id, round(hit.score, SCORE_DIGITS))
                     self._found[index, owner.subject_id] = match
+
+    def _is_duplicate(self, enrolled: Condition, condition: Condition, score: float) -> bool:
+        """Whether a face of this condition duplicates an enrolled one. A pair of conditions without
+        calibration makes nobody a duplicate: the answer to the enrolment warns of that."""
+        calibration, pair = self._space.calibration, Pair(enrolled, condition)
+        if not calibration.has(pair):
+            return False
+        return score >= duplicate_threshold(calibration, pair, self._space.gallery.size, self._rate)

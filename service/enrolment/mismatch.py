@@ -10,12 +10,13 @@ docs/reliability.md has the rates that were measured.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import product, starmap
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.calibration import Calibration
-from faces.types import Condition
+from faces.types import Condition, Pair
 from service.enrolment.duplicates import threshold_at
 from service.enrolment.types import Accepted
 from service.errors import PhotosDisagree, SubjectMismatch
@@ -26,8 +27,18 @@ ALLOW = "or, if they are right, send allow_mismatch=true"
 
 
 def agreement_threshold(calibration: Calibration, conditions: Iterable[Condition], fmr: float) -> float:
-    """The score from which two photos may show one person; the loosest of these conditions."""
-    return min(threshold_at(calibration, condition, fmr) for condition in conditions)
+    """The score from which two photos may show one person; the loosest of these conditions.
+
+    Pairs of conditions that are not calibrated take no part; if none is, those with clear visible references
+    stand for them. A group of people who are alike does not make it stricter: it would refuse honest photos.
+    """
+    known = list(conditions)
+    pairs = [pair for pair in starmap(Pair, product(known, known)) if calibration.has(pair)]
+    pairs = pairs or [Pair.with_clear_reference(each) for each in known]
+    return min(
+        threshold_at([(point.fmr, point.everybody) for point in calibration.points(pair)], fmr)
+        for pair in pairs
+    )
 
 
 def groups(scores: NDArray[np.float32], limit: float) -> list[list[int]]:

@@ -16,6 +16,7 @@ from service.crops import CropVault
 from service.enrolment.duplicates import DuplicateCheck
 from service.enrolment.mismatch import MismatchCheck
 from service.enrolment.types import Accepted, Duplicates, Enrolled, EnrolledSample, Enrolment
+from service.enrolment.warnings import uncalibrated
 from service.errors import NotReady, RetryLater, ServiceError
 from service.matching.pipeline import inference_errors
 from service.spaces.registry import SpaceRegistry
@@ -144,7 +145,9 @@ class EnrolmentTransaction:
                     if (made := vectors[space_id]) is not None
                 }
                 samples.append(_enrolled(one, one.sample_id, template_ids[answered]))
-            answer = self._encode(Enrolled(request.subject_id, answered, tuple(samples), rejected))
+            stored = [(s.sample_id, one) for s, (one, _) in zip(samples, accepted, strict=True)]
+            warnings = uncalibrated(space.calibration, stored)
+            answer = self._encode(Enrolled(request.subject_id, answered, tuple(samples), rejected, warnings))
             answer["duplicates"] = [asdict(one) for one in (check.found if check is not None else ())]
             added = sum(not sample.existing for sample in samples)
             detail: dict[str, Any] = {"samples": added, "rejected": len(rejected)}

@@ -99,10 +99,20 @@ class FoundDuplicate:
 
 
 @dataclass(frozen=True, slots=True)
+class EnrolmentWarning:
+    """What a client should know of a sample that was stored all the same."""
+
+    sample_id: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Enrolled:
-    """The stored samples, and the refusals, each with the index of its image."""
+    """The stored samples, the refusals, each with the index of its image, and warnings of samples."""
 
     subject_id: str
     space_id: str
     samples: tuple[EnrolledSample, ...]
     rejected: tuple[ServiceError, ...]
+    warnings: tuple[EnrolmentWarning, ...] = ()

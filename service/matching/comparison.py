@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from faces.calibration import UnsupportedFmr
 from faces.frames import ImageSource
-from faces.types import CONDITIONS, Condition, Role, Spectrum, Turn
-from service.errors import SubjectNotFound, UnsupportedFmrPoint
-from service.gallery.base import Hit
+from faces.types import Role
+from service.errors import SubjectNotFound
 from service.inference.engine import Description
 from service.matching.choice import every_face, meant_face
 from service.matching.pipeline import FacePipeline, StageTimes
+from service.matching.rules import Options, Rule, Rules
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from service.store.records import Owner
@@ -25,59 +24,44 @@ from service.store.records import Owner
 OVER_FETCH = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """Decides at a calibrated `fmr`, at a `threshold`, or, without either, at the default FMR.
-
-    `spectrum`: None to recognise it. `every_face`: describe all faces, not only the meant one. `top_k`:
-    length of the candidate list. `min_score`: the lowest detection score; None for the setting's.
-    `turn`: how far the probe must be turned clockwise; None to find out.
-    """
-
-    fmr: float | None = None
-    threshold: float | None = None
-    spectrum: Spectrum | None = None
-    every_face: bool = False
-    top_k: int = 5
-    min_score: float | None = None
-    turn: Turn | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Decider:
-    """The threshold of one comparison and the FMR it was calibrated for, if any."""
-
-    threshold: float
-    target_fmr: float | None
-
-    def accepts(self, score: float) -> bool:
-        return score >= self.threshold
+Decision = Literal["match", "unknown", "uncalibrated"]
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One subject of a candidate list; `margin` is score minus threshold."""
+    """One subject of a candidate list, judged by the rule of its own template's condition.
+
+    `margin`: score minus threshold, None where the pair of conditions has no threshold.
+    """
 
     rank: int
     subject_id: str
     score: float
+    rule: Rule
     accepted: bool
-    margin: float
+    margin: float | None
     metadata: Mapping[str, Any]
     display_name: str | None = None
+
+    @property
+    def decision(self) -> Decision:
+        return _decision(self.rule, accepted=self.accepted)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Identified:
-    """One probe face with its candidates, best first."""
+    """One probe face with its candidates, best first. `rule`: that of the first; `fpir`: see `Rules`."""
 
     description: Description
-    decider: Decider
+    rule: Rule
     candidates: tuple[Candidate, ...]
+    calibration_id: str
+    comparisons: int
+    fpir: float | None
 
     @property
-    def decision(self) -> Literal["match", "unknown"]:
-        return "match" if any(c.accepted for c in self.candidates) else "unknown"
+    def decision(self) -> Decision:
+        return _decision(self.rule, accepted=any(each.accepted for each in self.candidates))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,29 +69,36 @@ class Verified:
     """One 1:1 comparison. `reference`: None if the templates of a subject were the reference."""
 
     score: float
-    decider: Decider
+    rule: Rule
+    calibration_id: str
     probe: Description
     reference: Description | None
 
     @property
-    def decision(self) -> Literal["match", "non-match"]:
-        return "match" if self.decider.accepts(self.score) else "non-match"
+    def decision(self) -> Literal["match", "non-match", "uncalibrated"]:
+        found = _decision(self.rule, accepted=self.rule.accepts(self.score))
+        return "non-match" if found == "unknown" else found
 
 
-def decider(space: EmbeddingSpace, options: Options, conditions: Sequence[Condition]) -> Decider:
-    """The threshold for these conditions; the strictest of several.
+def _decision(rule: Rule, *, accepted: bool) -> Decision:
+    if accepted:
+        return "match"
+    return "uncalibrated" if rule.threshold is None else "unknown"
 
-    Raises UnsupportedFmrPoint, naming the calibrated points, if the FMR is not one of them.
-    """
-    if options.threshold is not None:
-        return Decider(options.threshold, None)
-    calibration = space.calibration
-    fmr = calibration.default_fmr if options.fmr is None else options.fmr
-    try:
-        limits = [calibration.at(condition, fmr).threshold for condition in conditions]
-    except UnsupportedFmr as error:
-        raise UnsupportedFmrPoint(str(error), supported=list(error.supported)) from error
-    return Decider(max(limits), fmr)
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """A template of a subject, its score, and the rule that decides about it."""
+
+    owner: Owner
+    score: float
+    rule: Rule
+
+    @property
+    def order(self) -> tuple[bool, float]:
+        """Accepted ones come first, by how far they pass; the others by score."""
+        accepted, margin = self.rule.accepts(self.score), self.rule.margin(self.score)
+        return accepted, margin if accepted and margin is not None else self.score
 
 
 class Comparer:
@@ -142,45 +133,60 @@ class Comparer:
 
         Raises UnsupportedFmrPoint, and what `describe` raises.
         """
-        _refuse_unsupported(space, options)
+        rules = Rules.of(space.calibration, options, comparisons=space.gallery.size)
         probes = await self.describe(space, data, options, Role.PROBE, times)
         with times.stage("search"):
-            return tuple([await self._identify_one(space, probe, options) for probe in probes])
+            return tuple([await self._identify_one(space, probe, rules, options.top_k) for probe in probes])
 
-    async def _identify_one(self, space: EmbeddingSpace, probe: Description, options: Options) -> Identified:
-        decide = decider(space, options, probe.possible_conditions)
-        best = await self._best_subjects(space, probe, options.top_k)
+    async def _identify_one(
+        self, space: EmbeddingSpace, probe: Description, rules: Rules, top_k: int
+    ) -> Identified:
+        best = await self._best_subjects(space, probe, rules, top_k)
         candidates = tuple(
             Candidate(
                 rank=rank,
-                subject_id=owner.subject_id,
-                score=hit.score,
-                accepted=decide.accepts(hit.score),
-                margin=hit.score - decide.threshold,
-                metadata=owner.metadata,
-                display_name=owner.display_name,
+                subject_id=one.owner.subject_id,
+                score=one.score,
+                rule=one.rule,
+                accepted=one.rule.accepts(one.score),
+                margin=one.rule.margin(one.score),
+                metadata=one.owner.metadata,
+                display_name=one.owner.display_name,
             )
-            for rank, (owner, hit) in enumerate(best, start=1)
+            for rank, one in enumerate(best, start=1)
         )
-        return Identified(probe, decide, candidates)
+        rule = candidates[0].rule if candidates else rules.usual(probe.possible_conditions)
+        calibration_id = space.calibration.id
+        return Identified(probe, rule, candidates, calibration_id, rules.comparisons, rules.fpir)
 
     async def _best_subjects(
-        self, space: EmbeddingSpace, probe: Description, top_k: int
-    ) -> list[tuple[Owner, Hit]]:
-        """The `top_k` subjects, each with its highest scoring template."""
-        wanted = top_k * OVER_FETCH
+        self, space: EmbeddingSpace, probe: Description, rules: Rules, top_k: int
+    ) -> list[_Judged]:
+        """The `top_k` subjects, each with its best template, judged by that template's own condition.
+
+        Goes on while a template further down the list could still be accepted: where the conditions of
+        references differ, a score below another may pass its lower threshold.
+        """
+        wanted, lowest = top_k * OVER_FETCH, rules.loosest
         while True:
             found = await asyncio.to_thread(space.gallery.search, probe.vectors, wanted)
-            hits = sorted((hit for one in found for hit in one), key=lambda hit: -hit.score)
+            hits = [hit for one in found for hit in one]
             async with self._db.read() as uow:
                 owners = await uow.templates.owners([hit.template_id for hit in hits])
-            best: dict[str, tuple[Owner, Hit]] = {}
-            for hit in hits:  # by falling score: the first hit of a subject is its best
+            best: dict[str, _Judged] = {}
+            for hit in hits:
                 owner = owners.get(hit.template_id)
-                if owner is not None:
-                    best.setdefault(owner.subject_id, (owner, hit))
-            if len(best) >= top_k or all(len(one) < wanted for one in found):
-                return list(best.values())[:top_k]
+                if owner is None:
+                    continue
+                rule = rules.rule([owner.condition], probe.possible_conditions)
+                judged = _Judged(owner, hit.score, rule)
+                known = best.get(owner.subject_id)
+                if known is None or judged.order > known.order:
+                    best[owner.subject_id] = judged
+            whole = all(len(one) < wanted for one in found)
+            enough = len(best) >= top_k and all(one[-1].score < lowest for one in found if one)
+            if whole or enough or (len(best) >= top_k and rules.threshold is not None):
+                return sorted(best.values(), key=lambda one: one.order, reverse=True)[:top_k]
             wanted *= 4
 
     async def verify_subject(
@@ -192,15 +198,20 @@ class Comparer:
         times: StageTimes,
     ) -> Verified:
         """Compares a probe with the best template of one subject. Raises SubjectNotFound."""
-        _refuse_unsupported(space, options)
+        rules = Rules.of(space.calibration, options, comparisons=1)
         async with self._db.read() as uow:
-            vectors = await uow.templates.vectors_of(space.space_id, subject_id)
-        if not len(vectors):
+            enrolled = await uow.templates.of_subject(space.space_id, subject_id)
+        if not enrolled:
             raise SubjectNotFound(f"no subject {subject_id} is enrolled")
         (probe,) = await self.describe(space, data, options, Role.PROBE, times)
         with times.stage("search"):
-            score = float(np.clip(np.max(vectors @ probe.vectors.T), -1.0, 1.0))
-        return Verified(score, decider(space, options, probe.possible_conditions), probe, None)
+            judged = []
+            for one in enrolled:
+                score = float(np.clip(np.max(probe.vectors @ one.vector), -1.0, 1.0))
+                rule = rules.rule([one.owner.condition], probe.possible_conditions)
+                judged.append(_Judged(one.owner, score, rule))
+            best = max(judged, key=lambda one: one.order)
+        return Verified(best.score, best.rule, space.calibration.id, probe, None)
 
     async def verify_image(
         self,
@@ -211,15 +222,10 @@ class Comparer:
         times: StageTimes,
     ) -> Verified:
         """Compares a probe with one reference image; stores nothing."""
-        _refuse_unsupported(space, options)
+        rules = Rules.of(space.calibration, options, comparisons=1)
         as_reference = Options(spectrum=None, min_score=options.min_score)
         (probe,) = await self.describe(space, data, options, Role.PROBE, times)
         (reference,) = await self.describe(space, other, as_reference, Role.REFERENCE, times)
         score = max(one.score(reference.embedding) for one in probe.embeddings)
-        decide = decider(space, options, (*probe.possible_conditions, *reference.possible_conditions))
-        return Verified(score, decide, probe, reference)
-
-
-def _refuse_unsupported(space: EmbeddingSpace, options: Options) -> None:
-    """Raises UnsupportedFmrPoint before any work is done."""
-    decider(space, options, CONDITIONS)
+        rule = rules.rule(reference.possible_conditions, probe.possible_conditions)
+        return Verified(score, rule, space.calibration.id, probe, reference)

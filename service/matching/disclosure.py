@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from faces.calibration import Calibration, UnsupportedFmr, fmr_for_fpir
 from faces.types import Condition
 from service.errors import Forbidden
-from service.matching.comparison import Candidate, Identified, Options
+from service.matching.comparison import Candidate, Identified
+from service.matching.rules import Options
 from service.spaces.space import EmbeddingSpace
 
 
@@ -23,18 +25,25 @@ class Disclosure:
     score_digits: int | None = None
     loosest_fmr: float | None = None
 
-    def check(self, space: EmbeddingSpace, options: Options, conditions: Sequence[Condition]) -> None:
-        """Raises Forbidden where the threshold asked for is looser than this caller may ask in each
-        of these conditions."""
+    def check(self, space: EmbeddingSpace, options: Options, probes: Sequence[Condition]) -> None:
+        """Raises Forbidden where the threshold asked for is looser than this caller may ask for probes in
+        each of these conditions."""
         if self.loosest_fmr is None:
             return
         if options.fmr is not None and options.fmr > self.loosest_fmr:
             raise Forbidden(self._why())
+        if options.fpir is not None and self._too_loose(space, options.fpir):
+            raise Forbidden(self._why())
         if options.threshold is None:
             return
-        floors = [self._floor(space, condition, self.loosest_fmr) for condition in conditions]
+        floors = [self._floor(space.calibration, probe, self.loosest_fmr) for probe in probes]
         if options.threshold < min(floors):
             raise Forbidden(self._why())
+
+    def limited(self, options: Options) -> Options:
+        """The options as this caller may use them: where a pair of conditions is not calibrated, nobody knows
+        how loose a threshold is, so it decides nothing."""
+        return options if self.loosest_fmr is None else replace(options, calibrated_only=True)
 
     def identified(self, found: Identified) -> Identified:
         """Candidates at or above the threshold, and `others` further ones."""
@@ -46,18 +55,32 @@ class Disclosure:
         return replace(found, candidates=tuple(self._rounded(each) for each in shown))
 
     def _rounded(self, candidate: Candidate) -> Candidate:
-        if self.score_digits is None:
+        digits, margin = self.score_digits, candidate.margin
+        if digits is None:
             return candidate
         return replace(
             candidate,
-            score=round(candidate.score, self.score_digits),
-            margin=round(candidate.margin, self.score_digits),
+            score=round(candidate.score, digits),
+            margin=None if margin is None else round(margin, digits),
         )
 
-    def _floor(self, space: EmbeddingSpace, condition: Condition, fmr: float) -> float:
-        """The threshold at the loosest calibrated FMR that is not above `fmr`; 1 where there is none."""
-        points = [point for point in space.calibration.supported(condition) if point <= fmr]
-        return space.calibration.at(condition, max(points)).threshold if points else 1.0
+    def _floor(self, calibration: Calibration, probe: Condition, fmr: float) -> float:
+        """The threshold at the loosest calibrated FMR that is not above `fmr`, whatever reference is met;
+        1 where there is none."""
+        floors = []
+        for points in calibration.pairs:
+            if points.probe == probe:
+                allowed = [point.threshold for point in points.points if point.fmr <= fmr]
+                floors.append(allowed[0] if allowed else 1.0)
+        return max(floors, default=1.0)
+
+    def _too_loose(self, space: EmbeddingSpace, fpir: float) -> bool:
+        """Whether the point that an FPIR leads to is looser than this caller may ask."""
+        try:
+            point = space.calibration.within(fmr_for_fpir(fpir, space.gallery.size))
+        except UnsupportedFmr:
+            return False  # stricter than anything calibrated: refused for that
+        return self.loosest_fmr is not None and point > self.loosest_fmr
 
     def _why(self) -> str:
         return f"this key may not ask for a threshold looser than FMR {self.loosest_fmr:g}"

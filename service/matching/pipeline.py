@@ -13,6 +13,7 @@ from faces import formats
 from faces.align import AlignError
 from faces.detect import LOOKS
 from faces.frames import ImageSource
+from faces.image import is_clearly_colour
 from faces.orientation import best_turn, is_clearly_upright, turn_after, turned, turned_back
 from faces.spectrum import spectrum_of_face
 from faces.types import TURNS, Face, Image, Role, Spectrum, Turn
@@ -25,6 +26,7 @@ from service.errors import (
     ServiceError,
     UndecodableImage,
     UnsupportedMediaType,
+    WrongSpectrum,
 )
 from service.inference.batcher import BatcherClosed, QueueFull
 from service.inference.caller import while_present
@@ -168,7 +170,8 @@ class FacePipeline:
         `every_turn`: compare the quarter turns even for a face that looks clearly upright: of faces that
         are upside down, 1 in 50 does. `turn`: how far the picture must be turned clockwise, where that is
         known; None to find out.
-        Raises what `detect` and `choose` raise, and LowQuality if a face cannot be aligned.
+        Raises what `detect` and `choose` raise, LowQuality if a face cannot be aligned, and WrongSpectrum if
+        a colour photo is said to be NIR.
         """
         times = times or StageTimes()
         with times.stage("decode"):
@@ -183,6 +186,8 @@ class FacePipeline:
         with times.stage("embed"):
             # One after the other: a crowded image must not fill the queue that others wait in.
             described = [await self._describe_one(space, found.image, face, role) for face in chosen]
+        if spectrum is Spectrum.NIR and any(_is_colour(found.image, each) for each in described):
+            raise WrongSpectrum("a colour photo was sent as `nir`; send it as `vis`")
         given = [
             replace(each, face=_given(each.face, found.turn, image), among=found.among) for each in described
         ]
@@ -272,6 +277,13 @@ class FacePipeline:
     async def _describe_one(space: EmbeddingSpace, image: Image, face: Face, role: Role) -> Description:
         with inference_errors():
             return await space.engine.describe(image, face, role)
+
+
+def _is_colour(image: Image, described: Description) -> bool:
+    """Whether a face that was sent as NIR is of visible light beyond doubt: a drawn box or the noise of a
+    camera alone must not refuse a frame."""
+    told = spectrum_of_face(image, described.face)
+    return told is Spectrum.VIS and is_clearly_colour(described.crop.pixels)
 
 
 def relit(image: Image, spectrum: Spectrum) -> Image:

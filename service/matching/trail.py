@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.inference.engine import Description
-from service.matching.comparison import Decider, Identified, Verified
+from service.matching.comparison import Identified, Verified
+from service.matching.rules import Rule
 from service.store.records import AuditedCandidate, AuditEvent
 
 # Of a long list of accepted candidates the best ones, and the best one that was not accepted.
@@ -28,8 +29,7 @@ def _identification(actor: str, space_id: str, found: Identified) -> AuditEvent:
         actor=actor,
         action="subject.identify",
         subject_id=accepted[0].subject_id if accepted else None,
-        detail=_facts(space_id, found.decision, found.decider, found.description)
-        | {"accepted": len(accepted)},
+        detail=_facts(space_id, found.decision, found.rule, found.description) | {"accepted": len(accepted)},
         candidates=tuple(
             AuditedCandidate(one.subject_id, round(one.score, DIGITS), one.accepted)
             for one in (*accepted[:MAX_ACCEPTED], *others[:1])
@@ -44,7 +44,7 @@ def verification(actor: str, space_id: str, subject_id: str | None, found: Verif
         actor=actor,
         action="subject.verify",
         subject_id=subject_id,
-        detail=_facts(space_id, found.decision, found.decider, found.probe)
+        detail=_facts(space_id, found.decision, found.rule, found.probe)
         | {
             "score": round(found.score, DIGITS),
             "reference": "subject" if subject_id is not None else "image",
@@ -58,11 +58,12 @@ def extraction(actor: str, space_id: str, faces: int) -> AuditEvent:
     return AuditEvent(at=datetime.now(UTC), actor=actor, action="template.extract", detail=detail)
 
 
-def _facts(space_id: str, decision: str, decider: Decider, probe: Description) -> dict[str, Any]:
+def _facts(space_id: str, decision: str, rule: Rule, probe: Description) -> dict[str, Any]:
     return {
         "space_id": space_id,
         "decision": decision,
-        "threshold": round(decider.threshold, DIGITS),
-        "fmr": decider.target_fmr,
+        "threshold": None if rule.threshold is None else round(rule.threshold, DIGITS),
+        "fmr": rule.target_fmr,
+        "pair": str(rule.pair),
         "condition": str(probe.condition),
     }

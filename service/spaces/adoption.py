@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from faces.bundle import Bundle, BundleError, Manifest
-from faces.types import CONDITIONS
+from faces.types import CONDITIONS, Pair
 from service.bundles.registry import BundleStore
 from service.store.database import Database
 from service.store.records import NewBundle
@@ -18,13 +18,15 @@ def require_thresholds(bundle: Bundle) -> None:
 
 
 def bundle_metrics(manifest: Manifest) -> dict[str, object]:
-    """Alignment and dimension, and the FNMR at the default FMR in each condition, for the database."""
+    """Facts for the database: alignment, dimension, the id of the calibration, and the FNMR at the default
+    FMR in each condition against clear visible references."""
     calibration = manifest.calibration
     if calibration is None:
         return {}
     fmr = calibration.default_fmr
     known = {"alignment": manifest.encoder.alignment, "dimension": manifest.encoder.dimension}
-    return known | {"default_fmr": fmr, "fnmr": {str(c): calibration.at(c, fmr).fnmr for c in CONDITIONS}}
+    clear = {str(c): calibration.at(Pair.with_clear_reference(c), fmr).fnmr for c in CONDITIONS}
+    return known | {"default_fmr": fmr, "fnmr": clear, "calibration": calibration.id}
 
 
 def new_bundle(manifest: Manifest, digest: str) -> NewBundle:

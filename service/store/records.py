@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.types import Spectrum
+from faces.types import Condition, Spectrum
 
 SpaceState = Literal["registered", "backfilling", "ready", "active", "retired"]
 
@@ -76,12 +76,21 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The subject and the sample of a template."""
+    """The subject and the sample of a template, and the condition that the sample was enrolled in."""
 
     subject_id: str
     sample_id: str
     metadata: Mapping[str, Any]
-    display_name: str | None = None
+    display_name: str | None
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OwnedTemplate:
+    """A template of a subject. `vector`: float32 [d]."""
+
+    owner: Owner
+    vector: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import and_, exists, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from faces.types import Condition, Spectrum
 from service.store.errors import StoreError
 from service.store.gallery_log import GalleryLog, from_bytes, to_bytes
-from service.store.records import Owner, StoredTemplate
+from service.store.records import OwnedTemplate, Owner, StoredTemplate
 from service.store.tables import samples, spaces, subjects, templates
 from service.store.upsert import upsert
 
@@ -91,14 +93,43 @@ class Templates:
                     samples.c.sample_id,
                     subjects.c.metadata,
                     subjects.c.display_name,
+                    samples.c.spectrum,
+                    samples.c.masked,
                 )
                 .join(samples, samples.c.sample_id == templates.c.sample_id)
                 .join(subjects, subjects.c.subject_id == samples.c.subject_id)
                 .where(templates.c.template_id.in_(chosen))
             )
             for template_id, *owner in await self._connection.execute(query):
-                found[template_id] = Owner(*owner)
+                found[template_id] = _owner(*owner)
         return found
+
+    async def of_subject(self, space_id: str, subject_id: str) -> list[OwnedTemplate]:
+        """Returns the templates of a subject in one space, each with its owner, in order of their ids.
+
+        Raises StoreError if a stored vector does not have the dimension of the space.
+        """
+        query = (
+            select(
+                templates.c.vector,
+                spaces.c.dimension,
+                samples.c.subject_id,
+                samples.c.sample_id,
+                subjects.c.metadata,
+                subjects.c.display_name,
+                samples.c.spectrum,
+                samples.c.masked,
+            )
+            .join(samples, samples.c.sample_id == templates.c.sample_id)
+            .join(subjects, subjects.c.subject_id == samples.c.subject_id)
+            .join(spaces, spaces.c.space_id == templates.c.space_id)
+            .where(templates.c.space_id == space_id, samples.c.subject_id == subject_id)
+            .order_by(templates.c.template_id)
+        )
+        return [
+            OwnedTemplate(_owner(*owner), from_bytes(data, dimension))
+            for data, dimension, *owner in await self._connection.execute(query)
+        ]
 
     async def vectors_of(self, space_id: str, subject_id: str) -> NDArray[np.float32]:
         """Returns the templates of a subject in one space, float32 [n, d], or [0, 0] if it has none.
@@ -154,3 +185,15 @@ class Templates:
         )
         query = select(func.count()).select_from(joined).where(templates.c.template_id.is_(None))
         return int((await self._connection.execute(query)).scalar_one())
+
+
+def _owner(
+    subject_id: str,
+    sample_id: str,
+    metadata: Mapping[str, Any],
+    display_name: str | None,
+    spectrum: str,
+    masked: bool,
+) -> Owner:
+    condition = Condition(Spectrum(spectrum), masked)
+    return Owner(subject_id, sample_id, metadata, display_name, condition)

@@ -23,7 +23,7 @@ from export.place import building
 from faces.bundle import Bundle, file_ref, read, verify, write_manifest
 from faces.parity import cosines, read_parity
 from faces.preprocess import encoder_input
-from faces.types import Role
+from faces.types import CONDITIONS, PAIRS, Role
 from service.inference.engine import Engine
 from service.inference.parity import ParityError, check_parity
 from tests.conftest import REPO
@@ -119,15 +119,19 @@ def test_the_services_engine_embeds_as_torch_does_with_the_statistics_of_the_rol
     assert replayed.crops == len(stored.crops) >= 8
 
 
-def test_thresholds_come_from_the_set_for_every_condition_and_the_worst_case(two_roles: Made) -> None:
+def test_thresholds_come_from_the_set_for_every_pair_of_conditions(two_roles: Made) -> None:
     calibration = two_roles.bundle.manifest.calibration
     assert calibration is not None
-    assert {c.subjects for c in calibration.conditions} == {SUBJECTS}
-    assert [c.mated - 2 * SUBJECTS for c in calibration.conditions] == [0, 0, 0, 3]
+    assert {c.pair for c in calibration.pairs} == set(PAIRS)
+    assert {c.subjects for c in calibration.pairs} == {SUBJECTS}
+    clear = [c for c in calibration.pairs if c.reference == CONDITIONS[0]]
+    assert [c.mated - 2 * SUBJECTS for c in clear] == [0, 0, 0, 3]
     assert calibration.default_fmr == calibration.duplicate_fmr == 1e-2
     assert "blocks" in calibration.data
     assert "blocks, not faces" in calibration.synthetic
-    assert len(calibration.worst) == 1
+    for points in calibration.pairs:
+        assert [point.method for point in points.points][:1] == ["observed"]
+        assert {point.method for point in points.points[1:]} <= {"extrapolated"}
     assert str(REPO) not in two_roles.bundle.manifest.model_dump_json()
 
 
@@ -139,10 +143,10 @@ def test_the_card_states_what_was_given_and_measured_and_no_more(two_roles: Made
     assert "Not measured: no evaluation report was given" in card
     calibration = two_roles.bundle.manifest.calibration
     assert calibration is not None
-    for condition in calibration.conditions:
-        (point,) = condition.points
-        assert f"| {condition.condition} | {SUBJECTS} | 0.01 |" in card
-        assert f"{point.threshold:.4f} | {point.fnmr:.4f} |" in card
+    for points in calibration.pairs:
+        point = points.points[0]
+        assert f"| {points.pair} | {SUBJECTS} | 0.01 |" in card
+        assert f"{point.threshold:.4f} | everybody | {point.fnmr:.4f} |" in card
     assert two_roles.bundle.manifest.space_id in card
 
 

@@ -9,8 +9,8 @@ import typer
 from typer.testing import CliRunner
 
 from export.calibration_set import build, main, plan_jobs
-from export.prepared_sets import plan_of
-from faces.types import CONDITIONS
+from export.prepared_sets import plan_of, plans_of
+from faces.types import CONDITIONS, PAIRS, Pair
 from training.data.lfw import Identity, Photo, Split, split_of
 from training.data.prepared import PreparedSet
 from training.views.set_builder import ViewAssets
@@ -53,8 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, shared: Path, bundle_dir: Pat
 @pytest.mark.realdata
 def test_every_condition_has_probes_of_validation_subjects_made_as_for_training(made: PreparedSet) -> None:
     assert {split_of(row.subject) for row in made.rows} == {Split.VALIDATION}
-    plan = plan_of(made, ["validation"])
-    assert set(plan.probes) == set(CONDITIONS)
+    assert set(plans_of([made], ["validation"])) == set(PAIRS)
     for row in made.rows:
         assert (row.mask is not None) == row.masked
         assert row.generator == ("train-nir-1" if row.spectrum.value == "nir" else None)
@@ -63,12 +62,10 @@ def test_every_condition_has_probes_of_validation_subjects_made_as_for_training(
 
 @pytest.mark.realdata
 def test_a_mated_comparison_needs_a_second_photo(made: PreparedSet) -> None:
-    plan = plan_of(made, ["validation"])
-    sources = {made.rows[i].subject: made.rows[i].source for i in plan.references}
-    for condition, probes in plan.probes.items():
-        mated = {
-            made.rows[i].subject for i, _ in probes if made.rows[i].source != sources[made.rows[i].subject]
-        }
+    for condition in CONDITIONS:
+        plan = plan_of(made, ["validation"], Pair.with_clear_reference(condition))
+        sources = {made.rows[i].subject: made.rows[i].source for i in plan.references}
+        mated = {made.rows[probe.row].subject for probe in plan.probes if probe.mated}
         photos = {row.subject for row in made.rows if row.source != sources[row.subject]}
         assert mated == photos, condition
 

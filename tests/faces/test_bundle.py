@@ -12,7 +12,7 @@ import pytest
 
 from faces.bundle import MANIFEST_NAME, BundleError, file_ref, parse_manifest, read, verify, write_manifest
 from faces.calibration import UnsupportedFmr
-from faces.types import Condition, Spectrum
+from faces.types import Condition, Pair, Spectrum
 from service.bundles.reference import MANIFEST_FILE
 from service.settings import CHECKOUT
 
@@ -49,6 +49,7 @@ def test_the_committed_recipe_is_a_valid_manifest_with_thresholds() -> None:
         put("extra", 1),
         put("encoder.extra", 1),
         put("format", 2),
+        put("format", 3),
         put("name", "../up"),
         put("detector.file.path", "../up.onnx"),
         put("detector.file.path", "/etc/passwd"),
@@ -96,13 +97,13 @@ def test_the_committed_bundle_keeps_the_id_of_its_space() -> None:
 def test_thresholds_rise_with_strictness_and_other_points_are_refused() -> None:
     calibration = parse_manifest(manifest_text()).calibration
     assert calibration is not None
-    for condition in (Condition(s, m) for s in Spectrum for m in (False, True)):
-        points = [calibration.at(condition, fmr) for fmr in calibration.supported(condition)]
+    for pair in (Pair.with_clear_reference(Condition(s, m)) for s in Spectrum for m in (False, True)):
+        points = list(calibration.points(pair))
         assert [p.threshold for p in points] == sorted(p.threshold for p in points)
         assert all(p.fmr_upper >= p.fmr * 0.9 for p in points)
         with pytest.raises(UnsupportedFmr) as caught:
-            calibration.at(condition, 3e-4)
-        assert caught.value.supported == calibration.supported(condition)
+            calibration.at(pair, 3e-4)
+        assert caught.value.supported == calibration.supported(pair)
 
 
 def test_a_damaged_or_missing_file_is_named(bundle_dir: Path, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 Impostor scores need no second photo, so one photo a person is enough. It is shown as it is, with a drawn
 mask, in pseudo-NIR, and in pseudo-NIR with the mask, by training's generators. Rows have the group of the
-person, so that thresholds hold within each. Generated faces are left out: they are nobody's.
+person, so that thresholds hold within each. Generated faces are left out: they are nobody's. So are
+photographs that are there twice.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from training.data.set_writer import Made, SetWriter
 from training.engine.worker_pool import in_order, worker_pool
 from training.matcher.build import Maker, Tools
 from training.matcher.frames import CROP_PX, FRAME_PX, crop_of
+from training.matcher.same_photos import repeated
 from training.matcher.store import CELLS, MaskRow, PhotoRow, Store
 from training.matcher.views import ViewMaker, Wanted
 
@@ -119,8 +121,11 @@ def build_threshold_set(
 
     Raises DataSetError.
     """
-    chosen = list(kept_people(Store(cache).photos))
+    store = Store(cache)
+    chosen = list(kept_people(store.photos))
     chosen = chosen[:people] if people else chosen
+    again = set(repeated(crop_of(np.array(store.frames[place])) for place in chosen))
+    chosen = [place for i, place in enumerate(chosen) if i not in again]
     info = SetInfo(
         name="matcher-thresholds",
         alignment=ALIGNMENT,

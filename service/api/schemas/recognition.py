@@ -8,19 +8,62 @@ from faces.types import Spectrum
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, FaceOut, QualityOut, SightingOut, sighting
 from service.inference.engine import FacesFound
-from service.matching.comparison import Candidate, Identified, Verified
+from service.matching.comparison import Candidate, Decision, Identified, Verified
+from service.matching.rules import Rule
 
 SCORE_DIGITS = 6
 
 
+class CalibrationOut(Wire):
+    """Where a threshold comes from. `id`: digest of the table of thresholds. `pair`: the conditions of the
+    reference and of the probe, such as `vis-unmasked/nir-masked`; `calibrated`: whether the table has it.
+
+    `fmr_upper`: the 95 % upper bound of the FMR at the threshold; `method`: `observed`, or `extrapolated`
+    beyond the scores that were seen; `set_by`: the group of people that asked for the threshold. All three
+    are null where the caller gave a threshold, or the pair has none.
+    """
+
+    id: str
+    pair: str
+    calibrated: bool
+    fmr_upper: float | None
+    method: Literal["observed", "extrapolated"] | None
+    set_by: str | None
+
+    @classmethod
+    def of(cls, calibration_id: str, rule: Rule) -> CalibrationOut:
+        point = rule.point
+        return cls(
+            id=calibration_id,
+            pair=str(rule.pair),
+            calibrated=rule.calibrated,
+            fmr_upper=None if point is None else point.fmr_upper,
+            method=None if point is None else point.method,
+            set_by=None if point is None else point.set_by,
+        )
+
+
+class SearchOut(Wire):
+    """`comparisons`: templates that the probe was compared with; `fpir`: the probability that a stranger
+    matches somebody of them at the target FMR, null for a threshold of the caller's own."""
+
+    comparisons: int
+    fpir: float | None
+
+
 class CandidateOut(Wire):
+    """Accepted candidates come first. `threshold` and `pair` are those of the candidate's own reference;
+    `threshold` and `margin` are null where its pair of conditions is not calibrated."""
+
     rank: int
     subject_id: str
     score: float
-    decision: Literal["match", "unknown"]
-    margin: float
+    decision: Decision
+    margin: float | None
     metadata: dict[str, Any]
     display_name: str | None = None
+    threshold: float | None
+    pair: str
 
     @classmethod
     def of(cls, candidate: Candidate) -> CandidateOut:
@@ -28,17 +71,25 @@ class CandidateOut(Wire):
             rank=candidate.rank,
             subject_id=candidate.subject_id,
             score=round(candidate.score, SCORE_DIGITS),
-            decision="match" if candidate.accepted else "unknown",
-            margin=round(candidate.margin, SCORE_DIGITS),
+            decision=candidate.decision,
+            margin=None if candidate.margin is None else round(candidate.margin, SCORE_DIGITS),
             metadata=dict(candidate.metadata),
             display_name=candidate.display_name,
+            threshold=candidate.rule.threshold,
+            pair=str(candidate.rule.pair),
         )
 
 
 class IdentifiedOut(SightingOut):
-    decision: Literal["match", "unknown"]
-    threshold: float
+    """`threshold` and `calibration` are those of the first candidate; without any, those against clear
+    visible references. `decision` is `uncalibrated` if nobody matches and the first candidate's pair of
+    conditions has no threshold."""
+
+    decision: Decision
+    threshold: float | None
     target_fmr: float | None
+    calibration: CalibrationOut
+    search: SearchOut
     candidates: list[CandidateOut]
 
     @classmethod
@@ -46,8 +97,10 @@ class IdentifiedOut(SightingOut):
         return cls(
             **sighting(found.description),
             decision=found.decision,
-            threshold=found.decider.threshold,
-            target_fmr=found.decider.target_fmr,
+            threshold=found.rule.threshold,
+            target_fmr=found.rule.target_fmr,
+            calibration=CalibrationOut.of(found.calibration_id, found.rule),
+            search=SearchOut(comparisons=found.comparisons, fpir=found.fpir),
             candidates=[CandidateOut.of(candidate) for candidate in found.candidates],
         )
 
@@ -87,9 +140,10 @@ class VerifyOut(FacesFoundOut):
 
     space_id: str
     score: float
-    threshold: float
+    threshold: float | None
     target_fmr: float | None
-    decision: Literal["match", "non-match"]
+    decision: Literal["match", "non-match", "uncalibrated"]
+    calibration: CalibrationOut
     probe: SightingOut
     reference: ReferenceOut
     timing_ms: dict[str, float]
@@ -109,9 +163,10 @@ class VerifyOut(FacesFoundOut):
             **faces_found(verified.probe.among),
             space_id=space_id,
             score=round(verified.score, SCORE_DIGITS if score_digits is None else score_digits),
-            threshold=verified.decider.threshold,
-            target_fmr=verified.decider.target_fmr,
+            threshold=verified.rule.threshold,
+            target_fmr=verified.rule.target_fmr,
             decision=verified.decision,
+            calibration=CalibrationOut.of(verified.calibration_id, verified.rule),
             probe=SightingOut(**sighting(verified.probe)),
             reference=ReferenceOut(
                 subject_id=subject_id, **(sighting(other) | faces_found(other.among) if other else {})

@@ -51,12 +51,21 @@ class DuplicateOut(Wire):
     score: float
 
 
+class WarningOut(Wire):
+    """What to know of a sample that was stored all the same; `code` is for programs."""
+
+    sample_id: str
+    code: str
+    detail: str
+
+
 class EnrolOut(Wire):
     subject_id: str
     space_id: str
     samples: list[EnrolledSampleOut]
     rejected: list[RejectedOut]
     duplicates: list[DuplicateOut] = []
+    warnings: list[WarningOut] = []
 
 
 def enrol_answer(enrolled: Enrolled) -> dict[str, Any]:
@@ -79,6 +88,9 @@ def enrol_answer(enrolled: Enrolled) -> dict[str, Any]:
         rejected=[
             RejectedOut(index=error.index or 0, code=error.code, detail=error.detail)
             for error in enrolled.rejected
+        ],
+        warnings=[
+            WarningOut(sample_id=one.sample_id, code=one.code, detail=one.detail) for one in enrolled.warnings
         ],
     ).model_dump(mode="json")
 

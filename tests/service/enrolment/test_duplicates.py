@@ -7,23 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from faces.calibration import Calibration, ConditionPoints, OperatingPoint
-from faces.types import CONDITIONS, Condition, Spectrum
+from faces.calibration import Calibration, OperatingPoint, PairPoints
+from faces.types import PAIRS, Condition, Pair, Spectrum
 from service.enrolment.duplicates import duplicate_threshold
 from tests.conftest import Service, StartService, sample_bytes
 from tests.service.api.test_errors import enroll
 
-VIS = Condition(Spectrum.VIS, False)
+VIS = Pair.with_clear_reference(Condition(Spectrum.VIS, False))
 
 
 def calibration(*points: tuple[float, float]) -> Calibration:
-    """The same points (FMR, threshold) in every condition."""
+    """The same points (FMR, threshold) for every pair of conditions."""
     made = tuple(OperatingPoint(fmr=fmr, threshold=at, fmr_upper=1.0, fnmr=0.0) for fmr, at in points)
-    conditions = tuple(
-        ConditionPoints(
-            spectrum=each.spectrum, masked=each.masked, subjects=2, mated=1, non_mated=1, points=made
-        )
-        for each in CONDITIONS
+    pairs = tuple(
+        PairPoints(reference=each.reference, probe=each.probe, subjects=2, mated=1, non_mated=1, points=made)
+        for each in PAIRS
     )
     return Calibration(
         data="made up",
@@ -32,7 +30,7 @@ def calibration(*points: tuple[float, float]) -> Calibration:
         date="2026-11-28",
         default_fmr=points[-1][0],
         duplicate_fmr=points[-1][0],
-        conditions=conditions,
+        pairs=pairs,
     )
 
 

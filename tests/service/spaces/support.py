@@ -17,7 +17,7 @@ from faces.align import align
 from faces.bundle import Manifest, read, write_manifest
 from faces.image import DecodeLimits, decode
 from faces.preprocess import encoder_input
-from faces.types import Condition, Role, Spectrum
+from faces.types import Condition, Pair, Role, Spectrum
 from service.inference.engine import Engine
 from tests.conftest import sample_bytes
 from tests.service.inference.faces import load, see
@@ -46,11 +46,9 @@ def variant(
         shutil.copyfile(bundle.path(ref), target / ref.path)
     facts = bundle.manifest.model_dump(mode="json")
     facts["name"], facts["encoder"]["columns"] = name, columns
-    for condition in facts["calibration"]["conditions"]:
-        for point in condition["points"]:
+    for pair in facts["calibration"]["pairs"]:
+        for point in pair["points"]:
             point["threshold"] = min(1.0, point["threshold"] + shift)
-    for point in facts["calibration"].get("worst", ()):
-        point["threshold"] = min(1.0, point["threshold"] + shift)
     manifest = Manifest.model_validate(facts)
     write_manifest(manifest, target)
     return manifest
@@ -108,7 +106,8 @@ def photo_oracle(
         probe = _template(engine, photo, None, Role.PROBE)
         scores[subject] = {s: float(probe @ reference) for s, reference in templates.items()}
     conditions = [Condition(s, m) for s in Spectrum for m in (False, True)]
-    limits = {c: calibration.at(c, calibration.default_fmr).threshold for c in conditions}
+    fmr = calibration.default_fmr
+    limits = {c: calibration.at(Pair.with_clear_reference(c), fmr).threshold for c in conditions}
     return Oracle(engine.manifest.space_id, scores, limits, open_set)
 
 

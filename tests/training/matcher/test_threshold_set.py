@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from tests.training.matcher.parts import layer, normals, painted, small_cache
-from training.matcher.frames import CROP_PX
+from training.matcher.frames import CROP_PX, crop_of
+from training.matcher.same_photos import repeated
 from training.matcher.store import MaskRow
 from training.matcher.threshold_set import GENERATED, GROUPS, OnePhoto, kept_people
 from training.matcher.views import ViewMaker, Wanted
@@ -49,3 +51,11 @@ def test_a_photo_is_dressed_without_a_cache_and_twice_the_same(tmp_path: Path) -
     # The mask is on the lower half; the tone of the whole is drawn as well.
     changed = np.abs(bare.astype(int) - masked).mean(axis=2)
     assert changed[75:110, 20:92].mean() > 2 * changed[:60].mean() + 5
+
+
+def test_a_photograph_under_a_second_name_is_found_whatever_its_colours_and_size() -> None:
+    photos = [crop_of(painted(subject, 0)) for subject in range(12)]
+    copy = photos[4].astype(np.float32) * [0.7, 1.1, 0.9] + 12
+    small = cv2.resize(np.clip(copy, 0, 255).astype(np.uint8), (90, 90), interpolation=cv2.INTER_AREA)
+    again = cv2.resize(small, (CROP_PX, CROP_PX), interpolation=cv2.INTER_LINEAR)
+    assert repeated([*photos, again]) == [12]
