@@ -93,6 +93,8 @@ def enroll(
         print_json(answer)
     else:
         print_table(("photo", "result", ">quality", "sample", "reason"), enrolment_rows(images, answer))
+        for warning in answer["warnings"]:
+            print_status(f"{warning['code']}: {warning['detail']}", UNSURE)
     for found in answer.get("duplicates", ()):
         print_status(f"{images[found['index']]}: {_looks_like(found)}", UNSURE)
     if answer["rejected"]:
@@ -173,7 +175,7 @@ def _enroll_folder(
             failure.title = f"{photo.name}: {failure.title}"
             raise
 
-    rejections = list(scan.rejections)
+    rejections, warned = list(scan.rejections), dict[str, str]()
     if as_json:
         for rejection in rejections:
             _emit_rejection(rejection)
@@ -187,6 +189,7 @@ def _enroll_folder(
             print_json({"file": photo.name} | outcome)
         for found in outcome.get("duplicates", ()):
             print_status(f"{photo.name}: {_looks_like(found)}", UNSURE)
+        warned |= {warning["code"]: warning["detail"] for warning in outcome["warnings"]}
     enrolled = len(scan.photos) + len(scan.rejections) - len(rejections)
     if rejections and not as_json:
         print_table(("refused", "why", "detail"), ((r.name, r.code, r.detail) for r in rejections))
@@ -196,6 +199,8 @@ def _enroll_folder(
     if scan.skipped:
         counts += f", {scan.skipped} other files skipped"
     print_status(counts, BAD if rejections else GOOD)
+    for code, detail in warned.items():
+        print_status(f"{code}, at least once: {detail}", UNSURE)
     if rejections:
         raise typer.Exit(1)
 
