@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import typer
 from onnx import numpy_helper
 from typer.testing import CliRunner
 
@@ -20,6 +21,7 @@ from export.__main__ import app
 from export.card import CARD_NAME
 from export.parity import torch_vectors
 from export.place import building
+from export.recalibrate import recalibrate
 from faces.bundle import Bundle, file_ref, read, verify, write_manifest
 from faces.parity import cosines, read_parity
 from faces.preprocess import encoder_input
@@ -239,3 +241,31 @@ def test_a_killed_export_leaves_no_bundle_and_the_next_one_removes_its_remains(
         (place / "whole").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (out / "whole").exists()
+
+
+def test_thresholds_are_set_anew_without_another_space_and_templates_are_kept(
+    two_roles: Made, blocks: Path, work: Path
+) -> None:
+    root = Path(shutil.copytree(two_roles.bundle.root, work / "again"))
+    manifest = read(root).manifest
+    assert manifest.calibration is not None
+    write_manifest(manifest.model_copy(update={"calibration": None}), root)
+    kept = work / "kept"
+    more = typer.Typer()
+    more.command()(recalibrate)
+    words = [str(word) for word in (root, "--calibration", blocks, "--kept", kept)]
+    done = CliRunner().invoke(more, words)
+    assert done.exit_code == 0, done.output
+    made = read(root).manifest
+    assert made.calibration is not None
+    assert made.space_id == manifest.space_id
+    assert made.calibration.pairs == manifest.calibration.pairs
+    assert made.calibration.id in (root / CARD_NAME).read_text()
+    assert (root / CARD_NAME).read_text().count("## Thresholds") == 1
+    assert "## Files" in (root / CARD_NAME).read_text()
+    stored = sorted(kept.iterdir())
+    # Two networks; a row is embedded by the one that its side needs.
+    assert len({path.name.split("-")[1] for path in stored}) == 2
+    times = [path.stat().st_mtime_ns for path in stored]
+    assert CliRunner().invoke(more, words).exit_code == 0
+    assert [path.stat().st_mtime_ns for path in stored] == times, "nothing is embedded twice"
