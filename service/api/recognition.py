@@ -236,6 +236,7 @@ async def identify(
     """Who is this? One row per subject; an unknown face is an answer, not an error."""
     times, disclosure = StageTimes(), disclosure_of(caller)
     disclosure.check(space, options, CONDITIONS)
+    options = disclosure.limited(options)
     data = await read_image(request, state.settings)
     found = await state.comparer.identify(space, data, options, times)
     for face in found:

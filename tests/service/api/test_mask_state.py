@@ -42,7 +42,7 @@ def test_an_uncertain_probe_gets_the_stricter_threshold(start_service: StartServ
     assert identified["condition"]["mask_state"] == "uncertain"
     assert identified["condition"]["masked"] is False, "the likelier state is still told"
     assert identified["threshold"] == pytest.approx(max(against_clear))
-    # The mask state of the reference image cannot be told either: a pair without a threshold is the strictest.
+    # That of the reference image cannot be told either; a pair without a threshold is the strictest.
     strictest = max(limits) if len(limits) == len(pairs) else None
     assert verified["threshold"] == pytest.approx(strictest)
 
