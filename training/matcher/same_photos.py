@@ -34,9 +34,13 @@ def fine_structure(crop: Pixels) -> NDArray[np.float32]:
 
 def repeated(crops: Iterable[Pixels]) -> list[int]:
     """The places of crops [112, 112, 3] that show the photograph of an earlier one."""
-    features = np.stack([fine_structure(crop) for crop in crops])
+    return like_earlier(np.stack([fine_structure(crop) for crop in crops]), ALIKE)
+
+
+def like_earlier(rows: NDArray[np.float32], limit: float) -> list[int]:
+    """The places of unit rows [n, d] whose cosine with an earlier one is at least `limit`."""
     again: set[int] = set()
-    for start in range(0, len(features), AT_ONCE):
-        later = np.argwhere(features[start : start + AT_ONCE] @ features[start:].T >= ALIKE) + start
-        again |= {int(j) for i, j in later if i < j and int(i) not in again}
+    for start in range(0, len(rows), AT_ONCE):
+        later = np.argwhere(rows[start : start + AT_ONCE] @ rows[start:].T >= limit) + start
+        again |= {int(j) for i, j in later if i < j}
     return sorted(again)
