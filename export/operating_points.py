@@ -176,18 +176,19 @@ def _groups(impostors: Impostors) -> list[tuple[str, int]]:
 
 
 def strictest(points: Sequence[PairPoints], *, but_not_below: float) -> float:
-    """Returns the smallest FMR, `but_not_below` or more, that every pair has observed, or else shares.
+    """Returns the smallest FMR, `but_not_below` or more, that every pair has observed; where they have
+    observed none, the loosest that they share.
 
     Raises Unsupported if the pairs share none.
     """
-    for observed in (True, False):
-        shared = set.intersection(
-            *({p.fmr for p in c.points if p.method == "observed" or not observed} for c in points)
-        )
-        enough = [fmr for fmr in shared if fmr >= but_not_below]
-        if enough:
-            return min(enough)
-    raise Unsupported("the conditions support no common FMR")
+    observed = set.intersection(*({p.fmr for p in c.points if p.method == "observed"} for c in points))
+    shared = set.intersection(*({p.fmr for p in c.points} for c in points))
+    enough = [fmr for fmr in observed if fmr >= but_not_below]
+    if enough:
+        return min(enough)
+    if not shared:
+        raise Unsupported("the conditions support no common FMR")
+    return max(shared)
 
 
 def _short(rate: float) -> float:
