@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from faces.types import Spectrum
+from faces.types import Condition, Spectrum
 from service.store.columns import metadata
 from service.store.database import Database
 from service.store.errors import StoreError
@@ -129,7 +129,9 @@ async def test_erasing_one_sample_keeps_the_others(db: Database) -> None:
         assert await uow.samples.delete("anna", owners[one].sample_id) == Erased(1, 1, 0)
         await uow.commit()
     async with db.read() as uow:
-        assert await uow.templates.owners([one, two]) == {two: Owner("anna", owners[two].sample_id, {})}
+        clear = Condition(Spectrum.VIS, masked=False)
+        left = Owner("anna", owners[two].sample_id, {}, None, clear)
+        assert await uow.templates.owners([one, two]) == {two: left}
         assert (await uow.log.tail(SPACE, 0, 100))[-1].template_id == one
         assert await uow.log.head(SPACE) == 4
 
