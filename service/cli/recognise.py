@@ -59,6 +59,7 @@ def identify(
                 answer = client.identify(read_file(path), options)
             except Failure as refusal:
                 if not _is_probe_error(refusal) or len(images) == 1:
+                    _name(refusal, path)
                     raise
                 failed.append((path, refusal))
                 continue
@@ -71,7 +72,7 @@ def identify(
     for path, failure in failed:
         if as_json:
             print_json({"file": str(path), "problem": _problem(failure)})
-        failure.title = f"{path}: {failure.title}"
+        _name(failure, path)
         print_failure(failure)
     if failed:
         raise typer.Exit(1)
@@ -112,12 +113,17 @@ def verify(
     if (subject is None) == (reference is None):
         raise typer.BadParameter("give --subject or --reference, one of them")
     with ServiceClient(url, key) as client:
-        answer = client.verify(
-            read_file(image),
-            subject_id=subject,
-            reference=None if reference is None else read_file(reference),
-            options={"fmr": fmr, "threshold": threshold, "spectrum": spectrum, "turn": turn},
-        )
+        try:
+            answer = client.verify(
+                read_file(image),
+                subject_id=subject,
+                reference=None if reference is None else read_file(reference),
+                options={"fmr": fmr, "threshold": threshold, "spectrum": spectrum, "turn": turn},
+            )
+        except Failure as failure:
+            # The service does not say which of two pictures it refused.
+            _name(failure, *(path for path in (image, reference) if path is not None))
+            raise
     if as_json:
         print_json(answer)
         return
@@ -162,6 +168,12 @@ def _is_probe_error(failure: Failure) -> bool:
     if isinstance(failure, ServiceRefusal):
         return failure.status not in AFFECTS_EVERY_REQUEST
     return isinstance(failure.__cause__, OSError)
+
+
+def _name(failure: Failure, *paths: Path) -> None:
+    """Lets a failure begin with the files that it is about, unless it does."""
+    if not any(failure.title.startswith(f"{path}: ") for path in paths):
+        failure.title = f"{' and '.join(map(str, paths))}: {failure.title}"
 
 
 def _problem(failure: Failure) -> dict[str, Any]:

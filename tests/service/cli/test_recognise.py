@@ -94,6 +94,17 @@ def test_an_fmr_without_a_threshold_is_refused_with_the_calibrated_points(
     fails(1, "verify", known, "--subject", "cli-known", "--fmr", "1e-9", expected=expected, env=env)
 
 
+def test_whatever_fails_names_the_file(tmp_path: Path, known: Path, env: dict[str, str]) -> None:
+    broken, gone = photo(tmp_path, "broken.jpg", b"\xff\xd8\xff\xe0 cut short"), tmp_path / "gone.jpg"
+    fails(1, "identify", broken, expected=[f"{broken}: ", "(undecodable_image)"], env=env)
+    pair = [f"{known} and {broken}: ", "(undecodable_image)"]
+    fails(1, "verify", known, "--reference", broken, expected=pair, env=env)
+    told = fails(1, "verify", known, "--reference", gone, expected=[f"{gone}: No such file"], env=env)
+    assert told.err.count(str(gone)) == 1
+    nowhere = {"HALFLIGHT_URL": "http://127.0.0.1:1"}
+    fails(1, "identify", known, expected=[f"{known}: no service answers"], env=nowhere)
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
