@@ -27,6 +27,7 @@ from service.inference.decode_host import DecodeHost, HostGone, Worker
 from service.inference.detector import DetectorInput
 from service.inference.pixel_budget import PixelBudget
 from service.inference.shared_memory import SharedMemory
+from service.inference.worker_queue import WorkerQueue
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -67,10 +68,10 @@ class Decoder:
         self._settings, self._metrics = settings, metrics
         self._host = DecodeHost(settings.decode_memory_bytes)
         self._budget = PixelBudget(settings.max_work_pixels)
-        self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()
+        self._workers = WorkerQueue()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._waiting, self._closed = 0, False
-        metrics.decode_waiting.set_function(lambda: self._waiting)
+        self._closed = False
+        metrics.decode_waiting.set_function(lambda: self._workers.waiting)
         metrics.pixels_in_work.set_function(lambda: self._budget.in_work)
 
     def start(self) -> None:
@@ -174,23 +175,21 @@ class Decoder:
         return _photo(answer, shared)
 
     async def _idle_worker(self, give_up: float) -> Worker:
-        self._waiting += 1
         try:
-            async with asyncio.timeout(max(0.0, give_up - time.monotonic())):
-                while (worker := await self._idle.get()).exit_code.done():
-                    self._track(self._replace(worker))
-                return worker
+            while True:
+                worker = await self._workers.get(wait_s=max(0.0, give_up - time.monotonic()))
+                if not worker.exit_code.done():
+                    return worker
+                self._track(self._replace(worker))
         except TimeoutError as error:
             raise Overloaded("other photos are being decoded; try again") from error
-        finally:
-            self._waiting -= 1
 
     def _return(self, worker: Worker, *, large: bool) -> None:
         worker.photos += 1
         if large or worker.photos >= PHOTOS_A_WORKER:
             self._track(self._replace(worker))
         else:
-            self._idle.put_nowait(worker)
+            self._workers.put(worker)
 
     async def _replace(self, worker: Worker) -> int | None:
         """Ends a worker and starts another; returns the exit code if it had ended by itself."""
@@ -200,7 +199,7 @@ class Decoder:
     async def _add_worker(self) -> None:
         while not self._closed:
             try:
-                self._idle.put_nowait(await self._host.fork())
+                self._workers.put(await self._host.fork())
             except (HostGone, OSError) as error:
                 log.warning("no decoding worker could be started", kind=type(error).__name__)
                 await asyncio.sleep(RETRY_S)

@@ -105,6 +105,7 @@ async def test_a_worker_gives_what_decoding_here_gives(source: ImageSource, runn
         canvas, placement = letterbox(here, canvas_px=CANVASES)
         assert (there.image.pixels == here.pixels).all()
         assert there.image.spectrum is here.spectrum
+        assert there.first_look is not None
         assert (there.first_look.pixels == canvas).all()
         assert there.first_look.placement == placement
 
@@ -131,6 +132,7 @@ async def test_a_large_photo_is_held_reduced_and_measured_as_given(running: list
     assert WORK_PIXELS < 5001 * 4503
     whole = decode(large_jpeg(), limits=LIMITS)
     canvas, placement = letterbox(whole, canvas_px=CANVASES)
+    assert photo.first_look is not None
     assert photo.first_look.placement == placement
     assert np.abs(photo.first_look.pixels.astype(int) - canvas).mean() < 1.0
     assert decoder._budget.in_work == 2252 * 2501
@@ -175,10 +177,10 @@ async def test_a_photo_that_takes_too_much_memory_is_refused(running: list[Decod
 async def test_cancelling_ends_the_worker_at_once(running: list[Decoder]) -> None:
     decoder = start(running, settings(decode_cpu_s=60))
     await works(decoder)
-    (worker,) = decoder._idle._queue  # type: ignore[attr-defined]
+    (worker,) = decoder._workers.idle
     task = asyncio.create_task(decoder.decode(flat_png(7000, 7000, 16), None, CANVASES))
     await asyncio.sleep(0.3)
-    assert decoder._idle.empty()
+    assert not decoder._workers.idle
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -192,14 +194,14 @@ async def test_the_end_of_a_worker_or_of_their_parent_costs_one_photo_at_most(ru
     decoder = start(running, settings(decode_cpu_s=60))
     await works(decoder)
     for number, refusal in ((signal.SIGSEGV, UndecodableImage), (signal.SIGKILL, ImageTooCostly)):
-        (worker,) = decoder._idle._queue  # type: ignore[attr-defined]
+        (worker,) = decoder._workers.idle
         task = asyncio.create_task(decoder.decode(flat_png(7000, 7000, 16), None, CANVASES))
         await asyncio.sleep(0.3)
         os.kill(worker.pid, number)
         with pytest.raises(refusal):
             await task
         await works(decoder)
-    host, (worker,) = decoder._host._process, decoder._idle._queue  # type: ignore[attr-defined]
+    host, (worker,) = decoder._host._process, decoder._workers.idle
     assert host is not None
     host.kill()
     assert await asyncio.wait_for(asyncio.shield(worker.exit_code), 60) is None
@@ -232,7 +234,7 @@ async def test_a_worker_has_no_secret_no_socket_but_its_own_and_ends_with_the_se
     assert "secret-value" not in _environment().values()
     decoder = start(running, settings())
     await works(decoder)
-    (worker,) = decoder._idle._queue  # type: ignore[attr-defined]
+    (worker,) = decoder._workers.idle
     place = Path("/proc") / str(worker.pid)
     assert b"secret-value" not in (place / "environ").read_bytes()
     opened = [str(one.readlink()) for one in (place / "fd").iterdir()]
@@ -244,3 +246,22 @@ async def test_a_worker_has_no_secret_no_socket_but_its_own_and_ends_with_the_se
             break
         await asyncio.sleep(0.1)
     assert not place.exists()
+
+
+async def test_who_waits_longest_gets_the_next_worker(running: list[Decoder]) -> None:
+    decoder = start(running, settings())
+    await works(decoder)
+    order: list[str] = []
+
+    async def busy() -> None:
+        # Asks again at once, as a caller with many photos does.
+        while len(order) < 6:
+            await decoder.decode(frame(), None, CANVASES)
+            order.append("busy")
+
+    async def patient() -> None:
+        await decoder.decode(frame(), None, CANVASES)
+        order.append("patient")
+
+    await asyncio.gather(busy(), patient())
+    assert order.index("patient") <= 1
