@@ -32,8 +32,9 @@ from faces.bundle import Manifest
 from faces.image import DecodeLimits, decode
 from faces.preprocess import encoder_input
 from faces.types import Role, Spectrum
-from service.crops import align_all, open_vault
+from service.crops import align_all, encode_crops
 from service.inference.engine import Engine, EngineOptions
+from service.sealing.sources import MasterKeys
 from service.settings import Settings
 from service.store.database import Database
 from service.store.records import NewSample
@@ -62,7 +63,7 @@ async def enrol(settings: Settings, count: int) -> None:
     options = EngineOptions(
         providers=settings.providers, allow_fallback=False, intra_op_threads=0, max_batch=8, max_queue=8
     )
-    engine, sealing = Engine.load(first, options), open_vault(None, settings.data_dir)
+    engine = Engine.load(first, options)
     limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     faces = []
     for path in sorted(SAMPLES.glob("*/vis_*.jpg")):
@@ -72,7 +73,7 @@ async def enrol(settings: Settings, count: int) -> None:
         own = next(crop for crop in crops if crop.alignment_id == spec.alignment)
         (vector,) = engine.encoder.run([(Role.REFERENCE, encoder_input(own, spec))])
         faces.append((crops, vector, image, found[0]))
-    db = await Database.open(settings.sqlalchemy_url)
+    db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source))
     await db.migrate()
     async with db.write() as uow:
         await uow.spaces.register(first.manifest.space_id, first.manifest.name, spec.dimension, "active")
@@ -94,7 +95,7 @@ async def enrol(settings: Settings, count: int) -> None:
                     source_height=image.height,
                 )
                 sample_id = await uow.samples.add(sample)
-                await uow.crops.add(sample_id, sealing.seal(sample_id, crops))
+                await uow.crops.add(sample_id, encode_crops(crops))
                 await uow.templates.add(first.manifest.space_id, sample_id, vector)
             await uow.commit()
     await db.close()

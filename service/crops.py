@@ -1,14 +1,12 @@
-"""Encrypts the aligned crops of enrolled samples, so that a change of the model can embed them again.
+"""Keeps the aligned crops of enrolled samples, so that a change of the model can embed them again.
 
-A stored crop is a PNG under AES-256-GCM with a random nonce of 96 bits (NIST SP 800-38D, 8.2.2, which
-limits one key to 2^32 crops). The sample's id and the alignment are the associated data, so that a crop
-decrypts only as a crop of that sample.
+A crop is kept as PNG; the store seals it under the key of its subject. Releases up to 0.5.0 sealed crops
+under one key of the data directory (`crop.key`), which this reads for the last time.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,8 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from faces.align import ALIGNMENTS, align
 from faces.types import AlignedCrop, Face, Image
-from service.key_file import KEY_BYTES, KeyFileError, parse_key, read_or_create_key
-from service.store.records import SealedCrop, StoredCrop
+from service.key_file import KeyFileError, parse_key
+from service.store.records import EncodedCrop, StoredCrop
 
 NONCE_BYTES = 12
 KEY_FILE = "crop.key"
@@ -29,11 +27,11 @@ NOT_KEPT = "a model change then means re-enrolment"
 
 
 class CropKeyError(ValueError):
-    """The key is malformed, or its file cannot be read or created. The text quotes no part of it."""
+    """The key of older releases is malformed or cannot be read. The text quotes no part of it."""
 
 
 class CropUnreadable(ValueError):
-    """A crop does not decrypt: another key encrypted it, or it was changed."""
+    """A crop does not open: another key sealed it, or it was changed."""
 
 
 def align_all(image: Image, face: Face) -> tuple[AlignedCrop, ...]:
@@ -44,56 +42,55 @@ def align_all(image: Image, face: Face) -> tuple[AlignedCrop, ...]:
     return tuple(align(image, face, name) for name in sorted(ALIGNMENTS))
 
 
-class CropVault:
-    """Encrypts and decrypts crops under one key of 32 bytes."""
-
-    def __init__(self, key: bytes) -> None:
-        if len(key) != KEY_BYTES:
-            raise CropKeyError(f"a crop key has {KEY_BYTES} bytes")
-        self._cipher = AESGCM(key)
-        # Names the key without revealing it.
-        self.key_id = hashlib.sha256(b"halflight crop key\0" + key).hexdigest()[:16]
-
-    def seal(self, sample_id: str, crops: Sequence[AlignedCrop]) -> list[SealedCrop]:
-        """Encrypts the crops of a sample; blocks for about a millisecond each."""
-        return [SealedCrop(c.alignment_id, self.key_id, self._seal(sample_id, c)) for c in crops]
-
-    def open(self, crop: StoredCrop) -> AlignedCrop:
-        """Decrypts a crop; blocks. Raises CropUnreadable if it does not decrypt with this key."""
-        if crop.key_id != self.key_id:
-            raise CropUnreadable("the crop was sealed under another key")
-        nonce, sealed = crop.sealed[:NONCE_BYTES], crop.sealed[NONCE_BYTES:]
-        try:
-            png = self._cipher.decrypt(nonce, sealed, _associated_data(crop.sample_id, crop.alignment))
-        except (InvalidTag, ValueError) as error:
-            raise CropUnreadable("the crop was changed after it was sealed") from error
-        pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-        if pixels is None:
-            raise CropUnreadable("the crop is no picture")
-        return AlignedCrop(np.asarray(pixels, np.uint8), crop.alignment, crop.inter_eye_px, crop.spectrum)
-
-    def _seal(self, sample_id: str, crop: AlignedCrop) -> bytes:
+def encode_crops(crops: Sequence[AlignedCrop]) -> list[EncodedCrop]:
+    """Crops as the store takes them; blocks for about a millisecond each. Raises CropUnreadable."""
+    encoded = []
+    for crop in crops:
         done, png = cv2.imencode(".png", crop.pixels)
         if not done:
             raise CropUnreadable("the crop cannot be written as PNG")
-        nonce = os.urandom(NONCE_BYTES)
-        return nonce + self._cipher.encrypt(
-            nonce, png.tobytes(), _associated_data(sample_id, crop.alignment_id)
-        )
+        encoded.append(EncodedCrop(crop.alignment_id, png.tobytes()))
+    return encoded
 
 
-def open_vault(given: str | None, data_dir: Path) -> CropVault:
-    """Opens a vault with the given key (64 hexadecimal digits), else with the one in the data directory.
-
-    Creates that key at the first start, readable by its owner alone. Raises CropKeyError if the key is
-    malformed or its file cannot be read or created.
-    """
-    try:
-        key = parse_key(given, WHAT) if given is not None else read_or_create_key(data_dir / KEY_FILE, WHAT)
-    except KeyFileError as error:
-        raise CropKeyError(str(error)) from error
-    return CropVault(key)
+def decode_crop(crop: StoredCrop) -> AlignedCrop:
+    """The pixels of a kept crop; blocks. Raises CropUnreadable if it does not open."""
+    if crop.png is None:
+        raise CropUnreadable("the crop was changed or moved after it was sealed, or its key is lost")
+    pixels = cv2.imdecode(np.frombuffer(crop.png, np.uint8), cv2.IMREAD_COLOR)
+    if pixels is None:
+        raise CropUnreadable("the crop is no picture")
+    return AlignedCrop(np.asarray(pixels, np.uint8), crop.alignment, crop.inter_eye_px, crop.spectrum)
 
 
-def _associated_data(sample_id: str, alignment: str) -> bytes:
-    return f"halflight crop 1|{sample_id}|{alignment}".encode()
+class OldCropKey:
+    """The crop key of releases up to 0.5.0: one for all crops, given or in the data directory."""
+
+    def __init__(self, given: str | None, data_dir: Path) -> None:
+        """Raises CropKeyError if there is a key that cannot be read."""
+        self._file = data_dir / KEY_FILE
+        self._cipher: AESGCM | None = None
+        try:
+            key = parse_key(given if given is not None else self._file.read_text(encoding="ascii"), WHAT)
+        except FileNotFoundError:
+            return
+        except (OSError, UnicodeError) as error:
+            raise CropKeyError("the crop key's file cannot be read") from error
+        except KeyFileError as error:
+            raise CropKeyError(str(error)) from error
+        self._cipher = AESGCM(key)
+        self.key_id = hashlib.sha256(b"halflight crop key\0" + key).hexdigest()[:16]
+
+    def open(self, sample_id: str, alignment: str, key_id: str, sealed: bytes) -> bytes | None:
+        """The PNG of a crop of an older release, None if this key did not seal it."""
+        if self._cipher is None or key_id != self.key_id:
+            return None
+        associated = f"halflight crop 1|{sample_id}|{alignment}".encode()
+        try:
+            return self._cipher.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated)
+        except (InvalidTag, ValueError):
+            return None
+
+    def discard(self) -> None:
+        """Removes the file: nothing that it opens is left. Raises OSError."""
+        self._file.unlink(missing_ok=True)

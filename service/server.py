@@ -24,8 +24,10 @@ from service.app import create_app
 from service.audit.signing import open_signer
 from service.bundles.origin import OriginError
 from service.bundles.registry import bundle_store
-from service.crops import CropKeyError, open_vault
+from service.crops import CropKeyError, OldCropKey
 from service.key_file import KeyFileError
+from service.sealing.keys import MasterKeyError
+from service.sealing.sources import KEY_FILE, MasterKeys
 from service.settings import Settings
 from service.state import State
 from service.store.database import Database
@@ -58,7 +60,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 async def _has_keys(settings: Settings) -> bool:
-    db = await Database.open(settings.sqlalchemy_url)
+    db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source))
     try:
         await db.migrate()
         async with db.read() as uow:
@@ -72,7 +74,7 @@ def refusal(settings: Settings) -> str | None:
     try:
         read(settings.bundle_dir)
         make_private(settings.data_dir)
-        open_vault(settings.given_crop_key, settings.data_dir)
+        OldCropKey(settings.given_crop_key, settings.data_dir)
         open_signer(settings.given_audit_key, settings.data_dir)
         bundle_store(settings)
         _check_certificate(settings)
@@ -89,6 +91,9 @@ def refusal(settings: Settings) -> str | None:
         return f"{error}: set HALFLIGHT_CROP_KEY, or look at crop.key in the data directory"
     except KeyFileError as error:
         return f"{error}: set HALFLIGHT_AUDIT_KEY, or look at audit.key in the data directory"
+    except MasterKeyError as error:
+        places = f"HALFLIGHT_MASTER_KEY, HALFLIGHT_MASTER_KEY_FILE, or {KEY_FILE} in the data directory"
+        return f"{error}: look at {places}"
     except OriginError as error:
         return f"{error}: look at HALFLIGHT_BUNDLE_URL"
     except StoreError as error:

@@ -14,6 +14,8 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.sealing.sources import KEY_FILE, GivenKeys, KeyFile, KeySource
+
 KIB, MIB = 1 << 10, 1 << 20
 # Segments of letters that no URL encodes, none of them `.` or `..`.
 ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
@@ -80,6 +82,8 @@ class Settings(BaseSettings):
     keep_crops: bool = True
     crop_days: Annotated[float, Field(ge=0)] = 0.0
     crop_key: SecretStr | None = None
+    master_key: SecretStr | None = None
+    master_key_file: Path | None = None
 
     audit: Literal["batched", "strict"] = "batched"
     audit_flush_s: Annotated[float, Field(ge=0, le=60)] = 0.5
@@ -168,6 +172,8 @@ class Settings(BaseSettings):
             raise ValueError("max_body_bytes must hold at least one image of max_image_bytes")
         if self.max_work_pixels < self.max_image_pixels:
             raise ValueError("max_work_pixels must hold at least one image of max_image_pixels")
+        if self.master_key is not None and self.master_key_file is not None:
+            raise ValueError("master_key and master_key_file both give the master key: choose one")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together: give both or neither")
         if self.max_body_memory_bytes < self.max_body_bytes:
@@ -186,13 +192,20 @@ class Settings(BaseSettings):
 
     @property
     def given_crop_key(self) -> str | None:
-        """The given key for crops; None to use the one in the data directory."""
+        """The crop key of older releases; None to look for it in the data directory."""
         return None if self.crop_key is None else self.crop_key.get_secret_value()
 
     @property
     def given_audit_key(self) -> str | None:
         """The given key that signs the audit log; None to use the one in the data directory."""
         return None if self.audit_key is None else self.audit_key.get_secret_value()
+
+    @property
+    def key_source(self) -> KeySource:
+        """Where the master key lies, by default in the data directory."""
+        if self.master_key is not None:
+            return GivenKeys(self.master_key.get_secret_value())
+        return KeyFile(self.master_key_file or self.data_dir / KEY_FILE)
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -16,7 +16,7 @@ from service.audit.recorder import AuditRecorder
 from service.audit.refusals import RefusalLog
 from service.audit.signing import AuditSigner, open_signer
 from service.bundles.registry import bundle_store
-from service.crops import CropVault, open_vault
+from service.crops import OldCropKey
 from service.enrolment.enroller import Enroller
 from service.enrolment.types import Enrolled
 from service.errors import Draining, NotReady
@@ -34,12 +34,14 @@ from service.retraining.environment import TrainingEnvironment
 from service.retraining.evaluate_job import EvaluateJob
 from service.retraining.retrain_job import RetrainJob
 from service.retraining.submit import TrainingJobs
+from service.sealing.sources import MasterKeys
 from service.settings import Settings
 from service.spaces.admin import BACKFILL, SpaceAdmin
 from service.spaces.backfill_job import BackfillJob
 from service.spaces.backfill_worker import BackfillWorker
 from service.spaces.registry import SpaceRegistry
 from service.spaces.space import EmbeddingSpace
+from service.store.clear_rows import seal_clear_rows
 from service.store.database import Database
 from service.subjects.editor import SubjectEditor
 from service.telemetry import Metrics
@@ -97,29 +99,26 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
     """Wires every part. The models load later, while `/health/live` already answers.
 
     `encode`: makes the JSON answer of an enrolment that idempotency keeps. Raises StoreError,
-    CropKeyError, OriginError.
+    CropKeyError, MasterKeyError, OriginError.
     """
     make_private(settings.data_dir)
-    db = await Database.open(settings.sqlalchemy_url)
+    db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source))
     await db.migrate()
+    await _seal_old(db, settings)
     decoder = Decoder(settings, metrics)
     decoder.start()
     pipeline, admission = FacePipeline(settings, decoder), Admission(settings.max_requests)
     bodies = MemoryBudget(settings.max_body_memory_bytes)
     metrics.in_flight.set_function(lambda: admission.in_flight)
     metrics.body_bytes.set_function(lambda: bodies.held_bytes)
-    vault = open_vault(settings.given_crop_key, settings.data_dir)
-    async with db.read() as uow:
-        if lost := await uow.crops.count_under_other_keys(vault.key_id):
-            log.warning("kept crops do not open with this key", crops=lost, key_id=vault.key_id)
     registry = SpaceRegistry(db, bundle_store(settings))
-    worker = BackfillWorker(db, registry, vault, busy=lambda: admission.in_flight > 0)
+    worker = BackfillWorker(db, registry, busy=lambda: admission.in_flight > 0)
     admin = SpaceAdmin(
         db, registry, settle_s=SETTLE_POLLS * settings.log_poll_s, bundle_key=settings.bundle_key
     )
     audit = AuditRecorder(db, metrics, strict=settings.audit == "strict", flush_s=settings.audit_flush_s)
     queue = JobQueue(db, {BACKFILL: admin.end_cancelled_backfill})
-    enroller = Enroller(db, pipeline, registry, vault, settings, encode)
+    enroller = Enroller(db, pipeline, registry, settings, encode)
     return State(
         settings=settings,
         db=db,
@@ -127,7 +126,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         registry=registry,
         spaces=admin,
         jobs=queue,
-        runner=_runner(settings, db, registry, admin, worker, vault),
+        runner=_runner(settings, db, registry, admin, worker),
         training_jobs=TrainingJobs(queue, _environment(settings)),
         uploads=_uploads(settings, db, queue),
         pipeline=pipeline,
@@ -149,6 +148,21 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         signer=open_signer(settings.given_audit_key, settings.data_dir),
         metrics=metrics,
     )
+
+
+async def _seal_old(db: Database, settings: Settings) -> None:
+    """Seals what older releases stored in clear or under the crop key, which then goes."""
+    old = OldCropKey(settings.given_crop_key, settings.data_dir)
+    await seal_clear_rows(db, old.open)
+    async with db.read() as uow:
+        lost = await uow.crops.count_under_other_keys()
+    if lost:
+        log.warning("kept crops of an older release do not open with the crop key", crops=lost)
+    else:
+        try:
+            old.discard()
+        except OSError:
+            log.warning("crop.key opens nothing any more and cannot be removed: remove it")
 
 
 def _environment(settings: Settings) -> TrainingEnvironment:
@@ -178,7 +192,6 @@ def _runner(
     registry: SpaceRegistry,
     admin: SpaceAdmin,
     worker: BackfillWorker,
-    vault: CropVault,
 ) -> JobRunner:
     """The runner, with every kind of job."""
     environment = _environment(settings)
@@ -187,7 +200,7 @@ def _runner(
         registry,
         admin,
         worker,
-        EnrolledCrops(db, vault),
+        EnrolledCrops(db),
         bundles=settings.bundle_registry,
         rendered=settings.data_dir / "rendered",
     )

@@ -66,10 +66,14 @@ async def readiness(state: State) -> ReadyOut:
             raise NotReady("a network fails; see the log") from error
         for batcher in space.engine.batchers:
             batcher.failed = False
-    trouble = state.db.write_trouble
+    troubles = []
+    if (trouble := state.db.write_trouble) is not None:
+        troubles.append(f"{trouble}: enrolment is refused, matching works")
+    if state.db.refused:
+        troubles.append(f"{state.db.refused}: see the log, and restore them from a backup")
     return ReadyOut(
-        status="ready" if trouble is None else "degraded",
-        detail=None if trouble is None else f"{trouble}: enrolment is refused, matching works",
+        status="degraded" if troubles else "ready",
+        detail="; ".join(troubles) or None,
         space_id=space.space_id,
         bundle=f"{space.manifest.name} {space.manifest.version}",
         provider=space.engine.provider,

@@ -157,18 +157,44 @@ def revoke(
     print_status(f"key {key_id} is revoked", GOOD)
 
 
+@app.command("rotate-master")
+def rotate_master(data: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
+    """Replace the master key that the data of all subjects is sealed under; services go on meanwhile.
+
+    Killed in between, the same command goes on. Backups from before open with the old master key only.
+    """
+    from service.store.rotation import rotate_master as rotate
+
+    settings = settings_from(data_dir=data, database_url=database_url)
+    done = with_database(settings, rotate, sealed=True)
+    if as_json:
+        print_json({"master_key_id": done.master_id, "subjects": done.subjects, "resumed": done.resumed})
+        return
+    begun = "an interrupted rotation went on: " if done.resumed else ""
+    print_status(
+        f"{begun}master key {done.master_id} is the current one; {done.subjects} keys lie under it now",
+        GOOD,
+    )
+
+
 def with_database(
-    settings: Settings, work: Callable[[Database], Awaitable[T]], *, create_missing: bool = False
+    settings: Settings,
+    work: Callable[[Database], Awaitable[T]],
+    *,
+    create_missing: bool = False,
+    sealed: bool = False,
 ) -> T:
-    """Runs `work` on the migrated database.
+    """Runs `work` on the migrated database; with `sealed`, it can open what is stored of subjects.
 
     Raises Failure if the database cannot be used, and without `create_missing` also if there is none yet.
     """
+    from service.sealing.keys import MasterKeyError
+    from service.sealing.sources import MasterKeys
     from service.store.database import Database
     from service.store.errors import StoreError
 
     async def run() -> T:
-        db = await Database.open(settings.sqlalchemy_url)
+        db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source) if sealed else None)
         try:
             await db.migrate()
             return await work(db)
@@ -179,6 +205,12 @@ def with_database(
         _check_data_dir(settings.data_dir, create_missing=create_missing)
     try:
         return asyncio.run(run())
+    except MasterKeyError as error:
+        raise Failure(
+            str(error),
+            hint="give the service's own key with HALFLIGHT_MASTER_KEY or HALFLIGHT_MASTER_KEY_FILE",
+            exit_code=2,
+        ) from error
     except StoreError as error:
         raise Failure(
             f"the database cannot be used: {error}", hint="check --data or --database-url"

@@ -10,7 +10,7 @@ from typing import Any
 from faces.frames import ImageSource
 from faces.frames import digest as image_digest
 from faces.types import Role
-from service.crops import CropVault, align_all
+from service.crops import align_all
 from service.enrolment.duplicates import DuplicateCheck
 from service.enrolment.transaction import EnrolmentTransaction
 from service.enrolment.types import Accepted, Duplicates, Enrolled, Enrolment
@@ -55,17 +55,12 @@ class Enroller:
         db: Database,
         pipeline: FacePipeline,
         registry: SpaceRegistry,
-        vault: CropVault,
         settings: Settings,
         encode: Callable[[Enrolled], dict[str, Any]],
     ) -> None:
         self._db, self._pipeline, self._registry, self._settings = db, pipeline, registry, settings
         self._transaction = EnrolmentTransaction(
-            db,
-            registry,
-            vault if settings.keep_crops else None,
-            encode,
-            mismatch_fmr=settings.mismatch_fmr,
+            db, registry, encode, keep_crops=settings.keep_crops, mismatch_fmr=settings.mismatch_fmr
         )
 
     async def enrol(self, space: EmbeddingSpace, request: Enrolment) -> dict[str, Any]:

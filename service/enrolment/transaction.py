@@ -12,7 +12,7 @@ import structlog
 from numpy.typing import NDArray
 
 from faces.types import Role
-from service.crops import CropVault
+from service.crops import encode_crops
 from service.enrolment.duplicates import DuplicateCheck
 from service.enrolment.mismatch import MismatchCheck
 from service.enrolment.types import Accepted, Duplicates, Enrolled, EnrolledSample, Enrolment
@@ -23,7 +23,7 @@ from service.spaces.registry import SpaceRegistry
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from service.store.errors import StoreError
-from service.store.records import NewSample, SealedCrop
+from service.store.records import EncodedCrop, NewSample
 
 COMMIT_ATTEMPTS = 5
 # Of each space: a unit vector, float32 [d], for each accepted image, or None if its networks failed.
@@ -35,7 +35,7 @@ log = structlog.get_logger("halflight.enrolment")
 class EnrolmentTransaction:
     """Stores enrolments, each in one transaction.
 
-    `vault`: None if crops are not kept. `encode`: makes the JSON answer that idempotency keeps.
+    `keep_crops`: whether crops are kept. `encode`: makes the JSON answer that idempotency keeps.
     `mismatch_fmr`: the false match rate at which two photos count as one person's.
     """
 
@@ -43,13 +43,13 @@ class EnrolmentTransaction:
         self,
         db: Database,
         registry: SpaceRegistry,
-        vault: CropVault | None,
         encode: Callable[[Enrolled], dict[str, Any]],
         *,
+        keep_crops: bool,
         mismatch_fmr: float,
     ) -> None:
-        self._db, self._registry, self._vault, self._encode = db, registry, vault, encode
-        self._mismatch_fmr = mismatch_fmr
+        self._db, self._registry, self._encode = db, registry, encode
+        self._keep_crops, self._mismatch_fmr = keep_crops, mismatch_fmr
 
     async def commit(
         self,
@@ -67,12 +67,10 @@ class EnrolmentTransaction:
         """
         vectors: Vectors = {space.space_id: [one.description.embedding.vector for one in accepted]}
         await self._embed_for([s.space_id for s in self._registry.loaded], accepted, vectors)
-        sealed: list[list[SealedCrop]] = [[] for _ in accepted]
-        if (vault := self._vault) is not None:
-            sealed = await asyncio.to_thread(
-                lambda: [vault.seal(one.sample_id, one.crops) for one in accepted]
-            )
-        pairs = tuple(zip(accepted, sealed, strict=True))
+        encoded: list[list[EncodedCrop]] = [[] for _ in accepted]
+        if self._keep_crops:
+            encoded = await asyncio.to_thread(lambda: [encode_crops(one.crops) for one in accepted])
+        pairs = tuple(zip(accepted, encoded, strict=True))
         for _ in range(COMMIT_ATTEMPTS):
             done = await self._try_commit(space, request, pairs, vectors, rejected, check)
             if isinstance(done, dict):
@@ -105,7 +103,7 @@ class EnrolmentTransaction:
         self,
         space: EmbeddingSpace,
         request: Enrolment,
-        accepted: Sequence[tuple[Accepted, Sequence[SealedCrop]]],
+        accepted: Sequence[tuple[Accepted, Sequence[EncodedCrop]]],
         vectors: Vectors,
         rejected: tuple[ServiceError, ...],
         check: DuplicateCheck | None,
@@ -128,7 +126,7 @@ class EnrolmentTransaction:
             if active is None or answered is None or vectors[active] is None:
                 raise NotReady("the active space cannot be written here; nothing was stored")
             samples = []
-            for i, (one, sealed) in enumerate(accepted):
+            for i, (one, encoded) in enumerate(accepted):
                 if (known := await uow.samples.with_digest(request.subject_id, one.digest)) is not None:
                     # Spaces whose backfill found no crop of this sample get its template now.
                     for space_id in writable:
@@ -138,7 +136,7 @@ class EnrolmentTransaction:
                     samples.append(_enrolled(one, known, template_id, existing=True))
                     continue
                 await uow.samples.add(_new_sample(request, one), one.sample_id)
-                await uow.crops.add(one.sample_id, sealed)
+                await uow.crops.add(one.sample_id, encoded)
                 template_ids = {
                     space_id: await uow.templates.add(space_id, one.sample_id, made[i])
                     for space_id in writable

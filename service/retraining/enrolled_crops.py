@@ -12,7 +12,7 @@ from pathlib import Path
 
 from faces.enrolled import EnrolledRow, EnrolledWriter, is_written
 from faces.types import Pixels
-from service.crops import CropUnreadable, CropVault
+from service.crops import CropUnreadable, decode_crop
 from service.store.database import Database
 from service.store.records import SampleRecord, StoredCrop
 
@@ -22,8 +22,8 @@ PAGE = 100
 class EnrolledCrops:
     """Reads the crops from the database page by page and opens them."""
 
-    def __init__(self, db: Database, vault: CropVault) -> None:
-        self._db, self._vault = db, vault
+    def __init__(self, db: Database) -> None:
+        self._db = db
 
     async def write(self, directory: Path, alignment: str) -> None:
         """Writes every kept crop of this alignment that opens, once for a job. Raises StoreError, OSError.
@@ -55,7 +55,7 @@ class EnrolledCrops:
         crops: list[Pixels] = []
         for row, crop in zip(rows, sealed, strict=True):
             try:
-                crops.append(self._vault.open(crop).pixels)
+                crops.append(decode_crop(crop).pixels)
             except CropUnreadable:
                 continue
             opened.append(row)

@@ -16,9 +16,10 @@ KEY_FILE = "master.key"
 
 
 class KeySource(Protocol):
-    """Reads and keeps master keys. `where`: the place in words, for messages."""
+    """Reads and keeps master keys. `where`: the place in words. `given`: somebody else keeps them."""
 
     where: str
+    given: bool
 
     def read(self) -> list[bytes]:
         """The keys, newest first; none if there is none yet. Raises MasterKeyError."""
@@ -59,6 +60,7 @@ class GivenKeys:
     """Keys that the environment gives, between commas."""
 
     where = "HALFLIGHT_MASTER_KEY"
+    given = True
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -74,6 +76,8 @@ class GivenKeys:
 
 class KeyFile:
     """A file of one key a line, readable by its owner alone."""
+
+    given = False
 
     def __init__(self, path: Path, service: KeyService | None = None) -> None:
         self._path, self._service = path, service or PlainLines()

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.types import AlignedCrop, Role
-from service.crops import CropUnreadable, CropVault
+from service.crops import CropUnreadable, decode_crop
 from service.inference.batcher import QueueFull
 from service.inference.encoder import EncoderError
 from service.spaces.space import EmbeddingSpace
@@ -64,7 +64,6 @@ class BackfillReport:
 async def backfill(
     db: Database,
     space: EmbeddingSpace,
-    crops: CropVault,
     *,
     throttle: Throttle,
     on_progress: Progress,
@@ -90,7 +89,7 @@ async def backfill(
                 report.stopped = True
                 return report
             started = time.monotonic()
-            writable = await _take_turn(db, space, crops, page[:take], report)
+            writable = await _take_turn(db, space, page[:take], report)
             worked_s, page = time.monotonic() - started, page[take:]
             await on_progress(report)
             if not writable:
@@ -100,13 +99,13 @@ async def backfill(
 
 
 async def _take_turn(
-    db: Database, space: EmbeddingSpace, crops: CropVault, sample_ids: Sequence[str], report: BackfillReport
+    db: Database, space: EmbeddingSpace, sample_ids: Sequence[str], report: BackfillReport
 ) -> bool:
     """Embeds some samples and stores them in one transaction; false if the space is no longer writable."""
     alignment = space.manifest.encoder.alignment
     async with db.read() as uow:
         kept = await uow.crops.of_samples(sample_ids, alignment)
-    opened = await asyncio.to_thread(_open, crops, list(kept.values()))
+    opened = await asyncio.to_thread(_open, list(kept.values()))
     vectors: dict[str, NDArray[np.float32]] = {}
     for sample_id, crop in opened.items():
         if crop is None:
@@ -146,11 +145,11 @@ async def embed(space: EmbeddingSpace, crop: AlignedCrop) -> NDArray[np.float32]
             await asyncio.sleep(QUEUE_WAIT_S)
 
 
-def _open(vault: CropVault, kept: Sequence[StoredCrop]) -> dict[str, AlignedCrop | None]:
+def _open(kept: Sequence[StoredCrop]) -> dict[str, AlignedCrop | None]:
     opened: dict[str, AlignedCrop | None] = {}
     for crop in kept:
         try:
-            opened[crop.sample_id] = vault.open(crop)
+            opened[crop.sample_id] = decode_crop(crop)
         except CropUnreadable:
             opened[crop.sample_id] = None
     return opened

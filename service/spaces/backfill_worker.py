@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from faces.bundle import BundleError
-from service.crops import NOT_KEPT, CropVault
+from service.crops import NOT_KEPT
 from service.inference.batcher import BatcherClosed
 from service.inference.parity import ParityError
 from service.jobs.base import JobHandle, LeaseLost
@@ -29,10 +29,8 @@ REPORT_EVERY_S = 0.5
 class BackfillWorker:
     """Fills one space within a job; the lease of the job says which replica does. `busy`: see Throttle."""
 
-    def __init__(
-        self, db: Database, registry: SpaceRegistry, vault: CropVault, *, busy: Callable[[], bool]
-    ) -> None:
-        self._db, self._registry, self._vault, self._busy = db, registry, vault, busy
+    def __init__(self, db: Database, registry: SpaceRegistry, *, busy: Callable[[], bool]) -> None:
+        self._db, self._registry, self._busy = db, registry, busy
 
     async def fill(self, handle: JobHandle, space_id: str, *, low: float = 0.0, high: float = 1.0) -> None:
         """Fills a space in the state `backfilling` and makes it ready.
@@ -66,7 +64,6 @@ class BackfillWorker:
                 report = await backfill(
                     self._db,
                     space,
-                    self._vault,
                     throttle=throttle,
                     on_progress=progress.update,
                     stop=handle.cancelled,
@@ -88,7 +85,7 @@ class BackfillWorker:
             report.message = _shortfall(report, missing)
             await self._finish(space.space_id, report)
             return
-        await check_readiness(self._db, space, self._vault)
+        await check_readiness(self._db, space)
         async with self._db.write() as uow:
             await uow.spaces.lock_exclusive()
             if left := await uow.templates.count_missing(space.space_id):
@@ -140,7 +137,7 @@ def _shortfall(report: BackfillReport, missing: int) -> str:
     if report.without_crop:
         parts.append(f"{report.without_crop} of them have no kept crop: {NOT_KEPT}")
     if report.unreadable:
-        parts.append(f"{report.unreadable} crops do not open with this crop key")
+        parts.append(f"{report.unreadable} crops do not open")
     if report.failed:
         parts.append(f"the networks gave no vector for {report.failed} crops")
     return "; ".join(parts)

@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 
-from service.crops import CropUnreadable, CropVault
+from service.crops import CropUnreadable, decode_crop
 from service.inference.encoder import EncoderError
 from service.spaces.backfill import embed
 from service.spaces.space import EmbeddingSpace
@@ -25,7 +25,7 @@ class SpaceNotFit(RuntimeError):
     """The space cannot become ready. The text says why."""
 
 
-async def check_readiness(db: Database, space: EmbeddingSpace, vault: CropVault) -> int:
+async def check_readiness(db: Database, space: EmbeddingSpace) -> int:
     """Returns how many samples identified themselves. Raises SpaceNotFit, StoreError."""
     async with db.read() as uow:
         missing = await uow.templates.count_missing(space.space_id)
@@ -36,7 +36,7 @@ async def check_readiness(db: Database, space: EmbeddingSpace, vault: CropVault)
         drawn = await uow.templates.pick_random(space.space_id, SAMPLES_CHECKED)
         kept = await uow.crops.of_samples([one.sample_id for one in drawn], space.manifest.encoder.alignment)
     for one in drawn:
-        if await _identifies_itself(space, vault, one, kept.get(one.sample_id)):
+        if await _identifies_itself(space, one, kept.get(one.sample_id)):
             continue
         async with db.read() as uow:
             gone = one.template_id not in await uow.templates.owners([one.template_id])
@@ -59,14 +59,12 @@ async def _check_count(db: Database, space: EmbeddingSpace) -> None:
     raise SpaceNotFit(f"the gallery holds {size} templates, the database {count}")
 
 
-async def _identifies_itself(
-    space: EmbeddingSpace, vault: CropVault, one: StoredTemplate, crop: StoredCrop | None
-) -> bool:
+async def _identifies_itself(space: EmbeddingSpace, one: StoredTemplate, crop: StoredCrop | None) -> bool:
     """Whether the sample's crop, or its template if no crop can be read, finds the template first."""
     query = one.vector
     if crop is not None:
         try:
-            query = await embed(space, await asyncio.to_thread(vault.open, crop))
+            query = await embed(space, await asyncio.to_thread(decode_crop, crop))
         except CropUnreadable:
             pass
         except EncoderError:

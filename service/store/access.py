@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,8 +11,11 @@ from sqlalchemy import Row, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.errors import IdempotencyTaken
+from service.sealing.keys import SealBroken
+from service.store.errors import IdempotencyTaken, StoreError
 from service.store.records import StoredAnswer, StoredKey
+from service.store.resealing import ANSWER
+from service.store.subject_keys import SubjectKeys
 from service.store.tables import api_keys, idempotency
 
 
@@ -117,15 +121,28 @@ def _stored_key(row: Row[Any]) -> StoredKey:
 class Idempotency:
     """All SQL about idempotency: keeps answers by key, so that a repeated request gets the same one."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: AsyncConnection, keys: SubjectKeys) -> None:
+        self._connection, self._keys = connection, keys
 
     async def get(self, scope: str, key: str) -> StoredAnswer | None:
-        query = select(idempotency.c.request_digest, idempotency.c.status, idempotency.c.body).where(
-            idempotency.c.scope == scope, idempotency.c.key == key
+        """The answer under this key. Raises StoreError if it does not open."""
+        columns = (
+            idempotency.c.request_digest,
+            idempotency.c.status,
+            idempotency.c.subject_id,
+            idempotency.c.sealed,
         )
+        query = select(*columns).where(idempotency.c.scope == scope, idempotency.c.key == key)
         row = (await self._connection.execute(query)).first()
-        return StoredAnswer(*row) if row else None
+        if row is None:
+            return None
+        request_digest, status, subject_id, sealed = row
+        owner = await self._keys.of_subject(subject_id)
+        try:
+            body = json.loads(owner.open(sealed or b"", ANSWER, scope, key))
+        except SealBroken as error:
+            raise StoreError("a stored answer does not open") from error
+        return StoredAnswer(request_digest, status, body)
 
     async def put(
         self,
@@ -137,14 +154,16 @@ class Idempotency:
         status: int,
         body: dict[str, Any],
     ) -> None:
-        """Stores an answer. Raises IdempotencyTaken if the key has one already."""
+        """Stores an answer, sealed for its subject. Raises IdempotencyTaken if the key has one already."""
+        owner = await self._keys.of_subject(subject_id)
         values = {
             "scope": scope,
             "key": key,
             "request_digest": request_digest,
             "subject_id": subject_id,
             "status": status,
-            "body": body,
+            "body": {},
+            "sealed": owner.seal(json.dumps(body).encode(), ANSWER, scope, key),
             "created_at": datetime.now(UTC),
         }
         try:

@@ -18,8 +18,12 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from service.sealing.sources import MasterKeys
 from service.store.errors import StoreBusy, StoreError, StoreFull, StoreReadOnly
+from service.store.refused import RefusedRows
 from service.store.reserve import DiskReserve
+from service.store.subject_keys import SubjectKeys, Unsealed
+from service.store.tidying import forget_deleted, rewrite
 from service.store.unit import UnitOfWork
 
 MIGRATIONS = Path(__file__).resolve().parent / "migrations"
@@ -40,21 +44,27 @@ WRITE, MIGRATE, WAIT_MS = "halflight_write", "halflight_migrate", "halflight_wai
 class Database:
     """One connection pool. `write` and `read` open a unit of work, which stores nothing without `commit`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, engine: AsyncEngine, masters: MasterKeys | None = None) -> None:
+        self._engine, self.masters = engine, masters
+        self.refused = RefusedRows()
+        self._unsealed = Unsealed(masters, self.refused)
         self.dialect = engine.dialect.name
         # SQLite has one writer at a time. Waiting here is fairer than polling the file lock: first come,
         # first served, and nobody's time begins when another's ends.
         self._writers = asyncio.Semaphore(1 if self.dialect == "sqlite" else POSTGRES_WRITERS)
         # SQLite lies on this machine's disk, which others fill; a server keeps its own.
         place = engine.url.database
-        self._reserve = DiskReserve(Path(place).parent) if self.dialect == "sqlite" and place else None
+        self.file = Path(place) if self.dialect == "sqlite" and place else None
+        self._reserve = DiskReserve(self.file.parent) if self.file is not None else None
         self._reserve_kept = False
         self.write_trouble: StoreFull | StoreReadOnly | StoreBusy | None = None
 
     @classmethod
-    async def open(cls, url: str) -> Self:
-        """Opens the pool and tries a connection. Raises StoreError if either fails."""
+    async def open(cls, url: str, masters: MasterKeys | None = None) -> Self:
+        """Opens the pool and tries a connection. Raises StoreError if either fails.
+
+        Without `masters` nothing that is sealed can be read or written.
+        """
         try:
             sqlite = url.startswith("sqlite")
             wait = {} if sqlite else {"options": f"-c lock_timeout={round(WRITE_WAIT_S * 1000)}"}
@@ -64,7 +74,7 @@ class Database:
         if engine.dialect.name == "sqlite":
             event.listen(engine.sync_engine, "connect", _set_up_sqlite)
             event.listen(engine.sync_engine, "begin", _begin_sqlite)
-        db = cls(engine)
+        db = cls(engine, masters)
         try:
             await db.ping()
         except BaseException:
@@ -80,6 +90,9 @@ class Database:
     async def migrate(self) -> None:
         """Migrates the schema to the newest revision. Raises StoreError and changes nothing if that fails.
 
+        With master keys it checks them as well, or makes the first: raises MasterKeyError if the database
+        is sealed under another.
+
         Replicas that start together take turns: SQLite has one writer, PostgreSQL an advisory lock.
         """
         async with self._transaction(write=True, migrate=True) as connection:
@@ -88,6 +101,8 @@ class Database:
                 await connection.execute(text("SET LOCAL lock_timeout = 0"))
                 await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             await connection.run_sync(_upgrade)
+            if self.masters is not None:
+                await SubjectKeys(connection, self._unsealed).register()
             await connection.commit()
             # The migration may have switched off foreign keys on this connection.
             await connection.invalidate()
@@ -96,25 +111,28 @@ class Database:
     async def read(self) -> AsyncIterator[UnitOfWork]:
         """Opens a unit of work that only reads. Raises StoreError."""
         async with self._transaction(write=False) as connection:
-            yield UnitOfWork(connection)
+            yield UnitOfWork(connection, self._unsealed)
 
     @asynccontextmanager
     async def write(self, *, erasing: bool = False) -> AsyncIterator[UnitOfWork]:
         """Opens a unit of work that may write and rolls back without `commit`.
 
-        `erasing`: it may use the room that is kept for erasures. Raises StoreError; StoreFull,
-        StoreReadOnly and StoreBusy stay in `write_trouble` until a write succeeds.
+        `erasing`: it may use the room that is kept for erasures, and the journal is emptied after it.
+        Raises StoreError; StoreFull, StoreReadOnly and StoreBusy stay in `write_trouble` until a write
+        succeeds.
         """
         if self._reserve is not None and erasing:
             await asyncio.to_thread(self._reserve.give_up_if_full)
             self._reserve_kept = False
         try:
             async with self._transaction(write=True) as connection:
-                yield UnitOfWork(connection)
+                yield UnitOfWork(connection, self._unsealed)
         except (StoreFull, StoreReadOnly, StoreBusy) as error:
             self.write_trouble = error
             raise
         self.write_trouble = None
+        if erasing and self.file is not None:
+            await asyncio.to_thread(forget_deleted, self.file)
         if self._reserve is not None and not self._reserve_kept:
             self._reserve_kept = await asyncio.to_thread(self._reserve.keep)
 
@@ -151,6 +169,21 @@ class Database:
             raise StoreBusy("other writers hold the database") from None
         return max(1, round((ends - time.monotonic()) * 1000))
 
+    async def rewrite(self) -> None:
+        """Writes the tables anew, so that no bytes of former rows are left in them. Raises StoreError."""
+        if self.file is not None:
+            async with AsyncExitStack() as stack:
+                await self._wait_turn(stack, BUSY_MS / 1000)
+                await asyncio.to_thread(rewrite, self.file)
+            return
+        engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        try:
+            async with engine.connect() as connection:
+                for name in ("subjects", "templates", "crops", "idempotency"):
+                    await connection.execute(text(f"VACUUM (FULL) {name}"))
+        except SQLAlchemyError as error:
+            raise _store_error(error) from error
+
     async def close(self) -> None:
         await self._engine.dispose()
 
@@ -180,6 +213,8 @@ def _set_up_sqlite(connection: Any, _record: Any) -> None:
         # An acknowledged enrolment survives a power cut as well as a killed process.
         "synchronous = FULL",
         "foreign_keys = ON",
+        # Zeros instead of deleted rows.
+        "secure_delete = ON",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from array import array
 from collections import Counter
 from collections.abc import Sequence
@@ -12,9 +13,12 @@ from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.errors import StoreError
+from service.store.opening import SEALED_TEMPLATE, TemplateOpener
 from service.store.records import LogEntry, Snapshot
+from service.store.refused import template_name
 from service.store.spaces import lock_spaces_shared
-from service.store.tables import gallery_log, samples, spaces, templates
+from service.store.subject_keys import Unsealed
+from service.store.tables import gallery_log, samples, spaces, subject_keys, templates
 
 FLOAT = np.dtype("<f4")
 ROWS_AT_ONCE = 2000
@@ -39,8 +43,8 @@ class GalleryLog:
     rows for good. The row lock makes the order of commits the order of numbers.
     """
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: AsyncConnection, unsealed: Unsealed) -> None:
+        self._connection, self._unsealed = connection, unsealed
 
     async def append(self, space_id: str, op: str, template_ids: Sequence[int]) -> None:
         """Appends one row for each template. Raises StoreError if the space is unknown."""
@@ -105,36 +109,41 @@ class GalleryLog:
         return int((await self._connection.execute(query)).scalar_one() or 0)
 
     async def tail(self, space_id: str, after_seq: int, limit: int) -> list[LogEntry]:
-        """Returns up to `limit` entries after `after_seq`. Raises StoreError if a vector is broken."""
+        """Returns up to `limit` entries after `after_seq`. The vector of a row that does not open is None.
+
+        Raises StoreError if a vector has not the dimension of the space.
+        """
         query = (
             select(
                 gallery_log.c.seq,
                 gallery_log.c.op,
                 gallery_log.c.template_id,
-                templates.c.vector,
                 spaces.c.dimension,
+                *SEALED_TEMPLATE,
             )
             .join(spaces, spaces.c.space_id == gallery_log.c.space_id)
             .outerjoin(templates, templates.c.template_id == gallery_log.c.template_id)
+            .outerjoin(samples, samples.c.sample_id == templates.c.sample_id)
+            .outerjoin(subject_keys, subject_keys.c.subject_id == samples.c.subject_id)
             .where(gallery_log.c.space_id == space_id, gallery_log.c.seq > after_seq)
             .order_by(gallery_log.c.seq)
             .limit(limit)
         )
-        return [
-            LogEntry(
-                seq,
-                op,
-                template_id,
-                from_bytes(data, dimension) if op == "add" and data is not None else None,
-            )
-            for seq, op, template_id, data, dimension in await self._connection.execute(query)
-        ]
+        opener, entries = TemplateOpener(self._unsealed, space_id), []
+        for seq, op, template_id, dimension, *row in await self._connection.execute(query):
+            data = opener.open(*row) if op == "add" and row[0] is not None else None
+            vector = None if data is None else from_bytes(data, dimension)
+            entries.append(LogEntry(seq, op, template_id, vector))
+            if op == "remove":
+                self._unsealed.refused.discard(template_name(template_id))
+        return entries
 
     async def snapshot(self, space_id: str) -> Snapshot:
-        """Reads every template of a space, and a sequence number that the rows include.
+        """Opens every template of a space, and reads a sequence number that the rows include.
 
         Reads the number first: a commit in between appears in the rows and again in the tail.
-        Raises StoreError if a stored vector does not have the dimension of the space.
+        Leaves out rows that do not open, and refuses them. Raises StoreError if a vector does not have
+        the dimension of the space.
         """
         seq = await self.head(space_id)
         dimension = (
@@ -143,17 +152,22 @@ class GalleryLog:
         if dimension is None:
             raise StoreError("no such embedding space")
         query = (
-            select(templates.c.template_id, templates.c.vector)
+            select(*SEALED_TEMPLATE)
+            .join(samples, samples.c.sample_id == templates.c.sample_id)
+            .outerjoin(subject_keys, subject_keys.c.subject_id == samples.c.subject_id)
             .where(templates.c.space_id == space_id)
             .order_by(templates.c.template_id)
         )
         # One growing buffer and no row objects: 100,000 templates of 512 take 205 MB once, not twice.
         ids, joined, size = array("q"), bytearray(), dimension * FLOAT.itemsize
+        opener = TemplateOpener(self._unsealed, space_id)
         result = await self._connection.stream(query)
         async for rows in result.partitions(ROWS_AT_ONCE):
-            if any(len(data) != size for _, data in rows):
+            # In a thread: other requests go on between the bytecodes.
+            opened = await asyncio.to_thread(opener.open_all, rows)
+            if any(len(data) != size for _, data in opened):
                 raise StoreError("a stored vector has not the dimension of its space")
-            ids.extend(template_id for template_id, _ in rows)
-            joined += b"".join([data for _, data in rows])
+            ids.extend(template_id for template_id, _ in opened)
+            joined += b"".join([data for _, data in opened])
         vectors = np.frombuffer(joined, FLOAT).astype(np.float32, copy=False)
         return Snapshot(seq, np.array(ids, np.int64), vectors.reshape(len(ids), dimension))

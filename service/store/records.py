@@ -142,21 +142,22 @@ class BundleRecord(NewBundle):
 
 
 @dataclass(frozen=True, slots=True)
-class SealedCrop:
-    """An encrypted aligned crop; `key_id` names the key that decrypts it."""
+class EncodedCrop:
+    """An aligned crop as PNG, in clear."""
 
     alignment: str
-    key_id: str
-    sealed: bytes
+    png: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class StoredCrop(SealedCrop):
-    """An encrypted crop with the facts that its sample holds."""
+class StoredCrop:
+    """A kept crop with the facts that its sample holds. `png`: None if the crop does not open."""
 
+    alignment: str
     sample_id: str
     spectrum: Spectrum
     inter_eye_px: float
+    png: bytes | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,21 +12,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faces.types import Spectrum
 from service.store.columns import metadata as schema
+from service.store.descriptions import open_description, read_description, seal_description
 from service.store.gallery_log import GalleryLog
 from service.store.records import Erased, Moved, NewSample, SampleRecord, SubjectRecord, SubjectSelection
+from service.store.resealing import reseal_all
 from service.store.spaces import lock_spaces_shared
-from service.store.tables import crops, idempotency, samples, subjects
-from service.store.upsert import upsert
+from service.store.subject_keys import SubjectKeys, Unsealed
+from service.store.tables import crops, idempotency, samples, subject_keys, subjects
 
 _COUNT = select(func.count()).where(samples.c.subject_id == subjects.c.subject_id).scalar_subquery()
-_SUBJECT = (
+_SUBJECT = select(
     subjects.c.subject_id,
-    subjects.c.metadata,
     subjects.c.created_at,
     subjects.c.updated_at,
-    subjects.c.display_name,
     _COUNT,
-)
+    subjects.c.sealed,
+    subject_keys.c.key_id,
+    subject_keys.c.master_id,
+    subject_keys.c.wrapped,
+).outerjoin(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
 # Rows of these columns belong to a subject and follow it to another id.
 _REFERENCES = tuple(
     key.parent
@@ -110,13 +114,21 @@ def _conditions(wanted: SubjectSelection) -> Iterator[ColumnElement[bool]]:
 class Subjects:
     """All SQL about subjects."""
 
-    def __init__(self, connection: AsyncConnection, log: GalleryLog) -> None:
-        self._connection, self._log = connection, log
+    def __init__(
+        self, connection: AsyncConnection, log: GalleryLog, keys: SubjectKeys, unsealed: Unsealed
+    ) -> None:
+        self._connection, self._log, self._keys, self._unsealed = connection, log, keys, unsealed
 
     async def get(self, subject_id: str) -> SubjectRecord | None:
-        query = select(*_SUBJECT).where(subjects.c.subject_id == subject_id)
+        query = _SUBJECT.where(subjects.c.subject_id == subject_id)
         row = (await self._connection.execute(query)).first()
-        return SubjectRecord(*row) if row else None
+        return self._record(*row) if row else None
+
+    def _record(
+        self, subject_id: str, created_at: datetime, updated_at: datetime, count: int, *sealed: Any
+    ) -> SubjectRecord:
+        metadata, display_name = open_description(self._unsealed, subject_id, *sealed)
+        return SubjectRecord(subject_id, metadata, created_at, updated_at, display_name, count)
 
     async def lock(self, subject_ids: Iterable[str]) -> None:
         """Takes the locks of several subjects until the transaction ends, before it reads them."""
@@ -126,35 +138,27 @@ class Subjects:
         self, subject_id: str, metadata: dict[str, Any] | None, display_name: str | None = None
     ) -> None:
         """Creates the subject or updates its time stamp; replaces metadata and display name if given."""
-        await _lock_subject(self._connection, subject_id)
+        if await self._set(subject_id, metadata=metadata, display_name=display_name):
+            return
         now = datetime.now(UTC)
-        values = {
-            "subject_id": subject_id,
-            "metadata": metadata or {},
-            "created_at": now,
-            "updated_at": now,
-            "display_name": display_name,
-        }
-        changed: dict[str, Any] = {"updated_at": now}
-        if metadata is not None:
-            changed["metadata"] = metadata
-        if display_name is not None:
-            changed["display_name"] = display_name
-        inserted = upsert(self._connection, subjects).values(values)
+        values = {"subject_id": subject_id, "metadata": {}, "created_at": now, "updated_at": now}
+        await self._connection.execute(insert(subjects).values(**values))
+        key = await self._keys.create(subject_id)
+        sealed = seal_description(key, metadata or {}, display_name)
         await self._connection.execute(
-            inserted.on_conflict_do_update(index_elements=["subject_id"], set_=changed)
+            update(subjects).where(subjects.c.subject_id == subject_id).values(sealed=sealed)
         )
 
     async def page(
         self, after: str | None, limit: int, wanted: SubjectSelection | None = None
     ) -> list[SubjectRecord]:
         """Returns up to `limit` selected subjects in order of their ids, after `after`."""
-        query = select(*_SUBJECT).order_by(subjects.c.subject_id).limit(limit)
+        query = _SUBJECT.order_by(subjects.c.subject_id).limit(limit)
         if after is not None:
             query = query.where(subjects.c.subject_id > after)
         for condition in _conditions(wanted or SubjectSelection()):
             query = query.where(condition)
-        return [SubjectRecord(*row) for row in await self._connection.execute(query)]
+        return [self._record(*row) for row in await self._connection.execute(query)]
 
     async def set_metadata(self, subject_id: str, metadata: dict[str, Any]) -> bool:
         """Replaces the metadata; returns false if there is no such subject."""
@@ -162,28 +166,51 @@ class Subjects:
 
     async def set_display_name(self, subject_id: str, display_name: str | None) -> bool:
         """Replaces or removes the display name; returns false if there is no such subject."""
-        return await self._set(subject_id, display_name=display_name)
+        return await self._set(subject_id, display_name=display_name, clear_name=display_name is None)
 
     async def describe(
         self, subject_id: str, *, metadata: dict[str, Any], display_name: str | None, created_at: datetime
     ) -> None:
         """Replaces what is known of a subject, for a merge."""
-        await self._set(subject_id, metadata=metadata, display_name=display_name, created_at=created_at)
+        clear = display_name is None
+        await self._set(subject_id, metadata=metadata, display_name=display_name, clear_name=clear)
+        changed = update(subjects).where(subjects.c.subject_id == subject_id)
+        await self._connection.execute(changed.values(created_at=created_at))
 
-    async def _set(self, subject_id: str, **values: Any) -> bool:
+    async def _set(
+        self,
+        subject_id: str,
+        *,
+        metadata: dict[str, Any] | None = None,
+        display_name: str | None = None,
+        clear_name: bool = False,
+    ) -> bool:
+        """Replaces what is given and updates the time stamp; false if there is no such subject.
+
+        Raises StoreError if the description that is there does not open.
+        """
         await _lock_subject(self._connection, subject_id)
-        changed = (
-            update(subjects)
-            .where(subjects.c.subject_id == subject_id)
-            .values(**values, updated_at=datetime.now(UTC))
+        query = select(subjects.c.sealed).where(subjects.c.subject_id == subject_id)
+        row = (await self._connection.execute(query)).first()
+        if row is None:
+            return False
+        values: dict[str, Any] = {"updated_at": datetime.now(UTC)}
+        if metadata is not None or display_name is not None or clear_name:
+            key = await self._keys.of_subject(subject_id)
+            old_metadata, old_name = read_description(key, row[0])
+            name = None if clear_name else old_name if display_name is None else display_name
+            values["sealed"] = seal_description(key, old_metadata if metadata is None else metadata, name)
+        await self._connection.execute(
+            update(subjects).where(subjects.c.subject_id == subject_id).values(**values)
         )
-        return (await self._connection.execute(changed)).rowcount == 1
+        return True
 
     async def rename(self, old: str, new: str) -> None:
         """Gives a subject another id: everything that refers to it follows, templates keep their ids.
 
         The caller holds both locks and has seen that `old` exists and `new` does not.
         """
+        await self._keys.rename(old, new)
         kept = [column for column in subjects.c if column is not subjects.c.subject_id]
         row = select(literal(new, subjects.c.subject_id.type), *kept).where(subjects.c.subject_id == old)
         names = [subjects.c.subject_id.name, *(column.name for column in kept)]
@@ -209,8 +236,16 @@ class Subjects:
         for sample_id in repeated:
             await self._log.append_removals(source, sample_id)
             await self._connection.execute(delete(samples).where(samples.c.sample_id == sample_id))
+        moving = select(samples.c.sample_id).where(samples.c.subject_id == source)
+        # Against a backfill, which would seal a template under the key of the source after this.
+        locked = moving.order_by(samples.c.sample_id).with_for_update()
+        moved_ids = [row[0] for row in await self._connection.execute(locked)]
+        old, new = await self._keys.of_subject(source), await self._keys.of_subject(into)
+        await reseal_all(self._connection, old, new, source, moved_ids)
         moved = update(samples).where(samples.c.subject_id == source).values(subject_id=into)
         count = (await self._connection.execute(moved)).rowcount
+        for sample_id in moved_ids:
+            self._keys.note_owner(sample_id, into)
         await self._move_answers(source, into)
         await self._connection.execute(delete(subjects).where(subjects.c.subject_id == source))
         return Moved(moved=count, already_there=len(repeated))
@@ -260,12 +295,13 @@ class Subjects:
 class Samples:
     """All SQL about samples."""
 
-    def __init__(self, connection: AsyncConnection, log: GalleryLog) -> None:
-        self._connection, self._log = connection, log
+    def __init__(self, connection: AsyncConnection, log: GalleryLog, keys: SubjectKeys) -> None:
+        self._connection, self._log, self._keys = connection, log, keys
 
     async def add(self, sample: NewSample, sample_id: str | None = None) -> str:
         """Adds a sample with `sample_id`, or with a new id, and returns the id."""
         sample_id = sample_id or new_sample_id()
+        self._keys.note_owner(sample_id, sample.subject_id)
         await self._connection.execute(
             insert(samples).values(
                 sample_id=sample_id,

@@ -28,10 +28,32 @@ subjects = Table(
     "subjects",
     metadata,
     Column("subject_id", SubjectId, primary_key=True),
+    # Empty: `sealed` holds metadata and display name. Older releases wrote them here in clear.
     Column("metadata", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("display_name", String(200)),
+    Column("sealed", LargeBinary),
+)
+
+# What is stored about a subject opens with the key in this row only, and the row goes with the subject.
+subject_keys = Table(
+    "subject_keys",
+    metadata,
+    Column("subject_id", SubjectId, ForeignKey("subjects.subject_id", ondelete="CASCADE"), primary_key=True),
+    Column("key_id", String(32), nullable=False),
+    Column("master_id", String(16), nullable=False, index=True),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+# `key_id` is the check value of a master key, which itself lies elsewhere.
+master_keys = Table(
+    "master_keys",
+    metadata,
+    Column("key_id", String(16), primary_key=True),
+    Column("current", Boolean, nullable=False),
+    Column("all_sealed", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 samples = Table(
@@ -259,6 +281,8 @@ idempotency = Table(
     Column("request_digest", String(64), nullable=False),
     Column("subject_id", String(128), nullable=False, index=True),
     Column("status", Integer, nullable=False),
+    # Empty: `sealed` holds the answer. Older releases wrote it here in clear.
     Column("body", JSON, nullable=False),
     Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("sealed", LargeBinary),
 )

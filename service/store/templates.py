@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import and_, exists, func, insert, select
+from sqlalchemy import and_, exists, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faces.types import Condition, Spectrum
+from service.store.descriptions import open_description
 from service.store.errors import StoreError
 from service.store.gallery_log import GalleryLog, from_bytes, to_bytes
+from service.store.opening import SEALED_TEMPLATE, TEMPLATE, TemplateOpener
 from service.store.records import OwnedTemplate, Owner, StoredTemplate
-from service.store.tables import samples, spaces, subjects, templates
+from service.store.subject_keys import SubjectKeys, Unsealed
+from service.store.tables import samples, spaces, subject_keys, subjects, templates
 from service.store.upsert import upsert
 
 # SQLite allows about 32,000 variables in a statement, older versions 999.
@@ -24,11 +27,13 @@ IDS_AT_ONCE = 500
 class Templates:
     """All SQL about templates."""
 
-    def __init__(self, connection: AsyncConnection, log: GalleryLog) -> None:
-        self._connection, self._log = connection, log
+    def __init__(
+        self, connection: AsyncConnection, log: GalleryLog, keys: SubjectKeys, unsealed: Unsealed
+    ) -> None:
+        self._connection, self._log, self._keys, self._unsealed = connection, log, keys, unsealed
 
     async def add(self, space_id: str, sample_id: str, vector: NDArray[np.float32]) -> int:
-        """Stores float32 [d], logs it and returns its id, which is never used again.
+        """Seals and stores float32 [d], logs it and returns its id, which is never used again.
 
         Raises StoreError if the space is unknown or has another dimension.
         """
@@ -36,12 +41,9 @@ class Templates:
         dimension = (await self._connection.execute(query)).scalar_one_or_none()
         if dimension is None or vector.shape != (dimension,):
             raise StoreError(f"the space wants vectors of {dimension}, got {vector.shape}")
-        added = (
-            insert(templates)
-            .values(space_id=space_id, sample_id=sample_id, vector=to_bytes(vector))
-            .returning(templates.c.template_id)
-        )
-        template_id = int((await self._connection.execute(added)).scalar_one())
+        row = await self._sealed_row(space_id, sample_id, vector)
+        await self._connection.execute(insert(templates).values(**row))
+        template_id = int(row["template_id"])
         await self._log.append(space_id, "add", [template_id])
         return template_id
 
@@ -59,9 +61,11 @@ class Templates:
         )
         new_ids: list[int] = []
         for (sample_id,) in (await self._connection.execute(existing)).all():
+            # Only now, under the lock, nobody moves the sample to another subject.
+            row = await self._sealed_row(space_id, sample_id, vectors[sample_id])
             added = (
                 upsert(self._connection, templates)
-                .values(space_id=space_id, sample_id=sample_id, vector=to_bytes(vectors[sample_id]))
+                .values(**row)
                 .on_conflict_do_nothing(index_elements=["sample_id", "space_id"])
                 .returning(templates.c.template_id)
             )
@@ -70,6 +74,22 @@ class Templates:
                 new_ids.append(int(template_id))
         await self._log.append(space_id, "add", new_ids)
         return new_ids
+
+    async def _sealed_row(self, space_id: str, sample_id: str, vector: NDArray[np.float32]) -> dict[str, Any]:
+        """A row with its id, which the seal of the vector binds. Raises StoreError."""
+        key = await self._keys.of_sample(sample_id)
+        template_id = await self._next_id()
+        sealed = key.seal(to_bytes(vector), TEMPLATE, sample_id, space_id, str(template_id))
+        row = {"template_id": template_id, "space_id": space_id, "sample_id": sample_id}
+        return row | {"vector": sealed}
+
+    async def _next_id(self) -> int:
+        """An id that no template ever had. SQLite has one writer, PostgreSQL a sequence."""
+        if self._connection.dialect.name == "postgresql":
+            query = text("SELECT nextval(pg_get_serial_sequence('templates', 'template_id'))")
+            return int((await self._connection.execute(query)).scalar_one())
+        query = text("SELECT seq FROM sqlite_sequence WHERE name = 'templates'")
+        return int((await self._connection.execute(query)).scalar_one_or_none() or 0) + 1
 
     async def of_sample(self, space_id: str, sample_id: str) -> int:
         """Returns the id of a sample's template in one space. Raises StoreError if it has none there."""
@@ -91,59 +111,70 @@ class Templates:
                     templates.c.template_id,
                     samples.c.subject_id,
                     samples.c.sample_id,
-                    subjects.c.metadata,
-                    subjects.c.display_name,
                     samples.c.spectrum,
                     samples.c.masked,
+                    subjects.c.sealed,
+                    subject_keys.c.key_id,
+                    subject_keys.c.master_id,
+                    subject_keys.c.wrapped,
                 )
                 .join(samples, samples.c.sample_id == templates.c.sample_id)
                 .join(subjects, subjects.c.subject_id == samples.c.subject_id)
+                .outerjoin(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
                 .where(templates.c.template_id.in_(chosen))
             )
             for template_id, *owner in await self._connection.execute(query):
-                found[template_id] = _owner(*owner)
+                found[template_id] = self._owner(*owner)
         return found
 
     async def of_subject(self, space_id: str, subject_id: str) -> list[OwnedTemplate]:
         """Returns the templates of a subject in one space, each with its owner, in order of their ids.
 
-        Raises StoreError if a stored vector does not have the dimension of the space.
+        Leaves out rows that do not open, and refuses them.
         """
         query = (
             select(
-                templates.c.vector,
+                *SEALED_TEMPLATE,
                 spaces.c.dimension,
-                samples.c.subject_id,
-                samples.c.sample_id,
-                subjects.c.metadata,
-                subjects.c.display_name,
                 samples.c.spectrum,
                 samples.c.masked,
+                subjects.c.sealed,
             )
             .join(samples, samples.c.sample_id == templates.c.sample_id)
             .join(subjects, subjects.c.subject_id == samples.c.subject_id)
+            .outerjoin(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
             .join(spaces, spaces.c.space_id == templates.c.space_id)
             .where(templates.c.space_id == space_id, samples.c.subject_id == subject_id)
             .order_by(templates.c.template_id)
         )
-        return [
-            OwnedTemplate(_owner(*owner), from_bytes(data, dimension))
-            for data, dimension, *owner in await self._connection.execute(query)
-        ]
+        opener, found = TemplateOpener(self._unsealed, space_id), []
+        for *row, dimension, spectrum, masked, sealed in await self._connection.execute(query):
+            if (data := opener.open(*row)) is not None:
+                sample_id, subject, *key = row[2:]
+                owner = self._owner(subject, sample_id, spectrum, masked, sealed, *key)
+                found.append(OwnedTemplate(owner, from_bytes(data, dimension)))
+        return found
+
+    def _owner(self, subject_id: str, sample_id: str, spectrum: str, masked: bool, *sealed: Any) -> Owner:
+        metadata, display_name = open_description(self._unsealed, subject_id, *sealed)
+        return Owner(subject_id, sample_id, metadata, display_name, Condition(Spectrum(spectrum), masked))
 
     async def vectors_of(self, space_id: str, subject_id: str) -> NDArray[np.float32]:
         """Returns the templates of a subject in one space, float32 [n, d], or [0, 0] if it has none.
 
-        Raises StoreError if a stored vector does not have the dimension of the space.
+        Leaves out rows that do not open, and refuses them.
         """
         query = (
-            select(templates.c.vector, spaces.c.dimension)
+            select(*SEALED_TEMPLATE, spaces.c.dimension)
             .join(samples, samples.c.sample_id == templates.c.sample_id)
+            .outerjoin(subject_keys, subject_keys.c.subject_id == samples.c.subject_id)
             .join(spaces, spaces.c.space_id == templates.c.space_id)
             .where(templates.c.space_id == space_id, samples.c.subject_id == subject_id)
             .order_by(templates.c.template_id)
         )
-        rows = [from_bytes(*row) for row in await self._connection.execute(query)]
+        opener = TemplateOpener(self._unsealed, space_id)
+        found = [(opener.open(*row), size) for *row, size in await self._connection.execute(query)]
+        rows = [from_bytes(data, size) for data, size in found if data is not None]
         return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
 
     async def count(self, space_id: str) -> int:
@@ -164,18 +195,21 @@ class Templates:
         return [row[0] for row in await self._connection.execute(query)]
 
     async def pick_random(self, space_id: str, limit: int) -> list[StoredTemplate]:
-        """Returns up to `limit` random templates of a space. Raises StoreError for a broken vector."""
+        """Returns up to `limit` random templates of a space that open."""
         query = (
-            select(templates.c.template_id, templates.c.sample_id, templates.c.vector, spaces.c.dimension)
+            select(*SEALED_TEMPLATE, spaces.c.dimension)
+            .join(samples, samples.c.sample_id == templates.c.sample_id)
+            .outerjoin(subject_keys, subject_keys.c.subject_id == samples.c.subject_id)
             .join(spaces, spaces.c.space_id == templates.c.space_id)
             .where(templates.c.space_id == space_id)
             .order_by(func.random())
             .limit(limit)
         )
-        return [
-            StoredTemplate(template_id, sample_id, from_bytes(data, dimension))
-            for template_id, sample_id, data, dimension in await self._connection.execute(query)
-        ]
+        opener, drawn = TemplateOpener(self._unsealed, space_id), []
+        for *row, dimension in await self._connection.execute(query):
+            if (data := opener.open(*row)) is not None:
+                drawn.append(StoredTemplate(row[0], row[2], from_bytes(data, dimension)))
+        return drawn
 
     async def count_missing(self, space_id: str) -> int:
         """Counts the samples without a template in this space."""
@@ -185,15 +219,3 @@ class Templates:
         )
         query = select(func.count()).select_from(joined).where(templates.c.template_id.is_(None))
         return int((await self._connection.execute(query)).scalar_one())
-
-
-def _owner(
-    subject_id: str,
-    sample_id: str,
-    metadata: Mapping[str, Any],
-    display_name: str | None,
-    spectrum: str,
-    masked: bool,
-) -> Owner:
-    condition = Condition(Spectrum(spectrum), masked)
-    return Owner(subject_id, sample_id, metadata, display_name, condition)

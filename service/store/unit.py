@@ -12,6 +12,7 @@ from service.store.gallery_log import GalleryLog
 from service.store.jobs import Jobs
 from service.store.retention import RetentionClock
 from service.store.spaces import Spaces
+from service.store.subject_keys import SubjectKeys, Unsealed
 from service.store.subjects import Samples, Subjects
 from service.store.templates import Templates
 
@@ -19,18 +20,19 @@ from service.store.templates import Templates
 class UnitOfWork:
     """The repositories of one transaction. `Database.read` and `Database.write` open and close it."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, unsealed: Unsealed) -> None:
         self.connection = connection
-        self.log = GalleryLog(connection)
+        self.subject_keys = SubjectKeys(connection, unsealed)
+        self.log = GalleryLog(connection, unsealed)
         self.spaces = Spaces(connection)
         self.backfills = Backfills(connection)
-        self.crops = Crops(connection)
-        self.templates = Templates(connection, self.log)
-        self.subjects = Subjects(connection, self.log)
-        self.samples = Samples(connection, self.log)
+        self.crops = Crops(connection, self.subject_keys)
+        self.templates = Templates(connection, self.log, self.subject_keys, unsealed)
+        self.subjects = Subjects(connection, self.log, self.subject_keys, unsealed)
+        self.samples = Samples(connection, self.log, self.subject_keys)
         self.keys = Keys(connection)
         self.audit = Audit(connection)
-        self.idempotency = Idempotency(connection)
+        self.idempotency = Idempotency(connection, self.subject_keys)
         self.jobs = Jobs(connection)
         self.clock = RetentionClock(connection)
 

@@ -9,7 +9,7 @@ import pytest
 
 from service.store.database import Database
 from tests.service.store.postgres import find_binaries, fresh_database, running_server
-from tests.service.store.support import SPACE, D
+from tests.service.store.support import KEYS, SPACE, D
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 @pytest.fixture
 async def db(database_url: str) -> AsyncIterator[Database]:
     """A migrated database with one active space of `D` dimensions."""
-    opened = await Database.open(database_url)
+    opened = await Database.open(database_url, KEYS)
     await opened.migrate()
     async with opened.write() as uow:
         await uow.spaces.register(SPACE, "bundle", D, "active")

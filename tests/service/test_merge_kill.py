@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,37 +11,30 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.sealing.sources import KeyFile, MasterKeys
+from service.store.database import Database
 from tests.conftest import StartService, sample_bytes
 from tests.service.api.test_errors import enroll, identify
+from tests.service.store.support import new_sample
 from tests.service.test_durability import best
 
 SUBJECTS, PAIRS = 24, 10
 
 
-def fill(data: Path) -> None:
-    """Copies the sample of `seed` to many subjects, straight in the database, digests apart."""
-    with sqlite3.connect(data / "halflight.db") as db:
-        db.execute("PRAGMA foreign_keys = ON")
-        sample = db.execute("SELECT * FROM samples").fetchone()
-        names = [column[1] for column in db.execute("PRAGMA table_info(samples)")]
-        space_id, vector = db.execute("SELECT space_id, vector FROM templates").fetchone()
+async def fill(data: Path) -> None:
+    """Gives the template of `seed` to many subjects, straight in the database, digests apart."""
+    keys = MasterKeys(KeyFile(data / "master.key"))
+    db = await Database.open(f"sqlite+aiosqlite:///{data / 'halflight.db'}", keys)
+    async with db.write() as uow:
+        space = await uow.spaces.active()
+        assert space is not None
+        (vector,) = await uow.templates.vectors_of(space.space_id, "seed")
         for i in range(SUBJECTS):
-            row = dict(zip(names, sample, strict=True))
-            row |= {"sample_id": f"{i:036}", "subject_id": f"k{i:02}", "digest": f"{i:064}"}
-            db.execute(
-                "INSERT INTO subjects (subject_id, metadata, created_at, updated_at)"
-                " SELECT ?, metadata, created_at, updated_at FROM subjects WHERE subject_id = 'seed'",
-                (row["subject_id"],),
-            )
-            marks = ", ".join("?" * len(row))
-            db.execute(f"INSERT INTO samples ({', '.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
-            made = db.execute(
-                "INSERT INTO templates (sample_id, space_id, vector) VALUES (?, ?, ?)",
-                (row["sample_id"], space_id, vector),
-            ).lastrowid
-            (seq,) = db.execute("UPDATE spaces SET next_seq = next_seq + 1 RETURNING next_seq").fetchone()
-            db.execute("INSERT INTO gallery_log VALUES (?, ?, ?, 'add')", (space_id, seq - 1, made))
-    db.close()
+            await uow.subjects.ensure(f"k{i:02}", None)
+            sample_id = await uow.samples.add(new_sample(f"k{i:02}", f"{i:064}"))
+            await uow.templates.add(space.space_id, sample_id, vector)
+        await uow.commit()
+    await db.close()
 
 
 def held(data: Path) -> tuple[dict[str, int], set[int], set[int]]:
@@ -69,7 +63,7 @@ def test_a_kill_amid_merges_and_erasures_leaves_each_done_or_not_begun(
     with service.client() as client:
         assert enroll(client, "seed", sample_bytes("s01")).status_code == 201
     service.stop()
-    fill(data)
+    asyncio.run(fill(data))
     service = start_service(data=data)
     merged: list[int] = []
     erased: list[bool] = []

@@ -30,7 +30,7 @@ def test_no_file_of_a_running_service_is_for_others(start_service: StartService,
     service = start_service(data=data)
     with service.client(key) as client:
         assert enroll(client, "a", sample_bytes("s01")).status_code == 201
-        assert {path.name for path in data.iterdir()} >= {"halflight.db", "halflight.db-wal", "crop.key"}
+        assert {path.name for path in data.iterdir()} >= {"halflight.db", "halflight.db-wal", "master.key"}
         assert open_to_others(data) == []
     service.stop()
     assert open_to_others(data) == []

@@ -160,7 +160,7 @@ def test_replicas_without_a_shared_directory_follow_an_activation(
     """One database, one address, and nothing else in common."""
     database = f"sqlite+aiosqlite:///{tmp_path / 'common.db'}"
     env = {"HALFLIGHT_DATABASE_URL": database, "HALFLIGHT_BUNDLE_URL": wide.parent.as_uri()}
-    env |= {"HALFLIGHT_BUNDLE_PUBLISH": "true", "HALFLIGHT_CROP_KEY": "ab" * 32}
+    env |= {"HALFLIGHT_BUNDLE_PUBLISH": "true", "HALFLIGHT_MASTER_KEY": "ab" * 32}
     env |= {"HALFLIGHT_LOG_POLL_S": "0.05", "HALFLIGHT_INTRA_OP_THREADS": "1"}
     one = start_service(data=tmp_path / "one", **env)
     two = start_service(data=tmp_path / "two", **env)

@@ -41,7 +41,12 @@ async def test_a_job_runs_and_records_its_events(each_bench: Bench) -> None:
 async def test_the_process_does_not_get_the_secrets_of_the_service(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = {"HALFLIGHT_CROP_KEY", "HALFLIGHT_DATABASE_URL", "HALFLIGHT_BUNDLE_TOKEN", "AWS_SECRET_ACCESS_KEY"}
+    keys = {
+        "HALFLIGHT_MASTER_KEY",
+        "HALFLIGHT_DATABASE_URL",
+        "HALFLIGHT_BUNDLE_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+    }
     for name in keys:
         monkeypatch.setenv(name, "secret")
     bench.start()

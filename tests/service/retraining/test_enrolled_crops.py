@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import select, update
 
 from faces.enrolled import read_enrolled
 from faces.types import AlignedCrop, Pixels, Spectrum
-from service.crops import CropVault
+from service.crops import encode_crops
 from service.retraining.enrolled_crops import EnrolledCrops
 from service.store.database import Database
 from service.store.records import NewSample
-from tests.service.store.support import new_sample
+from service.store.tables import crops, samples
+from tests.service.store.support import KEYS, new_sample
 from training.data.pairs import paired_subjects
 from training.data.records import DataSetError
 from training.jobs.enrolled_set import enrolled_set
@@ -25,7 +27,7 @@ def crop(number: int) -> Pixels:
     return np.random.default_rng(number).integers(0, 256, (112, 112, 3)).astype(np.uint8)
 
 
-async def enrol(db: Database, vault: CropVault, subject: str, spectra: str, first: int) -> None:
+async def enrol(db: Database, subject: str, spectra: str, first: int) -> None:
     async with db.write() as uow:
         await uow.subjects.ensure(subject, None)
         for number, letter in enumerate(spectra, first):
@@ -34,20 +36,25 @@ async def enrol(db: Database, vault: CropVault, subject: str, spectra: str, firs
             facts |= {"spectrum": spectrum, "masked": letter == "N"}
             sample_id = await uow.samples.add(NewSample(**facts))
             aligned = AlignedCrop(crop(number), ALIGNMENT, 35.0, spectrum)
-            await uow.crops.add(sample_id, vault.seal(sample_id, [aligned]))
+            await uow.crops.add(sample_id, encode_crops([aligned]))
         await uow.commit()
 
 
 async def test_enrolled_crops_become_a_training_set(tmp_path: Path) -> None:
-    db = await Database.open(f"sqlite+aiosqlite:///{tmp_path / 'halflight.db'}")
+    db = await Database.open(f"sqlite+aiosqlite:///{tmp_path / 'halflight.db'}", KEYS)
     await db.migrate()
-    vault = CropVault(bytes(32))
-    await enrol(db, vault, "with-nir", "vnN", 0)
-    await enrol(db, vault, "two-vis", "vv", 10)
-    await enrol(db, vault, "one-vis", "v", 20)
-    await enrol(db, CropVault(bytes([1]) * 32), "sealed-elsewhere", "vv", 30)
+    await enrol(db, "with-nir", "vnN", 0)
+    await enrol(db, "two-vis", "vv", 10)
+    await enrol(db, "one-vis", "v", 20)
+    await enrol(db, "damaged", "vv", 30)
+    async with db.write() as uow:
+        damaged = select(samples.c.sample_id).where(samples.c.subject_id == "damaged")
+        await uow.connection.execute(
+            update(crops).where(crops.c.sample_id.in_(damaged)).values(sealed=bytes(999))
+        )
+        await uow.commit()
     place = tmp_path / "private" / "enrolled"
-    await EnrolledCrops(db, vault).write(place, ALIGNMENT)
+    await EnrolledCrops(db).write(place, ALIGNMENT)
     await db.close()
 
     assert place.stat().st_mode & 0o077 == 0

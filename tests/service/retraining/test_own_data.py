@@ -13,7 +13,8 @@ import pytest
 
 from faces.align import ALIGNMENTS
 from faces.types import AlignedCrop, Pixels, Spectrum
-from service.crops import open_vault
+from service.crops import encode_crops
+from service.sealing.sources import KeyFile, MasterKeys
 from service.store.database import Database
 from service.store.records import NewSample
 from tests.conftest import StartService
@@ -105,9 +106,10 @@ def test_a_retraining_uses_an_uploaded_archive(start_service: StartService) -> N
 async def fill(data: Path) -> None:
     """As many enrolled subjects as it takes, two visible and one near-infrared photo each, without templates.
     Through HTTP they would be enrolled one by one."""
-    db = await Database.open(f"sqlite+aiosqlite:///{data / 'halflight.db'}")
+    db = await Database.open(
+        f"sqlite+aiosqlite:///{data / 'halflight.db'}", MasterKeys(KeyFile(data / "master.key"))
+    )
     await db.migrate()
-    keeper = open_vault(None, data)
     async with db.write() as uow:
         for subject in range(ENROLLED):
             name = f"own-{subject}"
@@ -118,7 +120,7 @@ async def fill(data: Path) -> None:
                 crop = AlignedCrop(
                     pattern(subject, view, grey=light is Spectrum.NIR), ALIGNMENT, SIDE / 3, light
                 )
-                await uow.crops.add(sample_id, keeper.seal(sample_id, [crop]))
+                await uow.crops.add(sample_id, encode_crops([crop]))
         await uow.commit()
     await db.close()
 

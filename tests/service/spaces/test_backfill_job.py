@@ -29,7 +29,7 @@ from tests.conftest import StartService, sample_bytes
 from tests.service.api.test_errors import enroll
 from tests.service.inference.faces import OPTIONS, samples
 from tests.service.spaces.support import SHIFT, space_of, variant, wait_state
-from tests.service.spaces.test_backfill import VAULT, enrolled
+from tests.service.spaces.test_backfill import enrolled
 
 WAIT_S = 300.0
 LEASE_S = 1.0
@@ -70,7 +70,7 @@ class Replica:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Runs jobs until the block ends."""
-        worker = BackfillWorker(self.db, self.registry, VAULT, busy=lambda: True)
+        worker = BackfillWorker(self.db, self.registry, busy=lambda: True)
         options = RunnerOptions(lease_s=LEASE_S, poll_s=0.05)
         runner = JobRunner(self.db, [BackfillJob(worker, self.admin)], self.directory, options)
         serving = asyncio.create_task(runner.serve())

@@ -10,7 +10,7 @@ from service.store.backfills import BackfillRecord
 from service.store.database import Database
 from service.store.errors import StoreError
 from service.store.records import NewBundle, SpaceState
-from tests.service.store.support import OTHER, SPACE, D, enrolled, new_sample, vector
+from tests.service.store.support import KEYS, OTHER, SPACE, D, enrolled, new_sample, vector
 
 
 async def known(db: Database, space_id: str, state: SpaceState = "registered") -> None:
@@ -80,7 +80,7 @@ async def test_two_activations_at_once_leave_one_active(db: Database, database_u
     names = [f"sp-{i}" for i in range(4)]
     for name in names:
         await known(db, name, "ready")
-    other = await Database.open(database_url)
+    other = await Database.open(database_url, KEYS)
 
     async def activate(replica: Database, name: str) -> None:
         async with replica.write() as uow:

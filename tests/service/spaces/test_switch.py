@@ -174,4 +174,4 @@ def test_crops_are_encrypted_and_erased_with_their_subject(
         assert b"PNG" not in sealed
         assert client.delete("/subjects/s01").json()["erased"] == {"samples": 1, "templates": 1, "crops": 2}
         assert rows(data, "SELECT COUNT(*) FROM crops") == [(2,)]
-    assert (data / "crop.key").stat().st_mode & 0o777 == 0o600
+    assert (data / "master.key").stat().st_mode & 0o777 == 0o600

@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.types import Spectrum
+from service.sealing.sources import GivenKeys, MasterKeys
 from service.store.database import Database
 from service.store.records import LogEntry, NewSample
 from service.store.unit import UnitOfWork
 
+KEYS = MasterKeys(GivenKeys("5a" * 32))
 SPACE, OTHER = "sp-one", "sp-two"
 D = 8
 

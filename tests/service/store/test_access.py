@@ -16,6 +16,7 @@ from tests.service.store.support import enrol, vector
 async def put(db: Database, key: str, *, digest: str = "d", subject_id: str = "anna") -> None:
     async with db.write() as uow:
         body = {"subject_id": subject_id, "samples": [{"score": 0.5}]}
+        await uow.subjects.ensure(subject_id, None)
         await uow.idempotency.put(
             "scope", key, request_digest=digest, subject_id=subject_id, status=201, body=body
         )

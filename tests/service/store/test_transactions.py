@@ -13,6 +13,7 @@ from service.store.database import Database
 from service.store.errors import StoreError
 from tests.conftest import REPO
 from tests.service.store.support import (
+    KEYS,
     OTHER,
     SPACE,
     D,
@@ -97,7 +98,7 @@ async def test_a_cancelled_writer_leaves_nothing_and_blocks_nobody(db: Database)
 
 async def test_a_reader_of_the_log_skips_nothing_beside_many_writers(db: Database, database_url: str) -> None:
     writers, each = 12, 8
-    other = await Database.open(database_url)
+    other = await Database.open(database_url, KEYS)
 
     async def write(replica: Database, name: str) -> None:
         for i in range(each):
@@ -123,7 +124,7 @@ async def test_processes_that_start_together_write_one_consistent_log(database_u
         )
         for i in range(processes)
     ]
-    db = await Database.open(database_url)
+    db = await Database.open(database_url, KEYS)
     await db.migrate()
     async with db.write() as uow:
         await uow.spaces.register(SPACE, "bundle", D, "registered")

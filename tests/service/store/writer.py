@@ -9,11 +9,11 @@ import asyncio
 import sys
 
 from service.store.database import Database
-from tests.service.store.support import SPACE, D, enrolled, vector
+from tests.service.store.support import KEYS, SPACE, D, enrolled, vector
 
 
 async def main(url: str, prefix: str, count: int) -> None:
-    db = await Database.open(url)
+    db = await Database.open(url, KEYS)
     try:
         await db.migrate()
         async with db.write() as uow:

@@ -1,0 +1,125 @@
+"""Seals what releases up to 0.5.0 stored in clear: once, at the start, and again after a kill.
+
+A subject without a key is one whose values lie in clear; each transaction gives keys to some subjects
+and seals all that they have, so a kill leaves every subject wholly sealed or wholly clear.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from sqlalchemy import delete, func, select, update
+
+from service.sealing.keys import SubjectKey
+from service.store.database import MIGRATION_LOCK, Database
+from service.store.descriptions import seal_description
+from service.store.opening import TEMPLATE
+from service.store.resealing import ANSWER, CROP, UNDER_SUBJECT
+from service.store.tables import (
+    crops,
+    idempotency,
+    master_keys,
+    samples,
+    subject_keys,
+    subjects,
+    templates,
+)
+from service.store.unit import UnitOfWork
+
+log = structlog.get_logger("halflight.store")
+
+SUBJECTS_AT_ONCE = 50
+# Opens a crop of an older release: sample, alignment, name of its key, sealed bytes. None if it cannot.
+OpenOldCrop = Callable[[str, str, str, bytes], bytes | None]
+
+
+async def seal_clear_rows(db: Database, open_old_crop: OpenOldCrop) -> int:
+    """Seals every clear row and removes what was there; returns the number of subjects. Raises StoreError.
+
+    Later starts find the mark that it is done and do nothing: a clear row that appears afterwards was
+    not written by the service, and is refused.
+    """
+    async with db.read() as uow:
+        query = select(master_keys.c.all_sealed).where(master_keys.c.current.is_(True))
+        if (await uow.connection.execute(query)).scalar_one_or_none() is not False:
+            return 0
+    done = 0
+    while count := await _seal_some(db, open_old_crop):
+        done += count
+        log.info("sealing what an older release stored in clear", subjects=done)
+    async with db.write() as uow:
+        # Answers about subjects that are gone already.
+        left = await uow.connection.execute(delete(idempotency).where(idempotency.c.sealed.is_(None)))
+        await uow.commit()
+    if done or left.rowcount:
+        await db.rewrite()
+    async with db.write() as uow:
+        await uow.connection.execute(update(master_keys).values(all_sealed=True))
+        await uow.commit()
+    return done
+
+
+async def _seal_some(db: Database, open_old_crop: OpenOldCrop) -> int:
+    async with db.write() as uow:
+        if db.dialect == "postgresql":
+            await uow.connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        query = (
+            select(subjects.c.subject_id, subjects.c.metadata, subjects.c.display_name)
+            .outerjoin(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
+            .where(subject_keys.c.subject_id.is_(None))
+            .order_by(subjects.c.subject_id)
+            .limit(SUBJECTS_AT_ONCE)
+        )
+        rows = (await uow.connection.execute(query)).all()
+        for subject_id, description, display_name in rows:
+            await _seal_subject(uow, subject_id, description, display_name, open_old_crop)
+        await uow.commit()
+    return len(rows)
+
+
+async def _seal_subject(
+    uow: UnitOfWork,
+    subject_id: str,
+    description: dict[str, Any],
+    display_name: str | None,
+    open_old_crop: OpenOldCrop,
+) -> None:
+    key = await uow.subject_keys.create(subject_id)
+    sealed = seal_description(key, description, display_name)
+    changed = update(subjects).where(subjects.c.subject_id == subject_id)
+    await uow.connection.execute(changed.values(sealed=sealed, metadata={}, display_name=None))
+    await _seal_templates(uow, subject_id, key)
+    await _seal_crops(uow, subject_id, key, open_old_crop)
+    query = select(idempotency.c.scope, idempotency.c.key, idempotency.c.body)
+    for scope, name, body in await uow.connection.execute(
+        query.where(idempotency.c.subject_id == subject_id, idempotency.c.sealed.is_(None))
+    ):
+        answer = key.seal(json.dumps(body).encode(), ANSWER, scope, name)
+        kept = update(idempotency).where(idempotency.c.scope == scope, idempotency.c.key == name)
+        await uow.connection.execute(kept.values(sealed=answer, body={}))
+
+
+async def _seal_templates(uow: UnitOfWork, subject_id: str, key: SubjectKey) -> None:
+    columns = (templates.c.template_id, templates.c.sample_id, templates.c.space_id, templates.c.vector)
+    query = select(*columns).join(samples, samples.c.sample_id == templates.c.sample_id)
+    rows = (await uow.connection.execute(query.where(samples.c.subject_id == subject_id))).all()
+    for template_id, sample_id, space_id, vector in rows:
+        sealed = key.seal(vector, TEMPLATE, sample_id, space_id, str(template_id))
+        changed = update(templates).where(templates.c.template_id == template_id)
+        await uow.connection.execute(changed.values(vector=sealed))
+
+
+async def _seal_crops(uow: UnitOfWork, subject_id: str, key: SubjectKey, open_old_crop: OpenOldCrop) -> None:
+    columns = (crops.c.sample_id, crops.c.alignment, crops.c.key_id, crops.c.sealed)
+    query = select(*columns).join(samples, samples.c.sample_id == crops.c.sample_id)
+    rows = (await uow.connection.execute(query.where(samples.c.subject_id == subject_id))).all()
+    for sample_id, alignment, key_id, old in rows:
+        png = open_old_crop(sample_id, alignment, key_id, old)
+        if png is None:
+            continue
+        place = update(crops).where(crops.c.sample_id == sample_id, crops.c.alignment == alignment)
+        sealed = key.seal(png, CROP, sample_id, alignment)
+        await uow.connection.execute(place.values(sealed=sealed, key_id=UNDER_SUBJECT))

@@ -1,0 +1,156 @@
+"""Stores the data keys of subjects, wrapped under the master key, and which master keys there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.sealing.keys import MasterKey, MasterKeyError, SealBroken, SubjectKey
+from service.sealing.sources import MasterKeys
+from service.store.errors import StoreError
+from service.store.refused import RefusedRows
+from service.store.tables import master_keys, samples, subject_keys
+
+# PostgreSQL's advisory lock: who wraps a new key takes it shared, who changes the master key exclusive.
+KEYS_LOCK = 0x48A22
+IDS_AT_ONCE = 500
+
+
+class Unsealed:
+    """What a unit of work needs to open and seal: the master keys, and the register of refused rows."""
+
+    def __init__(self, masters: MasterKeys | None, refused: RefusedRows) -> None:
+        self._masters, self.refused = masters, refused
+
+    @property
+    def masters(self) -> MasterKeys:
+        """Raises StoreError if the database was opened without its master key."""
+        if self._masters is None:
+            raise StoreError("the database was opened without its master key")
+        return self._masters
+
+    def unwrap(
+        self, subject_id: str, key_id: str | None, master_id: str | None, wrapped: bytes | None
+    ) -> SubjectKey | None:
+        """The key of a subject from its row; None, and the row is refused, if it does not open."""
+        if key_id is None or master_id is None or wrapped is None:
+            return None
+        try:
+            return self.masters.find(master_id).unwrap(subject_id, key_id, wrapped)
+        except (SealBroken, MasterKeyError):
+            self.refused.add(f"subject key {key_id}")
+            return None
+
+
+class SubjectKeys:
+    """All SQL about the keys of subjects. Remembers keys for as long as the unit of work lasts."""
+
+    def __init__(self, connection: AsyncConnection, unsealed: Unsealed) -> None:
+        self._connection, self._unsealed = connection, unsealed
+        self._known: dict[str, SubjectKey] = {}
+        self._owner: dict[str, str] = {}
+
+    async def create(self, subject_id: str) -> SubjectKey:
+        """Makes the key of a new subject, whose row exists. Raises StoreError."""
+        key, master = SubjectKey.new(), await self.current_master()
+        row = {"subject_id": subject_id, "key_id": key.key_id, "master_id": master.key_id}
+        wrapped = master.wrap(subject_id, key)
+        await self._connection.execute(insert(subject_keys).values(**row, wrapped=wrapped))
+        self._known[subject_id] = key
+        return key
+
+    async def current_master(self) -> MasterKey:
+        """The master key that wraps new keys, which stays the current one until the transaction ends.
+
+        Raises StoreError.
+        """
+        if self._connection.dialect.name == "postgresql":
+            await self._connection.execute(select(func.pg_advisory_xact_lock_shared(KEYS_LOCK)))
+        query = select(master_keys.c.key_id).where(master_keys.c.current.is_(True))
+        key_id = (await self._connection.execute(query)).scalar_one_or_none()
+        if key_id is None:
+            raise StoreError("the database has no master key: start the service once")
+        try:
+            return self._unsealed.masters.find(key_id)
+        except MasterKeyError as error:
+            raise StoreError(str(error)) from error
+
+    async def of_subject(self, subject_id: str) -> SubjectKey:
+        """Raises StoreError if the subject has no key that opens."""
+        key = (await self.of_subjects([subject_id])).get(subject_id)
+        if key is None:
+            raise StoreError("the key of the subject is missing or does not open")
+        return key
+
+    async def of_subjects(self, subject_ids: Sequence[str]) -> dict[str, SubjectKey]:
+        """Maps those subjects whose key opens to it; the others are refused rows."""
+        wanted = [subject_id for subject_id in subject_ids if subject_id not in self._known]
+        for start in range(0, len(wanted), IDS_AT_ONCE):
+            chosen = wanted[start : start + IDS_AT_ONCE]
+            query = select(subject_keys).where(subject_keys.c.subject_id.in_(chosen))
+            for subject_id, key_id, master_id, wrapped in await self._connection.execute(query):
+                key = self._unsealed.unwrap(subject_id, key_id, master_id, wrapped)
+                if key is not None:
+                    self._known[subject_id] = key
+        return {one: self._known[one] for one in subject_ids if one in self._known}
+
+    async def of_sample(self, sample_id: str) -> SubjectKey:
+        """The key of a sample's subject. Raises StoreError if there is none that opens."""
+        owners = await self.owners_of([sample_id])
+        if sample_id not in owners:
+            raise StoreError("no such sample")
+        return await self.of_subject(owners[sample_id])
+
+    async def owners_of(self, sample_ids: Sequence[str]) -> dict[str, str]:
+        """Maps each of these samples that exists to its subject."""
+        wanted = [one for one in sample_ids if one not in self._owner]
+        for start in range(0, len(wanted), IDS_AT_ONCE):
+            chosen = wanted[start : start + IDS_AT_ONCE]
+            query = select(samples.c.sample_id, samples.c.subject_id).where(samples.c.sample_id.in_(chosen))
+            for sample_id, subject_id in await self._connection.execute(query):
+                self._owner[sample_id] = subject_id
+        return {one: self._owner[one] for one in sample_ids if one in self._owner}
+
+    def note_owner(self, sample_id: str, subject_id: str) -> None:
+        """A sample that this unit of work adds or moves."""
+        self._owner[sample_id] = subject_id
+
+    async def rename(self, old: str, new: str) -> None:
+        """Binds the key of a subject to its new id; the row still bears the old one. Raises StoreError."""
+        key, master = await self.of_subject(old), await self.current_master()
+        changed = update(subject_keys).where(subject_keys.c.subject_id == old)
+        await self._connection.execute(changed.values(master_id=master.key_id, wrapped=master.wrap(new, key)))
+        self._known[new] = self._known.pop(old)
+        self._owner = {}
+
+    async def masters(self) -> dict[str, bool]:
+        """The check values of the master keys that the database knows, and which one is current."""
+        rows = await self._connection.execute(select(master_keys.c.key_id, master_keys.c.current))
+        return {row.key_id: row.current for row in rows}
+
+    async def register(self) -> None:
+        """Checks the master key, or makes or takes the first one of a new database.
+
+        Raises MasterKeyError if this process does not hold the key that the database is sealed under.
+        The caller holds the lock of migrations.
+        """
+        masters, known = self._unsealed.masters, await self.masters()
+        if known:
+            held = {key.key_id for key in masters.load()}
+            for key_id, current in known.items():
+                if current and key_id not in held:
+                    raise MasterKeyError(
+                        f"the database is sealed under master key {key_id},"
+                        f" which {masters.source.where} does not hold"
+                    )
+            return
+        held_keys = masters.load()
+        first = held_keys[0] if held_keys else masters.create()
+        await self._connection.execute(
+            insert(master_keys).values(
+                key_id=first.key_id, current=True, all_sealed=False, created_at=datetime.now(UTC)
+            )
+        )
