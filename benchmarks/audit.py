@@ -17,6 +17,7 @@ from pathlib import Path
 
 from service.audit.recorder import AuditRecorder
 from service.audit.verification import verify_log
+from service.sealing.sources import KeyFile, MasterKeys
 from service.store.database import Database
 from service.store.records import AuditedCandidate, AuditEvent
 from service.telemetry import Metrics
@@ -67,7 +68,8 @@ async def measure(db: Database, *, strict: bool, events: int, clients: int) -> t
 async def run(events: int, clients: int) -> Sequence[str]:
     lines = []
     with tempfile.TemporaryDirectory() as place:
-        db = await Database.open(f"sqlite+aiosqlite:///{Path(place) / 'halflight.db'}")
+        keys = MasterKeys(KeyFile(Path(place) / "master.key"))
+        db = await Database.open(f"sqlite+aiosqlite:///{Path(place) / 'halflight.db'}", keys)
         await db.migrate()
         async with db.write() as uow:
             for subject in ("s1", "s2"):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import audit, bundle, demo, enrol, keys, models, recognise, serve, subjects
+from service.cli import audit, bundle, demo, enrol, erase, keys, models, recognise, serve, subjects
 from service.cli.output import Failure, print_failure, print_line
 
 TRACEBACK = "HALFLIGHT_TRACEBACK"
@@ -26,6 +26,7 @@ app.command("demo")(demo.demo)
 app.command("enroll")(enrol.enroll)
 app.command("identify")(recognise.identify)
 app.command("verify")(recognise.verify)
+app.command("erase")(erase.erase)
 app.add_typer(subjects.app, name="subjects")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")

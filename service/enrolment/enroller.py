@@ -104,18 +104,10 @@ class Enroller:
         return await self._with_owners(answer)
 
     async def erase_subject(self, space: EmbeddingSpace, subject_id: str, actor: str) -> Receipt:
-        """Erases a subject with its samples, templates and crops. Raises SubjectNotFound."""
-        async with self._db.write(erasing=True) as uow:
-            await uow.subjects.lock([subject_id])
-            # The erasure takes the name with it; its own entry is the last that has it.
-            name = (await uow.audit.names_of([subject_id])).get(subject_id)
-            erased = await uow.subjects.delete(subject_id)
-            if erased is None:
-                raise SubjectNotFound(f"no subject {subject_id} is enrolled")
-            entry = await uow.audit.add(actor, "subject.erase", None, counts(erased), name=name)
-            await uow.commit()
+        """Erases a subject with its key, samples, templates and crops. Raises SubjectNotFound."""
+        receipt = await erase_subject(self._db, subject_id, actor)
         await self.follow_log(space)
-        return Receipt(erased, entry.audit_id)
+        return receipt
 
     async def erase_sample(
         self, space: EmbeddingSpace, subject_id: str, sample_id: str, actor: str
@@ -223,6 +215,20 @@ class Enroller:
             # The commit stands and the background task will apply it, but the samples cannot be
             # searched yet.
             raise NotReady("stored, but the gallery has not caught up yet") from error
+
+
+async def erase_subject(db: Database, subject_id: str, actor: str) -> Receipt:
+    """Erases a subject in the database; galleries follow its log. Raises SubjectNotFound, StoreError."""
+    async with db.write(erasing=True) as uow:
+        await uow.subjects.lock([subject_id])
+        # The erasure takes the name with it; its own entry is the last that has it.
+        name = (await uow.audit.names_of([subject_id])).get(subject_id)
+        erased = await uow.subjects.delete(subject_id)
+        if erased is None:
+            raise SubjectNotFound(f"no subject {subject_id} is enrolled")
+        entry = await uow.audit.add(actor, "subject.erase", None, counts(erased), name=name)
+        await uow.commit()
+    return Receipt(erased, entry.audit_id)
 
 
 def _refusal(rejected: Sequence[ServiceError]) -> ServiceError:

@@ -54,6 +54,10 @@ class SubjectKey:
         except (InvalidTag, ValueError) as error:
             raise SealBroken(f"a sealed {kind} does not open here") from error
 
+    def raw_pieces(self) -> tuple[bytes, ...]:
+        """The key itself, for the search that shows that it is gone; never log or store it."""
+        return (self._key, self._key.hex().encode())
+
     def pseudonym(self, text: str) -> str:
         """32 hexadecimal digits that stand for `text`; without the key nobody can tell for which.
 

@@ -59,11 +59,12 @@ class SampleRecord(NewSample):
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """Numbers of rows that an erasure deleted."""
+    """Numbers of rows that an erasure deleted. `key_id`: the key of the subject that it shredded, if any."""
 
     samples: int
     templates: int
     crops: int
+    key_id: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

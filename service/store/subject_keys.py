@@ -140,8 +140,8 @@ class SubjectKeys:
         masters, known = self._unsealed.masters, await self.masters()
         if known:
             held = {key.key_id for key in masters.load()}
-            for key_id, current in known.items():
-                if current and key_id not in held:
+            for key_id in known:
+                if key_id not in held:
                     raise MasterKeyError(
                         f"the database is sealed under master key {key_id},"
                         f" which {masters.source.where} does not hold"

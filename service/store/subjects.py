@@ -271,19 +271,23 @@ class Subjects:
         """
         await _lock_subjects(self._connection, subject_ids)
         chosen = list(subject_ids)
-        existing = select(subjects.c.subject_id, _COUNT).where(subjects.c.subject_id.in_(chosen))
-        found = {row[0]: row[1] for row in await self._connection.execute(existing)}
+        existing = (
+            select(subjects.c.subject_id, _COUNT, subject_keys.c.key_id)
+            .outerjoin(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
+            .where(subjects.c.subject_id.in_(chosen))
+        )
+        found = {row[0]: (row[1], row[2]) for row in await self._connection.execute(existing)}
         if not found:
             return {}
         removed = await self._log.append_removals_of(list(found))
         kept = await _count_crops_of(self._connection, list(found))
         return {
-            subject_id: Erased(count, removed.get(subject_id, 0), kept.get(subject_id, 0))
-            for subject_id, count in found.items()
+            subject_id: Erased(count, removed.get(subject_id, 0), kept.get(subject_id, 0), key_id)
+            for subject_id, (count, key_id) in found.items()
         }
 
     async def end_erasure(self, subject_ids: Sequence[str]) -> None:
-        """Deletes these subjects, their samples, templates, crops and stored answers."""
+        """Deletes these subjects with their keys, samples, templates, crops and stored answers."""
         chosen = list(subject_ids)
         await self._connection.execute(delete(idempotency).where(idempotency.c.subject_id.in_(chosen)))
         await self._connection.execute(delete(subjects).where(subjects.c.subject_id.in_(chosen)))

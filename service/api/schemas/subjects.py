@@ -199,9 +199,14 @@ class ErasedOut(Wire):
 
 
 class ReceiptOut(Wire):
-    """What was erased; `audit_id` names the audit entry."""
+    """What was erased; `audit_id` names the audit entry.
+
+    `shredded`: the key that everything of the subject was sealed under, and that is gone with it: what
+    is left of the sealed bytes in journals and backups opens for nobody who lacks that row.
+    """
 
     erased: ErasedOut
+    shredded: list[str]
     audit_id: int
 
     @classmethod
@@ -212,6 +217,7 @@ class ReceiptOut(Wire):
                 templates=receipt.erased.templates,
                 crops=receipt.erased.crops,
             ),
+            shredded=[] if receipt.erased.key_id is None else [f"subject key {receipt.erased.key_id}"],
             audit_id=receipt.audit_id,
         )
 
