@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Protocol
 
 from service.sealing.keys import KEY_BYTES, MasterKey, MasterKeyError
 
 KEY_FILE = "master.key"
+# How long the absence of a key from its source is believed.
+ASK_AGAIN_S = 0.2
 
 
 class KeySource(Protocol):
@@ -125,6 +128,7 @@ class MasterKeys:
     def __init__(self, source: KeySource) -> None:
         self.source = source
         self._held: dict[str, MasterKey] = {}
+        self._read_s = -ASK_AGAIN_S
 
     def load(self) -> list[MasterKey]:
         """Reads the source; newest first. Raises MasterKeyError."""
@@ -134,8 +138,11 @@ class MasterKeys:
 
     def find(self, key_id: str) -> MasterKey:
         """Raises MasterKeyError if the source does not hold this key."""
-        if key_id not in self._held:
+        if key_id not in self._held and time.monotonic() - self._read_s >= ASK_AGAIN_S:
+            # Not for each of a hundred thousand rows.
             self.load()
+            if key_id not in self._held:
+                self._read_s = time.monotonic()
         try:
             return self._held[key_id]
         except KeyError:

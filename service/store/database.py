@@ -56,7 +56,7 @@ class Database:
         place = engine.url.database
         self.file = Path(place) if self.dialect == "sqlite" and place else None
         self._reserve = DiskReserve(self.file.parent) if self.file is not None else None
-        self._reserve_kept = False
+        self._reserve_kept = self._journal_kept = False
         self.write_trouble: StoreFull | StoreReadOnly | StoreBusy | None = None
 
     @classmethod
@@ -131,8 +131,9 @@ class Database:
             self.write_trouble = error
             raise
         self.write_trouble = None
-        if erasing and self.file is not None:
-            await asyncio.to_thread(forget_deleted, self.file)
+        if (erasing or self._journal_kept) and self.file is not None:
+            # A reader of an old state keeps the journal; then the next write tries again.
+            self._journal_kept = not await asyncio.to_thread(forget_deleted, self.file)
         if self._reserve is not None and not self._reserve_kept:
             self._reserve_kept = await asyncio.to_thread(self._reserve.keep)
 

@@ -16,16 +16,18 @@ WAIT_S = 0.25
 REWRITE_WAIT_S = 60.0
 
 
-def forget_deleted(file: Path) -> None:
-    """Copies the journal into the database and empties it, unless somebody reads an old state."""
+def forget_deleted(file: Path) -> bool:
+    """Copies the journal into the database and empties it; false if somebody reads an old state."""
     try:
         connection = sqlite3.connect(file, timeout=WAIT_S, isolation_level=None)
         try:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         finally:
             connection.close()
+        return not busy
     except sqlite3.Error as error:
         log.warning("the journal keeps sealed bytes for now", cause=type(error).__name__)
+        return False
 
 
 def rewrite(file: Path) -> None:

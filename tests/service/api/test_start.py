@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from service.store.database import Database
 from tests.conftest import StartService
+from tests.service.store.support import KEYS
 
 
 def write_certificate(place: Path) -> tuple[Path, Path]:
@@ -65,6 +68,7 @@ def test_two_settings_make_it_https(start_service: StartService, tmp_path: Path)
         ("HALFLIGHT_DATABASE_URL", "nonsense://x", "the database URL is wrong"),
         ("HALFLIGHT_DATA_DIR", "/proc/none", "/proc/none: "),
         ("HALFLIGHT_LOG_LEVEL", "loud", "loud is no level"),
+        ("HALFLIGHT_MASTER_KEY", "zz", "a master key is 64 hexadecimal digits"),
         ("HALFLIGHT_TLS_CERT", "cert.pem", "tls_cert and tls_key belong together"),
         ("HALFLIGHT_PROVIDERS", "NoSuchProvider", "NoSuchProvider"),
         ("HALFLIGHT_PROVIDERS", '["open', "HALFLIGHT_PROVIDERS"),
@@ -80,3 +84,19 @@ def test_a_service_that_cannot_start_says_why_in_a_sentence(
     assert said in ended.stderr
     assert "Traceback" not in ended.stderr
     assert len(ended.stderr.splitlines()) <= 5
+
+
+def test_a_database_sealed_under_another_master_key_is_not_opened(tmp_path: Path, bundle_dir: Path) -> None:
+    async def sealed() -> None:
+        db = await Database.open(f"sqlite+aiosqlite:///{tmp_path / 'halflight.db'}", KEYS)
+        await db.migrate()
+        await db.close()
+
+    asyncio.run(sealed())
+    command = [sys.executable, "-m", "service.cli.main", "serve", "--port", "0"]
+    env = {"HALFLIGHT_DATA_DIR": str(tmp_path), "HALFLIGHT_BUNDLE_DIR": str(bundle_dir)}
+    ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 2
+    assert "does not hold" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+    assert not (tmp_path / "master.key").exists()
