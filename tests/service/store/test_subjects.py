@@ -169,9 +169,12 @@ async def test_a_vector_of_another_dimension_is_refused_on_write_and_on_read(db:
                     space_id, await uow.samples.add(new_sample("anna")), vector(1, dimension)
                 )
                 await uow.commit()
-    await enrolled(db, "anna", vector(1))
+    (template_id,) = await enrolled(db, "anna", vector(1))
     async with db.write() as uow:
-        await uow.connection.execute(templates.update().values(vector=b"\0" * 4 * (D - 1)))
+        key, (sample,) = await uow.subject_keys.of_subject("anna"), await uow.samples.of_subject("anna")
+        place = ("template", sample.sample_id, SPACE, str(template_id))
+        sealed = key.seal(b"\0" * 4 * (D - 1), *place)
+        await uow.connection.execute(templates.update().values(vector=sealed))
         await uow.commit()
     async with db.read() as uow:
         with pytest.raises(StoreError, match="dimension"):
