@@ -19,8 +19,8 @@ from service.store.errors import StoreBusy, StoreError
 from service.store.tables import master_keys, subject_keys
 from tests.service.store.support import SPACE, D, enrolled, vector
 
-KILLS = 3
-SUBJECTS = 600
+KILLS = 2
+SUBJECTS = 300
 
 
 def no_old_crop(*_crop: object) -> bytes | None:
@@ -66,7 +66,7 @@ async def test_a_rotation_killed_at_any_moment_goes_on_while_others_write(
                 # The other process migrates, on a busy machine.
                 continue
             written.append((name, template_id))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.05)
 
     writer = asyncio.create_task(write())
     command = [sys.executable, "-m", "tests.service.store.rotator", database_url, str(file)]
