@@ -12,7 +12,7 @@
 # --secret id=pip_conf,src=FILE. A proxy's own certificate: --secret id=ca_bundle,src=FILE.
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
-ARG BUNDLE=halflight-1
+ARG BUNDLE=halflight-2
 
 FROM scratch AS weights
 FROM scratch AS wheels
@@ -72,8 +72,8 @@ RUN /tools/bin/pip --python /opt/venv/bin/python wheel --no-deps --no-build-isol
 
 # ---- the model bundle, one stage for each: the one that comes with the project, and the reference,
 # ---- provisioned by the service's own command and verified by its digests
-FROM scratch AS bundle-halflight-1
-COPY models/halflight-1 /opt/halflight/bundles/halflight-1
+FROM scratch AS bundle-halflight-2
+COPY models/halflight-2 /opt/halflight/bundles/halflight-2
 
 FROM dependencies-cpu AS bundle-reference
 ENV PYTHONPATH=/opt/app PATH=/opt/app/bin:/opt/venv/bin:$PATH \

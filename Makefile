@@ -100,7 +100,7 @@ lock:
 
 # What the service's image holds, without the packages of its base image.
 sbom: setup
-	$(BIN)/python deploy/sbom.py --lock requirements/cpu.lock --bundle models/halflight-1 \
+	$(BIN)/python deploy/sbom.py --lock requirements/cpu.lock --bundle models/halflight-2 \
 	  --version "$$($(BIN)/halflight --version | cut -d' ' -f2)" --to build
 
 clean:

@@ -4,7 +4,7 @@ It describes what is installed beside it: every distribution, or those of a lock
 licences and what needs what, and the files of a model bundle with their digests. It needs nothing but
 the standard library, so that an image can describe itself. Equal environments give equal files.
 
-    python deploy/sbom.py --lock requirements/cpu.lock --bundle models/halflight-1 --to build
+    python deploy/sbom.py --lock requirements/cpu.lock --bundle models/halflight-2 --to build
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ OWN_PATHS = frozenset(
 )
 CHECKOUT = Path(__file__).resolve().parent.parent
 # The bundle below `models/` that everything serves by default; tests hold the images to it.
-BUILTIN = "halflight-1"
+BUILTIN = "halflight-2"
 
 
 def cache_root() -> Path:

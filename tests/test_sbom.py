@@ -13,7 +13,7 @@ from typing import Any
 from tests.conftest import REPO
 
 SCRIPT = REPO / "deploy" / "sbom.py"
-LOCK, BUNDLE = REPO / "requirements" / "cpu.lock", REPO / "models" / "halflight-1"
+LOCK, BUNDLE = REPO / "requirements" / "cpu.lock", REPO / "models" / "halflight-2"
 
 
 def made(to: Path, *options: str) -> tuple[dict[str, Any], str]:
@@ -56,7 +56,7 @@ def test_the_files_of_the_bundle_have_their_digests(tmp_path: Path) -> None:
     files = [path for path in BUNDLE.rglob("*") if path.is_file()]
     assert len(digests) == len(files)
     for path in files:
-        name = f"halflight-1/{path.relative_to(BUNDLE).as_posix()}"
+        name = f"halflight-2/{path.relative_to(BUNDLE).as_posix()}"
         assert digests[name] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert "machine-learning-model" in {one["type"] for one in document["components"]}
 
