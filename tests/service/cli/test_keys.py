@@ -55,7 +55,7 @@ def test_a_key_is_revoked_once_and_stays_in_the_list(tmp_path: Path) -> None:
 
 
 def test_a_key_has_permissions_and_an_end(tmp_path: Path) -> None:
-    key = ["keys", "create", "--role", "probe", "--data", tmp_path]
+    key: list[str | Path] = ["keys", "create", "--role", "probe", "--data", tmp_path]
     succeeds(*key, "--permission", "investigate", "--expires", "90d")
     (line,) = succeeds("keys", "list", "--data", tmp_path, "--json").lines()
     assert line["permissions"] == ["investigate"]
