@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
-from json import JSONDecodeError
 from typing import Any
 
 from fastapi import Request, Response
@@ -134,7 +133,7 @@ class GuardedRoute(APIRoute):
     async def prepare(self, request: Request, settings: Settings) -> None:  # noqa: ARG002 - other routes ask the settings
         """Look at a received body before the handler does. Raises MalformedRequest for a name given twice."""
         # FastAPI's parser takes the last of two values; what else is wrong with a body, FastAPI says.
-        with suppress(JSONDecodeError, UnicodeDecodeError, RecursionError):
+        with suppress(ValueError, RecursionError):
             try:
                 loads(await request.body() or b"null")
             except RepeatedName as error:
