@@ -47,13 +47,13 @@ RUN --mount=type=bind,source=requirements/gpu.lock,target=/build/gpu.lock \
 
 # ---- what builds the project has no place where it runs
 FROM dependencies-cpu AS environment-cpu
-ARG VERSION=0.5.0
+ARG VERSION=0.6.0
 RUN --mount=type=bind,source=deploy/sbom.py,target=/build/sbom.py \
     /tools/bin/pip --python /opt/venv/bin/python uninstall --yes setuptools \
     && /opt/venv/bin/python /build/sbom.py --version "${VERSION}" --to /opt/venv/share/halflight
 
 FROM dependencies-gpu AS environment-gpu
-ARG VERSION=0.5.0
+ARG VERSION=0.6.0
 RUN --mount=type=bind,source=deploy/sbom.py,target=/build/sbom.py \
     /tools/bin/pip --python /opt/venv/bin/python uninstall --yes setuptools \
     && /opt/venv/bin/python /build/sbom.py --version "${VERSION}" --to /opt/venv/share/halflight
@@ -94,7 +94,7 @@ FROM bundle-${BUNDLE} AS bundle
 # ---- what runs: no compiler, no pip in the environment, no torch, no root
 FROM ${PYTHON_IMAGE} AS runtime
 ARG BUNDLE
-ARG VERSION=0.5.0
+ARG VERSION=0.6.0
 ARG REVISION=unknown
 ARG CREATED=unknown
 LABEL org.opencontainers.image.title="Halflight" \
