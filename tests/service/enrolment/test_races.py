@@ -16,7 +16,7 @@ from tests.service.cli.command import succeeds
 from tests.service.store.postgres import fresh_database
 
 ROUNDS = 6
-CROP_KEY = {"HALFLIGHT_CROP_KEY": "ab" * 32, "HALFLIGHT_AUDIT_KEY": "cd" * 32}
+KEYS = {"HALFLIGHT_MASTER_KEY": "ab" * 32, "HALFLIGHT_AUDIT_KEY": "cd" * 32}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -31,7 +31,7 @@ def replicas(
             options = ["--data", str(data)]
         else:
             url = stack.enter_context(fresh_database(request.getfixturevalue("postgres")))
-            env = CROP_KEY | {"HALFLIGHT_DATABASE_URL": url}
+            env = KEYS | {"HALFLIGHT_DATABASE_URL": url}
             services = [start_service(data=tmp_path / name, **env) for name in ("one", "two")]
             options = ["--database-url", url]
         yield [stack.enter_context(service.client()) for service in services], options
