@@ -5,11 +5,29 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from service.settings import builtin_bundle
 from service.store.database import Database
+from tests.conftest import Service
 from tests.service.store.postgres import find_binaries, fresh_database, running_server
 from tests.service.store.support import KEYS, SPACE, D
+
+
+@pytest.fixture(scope="module")
+def builtin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with the built-in bundle, of one module of tests: what it enrols, no other one meets."""
+    env = {"HALFLIGHT_BUNDLE_DIR": str(builtin_bundle())}
+    running = Service(tmp_path_factory.mktemp("builtin") / "data", env).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def builtin_client(builtin: Service) -> Iterator[httpx.Client]:
+    with builtin.client() as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

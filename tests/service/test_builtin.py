@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import numpy as np
 import pytest
@@ -15,14 +13,6 @@ from tests.conftest import Service, sample_bytes
 from tests.service.api.test_errors import enroll, identify, problem
 
 ENROLLED = ("s01", "s02", "s03", "s04", "s05", "s06")
-
-
-@pytest.fixture(scope="module")
-def builtin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    env = {"HALFLIGHT_BUNDLE_DIR": str(builtin_bundle())}
-    running = Service(tmp_path_factory.mktemp("builtin") / "data", env).start()
-    yield running
-    running.stop()
 
 
 def test_the_built_in_bundle_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import httpx
 import numpy as np
 import pytest
 
-from tests.conftest import REPO, Service, sample_bytes
+from tests.conftest import sample_bytes
 
 ROUTES = ("/identify", "/verify", "/embed", "/detect")
-
-
-@pytest.fixture(scope="module")
-def builtin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A service with the built-in bundle."""
-    place = tmp_path_factory.mktemp("faces-found") / "data"
-    running = Service(place, {"HALFLIGHT_BUNDLE_DIR": str(REPO / "models" / "halflight-1")}).start()
-    with running.client() as client:
-        yield client
-    running.stop()
 
 
 def side_by_side(*subjects: str) -> bytes:
@@ -40,9 +28,9 @@ def ask(client: httpx.Client, route: str, image: bytes, **fields: str) -> httpx.
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_every_answer_counts_the_faces(builtin: httpx.Client, route: str) -> None:
+def test_every_answer_counts_the_faces(builtin_client: httpx.Client, route: str) -> None:
     for subjects in (("s01",), ("s01", "s02"), ("s01", "s02", "s05")):
-        answer = ask(builtin, route, side_by_side(*subjects)).json()
+        answer = ask(builtin_client, route, side_by_side(*subjects)).json()
         assert answer["faces_found"] == len(subjects)
         assert answer["faces_below_score"] == 0
         if route == "/verify":
@@ -50,16 +38,16 @@ def test_every_answer_counts_the_faces(builtin: httpx.Client, route: str) -> Non
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_a_higher_score_may_be_asked_for_in_query_and_form(builtin: httpx.Client, route: str) -> None:
+def test_a_higher_score_may_be_asked_for_in_query_and_form(builtin_client: httpx.Client, route: str) -> None:
     two = side_by_side("s01", "s02")
-    scores = sorted(face["detection_score"] for face in ask(builtin, "/detect", two).json()["results"])
+    scores = sorted(face["detection_score"] for face in ask(builtin_client, "/detect", two).json()["results"])
     between = str((scores[0] + scores[1]) / 2)
     files = {"image": two} | ({"reference": two} if route == "/verify" else {})
-    by_form = ask(builtin, route, two, min_detection_score=between)
-    by_query = builtin.post(route, files=files, params={"min_detection_score": between})
+    by_form = ask(builtin_client, route, two, min_detection_score=between)
+    by_query = builtin_client.post(route, files=files, params={"min_detection_score": between})
     for answer in (by_form.json(), by_query.json()):
         assert (answer["faces_found"], answer["faces_below_score"]) == (1, 1)
-    none = ask(builtin, route, two, min_detection_score="0.9999")
+    none = ask(builtin_client, route, two, min_detection_score="0.9999")
     if route == "/detect":
         assert (none.json()["faces_found"], none.json()["faces_below_score"]) == (0, 2)
     else:
@@ -67,23 +55,23 @@ def test_a_higher_score_may_be_asked_for_in_query_and_form(builtin: httpx.Client
         assert (none.json()["faces_found"], none.json()["faces_below_score"]) == (0, 2)
 
 
-def test_enrolment_counts_the_faces_and_takes_the_option(builtin: httpx.Client) -> None:
+def test_enrolment_counts_the_faces_and_takes_the_option(builtin_client: httpx.Client) -> None:
     two = side_by_side("s03", "s04")
-    refused = builtin.post("/enroll", files={"images": two}, data={"subject_id": "two"})
+    refused = builtin_client.post("/enroll", files={"images": two}, data={"subject_id": "two"})
     assert refused.json()["code"] == "multiple_faces"
     assert refused.json()["faces_found"] == 2
-    scores = sorted(face["detection_score"] for face in ask(builtin, "/detect", two).json()["results"])
+    scores = sorted(face["detection_score"] for face in ask(builtin_client, "/detect", two).json()["results"])
     chosen = {"subject_id": "two", "min_detection_score": str(sum(scores) / 2)}
-    (sample,) = builtin.post("/enroll", files={"images": two}, data=chosen).json()["samples"]
+    (sample,) = builtin_client.post("/enroll", files={"images": two}, data=chosen).json()["samples"]
     assert (sample["faces_found"], sample["faces_below_score"]) == (1, 1)
 
 
 @pytest.mark.parametrize("score", ["0.1", "1", "nan", "high"])
-def test_an_impossible_score_is_refused(builtin: httpx.Client, score: str) -> None:
+def test_an_impossible_score_is_refused(builtin_client: httpx.Client, score: str) -> None:
     image = sample_bytes("s01")
-    answers = [ask(builtin, route, image, min_detection_score=score) for route in ROUTES]
+    answers = [ask(builtin_client, route, image, min_detection_score=score) for route in ROUTES]
     fields = {"subject_id": "no", "min_detection_score": score}
-    answers.append(builtin.post("/enroll", files={"images": image}, data=fields))
+    answers.append(builtin_client.post("/enroll", files={"images": image}, data=fields))
     for answer in answers:
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid_parameter")
         assert "min_detection_score" in answer.json()["detail"]

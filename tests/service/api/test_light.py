@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import cv2
 import httpx
 import numpy as np
 import pytest
 
 from faces.types import Pixels
-from tests.conftest import REPO, Service, sample_bytes
+from tests.conftest import sample_bytes
 
 SUBJECTS = ("s01", "s02", "s05")
-
-
-@pytest.fixture(scope="module")
-def builtin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A service with the built-in bundle."""
-    place = tmp_path_factory.mktemp("light") / "data"
-    running = Service(place, {"HALFLIGHT_BUNDLE_DIR": str(REPO / "models" / "halflight-1")}).start()
-    with running.client() as client:
-        yield client
-    running.stop()
 
 
 def frame(subject: str, name: str) -> Pixels:
@@ -53,36 +41,38 @@ def identified(client: httpx.Client, pixels: Pixels) -> dict[str, dict[str, obje
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_a_drawn_box_and_a_time_stamp_leave_an_infrared_frame_infrared(
-    builtin: httpx.Client, subject: str
+    builtin_client: httpx.Client, subject: str
 ) -> None:
     pixels = frame(subject, "nir_masked_1.jpg")
-    place = builtin.post("/detect", files={"image": coded(pixels)}).json()
+    place = builtin_client.post("/detect", files={"image": coded(pixels)}).json()
     assert place["spectrum"] == "nir"
     left, top, width, height = (int(v) for v in place["results"][0]["box"])
     cv2.rectangle(pixels, (left, top), (left + width, top + height), (0, 255, 0), 3)
     cv2.putText(pixels, "12:00:00", (4, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.8, (0, 255, 255), 2)
-    condition = identified(builtin, pixels)["condition"]
+    condition = identified(builtin_client, pixels)["condition"]
     assert (condition["spectrum"], condition["mask_state"]) == ("nir", "masked")
-    assert builtin.post("/detect", files={"image": coded(pixels)}).json()["spectrum"] == "nir"
+    assert builtin_client.post("/detect", files={"image": coded(pixels)}).json()["spectrum"] == "nir"
 
 
 @pytest.mark.parametrize("gain", [1.5, 2.0, 2.5])
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_an_overexposed_bare_face_is_never_called_masked(
-    builtin: httpx.Client, subject: str, gain: float
+    builtin_client: httpx.Client, subject: str, gain: float
 ) -> None:
-    condition = identified(builtin, exposed(bare_infrared(subject), gain=gain, offset=40.0))["condition"]
+    condition = identified(builtin_client, exposed(bare_infrared(subject), gain=gain, offset=40.0))[
+        "condition"
+    ]
     assert condition["mask_state"] in ("unmasked", "uncertain")
 
 
 @pytest.mark.parametrize(("gain", "others"), [(0.2, set()), (0.1, {"uncertain"})])
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_a_dark_frame_keeps_its_mask_state_and_says_that_it_is_dark(
-    builtin: httpx.Client, subject: str, gain: float, others: set[str]
+    builtin_client: httpx.Client, subject: str, gain: float, others: set[str]
 ) -> None:
-    bare = identified(builtin, exposed(bare_infrared(subject), gain=gain))
+    bare = identified(builtin_client, exposed(bare_infrared(subject), gain=gain))
     assert bare["condition"]["mask_state"] in {"unmasked"} | others
-    masked = identified(builtin, exposed(frame(subject, "nir_masked_1.jpg"), gain=gain))
+    masked = identified(builtin_client, exposed(frame(subject, "nir_masked_1.jpg"), gain=gain))
     assert masked["condition"]["mask_state"] in {"masked"} | others
     for seen in (bare, masked):
         assert isinstance(reasons := seen["quality"]["reasons"], list)

@@ -10,14 +10,13 @@ import pytest
 
 from faces.bundle import Manifest, read, write_manifest
 from faces.types import Condition, Pair, Spectrum
-from tests.conftest import REPO, StartService, sample_bytes
-
-BUILTIN = REPO / "models" / "halflight-1"
+from service.settings import builtin_bundle
+from tests.conftest import StartService, sample_bytes
 
 
 def with_band(root: Path, band: tuple[float, float]) -> Manifest:
     """Copies the built-in bundle and sets the band of uncertain probabilities."""
-    shutil.copytree(BUILTIN, root)
+    shutil.copytree(builtin_bundle(), root)
     manifest = read(root).manifest
     mask = manifest.mask.model_copy(update={"uncertain": band})
     write_manifest(manifest.model_copy(update={"mask": mask}), root)
@@ -48,7 +47,7 @@ def test_an_uncertain_probe_gets_the_stricter_threshold(start_service: StartServ
 
 
 def test_a_certain_state_is_the_boolean(start_service: StartService) -> None:
-    running = start_service(HALFLIGHT_BUNDLE_DIR=str(BUILTIN))
+    running = start_service(HALFLIGHT_BUNDLE_DIR=str(builtin_bundle()))
     with running.client() as client:
         for name, state in (("vis_1.jpg", "unmasked"), ("nir_masked_1.jpg", "masked")):
             answer = client.post("/identify", files={"image": sample_bytes("s01", name)}).json()

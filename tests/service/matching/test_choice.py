@@ -9,10 +9,10 @@ from faces.bundle import ScoreCalibration, read
 from faces.types import Box, Face, Image, Spectrum
 from service.errors import MultipleFaces, NoFace
 from service.matching.choice import meant_face, subject_face
-from tests.conftest import REPO
+from service.settings import builtin_bundle
 
 IMAGE = Image(np.zeros((400, 400, 3), np.uint8), Spectrum.VIS)
-SPEC = read(REPO / "models" / "halflight-1").manifest.detector
+SPEC = read(builtin_bundle()).manifest.detector
 
 
 def face(score: float, side: float, *, at: tuple[float, float] = (10.0, 10.0)) -> Face:
