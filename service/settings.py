@@ -85,6 +85,8 @@ class Settings(BaseSettings):
     master_key: SecretStr | None = None
     master_key_file: Path | None = None
 
+    backup_keys: Path | None = None
+
     audit: Literal["batched", "strict"] = "batched"
     audit_flush_s: Annotated[float, Field(ge=0, le=60)] = 0.5
     audit_days: Annotated[float, Field(ge=0)] = 0.0
@@ -221,5 +223,6 @@ class Settings(BaseSettings):
 # Variables that hold a key, or a password in a URL. Child processes must not inherit them.
 SECRETS = (
     "HALFLIGHT_DATABASE_URL",
+    "HALFLIGHT_BACKUP_PASSPHRASE",
     *(f"HALFLIGHT_{name.upper()}" for name, field in Settings.model_fields.items() if _is_secret(field)),
 )

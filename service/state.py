@@ -27,6 +27,7 @@ from service.jobs.queue import JobQueue
 from service.jobs.runner import JobRunner, RunnerOptions
 from service.matching.comparison import Comparer
 from service.matching.pipeline import FacePipeline
+from service.moving.book import forgetting
 from service.retraining.archive import ArchiveLimits
 from service.retraining.datasets import UploadedSets
 from service.retraining.enrolled_crops import EnrolledCrops
@@ -103,6 +104,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
     """
     make_private(settings.data_dir)
     db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source))
+    db.on_shredded = forgetting(settings.backup_keys)
     await db.migrate()
     await _seal_old(db, settings)
     decoder = Decoder(settings, metrics)

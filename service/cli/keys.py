@@ -168,6 +168,7 @@ def with_database(
 
     Raises Failure if the database cannot be used, and without `create_missing` also if there is none yet.
     """
+    from service.moving.book import forgetting
     from service.sealing.keys import MasterKeyError
     from service.sealing.sources import MasterKeys
     from service.store.database import Database
@@ -175,6 +176,7 @@ def with_database(
 
     async def run() -> T:
         db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source) if sealed else None)
+        db.on_shredded = forgetting(settings.backup_keys)
         try:
             await db.migrate()
             return await work(db)

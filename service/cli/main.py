@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import audit, bundle, demo, enrol, erase, keys, models, recognise, serve, subjects
+from service.cli import audit, backup, bundle, demo, enrol, erase, keys, models, recognise, serve, subjects
 from service.cli.output import Failure, print_failure, print_line
 
 TRACEBACK = "HALFLIGHT_TRACEBACK"
@@ -27,6 +27,9 @@ app.command("enroll")(enrol.enroll)
 app.command("identify")(recognise.identify)
 app.command("verify")(recognise.verify)
 app.command("erase")(erase.erase)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
+app.command("backup-key")(backup.backup_key)
 app.add_typer(subjects.app, name="subjects")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")

@@ -58,6 +58,10 @@ class SubjectKey:
         """The key itself, for the search that shows that it is gone; never log or store it."""
         return (self._key, self._key.hex().encode())
 
+    def archive_key(self) -> bytes:
+        """The key that this subject is sealed under in backups; it opens nothing in the database."""
+        return _derive(self._key, "archived subject")
+
     def pseudonym(self, text: str) -> str:
         """32 hexadecimal digits that stand for `text`; without the key nobody can tell for which.
 

@@ -64,6 +64,21 @@ class Audit:
         """Returns the pseudonym of a subject; None if it has none. Only reads."""
         return (await self._known_names([subject_id])).get(subject_id)
 
+    async def secrets_of(self, subject_ids: Sequence[str]) -> dict[str, bytes]:
+        """The secrets of those subjects that have one, for a backup."""
+        query = select(audit_subjects).where(audit_subjects.c.subject_id.in_(subject_ids))
+        return {row[0]: row[1] for row in await self._connection.execute(query)}
+
+    async def set_secret(self, subject_id: str, secret: bytes) -> None:
+        """Gives a restored subject the secret that its entries were written under."""
+        await self._connection.execute(insert(audit_subjects).values(subject_id=subject_id, secret=secret))
+
+    async def restore(self, entries: Sequence[AuditEntry]) -> None:
+        """Inserts entries of a backup as they were, into a log that is empty or ends before them."""
+        rows = [{name: getattr(entry, name) for name in AuditEntry.__slots__} for entry in entries]
+        if rows:
+            await self._connection.execute(insert(audit_log), rows)
+
     async def add(
         self,
         actor: str,
@@ -187,6 +202,11 @@ class Audit:
         """Removes the entries up to a checkpoint, stores the checkpoint, returns the number removed."""
         old = delete(audit_log).where(audit_log.c.audit_id <= checkpoint.audit_id)
         removed = (await self._connection.execute(old)).rowcount
+        await self.keep_checkpoint(checkpoint)
+        return removed
+
+    async def keep_checkpoint(self, checkpoint: AuditCheckpoint) -> None:
+        """Stores a checkpoint."""
         await self._connection.execute(
             insert(audit_checkpoints).values(
                 audit_id=checkpoint.audit_id,
@@ -196,7 +216,6 @@ class Audit:
                 signature=checkpoint.signature,
             )
         )
-        return removed
 
     async def checkpoint(self) -> AuditCheckpoint | None:
         """Returns the newest checkpoint, after which the kept entries begin; None if all are kept."""

@@ -23,11 +23,13 @@ class Crops:
     def __init__(self, connection: AsyncConnection, keys: SubjectKeys) -> None:
         self._connection, self._keys = connection, keys
 
-    async def add(self, sample_id: str, encoded: Sequence[EncodedCrop]) -> None:
+    async def add(
+        self, sample_id: str, encoded: Sequence[EncodedCrop], *, created_at: datetime | None = None
+    ) -> None:
         """Seals and stores the crops of a sample, one for each alignment. Raises StoreError."""
         if not encoded:
             return
-        key, now = await self._keys.of_sample(sample_id), datetime.now(UTC)
+        key, now = await self._keys.of_sample(sample_id), created_at or datetime.now(UTC)
         rows = [
             {
                 "sample_id": sample_id,

@@ -6,7 +6,7 @@ import asyncio
 import random
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -57,6 +57,8 @@ class Database:
         self.file = Path(place) if self.dialect == "sqlite" and place else None
         self._reserve = DiskReserve(self.file.parent) if self.file is not None else None
         self._reserve_kept = self._journal_kept = False
+        # Called with the ids of keys that a commit erased: backups must forget them too.
+        self.on_shredded: Callable[[Sequence[str]], None] | None = None
         self.write_trouble: StoreFull | StoreReadOnly | StoreBusy | None = None
 
     @classmethod
@@ -124,13 +126,17 @@ class Database:
         if self._reserve is not None and erasing:
             await asyncio.to_thread(self._reserve.give_up_if_full)
             self._reserve_kept = False
+        uow: UnitOfWork | None = None
         try:
             async with self._transaction(write=True) as connection:
-                yield UnitOfWork(connection, self._unsealed)
+                uow = UnitOfWork(connection, self._unsealed)
+                yield uow
         except (StoreFull, StoreReadOnly, StoreBusy) as error:
             self.write_trouble = error
             raise
         self.write_trouble = None
+        if self.on_shredded is not None and uow.committed and uow.subject_keys.shredded:
+            await asyncio.to_thread(self.on_shredded, uow.subject_keys.shredded)
         if (erasing or self._journal_kept) and self.file is not None:
             # A reader of an old state keeps the journal; then the next write tries again.
             self._journal_kept = not await asyncio.to_thread(forget_deleted, self.file)

@@ -51,11 +51,16 @@ class SubjectKeys:
     def __init__(self, connection: AsyncConnection, unsealed: Unsealed) -> None:
         self._connection, self._unsealed = connection, unsealed
         self._known: dict[str, SubjectKey] = {}
+        # The ids of keys that go if this unit of work commits.
+        self.shredded: list[str] = []
         self._owner: dict[str, str] = {}
 
-    async def create(self, subject_id: str) -> SubjectKey:
-        """Makes the key of a new subject, whose row exists. Raises StoreError."""
-        key, master = SubjectKey.new(), await self.current_master()
+    async def create(self, subject_id: str, key: SubjectKey | None = None) -> SubjectKey:
+        """Makes the key of a new subject, whose row exists, or takes that of a restored one.
+
+        Raises StoreError.
+        """
+        key, master = key or SubjectKey.new(), await self.current_master()
         row = {"subject_id": subject_id, "key_id": key.key_id, "master_id": master.key_id}
         wrapped = master.wrap(subject_id, key)
         await self._connection.execute(insert(subject_keys).values(**row, wrapped=wrapped))
@@ -125,6 +130,10 @@ class SubjectKeys:
         await self._connection.execute(changed.values(master_id=master.key_id, wrapped=master.wrap(new, key)))
         self._known[new] = self._known.pop(old)
         self._owner = {}
+
+    async def ids(self) -> set[str]:
+        """The ids of all keys of subjects."""
+        return {row[0] for row in await self._connection.execute(select(subject_keys.c.key_id))}
 
     async def masters(self) -> dict[str, bool]:
         """The check values of the master keys that the database knows, and which one is current."""

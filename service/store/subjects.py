@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, delete, func, insert, literal, select, upd
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faces.types import Spectrum
+from service.sealing.keys import SubjectKey
 from service.store.columns import metadata as schema
 from service.store.descriptions import open_description, read_description, seal_description
 from service.store.gallery_log import GalleryLog
@@ -135,15 +136,23 @@ class Subjects:
         await _lock_subjects(self._connection, subject_ids)
 
     async def ensure(
-        self, subject_id: str, metadata: dict[str, Any] | None, display_name: str | None = None
+        self,
+        subject_id: str,
+        metadata: dict[str, Any] | None,
+        display_name: str | None = None,
+        *,
+        key: SubjectKey | None = None,
     ) -> None:
-        """Creates the subject or updates its time stamp; replaces metadata and display name if given."""
+        """Creates the subject or updates its time stamp; replaces metadata and display name if given.
+
+        `key`: that of a restored subject; a new one gets a new key.
+        """
         if await self._set(subject_id, metadata=metadata, display_name=display_name):
             return
         now = datetime.now(UTC)
         values = {"subject_id": subject_id, "metadata": {}, "created_at": now, "updated_at": now}
         await self._connection.execute(insert(subjects).values(**values))
-        key = await self._keys.create(subject_id)
+        key = await self._keys.create(subject_id, key)
         sealed = seal_description(key, metadata or {}, display_name)
         await self._connection.execute(
             update(subjects).where(subjects.c.subject_id == subject_id).values(sealed=sealed)
@@ -176,6 +185,11 @@ class Subjects:
         await self._set(subject_id, metadata=metadata, display_name=display_name, clear_name=clear)
         changed = update(subjects).where(subjects.c.subject_id == subject_id)
         await self._connection.execute(changed.values(created_at=created_at))
+
+    async def set_times(self, subject_id: str, *, created_at: datetime, updated_at: datetime) -> None:
+        """Gives a restored subject its times back."""
+        changed = update(subjects).where(subjects.c.subject_id == subject_id)
+        await self._connection.execute(changed.values(created_at=created_at, updated_at=updated_at))
 
     async def _set(
         self,
@@ -248,6 +262,7 @@ class Subjects:
             self._keys.note_owner(sample_id, into)
         await self._move_answers(source, into)
         await self._connection.execute(delete(subjects).where(subjects.c.subject_id == source))
+        self._keys.shredded.append(old.key_id)
         return Moved(moved=count, already_there=len(repeated))
 
     async def _move_answers(self, old: str, new: str) -> None:
@@ -279,6 +294,7 @@ class Subjects:
         found = {row[0]: (row[1], row[2]) for row in await self._connection.execute(existing)}
         if not found:
             return {}
+        self._keys.shredded += [key_id for _, key_id in found.values() if key_id is not None]
         removed = await self._log.append_removals_of(list(found))
         kept = await _count_crops_of(self._connection, list(found))
         return {
@@ -302,7 +318,9 @@ class Samples:
     def __init__(self, connection: AsyncConnection, log: GalleryLog, keys: SubjectKeys) -> None:
         self._connection, self._log, self._keys = connection, log, keys
 
-    async def add(self, sample: NewSample, sample_id: str | None = None) -> str:
+    async def add(
+        self, sample: NewSample, sample_id: str | None = None, *, created_at: datetime | None = None
+    ) -> str:
         """Adds a sample with `sample_id`, or with a new id, and returns the id."""
         sample_id = sample_id or new_sample_id()
         self._keys.note_owner(sample_id, sample.subject_id)
@@ -318,7 +336,7 @@ class Samples:
                 inter_eye_px=sample.inter_eye_px,
                 source_width=sample.source_width,
                 source_height=sample.source_height,
-                created_at=datetime.now(UTC),
+                created_at=created_at or datetime.now(UTC),
             )
         )
         return sample_id

@@ -21,7 +21,8 @@ class UnitOfWork:
     """The repositories of one transaction. `Database.read` and `Database.write` open and close it."""
 
     def __init__(self, connection: AsyncConnection, unsealed: Unsealed) -> None:
-        self.connection = connection
+        self.connection, self.refused = connection, unsealed.refused
+        self.committed = False
         self.subject_keys = SubjectKeys(connection, unsealed)
         self.log = GalleryLog(connection, unsealed)
         self.spaces = Spaces(connection)
@@ -43,3 +44,4 @@ class UnitOfWork:
         """
         await self.audit.write()
         await self.connection.commit()
+        self.committed = True
