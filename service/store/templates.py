@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import and_, exists, func, insert, select, text
+from sqlalchemy import ColumnElement, and_, exists, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faces.types import Condition, Spectrum
@@ -22,6 +22,18 @@ from service.store.upsert import upsert
 
 # SQLite allows about 32,000 variables in a statement, older versions 999.
 IDS_AT_ONCE = 500
+# Ordered by the plain column, SQLite would walk through every template of the space to save the sorting.
+IN_ORDER = templates.c.template_id + 0
+
+
+def _of_subject(space_id: str, subject_id: str) -> tuple[ColumnElement[bool], ...]:
+    """The templates of one subject in one space, found through its samples and not through the space."""
+    own = select(samples.c.sample_id).where(samples.c.subject_id == subject_id)
+    return (
+        templates.c.space_id == space_id,
+        samples.c.subject_id == subject_id,
+        templates.c.sample_id.in_(own),
+    )
 
 
 class Templates:
@@ -144,8 +156,8 @@ class Templates:
             .join(subjects, subjects.c.subject_id == samples.c.subject_id)
             .outerjoin(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
             .join(spaces, spaces.c.space_id == templates.c.space_id)
-            .where(templates.c.space_id == space_id, samples.c.subject_id == subject_id)
-            .order_by(templates.c.template_id)
+            .where(*_of_subject(space_id, subject_id))
+            .order_by(IN_ORDER)
         )
         opener, found = TemplateOpener(self._unsealed, space_id), []
         for *row, dimension, spectrum, masked, sealed in await self._connection.execute(query):
@@ -169,8 +181,8 @@ class Templates:
             .join(samples, samples.c.sample_id == templates.c.sample_id)
             .outerjoin(subject_keys, subject_keys.c.subject_id == samples.c.subject_id)
             .join(spaces, spaces.c.space_id == templates.c.space_id)
-            .where(templates.c.space_id == space_id, samples.c.subject_id == subject_id)
-            .order_by(templates.c.template_id)
+            .where(*_of_subject(space_id, subject_id))
+            .order_by(IN_ORDER)
         )
         opener = TemplateOpener(self._unsealed, space_id)
         found = [(opener.open(*row), size) for *row, size in await self._connection.execute(query)]
