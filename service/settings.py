@@ -25,6 +25,8 @@ OWN_PATHS = frozenset(
     | {"health", "metrics", "docs", "openapi.json"}
 )
 CHECKOUT = Path(__file__).resolve().parent.parent
+# How far a picture must be turned clockwise, in degrees, where that is known.
+TurnChoice = Literal["auto", "0", "90", "180", "270"]
 # The bundle below `models/` that everything serves by default; tests hold the images to it.
 BUILTIN = "halflight-2"
 
@@ -133,7 +135,7 @@ class Settings(BaseSettings):
     max_faces: Annotated[int, Field(ge=1)] = 32
 
     min_detection_score: Annotated[float | None, Field(ge=0.3, lt=1)] = None
-    camera_turn: Literal["auto", "0", "90", "180", "270"] = "auto"
+    camera_turn: TurnChoice = "auto"
     min_inter_eye_px: Annotated[float, Field(ge=4)] = 16.0
     duplicates: Literal["refuse", "report", "ignore"] = "refuse"
     duplicate_fpir: Annotated[float, Field(gt=0, lt=1)] = 1e-3

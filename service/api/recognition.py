@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from faces.types import CONDITIONS, TURNS, Role, Spectrum, Turn
+from faces.types import CONDITIONS, Role
 from service.access.keys import Permission, Principal
 from service.api.deps import ADMITTED, Operator, Prober, SpaceDep, StateDep
 from service.api.guard import ImageRoute
-from service.api.media import BYTES, IMAGE_TYPES
+from service.api.image_docs import ANY_IMAGE, PROBE_BODY, VERIFY_BODY
+from service.api.image_options import (
+    AskedSpectrum,
+    AskedTurn,
+    MinScore,
+    WhichFaces,
+    identify_options,
+    spectrum_of,
+    turn_of,
+    verify_options,
+)
 from service.api.problems import problem_docs
 from service.api.schemas.faces import FaceOut, sighting
 from service.api.schemas.recognition import (
@@ -24,201 +34,22 @@ from service.api.schemas.recognition import (
 )
 from service.api.uploads import form_of, read_image
 from service.errors import (
-    AuditUnavailable,
-    BodyTooLarge,
-    Draining,
-    Forbidden,
-    ImageTooCostly,
-    ImageTooLarge,
     InvalidParameter,
-    LowQuality,
-    MalformedRequest,
     NoFace,
-    NotReady,
-    Overloaded,
-    RateLimited,
     SubjectNotFound,
-    Unauthorized,
-    UndecodableImage,
     UnsupportedFmrPoint,
-    UnsupportedMediaType,
-    WrongSpectrum,
 )
 from service.matching.disclosure import DOOR, EVERYTHING, Disclosure
 from service.matching.pipeline import StageTimes
 from service.matching.rules import Options
 from service.matching.trail import extraction, identifications, verification
 
-ANY_IMAGE = (
-    *(MalformedRequest, Unauthorized, Forbidden, ImageTooLarge, BodyTooLarge),
-    *(UnsupportedMediaType, UndecodableImage, ImageTooCostly, InvalidParameter, LowQuality, WrongSpectrum),
-    *(RateLimited, Overloaded, NotReady, AuditUnavailable, Draining),
-)
-_BINARY = {"type": "string", "format": "binary"}
-BASE64 = {
-    "type": "string",
-    "contentEncoding": "base64",
-    "description": "plain, or a data URL whose media type counts",
-}
-ABOUT_IMAGES = (
-    "An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with"
-    " `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12."
-)
-PROBE_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": ABOUT_IMAGES,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {"image": _BINARY},
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {"image": BASE64},
-                    "additionalProperties": False,
-                }
-            },
-        }
-        | {kind: {"schema": _BINARY} for kind in (*IMAGE_TYPES, BYTES)},
-    }
-}
-VERIFY_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": ABOUT_IMAGES,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {
-                        "image": _BINARY,
-                        "subject_id": {"type": "string"},
-                        "reference": _BINARY,
-                    },
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["image"],
-                    "properties": {
-                        "image": BASE64,
-                        "subject_id": {"type": "string"},
-                        "reference": BASE64,
-                    },
-                    "additionalProperties": False,
-                }
-            },
-        },
-    }
-}
-
 router = APIRouter(tags=["matching"], dependencies=[ADMITTED], route_class=ImageRoute)
-
-AskedSpectrum = Annotated[
-    Literal["auto", "nir", "vis"], Query(description="`auto` recognises it from the pixels")
-]
-AskedFpir = Annotated[
-    float | None,
-    Query(
-        gt=0,
-        lt=1,
-        description="the chance, at most, that a stranger matches anybody of the gallery as it is now",
-    ),
-]
-MinScore = Annotated[
-    float | None,
-    Query(
-        ge=0.3,
-        lt=1,
-        description="the lowest detection score of a face; by default the setting's, or the detector's own",
-    ),
-]
-WhichFaces = Annotated[Literal["largest", "all"], Query()]
-
-
-AskedTurn = Annotated[
-    Literal["auto", "0", "90", "180", "270"] | None,
-    Query(
-        description="degrees by which the image must be turned clockwise, where that is known; `auto` looks"
-        " for it. By default what `HALFLIGHT_CAMERA_TURN` says"
-    ),
-]
-
-
-def turn_of(asked: str | None, default: str = "auto") -> Turn | None:
-    """The known turn; None to look for it."""
-    return None if (asked or default) == "auto" else TURNS[int(asked or default) // 90]
 
 
 def disclosure_of(principal: Principal) -> Disclosure:
     """A probe key opens doors; an operator, or a key with `investigate`, sees everything."""
     return EVERYTHING if principal.has(Permission.INVESTIGATE) else DOOR
-
-
-def spectrum_of(asked: str) -> Spectrum | None:
-    """Returns None for `auto`."""
-    return None if asked == "auto" else Spectrum(asked)
-
-
-async def _options(
-    state: StateDep,
-    top_k: Annotated[int, Query(ge=1, le=100)] = 5,
-    fmr: Annotated[float | None, Query(gt=0, lt=1, description="a calibrated point")] = None,
-    threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
-    fpir: AskedFpir = None,
-    spectrum: AskedSpectrum = "auto",
-    faces: WhichFaces = "largest",
-    min_detection_score: MinScore = None,
-    turn: AskedTurn = None,
-) -> Options:
-    return _check_threshold(
-        Options(
-            fmr=fmr,
-            threshold=threshold,
-            fpir=fpir,
-            spectrum=spectrum_of(spectrum),
-            every_face=faces == "all",
-            top_k=top_k,
-            min_score=min_detection_score,
-            turn=turn_of(turn, state.settings.camera_turn),
-        )
-    )
-
-
-async def _verify_options(
-    state: StateDep,
-    fmr: Annotated[float | None, Query(gt=0, lt=1, description="a calibrated point")] = None,
-    threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
-    spectrum: AskedSpectrum = "auto",
-    min_detection_score: MinScore = None,
-    turn: AskedTurn = None,
-) -> Options:
-    return _check_threshold(
-        Options(
-            fmr=fmr,
-            threshold=threshold,
-            spectrum=spectrum_of(spectrum),
-            min_score=min_detection_score,
-            turn=turn_of(turn, state.settings.camera_turn),
-        )
-    )
-
-
-def _check_threshold(options: Options) -> Options:
-    """Raises InvalidParameter if more than one of FMR, threshold and FPIR is given."""
-    asked = {"fmr": options.fmr, "threshold": options.threshold, "fpir": options.fpir}
-    given = [f"`{name}`" for name, value in asked.items() if value is not None]
-    if len(given) > 1:
-        raise InvalidParameter(f"give {' or '.join(given)}, not {'both' if len(given) == 2 else 'all'}")
-    return options
 
 
 @router.post(
@@ -231,7 +62,7 @@ async def identify(
     caller: Prober,
     state: StateDep,
     space: SpaceDep,
-    options: Annotated[Options, Depends(_options)],
+    options: Annotated[Options, Depends(identify_options)],
 ) -> IdentifyOut:
     """Who is this? One row per subject; an unknown face is an answer, not an error."""
     times, disclosure = StageTimes(), disclosure_of(caller)
@@ -265,7 +96,7 @@ async def verify(
     caller: Prober,
     state: StateDep,
     space: SpaceDep,
-    options: Annotated[Options, Depends(_verify_options)],
+    options: Annotated[Options, Depends(verify_options)],
 ) -> VerifyOut:
     """Is this the subject, or the face of the reference image?"""
     times, disclosure = StageTimes(), disclosure_of(caller)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
@@ -12,8 +12,9 @@ from fastapi.responses import JSONResponse
 from faces.types import Spectrum, Turn
 from service.api.deps import ADMITTED, Operator, SpaceDep, StateDep
 from service.api.guard import GuardedRoute, ImageRoute
+from service.api.image_docs import ANY_IMAGE, BASE64, BINARY, Schema, image_body
+from service.api.image_options import turn_of
 from service.api.problems import problem_docs
-from service.api.recognition import ABOUT_IMAGES, ANY_IMAGE, BASE64, turn_of
 from service.api.schemas.subjects import (
     EnrolOut,
     PatchIn,
@@ -44,7 +45,7 @@ from service.errors import (
     UnsureOrientation,
 )
 from service.inference.detector import LOWEST_SCORE
-from service.settings import Settings
+from service.settings import Settings, TurnChoice
 from service.subjects.editor import SubjectChange
 from service.subjects.names import MAX_LETTERS, InvalidName, normal_name
 
@@ -66,68 +67,40 @@ DUPLICATES = {
     "description": "a face that another subject has: 409, named in the answer, or not looked for;"
     " what the service is set to where it is absent",
 }
-TURN: dict[str, Any] = {
+TURN: Schema = {
     "type": "string",
-    "enum": ["auto", "0", "90", "180", "270"],
+    "enum": list(get_args(TurnChoice)),
     "description": "degrees by which the photos must be turned clockwise, where that is known",
 }
-ENROL_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "description": ABOUT_IMAGES,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["subject_id", "images"],
-                    "properties": {
-                        "subject_id": {"type": "string", "pattern": f"^{SUBJECT_ID.pattern}$"},
-                        "images": {
-                            "type": "array",
-                            "minItems": 1,
-                            "maxItems": 16,
-                            "items": {"type": "string", "format": "binary"},
-                        },
-                        "display_name": DISPLAY_NAME,
-                        "metadata": {"type": "string", "description": "JSON object, 8 KiB"},
-                        "spectrum": {"type": "string", "enum": ["vis", "nir"]},
-                        "turn": TURN,
-                        "duplicates": DUPLICATES,
-                        "allow_duplicate": {
-                            "type": "string",
-                            "enum": ["true", "false"],
-                            "description": "older form of `duplicates`: ignore or refuse",
-                        },
-                        "min_detection_score": {"type": "number", "minimum": 0.3, "exclusiveMaximum": 1},
-                        "allow_mismatch": {"type": "string", "enum": ["true", "false"]},
-                    },
-                }
-            },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["subject_id", "images"],
-                    "properties": {
-                        "subject_id": {"type": "string", "pattern": f"^{SUBJECT_ID.pattern}$"},
-                        "images": {"type": "array", "minItems": 1, "maxItems": 16, "items": BASE64},
-                        "display_name": DISPLAY_NAME,
-                        "metadata": {"type": "object", "description": "8 KiB"},
-                        "spectrum": {"type": "string", "enum": ["vis", "nir"]},
-                        "turn": TURN,
-                        "duplicates": DUPLICATES,
-                        "allow_duplicate": {
-                            "type": "boolean",
-                            "description": "older form of `duplicates`: ignore or refuse",
-                        },
-                        "min_detection_score": {"type": "number", "minimum": 0.3, "exclusiveMaximum": 1},
-                        "allow_mismatch": {"type": "boolean"},
-                    },
-                    "additionalProperties": False,
-                }
-            },
-        },
+
+
+def _enrol_fields(*, image: Schema, metadata: Schema, flag: Schema) -> dict[str, Schema]:
+    """The properties of an enrolment, which a form and JSON spell alike but for these three."""
+    return {
+        "subject_id": {"type": "string", "pattern": f"^{SUBJECT_ID.pattern}$"},
+        "images": {"type": "array", "minItems": 1, "maxItems": 16, "items": image},
+        "display_name": DISPLAY_NAME,
+        "metadata": metadata,
+        "spectrum": {"type": "string", "enum": ["vis", "nir"]},
+        "turn": TURN,
+        "duplicates": DUPLICATES,
+        "allow_duplicate": flag | {"description": "older form of `duplicates`: ignore or refuse"},
+        "min_detection_score": {"type": "number", "minimum": LOWEST_SCORE, "exclusiveMaximum": 1},
+        "allow_mismatch": flag,
     }
-}
+
+
+ENROL_BODY = image_body(
+    ["subject_id", "images"],
+    form=_enrol_fields(
+        image=BINARY,
+        metadata={"type": "string", "description": "JSON object, 8 KiB"},
+        flag={"type": "string", "enum": ["true", "false"]},
+    ),
+    json=_enrol_fields(
+        image=BASE64, metadata={"type": "object", "description": "8 KiB"}, flag={"type": "boolean"}
+    ),
+)
 
 enroll_router = APIRouter(tags=["subjects"], route_class=ImageRoute)
 router = APIRouter(tags=["subjects"], route_class=GuardedRoute)

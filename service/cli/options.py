@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from service.settings import TurnChoice
+
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 Url = Annotated[str, typer.Option("--url", envvar="HALFLIGHT_URL", help="Address of the service.")]
@@ -21,7 +23,7 @@ ProbeSpectrum = Annotated[
     Literal["auto", "nir", "vis"], typer.Option(help="Of the probe; auto recognises it from the pixels.")
 ]
 AskedTurn = Annotated[
-    Literal["auto", "0", "90", "180", "270"] | None,
+    TurnChoice | None,
     typer.Option(
         "--turn", help="Degrees by which the picture must be turned clockwise, where that is known."
     ),
