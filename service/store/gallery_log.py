@@ -13,7 +13,7 @@ from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.errors import StoreError
-from service.store.opening import SEALED_TEMPLATE, TemplateOpener
+from service.store.opening import SEALED_TEMPLATE, TEMPLATE_ROWS, TemplateOpener
 from service.store.records import LogEntry, Snapshot
 from service.store.refused import template_name
 from service.store.spaces import lock_spaces_shared
@@ -151,13 +151,7 @@ class GalleryLog:
         ).scalar_one_or_none()
         if dimension is None:
             raise StoreError("no such embedding space")
-        query = (
-            select(*SEALED_TEMPLATE)
-            .join(samples, samples.c.sample_id == templates.c.sample_id)
-            .outerjoin(subject_keys, subject_keys.c.subject_id == samples.c.subject_id)
-            .where(templates.c.space_id == space_id)
-            .order_by(templates.c.template_id)
-        )
+        query = TEMPLATE_ROWS.where(templates.c.space_id == space_id).order_by(templates.c.template_id)
         # One growing buffer and no row objects: 100,000 templates of 512 take 205 MB once, not twice.
         ids, joined, size = array("q"), bytearray(), dimension * FLOAT.itemsize
         opener = TemplateOpener(self._unsealed, space_id)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import select
+
 from service.sealing.keys import SealBroken, SubjectKey
 from service.store.refused import template_name
-from service.store.subject_keys import Unsealed
+from service.store.subject_keys import WRAPPED_KEY, Unsealed
 from service.store.tables import samples, subject_keys, templates
 
 TEMPLATE = "template"
@@ -18,9 +20,13 @@ SEALED_TEMPLATE = (
     templates.c.vector,
     templates.c.sample_id,
     samples.c.subject_id,
-    subject_keys.c.key_id,
-    subject_keys.c.master_id,
-    subject_keys.c.wrapped,
+    *WRAPPED_KEY,
+)
+# These columns of every template; a subject without a key has none in them.
+TEMPLATE_ROWS = (
+    select(*SEALED_TEMPLATE)
+    .join(samples, samples.c.sample_id == templates.c.sample_id)
+    .outerjoin(subject_keys, subject_keys.c.subject_id == samples.c.subject_id)
 )
 
 

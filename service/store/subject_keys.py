@@ -17,6 +17,8 @@ from service.store.tables import master_keys, samples, subject_keys
 # PostgreSQL's advisory lock: who wraps a new key takes it shared, who changes the master key exclusive.
 KEYS_LOCK = 0x48A22
 IDS_AT_ONCE = 500
+# What `Unsealed.unwrap` takes after the id of the subject, in this order.
+WRAPPED_KEY = (subject_keys.c.key_id, subject_keys.c.master_id, subject_keys.c.wrapped)
 
 
 class Unsealed:

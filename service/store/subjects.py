@@ -18,7 +18,7 @@ from service.store.gallery_log import GalleryLog
 from service.store.records import Erased, Moved, NewSample, SampleRecord, SubjectRecord, SubjectSelection
 from service.store.resealing import reseal_all
 from service.store.spaces import lock_spaces_shared
-from service.store.subject_keys import SubjectKeys, Unsealed
+from service.store.subject_keys import WRAPPED_KEY, SubjectKeys, Unsealed
 from service.store.tables import crops, idempotency, samples, subject_keys, subjects
 
 _COUNT = select(func.count()).where(samples.c.subject_id == subjects.c.subject_id).scalar_subquery()
@@ -28,9 +28,7 @@ _SUBJECT = select(
     subjects.c.updated_at,
     _COUNT,
     subjects.c.sealed,
-    subject_keys.c.key_id,
-    subject_keys.c.master_id,
-    subject_keys.c.wrapped,
+    *WRAPPED_KEY,
 ).outerjoin(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
 # Rows of these columns belong to a subject and follow it to another id.
 _REFERENCES = tuple(

@@ -14,14 +14,18 @@ from faces.types import Condition, Spectrum
 from service.store.descriptions import open_description
 from service.store.errors import StoreError
 from service.store.gallery_log import GalleryLog, from_bytes, to_bytes
-from service.store.opening import SEALED_TEMPLATE, TEMPLATE, TemplateOpener
+from service.store.opening import TEMPLATE, TEMPLATE_ROWS, TemplateOpener
 from service.store.records import OwnedTemplate, Owner, StoredTemplate
-from service.store.subject_keys import SubjectKeys, Unsealed
+from service.store.subject_keys import WRAPPED_KEY, SubjectKeys, Unsealed
 from service.store.tables import samples, spaces, subject_keys, subjects, templates
 from service.store.upsert import upsert
 
 # SQLite allows about 32,000 variables in a statement, older versions 999.
 IDS_AT_ONCE = 500
+# What `TemplateOpener.open` takes, then the dimension of the space.
+_SIZED_ROWS = TEMPLATE_ROWS.add_columns(spaces.c.dimension).join(
+    spaces, spaces.c.space_id == templates.c.space_id
+)
 # Ordered by the plain column, SQLite would walk through every template of the space to save the sorting.
 IN_ORDER = templates.c.template_id + 0
 
@@ -126,9 +130,7 @@ class Templates:
                     samples.c.spectrum,
                     samples.c.masked,
                     subjects.c.sealed,
-                    subject_keys.c.key_id,
-                    subject_keys.c.master_id,
-                    subject_keys.c.wrapped,
+                    *WRAPPED_KEY,
                 )
                 .join(samples, samples.c.sample_id == templates.c.sample_id)
                 .join(subjects, subjects.c.subject_id == samples.c.subject_id)
@@ -145,17 +147,8 @@ class Templates:
         Leaves out rows that do not open, and refuses them.
         """
         query = (
-            select(
-                *SEALED_TEMPLATE,
-                spaces.c.dimension,
-                samples.c.spectrum,
-                samples.c.masked,
-                subjects.c.sealed,
-            )
-            .join(samples, samples.c.sample_id == templates.c.sample_id)
+            _SIZED_ROWS.add_columns(samples.c.spectrum, samples.c.masked, subjects.c.sealed)
             .join(subjects, subjects.c.subject_id == samples.c.subject_id)
-            .outerjoin(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
-            .join(spaces, spaces.c.space_id == templates.c.space_id)
             .where(*_of_subject(space_id, subject_id))
             .order_by(IN_ORDER)
         )
@@ -176,14 +169,7 @@ class Templates:
 
         Leaves out rows that do not open, and refuses them.
         """
-        query = (
-            select(*SEALED_TEMPLATE, spaces.c.dimension)
-            .join(samples, samples.c.sample_id == templates.c.sample_id)
-            .outerjoin(subject_keys, subject_keys.c.subject_id == samples.c.subject_id)
-            .join(spaces, spaces.c.space_id == templates.c.space_id)
-            .where(*_of_subject(space_id, subject_id))
-            .order_by(IN_ORDER)
-        )
+        query = _SIZED_ROWS.where(*_of_subject(space_id, subject_id)).order_by(IN_ORDER)
         opener = TemplateOpener(self._unsealed, space_id)
         found = [(opener.open(*row), size) for *row, size in await self._connection.execute(query)]
         rows = [from_bytes(data, size) for data, size in found if data is not None]
@@ -208,15 +194,7 @@ class Templates:
 
     async def pick_random(self, space_id: str, limit: int) -> list[StoredTemplate]:
         """Returns up to `limit` random templates of a space that open."""
-        query = (
-            select(*SEALED_TEMPLATE, spaces.c.dimension)
-            .join(samples, samples.c.sample_id == templates.c.sample_id)
-            .outerjoin(subject_keys, subject_keys.c.subject_id == samples.c.subject_id)
-            .join(spaces, spaces.c.space_id == templates.c.space_id)
-            .where(templates.c.space_id == space_id)
-            .order_by(func.random())
-            .limit(limit)
-        )
+        query = _SIZED_ROWS.where(templates.c.space_id == space_id).order_by(func.random()).limit(limit)
         opener, drawn = TemplateOpener(self._unsealed, space_id), []
         for *row, dimension in await self._connection.execute(query):
             if (data := opener.open(*row)) is not None:
