@@ -145,7 +145,7 @@ class Subjects:
 
         `key`: that of a restored subject; a new one gets a new key.
         """
-        if await self._set(subject_id, metadata=metadata, display_name=display_name):
+        if await self.change(subject_id, metadata=metadata, display_name=display_name):
             return
         now = datetime.now(UTC)
         values = {"subject_id": subject_id, "metadata": {}, "created_at": now, "updated_at": now}
@@ -167,20 +167,12 @@ class Subjects:
             query = query.where(condition)
         return [self._record(*row) for row in await self._connection.execute(query)]
 
-    async def set_metadata(self, subject_id: str, metadata: dict[str, Any]) -> bool:
-        """Replaces the metadata; returns false if there is no such subject."""
-        return await self._set(subject_id, metadata=metadata)
-
-    async def set_display_name(self, subject_id: str, display_name: str | None) -> bool:
-        """Replaces or removes the display name; returns false if there is no such subject."""
-        return await self._set(subject_id, display_name=display_name, clear_name=display_name is None)
-
     async def describe(
         self, subject_id: str, *, metadata: dict[str, Any], display_name: str | None, created_at: datetime
     ) -> None:
         """Replaces what is known of a subject, for a merge."""
         clear = display_name is None
-        await self._set(subject_id, metadata=metadata, display_name=display_name, clear_name=clear)
+        await self.change(subject_id, metadata=metadata, display_name=display_name, clear_name=clear)
         changed = update(subjects).where(subjects.c.subject_id == subject_id)
         await self._connection.execute(changed.values(created_at=created_at))
 
@@ -189,7 +181,7 @@ class Subjects:
         changed = update(subjects).where(subjects.c.subject_id == subject_id)
         await self._connection.execute(changed.values(created_at=created_at, updated_at=updated_at))
 
-    async def _set(
+    async def change(
         self,
         subject_id: str,
         *,
@@ -199,7 +191,8 @@ class Subjects:
     ) -> bool:
         """Replaces what is given and updates the time stamp; false if there is no such subject.
 
-        Raises StoreError if the description that is there does not open.
+        `clear_name`: the subject has no display name then. Raises StoreError if the description that is
+        there does not open.
         """
         await _lock_subject(self._connection, subject_id)
         query = select(subjects.c.sealed).where(subjects.c.subject_id == subject_id)
@@ -233,7 +226,7 @@ class Subjects:
             )
         await self._move_answers(old, new)
         await self._connection.execute(delete(subjects).where(subjects.c.subject_id == old))
-        await self._set(new)
+        await self.change(new)
 
     async def absorb(self, into: str, source: str) -> Moved:
         """Moves the samples of `source` to `into`, with their templates and crops, and deletes `source`.

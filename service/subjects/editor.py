@@ -62,11 +62,13 @@ class SubjectEditor:
                     )
                 await uow.subjects.rename(subject_id, new_id)
                 await uow.audit.add(actor, "subject.rename", new_id, {})
-            if change.metadata is not None:
-                await uow.subjects.set_metadata(new_id, change.metadata)
-            if change.display_name is not None or change.clear_name:
-                await uow.subjects.set_display_name(new_id, change.display_name)
             if change.metadata is not None or change.display_name is not None or change.clear_name:
+                await uow.subjects.change(
+                    new_id,
+                    metadata=change.metadata,
+                    display_name=change.display_name,
+                    clear_name=change.clear_name,
+                )
                 await uow.audit.add(actor, "subject.change", new_id, {})
             await uow.commit()
 
@@ -111,10 +113,12 @@ class SubjectEditor:
         done: list[tuple[str, Erased, Pending]] = []
         async with self._db.write(erasing=True) as uow:
             erased = await uow.subjects.begin_erasure(subject_ids)
+            # Before the rows go: afterwards nothing knows whom an entry is about.
+            names = await uow.audit.names_of(erased)
             for subject_id in subject_ids:
                 if (numbers := erased.get(subject_id)) is not None:
-                    # Before the rows go: afterwards nothing knows whom the entry is about.
-                    entry = await uow.audit.add(actor, "subject.erase", subject_id, counts(numbers))
+                    detail, name = counts(numbers), names[subject_id]
+                    entry = await uow.audit.add(actor, "subject.erase", None, detail, name=name)
                     done.append((subject_id, numbers, entry))
             await uow.subjects.end_erasure(list(erased))
             await uow.commit()

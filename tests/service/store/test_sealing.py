@@ -100,7 +100,7 @@ async def test_a_foreign_description_is_refused_and_never_written_over(db: Datab
     assert len(db.refused) == 1
     with pytest.raises(StoreError, match="does not open"):
         async with db.write() as uow:
-            await uow.subjects.set_display_name("anna", "Anna B")
+            await uow.subjects.change("anna", display_name="Anna B")
     # Erasure needs no key.
     async with db.write(erasing=True) as uow:
         assert await uow.subjects.delete("anna") is not None
@@ -246,7 +246,7 @@ async def test_an_erasure_leaves_nothing_in_the_files_of_sqlite(tmp_path: Path) 
     async with db.write() as uow:
         for i, mark in enumerate(marks):
             await enrol(uow, f"subject-{i}", vector(i))
-            await uow.subjects.set_metadata(f"subject-{i}", {"mark": mark})
+            await uow.subjects.change(f"subject-{i}", metadata={"mark": mark})
         await uow.commit()
     sealed = await stored(db)
     for i in range(len(marks)):

@@ -38,7 +38,7 @@ async def test_a_subject_is_created_changed_and_counted(db: Database) -> None:
         assert await uow.subjects.count() == 1
     async with db.write() as uow:
         await uow.subjects.ensure("anna", {})
-        assert not await uow.subjects.set_metadata("nobody", {"a": 1})
+        assert not await uow.subjects.change("nobody", metadata={"a": 1})
         await uow.commit()
     async with db.read() as uow:
         replaced = await uow.subjects.get("anna")
