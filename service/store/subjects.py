@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, insert, literal, select, update
+from sqlalchemy import ARRAY, ColumnElement, String, cast, delete, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faces.types import Spectrum
@@ -48,7 +48,8 @@ SUBJECT_LOCKS = 0x5B1
 async def _lock_subjects(connection: AsyncConnection, subject_ids: Iterable[str]) -> None:
     """Takes the locks of subjects until the transaction ends; every change of a subject needs its lock.
 
-    In the order of the locks' numbers, so that no two transactions wait for each other.
+    In the order of the locks' numbers, so that no two transactions wait for each other. A subquery that
+    is ordered stays one, so its rows, and with them the locks, come in that order.
 
     Without it a template could be committed after an erasure has listed the templates, and the cascade
     would delete it without a row in the log. A row lock does not do: the row may not exist yet, and
@@ -57,11 +58,9 @@ async def _lock_subjects(connection: AsyncConnection, subject_ids: Iterable[str]
     """
     if connection.dialect.name != "postgresql":
         return
-    numbers = set()
-    for subject_id in set(subject_ids):
-        numbers.add((await connection.execute(select(func.hashtext(subject_id)))).scalar_one())
-    for number in sorted(numbers):
-        await connection.execute(select(func.pg_advisory_xact_lock(SUBJECT_LOCKS, number)))
+    ids = func.unnest(cast(list(subject_ids), ARRAY(String))).column_valued("id")
+    numbers = select(func.hashtext(ids).label("number")).distinct().order_by("number").subquery()
+    await connection.execute(select(func.pg_advisory_xact_lock(SUBJECT_LOCKS, numbers.c.number)))
 
 
 async def _lock_subject(connection: AsyncConnection, subject_id: str) -> None:
