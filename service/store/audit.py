@@ -18,6 +18,8 @@ from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.audit_chain import Head, entry_digest
+from service.store.locks import advisory_lock
+from service.store.portions import portions
 from service.store.records import AuditCheckpoint, AuditEntry, AuditEvent, AuditFilter
 from service.store.tables import audit_checkpoints, audit_log, audit_subjects, subjects
 from service.store.upsert import upsert
@@ -25,7 +27,6 @@ from service.store.upsert import upsert
 # PostgreSQL's advisory lock on the head of the chain. Taken last, in `write`, right before the commit.
 AUDIT_LOCK = 0x48A21
 SECRET_BYTES = 32
-IDS_AT_ONCE = 500
 
 
 def pseudonym(secret: bytes) -> str:
@@ -56,8 +57,8 @@ class Audit:
         """Maps each subject that exists to its pseudonym; makes the secrets that are missing."""
         wanted = sorted(set(subject_ids))
         found: dict[str, str] = {}
-        for start in range(0, len(wanted), IDS_AT_ONCE):
-            found |= await self._names_of(wanted[start : start + IDS_AT_ONCE])
+        for chosen in portions(wanted):
+            found |= await self._names_of(chosen)
         return found
 
     async def find_name(self, subject_id: str) -> str | None:
@@ -123,8 +124,7 @@ class Audit:
         """
         if not self._pending:
             return
-        if self._connection.dialect.name == "postgresql":
-            await self._connection.execute(select(func.pg_advisory_xact_lock(AUDIT_LOCK)))
+        await advisory_lock(self._connection, AUDIT_LOCK)
         head, rows = await self.head(), []
         for entry in self._pending:
             entry.audit_id = head.audit_id + 1

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 
 from service.sealing.keys import SubjectKey
 from service.store.database import MIGRATION_LOCK, Database
 from service.store.descriptions import seal_description
+from service.store.locks import advisory_lock
 from service.store.opening import TEMPLATE
 from service.store.resealing import ANSWER, CROP, UNDER_SUBJECT
 from service.store.tables import (
@@ -64,8 +65,7 @@ async def seal_clear_rows(db: Database, open_old_crop: OpenOldCrop) -> int:
 
 async def _seal_some(db: Database, open_old_crop: OpenOldCrop) -> int:
     async with db.write() as uow:
-        if db.dialect == "postgresql":
-            await uow.connection.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        await advisory_lock(uow.connection, MIGRATION_LOCK)
         query = (
             select(subjects.c.subject_id, subjects.c.metadata, subjects.c.display_name)
             .outerjoin(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)

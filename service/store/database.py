@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from service.sealing.sources import MasterKeys
 from service.store.errors import StoreBusy, StoreError, StoreFull, StoreReadOnly
+from service.store.locks import advisory_lock
 from service.store.refused import RefusedRows
 from service.store.reserve import DiskReserve
 from service.store.subject_keys import SubjectKeys, Unsealed
@@ -35,7 +36,7 @@ POSTGRES_WRITERS = 8
 WAL_BUSY_MS = (10, 100)
 # Any number that no other advisory lock in this database uses.
 MIGRATION_LOCK = 0x48A1F
-# SQLSTATE classes of PostgreSQL (appendix A of its manual): disk_full; read_only_sql_transaction.
+# SQLSTATEs of PostgreSQL (appendix A of its manual): disk_full; read_only_sql_transaction;
 # lock_not_available.
 POSTGRES_FULL, POSTGRES_READ_ONLY, POSTGRES_BUSY = ("53100",), ("25006",), ("55P03",)
 WRITE, MIGRATE, WAIT_MS = "halflight_write", "halflight_migrate", "halflight_wait_ms"
@@ -101,7 +102,7 @@ class Database:
             if self.dialect == "postgresql":
                 # A migration that moves rows may take longer than any other writer.
                 await connection.execute(text("SET LOCAL lock_timeout = 0"))
-                await connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+                await advisory_lock(connection, MIGRATION_LOCK)
             await connection.run_sync(_upgrade)
             if self.masters is not None:
                 await SubjectKeys(connection, self._unsealed).register()

@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.sealing.keys import SealBroken, SubjectKey
 from service.store.errors import StoreError
 from service.store.opening import TEMPLATE
+from service.store.portions import portions
 from service.store.tables import crops, idempotency, templates
 
 ANSWER, CROP = "answer", "crop"
 # What `crops.key_id` says of a crop under the key of its subject; older releases named a crop key here.
 UNDER_SUBJECT = "subject"
-IDS_AT_ONCE = 500
 
 
 async def reseal_all(
@@ -26,8 +26,7 @@ async def reseal_all(
     Raises StoreError if one of them does not open: a merge would lose it.
     """
     try:
-        for start in range(0, len(sample_ids), IDS_AT_ONCE):
-            chosen = list(sample_ids[start : start + IDS_AT_ONCE])
+        for chosen in portions(sample_ids):
             await _templates(connection, old, new, chosen)
             await _crops(connection, old, new, chosen)
         await _answers(connection, old, new, source)

@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.errors import StoreError
+from service.store.locks import advisory_lock
 from service.store.records import BundleRecord, NewBundle, SpaceRecord, SpaceState
 from service.store.tables import backfills, bundles, gallery_log, spaces, templates
 from service.store.upsert import upsert
@@ -37,10 +38,9 @@ _BUNDLE = (
 async def lock_spaces_shared(connection: AsyncConnection) -> None:
     """Takes the shared spaces lock until the transaction ends, so that no space changes its state.
 
-    Take it before locking any row. SQLite has one writer and needs no lock.
+    Take it before locking any row.
     """
-    if connection.dialect.name == "postgresql":
-        await connection.execute(select(func.pg_advisory_xact_lock_shared(SPACES_LOCK)))
+    await advisory_lock(connection, SPACES_LOCK, shared=True)
 
 
 class Spaces:
@@ -52,11 +52,9 @@ class Spaces:
     async def lock_enrolments(self) -> None:
         """Lets no other checked enrolment commit until the transaction ends.
 
-        SQLite has one writer anyway. Taken before every other lock, so that no two transactions wait
-        for each other.
+        Taken before every other lock, so that no two transactions wait for each other.
         """
-        if self._connection.dialect.name == "postgresql":
-            await self._connection.execute(select(func.pg_advisory_xact_lock(ENROLMENT_LOCK)))
+        await advisory_lock(self._connection, ENROLMENT_LOCK)
 
     async def lock_shared(self) -> None:
         """Takes the shared spaces lock until the transaction ends; see `lock_spaces_shared`."""
@@ -64,8 +62,7 @@ class Spaces:
 
     async def lock_exclusive(self) -> None:
         """Takes the exclusive spaces lock until the transaction ends, so that nobody writes templates."""
-        if self._connection.dialect.name == "postgresql":
-            await self._connection.execute(select(func.pg_advisory_xact_lock(SPACES_LOCK)))
+        await advisory_lock(self._connection, SPACES_LOCK)
 
     async def get(self, space_id: str) -> SpaceRecord | None:
         query = select(*_COLUMNS).where(spaces.c.space_id == space_id)

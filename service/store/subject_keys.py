@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.sealing.keys import MasterKey, MasterKeyError, SealBroken, SubjectKey
 from service.sealing.sources import MasterKeys
 from service.store.errors import StoreError
+from service.store.locks import advisory_lock
+from service.store.portions import portions
 from service.store.refused import RefusedRows
 from service.store.tables import master_keys, samples, subject_keys
 
 # PostgreSQL's advisory lock: who wraps a new key takes it shared, who changes the master key exclusive.
 KEYS_LOCK = 0x48A22
-IDS_AT_ONCE = 500
 # What `Unsealed.unwrap` takes after the id of the subject, in this order.
 WRAPPED_KEY = (subject_keys.c.key_id, subject_keys.c.master_id, subject_keys.c.wrapped)
 
@@ -74,8 +75,7 @@ class SubjectKeys:
 
         Raises StoreError.
         """
-        if self._connection.dialect.name == "postgresql":
-            await self._connection.execute(select(func.pg_advisory_xact_lock_shared(KEYS_LOCK)))
+        await advisory_lock(self._connection, KEYS_LOCK, shared=True)
         query = select(master_keys.c.key_id).where(master_keys.c.current.is_(True))
         key_id = (await self._connection.execute(query)).scalar_one_or_none()
         if key_id is None:
@@ -95,8 +95,7 @@ class SubjectKeys:
     async def of_subjects(self, subject_ids: Sequence[str]) -> dict[str, SubjectKey]:
         """Maps those subjects whose key opens to it; the others are refused rows."""
         wanted = [subject_id for subject_id in subject_ids if subject_id not in self._known]
-        for start in range(0, len(wanted), IDS_AT_ONCE):
-            chosen = wanted[start : start + IDS_AT_ONCE]
+        for chosen in portions(wanted):
             query = select(subject_keys).where(subject_keys.c.subject_id.in_(chosen))
             for subject_id, key_id, master_id, wrapped in await self._connection.execute(query):
                 key = self._unsealed.unwrap(subject_id, key_id, master_id, wrapped)
@@ -114,8 +113,7 @@ class SubjectKeys:
     async def owners_of(self, sample_ids: Sequence[str]) -> dict[str, str]:
         """Maps each of these samples that exists to its subject."""
         wanted = [one for one in sample_ids if one not in self._owner]
-        for start in range(0, len(wanted), IDS_AT_ONCE):
-            chosen = wanted[start : start + IDS_AT_ONCE]
+        for chosen in portions(wanted):
             query = select(samples.c.sample_id, samples.c.subject_id).where(samples.c.sample_id.in_(chosen))
             for sample_id, subject_id in await self._connection.execute(query):
                 self._owner[sample_id] = subject_id

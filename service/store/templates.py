@@ -15,13 +15,12 @@ from service.store.descriptions import open_description
 from service.store.errors import StoreError
 from service.store.gallery_log import GalleryLog, from_bytes, to_bytes
 from service.store.opening import TEMPLATE, TEMPLATE_ROWS, TemplateOpener
+from service.store.portions import portions
 from service.store.records import OwnedTemplate, Owner, StoredTemplate
 from service.store.subject_keys import WRAPPED_KEY, SubjectKeys, Unsealed
 from service.store.tables import samples, spaces, subject_keys, subjects, templates
 from service.store.upsert import upsert
 
-# SQLite allows about 32,000 variables in a statement, older versions 999.
-IDS_AT_ONCE = 500
 # What `TemplateOpener.open` takes, then the dimension of the space.
 _SIZED_ROWS = TEMPLATE_ROWS.add_columns(spaces.c.dimension).join(
     spaces, spaces.c.space_id == templates.c.space_id
@@ -120,8 +119,7 @@ class Templates:
     async def owners(self, template_ids: Sequence[int]) -> dict[int, Owner]:
         """Maps each template id that still exists to its owner."""
         found: dict[int, Owner] = {}
-        for start in range(0, len(template_ids), IDS_AT_ONCE):
-            chosen = list(template_ids[start : start + IDS_AT_ONCE])
+        for chosen in portions(template_ids):
             query = (
                 select(
                     templates.c.template_id,
