@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from pydantic import Field
 
 from faces.strict import Strict
-from service.key_file import KEY_BYTES, KeyFileError, parse_key
+from service.key_file import KeyFileError, parse_key
+from service.sealing.keys import KEY_BYTES
 
 WHAT = "a backup key"
 SHORTEST_PASSPHRASE = 12

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from service.key_file import KEY_BYTES
+from service.sealing.keys import KEY_BYTES
 
 MAGIC = b"halflight archive\n"
 FRAME_BYTES = 1 << 20

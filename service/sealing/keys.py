@@ -21,6 +21,14 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 
 
+def key_from_hex(text: str) -> bytes:
+    """The bytes of 64 hexadecimal digits. Raises ValueError, which quotes none of them."""
+    key = bytes.fromhex(text.strip())
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a key has {KEY_BYTES} bytes")
+    return key
+
+
 class SealBroken(ValueError):
     """A value does not open: another key sealed it, it was changed, or it was moved. Quotes nothing."""
 

@@ -5,13 +5,13 @@ A source holds one key, or several during a rotation; the first is the newest.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from pathlib import Path
 from typing import Protocol
 
-from service.sealing.keys import KEY_BYTES, MasterKey, MasterKeyError
+from service.sealing.files import write_private
+from service.sealing.keys import KEY_BYTES, MasterKey, MasterKeyError, key_from_hex
 
 KEY_FILE = "master.key"
 # How long the absence of a key from its source is believed.
@@ -51,12 +51,9 @@ class PlainLines:
     def unwrap(self, line: str) -> bytes:
         """Raises MasterKeyError."""
         try:
-            key = bytes.fromhex(line)
+            return key_from_hex(line)
         except ValueError as error:
             raise MasterKeyError("a master key is 64 hexadecimal digits") from error
-        if len(key) != KEY_BYTES:
-            raise MasterKeyError("a master key is 64 hexadecimal digits")
-        return key
 
 
 class GivenKeys:
@@ -101,23 +98,8 @@ class KeyFile:
     def write(self, keys: list[bytes], *, first: bool = False) -> None:
         """Writes the file whole or not at all, and it lasts. Raises MasterKeyError."""
         lines = [self._service.wrap(key) for key in keys]
-        partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.{os.urandom(4).hex()}")
         try:
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                with os.fdopen(descriptor, "w") as stream:
-                    stream.write("\n".join(lines) + "\n")
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                if first:
-                    # Of replicas that start together one makes the key.
-                    with contextlib.suppress(FileExistsError):
-                        os.link(partial, self._path)
-                else:
-                    partial.replace(self._path)
-            finally:
-                partial.unlink(missing_ok=True)
-            _sync_directory(self._path.parent)
+            write_private(self._path, "\n".join(lines) + "\n", first=first)
         except OSError as error:
             raise MasterKeyError(f"the master key cannot be written to {self._path.name}") from error
 
@@ -154,11 +136,3 @@ class MasterKeys:
         """Makes the first key, unless another process was faster. Raises MasterKeyError."""
         self.source.write([os.urandom(KEY_BYTES)], first=True)
         return self.load()[0]
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
