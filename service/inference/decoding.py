@@ -35,7 +35,8 @@ log = structlog.get_logger("halflight.decoding")
 
 # A picture of more pixels is held at a part of its size; the memory of its decoding goes with its worker.
 WORK_PIXELS = 16_000_000
-# Most photos are no larger than this. Their pixels and the canvas fit into memory that is used again.
+# Most photos are no larger than this. Their pixels and the canvas fit into memory that is used again, unless
+# the detector has a very large one.
 USUAL_PIXELS, USUAL_BYTES = 2_000_000, 8 << 20
 # A worker is replaced after so many photos: what a decoder leaks must not become a photo's fault.
 PHOTOS_A_WORKER = 1000
@@ -110,7 +111,7 @@ class Decoder:
                     max_bytes=settings.max_image_bytes,
                     max_pixels=settings.max_image_pixels,
                     work_pixels=WORK_PIXELS,
-                    granted_pixels=min(held.pixels, USUAL_PIXELS),
+                    granted_pixels=min(held.pixels, USUAL_PIXELS, USUAL_BYTES // 3 - max(canvas_px) ** 2),
                     cpu_s=settings.decode_cpu_s,
                 )
                 answer = await self._ask(job, photo, held, give_up)

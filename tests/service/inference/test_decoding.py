@@ -110,6 +110,17 @@ async def test_a_worker_gives_what_decoding_here_gives(source: ImageSource, runn
         assert there.first_look.placement == placement
 
 
+@pytest.mark.parametrize("largest_px", [1280, 2048])
+async def test_a_large_canvas_gets_memory_of_its_own(largest_px: int, running: list[Decoder]) -> None:
+    decoder = start(running, settings())
+    photo = await decoder.decode(flat_png(1400, 1400), None, (320, largest_px))
+    assert photo.image.pixels.shape == (1400, 1400, 3)
+    assert photo.first_look is not None
+    assert photo.first_look.pixels.shape == (largest_px, largest_px, 3)
+    assert kills(decoder, "died") == 0
+    await works(decoder)
+
+
 async def test_pixels_are_in_work_as_long_as_something_shows_them(running: list[Decoder]) -> None:
     decoder = start(running, settings())
     photo = await decoder.decode(sample_bytes("s01"), None, CANVASES)
