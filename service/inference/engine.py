@@ -197,14 +197,13 @@ class Engine:
         crop = align(image, face, self.manifest.encoder.alignment)
         if self.encoder.waits_for_mask(crop, role):
             mask = self._read(await self.mask.classify(image, face), crop)
-            return Description(
-                face, crop, await self.encoder.embed(crop, role, mask), mask, assess(face, crop)
-            )
-        async with asyncio.TaskGroup() as group:
-            embedding = group.create_task(self.encoder.embed(crop, role))
-            probability = group.create_task(self.mask.classify(image, face))
-        mask = self._read(probability.result(), crop)
-        return Description(face, crop, embedding.result(), mask, assess(face, crop))
+            embeddings = await self.encoder.embed(crop, role, mask)
+        else:
+            async with asyncio.TaskGroup() as group:
+                embedding = group.create_task(self.encoder.embed(crop, role))
+                probability = group.create_task(self.mask.classify(image, face))
+            mask, embeddings = self._read(probability.result(), crop), embedding.result()
+        return Description(face, crop, embeddings, mask, assess(face, crop))
 
     def _read(self, probability: float, crop: AlignedCrop) -> MaskReading:
         spec = self.manifest.mask
