@@ -168,6 +168,7 @@ class Comparer:
         references differ, a score below another may pass its lower threshold.
         """
         wanted, lowest = top_k * OVER_FETCH, rules.loosest
+        by_reference = rules.by_reference(probe.possible_conditions)
         while True:
             found = await asyncio.to_thread(space.gallery.search, probe.vectors, wanted)
             hits = [hit for one in found for hit in one]
@@ -178,8 +179,7 @@ class Comparer:
                 owner = owners.get(hit.template_id)
                 if owner is None:
                     continue
-                rule = rules.rule([owner.condition], probe.possible_conditions)
-                judged = _Judged(owner, hit.score, rule)
+                judged = _Judged(owner, hit.score, by_reference[owner.condition])
                 known = best.get(owner.subject_id)
                 if known is None or judged.order > known.order:
                     best[owner.subject_id] = judged
@@ -205,11 +205,11 @@ class Comparer:
             raise SubjectNotFound(f"no subject {subject_id} is enrolled")
         (probe,) = await self.describe(space, data, options, Role.PROBE, times)
         with times.stage("search"):
+            by_reference, vectors = rules.by_reference(probe.possible_conditions), probe.vectors
             judged = []
             for one in enrolled:
-                score = float(np.clip(np.max(probe.vectors @ one.vector), -1.0, 1.0))
-                rule = rules.rule([one.owner.condition], probe.possible_conditions)
-                judged.append(_Judged(one.owner, score, rule))
+                score = float(np.clip(np.max(vectors @ one.vector), -1.0, 1.0))
+                judged.append(_Judged(one.owner, score, by_reference[one.owner.condition]))
             best = max(judged, key=lambda one: one.order)
         return Verified(best.score, best.rule, space.calibration.id, probe, None)
 

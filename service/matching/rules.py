@@ -97,6 +97,10 @@ class Rules:
         pairs = [Pair(reference, probe) for reference in references for probe in probes]
         return max(map(self._rule, pairs), key=_strictness)
 
+    def by_reference(self, probes: Sequence[Condition]) -> dict[Condition, Rule]:
+        """The rule of each condition that a reference may be in: looked up once for a whole search."""
+        return {reference: self.rule([reference], probes) for reference in CONDITIONS}
+
     def usual(self, probes: Sequence[Condition]) -> Rule:
         """The rule against clear visible references: for a probe that was compared with nobody."""
         return self.rule(CONDITIONS[:1], probes)
