@@ -20,10 +20,11 @@ from export.graph import ExportError
 from export.kept_templates import OnEmbedded
 from export.manifest import build_manifest
 from export.operating_points import FMR_POINTS
-from export.place import building, check_free
+from export.place import check_free
 from export.prepared_sets import calibrate, check_support
 from export.variants import LEAST_COSINE, Variant
 from faces.bundle import Bundle, Manifest, read, verify, write_manifest
+from faces.place import building
 from faces.types import Pixels, Role
 from training.data.prepared import PreparedSet, Split
 from training.networks.backbone import BackboneConfig

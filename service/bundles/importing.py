@@ -6,7 +6,6 @@ What the file does not say, the order of the channels and the scale, is a preset
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from faces.bundle import (
 )
 from faces.files import write_array
 from faces.image import DecodeLimits, decode
+from faces.place import building
 from faces.preprocess import encoder_input, unit_rows
 from faces.types import AlignedCrop, Spectrum
 from service.inference.engine import Engine, EngineOptions
@@ -93,17 +93,9 @@ def import_embedder(embedder: Embedder, out: Path, *, base: Path, replace: bool 
     session = _open(embedder)
     crops = rendered_crops(given)
     vectors = _vectors(session, embedder, crops)
-    building = out.with_name(f".{out.name}.{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    try:
-        _fill(building, embedder, given, crops, vectors)
-        verify(read(building))
-        if out.exists():
-            shutil.rmtree(out)
-        building.rename(out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    with building(out) as place:
+        _fill(place, embedder, given, crops, vectors)
+        verify(read(place))
     scores = vectors @ vectors.T
     owner = np.repeat(np.arange(len(PEOPLE)), len(PHOTOS))
     mated = owner[:, None] == owner[None, :]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from faces.bundle import MANIFEST_NAME, BundleError, Manifest, parse_manifest, read, verify
+from faces.place import building
 from service.bundles.download import model_cache
 from service.settings import cache_root
 
@@ -33,21 +33,14 @@ def assemble(*, cache: Path | None = None, target: Path | None = None) -> Path:
     target = target or bundle_path(manifest.name)
     if _is_current(target, manifest):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    building = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir()
-    try:
+    with building(target) as place:
         for ref in manifest.files:
             source = cache / ref.path
             if not source.is_file():
                 raise BundleError(f"{ref.path} is not in the cache: run `halflight models pull`")
-            shutil.copyfile(source, building / ref.path)
-        shutil.copyfile(MANIFEST_FILE, building / MANIFEST_NAME)
-        verify(read(building))
-        _replace_directory(building, target)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+            shutil.copyfile(source, place / ref.path)
+        shutil.copyfile(MANIFEST_FILE, place / MANIFEST_NAME)
+        verify(read(place))
     return target
 
 
@@ -58,13 +51,3 @@ def _is_current(target: Path, manifest: Manifest) -> bool:
     except BundleError:
         return False
     return bundle.manifest == manifest
-
-
-def _replace_directory(building: Path, target: Path) -> None:
-    """Needs two renames: one rename cannot replace a directory that is not empty."""
-    old = target.with_name(f".{target.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if target.exists():
-        target.rename(old)
-    building.rename(target)
-    shutil.rmtree(old, ignore_errors=True)

@@ -20,10 +20,10 @@ from typer.testing import CliRunner
 from export.__main__ import app
 from export.card import CARD_NAME
 from export.parity import torch_vectors
-from export.place import building
 from export.recalibrate import recalibrate
 from faces.bundle import Bundle, file_ref, read, verify, write_manifest
 from faces.parity import cosines, read_parity
+from faces.place import building
 from faces.preprocess import encoder_input
 from faces.types import CONDITIONS, PAIRS, Role
 from service.inference.engine import Engine
