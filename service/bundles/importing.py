@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from faces.align import align
 from faces.bundle import (
+    MANIFEST_NAME,
     Bundle,
     BundleError,
     EncoderSpec,
@@ -86,6 +87,8 @@ def import_embedder(embedder: Embedder, out: Path, *, base: Path, replace: bool 
     """
     if out.exists() and not replace:
         raise BundleError(f"{out.name} is there already: choose another --out, or --replace it")
+    if out.exists() and not (out / MANIFEST_NAME).is_file():
+        raise BundleError(f"{out.name} is no bundle: it is left alone")
     given = read(base)
     verify(given)
     if any(ref.path in NAMES for ref in given.manifest.detection_files):

@@ -149,6 +149,19 @@ def test_what_is_no_embedder_of_faces_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_is_no_bundle_is_never_replaced(
+    ir50: tuple[Path, torch.nn.Module], tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "one.jpg").write_bytes(b"mine")
+    embedder = Embedder(file=ir50[0], name="one", preprocessing="arcface-bgr", licence="MIT")
+    with pytest.raises(BundleError, match="photos is no bundle: it is left alone"):
+        import_embedder(embedder, photos, base=builtin_bundle(), replace=True)
+    assert (photos / "one.jpg").read_bytes() == b"mine"
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
 @pytest.mark.slow
 def test_a_trunk_is_adapted_into_a_second_encoder_of_its_space(
     ir50: tuple[Path, torch.nn.Module], tmp_path: Path
