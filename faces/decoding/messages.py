@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 
 from faces import formats
 from faces.frames import FrameFormat, InvalidFrame
+from faces.image import DecodeLimits
 from faces.types import Spectrum
 
 MAX_MESSAGE_BYTES = 1 << 16
@@ -39,9 +40,7 @@ class Job:
     layout: FrameFormat | None
     spectrum: Spectrum | None
     canvas_px: tuple[int, ...]
-    max_bytes: int
-    max_pixels: int
-    work_pixels: int
+    limits: DecodeLimits
     granted_pixels: int
     cpu_s: float
 
@@ -53,7 +52,7 @@ class Job:
         values = json.loads(message)
         layout, spectrum = values.pop("layout"), values.pop("spectrum")
         return cls(
-            **values | {"canvas_px": tuple(values["canvas_px"])},
+            **values | {"canvas_px": tuple(values["canvas_px"]), "limits": DecodeLimits(**values["limits"])},
             layout=None if layout is None else FrameFormat(**layout),
             spectrum=None if spectrum is None else Spectrum(spectrum),
         )

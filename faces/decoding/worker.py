@@ -15,7 +15,7 @@ from faces.decoding.messages import GO, MAX_MESSAGE_BYTES, Asks, Done, Job, Refu
 from faces.detect import letterbox
 from faces.formats import ImageError, ImageTooCostly
 from faces.frames import ImageSource, RawFrame
-from faces.image import DecodeLimits, decode
+from faces.image import decode
 
 
 class _NoRoom(Exception):
@@ -73,8 +73,7 @@ def _decode(jobs: socket.socket, job: Job, source: ImageSource, descriptors: lis
         if go != GO:
             raise _NoRoom
 
-    limits = DecodeLimits(max_bytes=job.max_bytes, max_pixels=job.max_pixels, work_pixels=job.work_pixels)
-    image = decode(source, limits=limits, spectrum=job.spectrum, on_size=ask)
+    image = decode(source, limits=job.limits, spectrum=job.spectrum, on_size=ask)
     canvas, placement = letterbox(image, canvas_px=job.canvas_px)
     height, width = image.pixels.shape[:2]
     done = Done(width, height, (image.width, image.height), image.spectrum, len(canvas), placement.scale)

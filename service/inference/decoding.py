@@ -21,6 +21,7 @@ from faces.decoding.messages import GO, STOP, Answer, Asks, Done, Job, Refused, 
 from faces.detect import Placement
 from faces.formats import ImageTooCostly, UndecodableImage
 from faces.frames import ImageSource, RawFrame
+from faces.image import DecodeLimits
 from faces.types import Image, Pixels, Spectrum
 from service.errors import Overloaded
 from service.inference.decode_host import DecodeHost, HostGone, Worker
@@ -67,6 +68,11 @@ class Decoder:
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings, self._metrics = settings, metrics
+        self._limits = DecodeLimits(
+            max_bytes=settings.max_image_bytes,
+            max_pixels=settings.max_image_pixels,
+            work_pixels=WORK_PIXELS,
+        )
         self._host = DecodeHost(settings.decode_memory_bytes)
         self._budget = PixelBudget(settings.max_work_pixels)
         self._workers = WorkerQueue()
@@ -108,9 +114,7 @@ class Decoder:
                     layout=layout,
                     spectrum=spectrum,
                     canvas_px=canvas_px,
-                    max_bytes=settings.max_image_bytes,
-                    max_pixels=settings.max_image_pixels,
-                    work_pixels=WORK_PIXELS,
+                    limits=self._limits,
                     granted_pixels=min(held.pixels, USUAL_PIXELS, USUAL_BYTES // 3 - max(canvas_px) ** 2),
                     cpu_s=settings.decode_cpu_s,
                 )
