@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,6 +17,7 @@ from training.synthesis.masks.designs import MaskDesign
 from training.synthesis.masks.draw_design import draw_design
 from training.synthesis.masks.landmarks import apply_flat_mask
 from training.synthesis.masks.painter import MaskPainter
+from training.synthesis.masks.raster import FAR, fill
 from training.synthesis.masks.templates import TemplateSet, load_templates
 from training.synthesis.masks.transplant import transplant
 from training.synthesis.mesh import FaceMesh, MeshTopology
@@ -121,8 +121,6 @@ def _stored(through: Floats, cloth: Floats, kind: str, label: str) -> Layer:
 
 def normal_map(mesh: FaceMesh, topology: MeshTopology, *, frame_px: int, cells: int) -> NDArray[np.int8]:
     """Outward normals times 127, and 127 where the face is: int8 [cells, cells, 4]; zeros beside it."""
-    from training.synthesis.masks.raster import FAR, fill
-
     small = mesh.points * np.float32(cells / frame_px)
     normals = mesh.normals(topology).astype(np.float32)
     depth = np.full((cells, cells), FAR, np.float32)
@@ -130,9 +128,3 @@ def normal_map(mesh: FaceMesh, topology: MeshTopology, *, frame_px: int, cells: 
     fill(np.ascontiguousarray(small), normals, topology.triangles, depth, out)
     face = (depth < FAR).astype(np.float32)[:, :, None]
     return np.round(np.concatenate([out, face], axis=2) * 127.0).clip(-127, 127).astype(np.int8)
-
-
-def smooth(map_: NDArray[np.int8], side: int) -> Floats:
-    """A stored normal map as float32 [side, side, 4], interpolated."""
-    values = map_.astype(np.float32) / 127.0
-    return np.asarray(cv2.resize(values, (side, side), interpolation=cv2.INTER_LINEAR), np.float32)

@@ -18,7 +18,7 @@ from faces.files import write_whole
 from faces.image import DecodeLimits, decode
 from faces.types import Image, Spectrum
 from training.data.lfw import Split, read_lfw
-from training.matcher.sources import open_archive
+from training.matcher.sources import OpenArchive
 from training.matcher.store import Store
 from training.networks.onnx_runner import BundleRunner
 
@@ -38,7 +38,7 @@ def watched(lfw: Path, real_masks: Path | None, bundle: Path) -> Iterator[tuple[
             yield f"lfw/{identity.name}", template
     if real_masks is None:
         return
-    with open_archive(real_masks) as opened:
+    with OpenArchive(real_masks) as opened:
         for row in opened.rows:
             if row["split"] != "train" and row["masked"] == "0":
                 template = runner.template(Image(opened.pixels(row["path"]), Spectrum.VIS))

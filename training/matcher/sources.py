@@ -119,7 +119,7 @@ def _lfw_part(name: str, part: Part) -> Part:
 
 def real_mask_shots(archive: Path) -> Iterator[Shot]:
     """`real_masks.zip` without its test people; the faces have to be found."""
-    with open_archive(archive) as opened:
+    with OpenArchive(archive) as opened:
         for row in opened.rows:
             if row["split"] == "test":
                 continue
@@ -138,7 +138,7 @@ def real_mask_shots(archive: Path) -> Iterator[Shot]:
 
 def more_shots(archive: Path) -> Iterator[Shot]:
     """`faces_more.zip`: aligned faces in a frame with a border."""
-    with open_archive(archive) as opened:
+    with OpenArchive(archive) as opened:
         photos = Counter(row["subject"] for row in opened.rows if row["subject"])
         taken: Counter[str] = Counter()
         for row in opened.rows:
@@ -166,7 +166,7 @@ def more_shots(archive: Path) -> Iterator[Shot]:
 
 def extra_shots(archive: Path) -> Iterator[Shot]:
     """`faces_extra.zip` without whoever has a name there: those are test subjects."""
-    with open_archive(archive) as opened:
+    with OpenArchive(archive) as opened:
         for row in opened.rows:
             if not row["identity"]:
                 yield Shot(
@@ -199,6 +199,7 @@ class OpenArchive:
     """A zip with one list (.csv) and the photos that it names beside it."""
 
     def __init__(self, path: Path) -> None:
+        """Raises DataSetError where there is no such archive, or it has not one list."""
         try:
             self._zip = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile) as error:
@@ -226,8 +227,3 @@ class OpenArchive:
             return self._zip.read(f"{self._folder}/{file}" if self._folder else file)
         except KeyError as error:
             raise DataSetError(f"the archive's list names {file}, which is not there") from error
-
-
-def open_archive(path: Path) -> OpenArchive:
-    """Raises DataSetError where there is no such archive, or it has not one list."""
-    return OpenArchive(path)

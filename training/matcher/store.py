@@ -141,10 +141,6 @@ class Store:
         self.through = _mapped(root / THROUGH, np.uint8, (worn, side, side))
         self.cloth = _mapped(root / CLOTH, np.uint8, (worn, side, side, 3))
 
-    def rows_of(self, part: Part) -> NDArray[np.int64]:
-        """Photos of one part, in order."""
-        return np.array([i for i, row in enumerate(self.photos) if row.part == part], np.int64)
-
 
 def _facts(root: Path) -> StoreFacts:
     try:

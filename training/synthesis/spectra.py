@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.types import Pixels
+from training.synthesis.lamps import lamps
 from training.synthesis.simple import to_linear
 
 Floats = NDArray[np.float32]
@@ -48,8 +49,6 @@ class Scene:
 def scene(pixels: Pixels, normals: Floats, rng: np.random.Generator, use: frozenset[Ingredient]) -> Scene:
     """uint8 [s, s, 3] blue-green-red with its normal map [s, s, 4]
     (`training.matcher.mask_layers.normal_map`)."""
-    from training.synthesis.lamps import lamps
-
     linear = to_linear(pixels)
     grey = np.maximum(_channels(linear, rng) if Ingredient.CHANNELS in use else linear @ RED_WEIGHTED, 0.0)
     face = np.asarray(cv2.GaussianBlur(normals[:, :, 3], (0, 0), 1.5), np.float32)
