@@ -17,7 +17,7 @@ from training.engine.recipe_file import read_recipe
 from training.matcher.build import Tools, build_cache
 from training.matcher.mix import mix
 from training.matcher.overlap import EXCLUDED, exclude, watched
-from training.matcher.probe_sets import FAMILIES, Kit, lfw_probes, real_probes
+from training.matcher.probe_sets import FAMILIES, lfw_probes, real_probes
 from training.matcher.recipe import FineTuneRecipe
 from training.matcher.report import bundle_embed, checkpoint_embed, imported_embed, systems
 from training.matcher.report import lines as table_lines
@@ -29,6 +29,7 @@ from training.matcher.threshold_set import build_threshold_set
 from training.matcher.variants import fusions, second_embeds, trunk_embeds
 from training.networks.onnx_import import import_bundle
 from training.networks.weights import load_weights
+from training.views.set_builder import ViewAssets
 
 RENDERED_HELP = "a set of `rendered-family --split train`"
 BUNDLE = Path(".halflight/bundles/reference")
@@ -149,11 +150,11 @@ def probes(
     bundle: Annotated[Path, typer.Option(help="the bundle whose detector finds the faces")] = BUNDLE,
 ) -> None:
     """Validation people in every condition, by training's generators and by the held-out ones."""
-    kit = Kit(bundle=bundle, models=models, templates=templates)
+    assets = ViewAssets(bundle=bundle, models=models, templates=templates)
     with exit_on_user_error():
         for family in FAMILIES:
-            lfw_probes(lfw, out / f"lfw-{family}", family, kit)
-            real_probes(real_masks, out / f"real-{family}", family, kit)
+            lfw_probes(lfw, out / f"lfw-{family}", family, assets)
+            real_probes(real_masks, out / f"real-{family}", family, assets)
 
 
 @matcher.command()

@@ -10,133 +10,102 @@ One set for each family of generators and masks: select by `training` alone; `he
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
 
-from faces.align import AlignError, align
-from faces.bundle import read
+from faces.align import align
 from faces.types import CONDITIONS, Condition, Image, Spectrum
-from training.data.lfw import Split, read_lfw
-from training.data.prepared import PreparedSet, Refused, Role, Row, SetInfo
-from training.data.set_writer import SetWriter
-from training.matcher.sources import Shot, real_mask_shots
-from training.networks.onnx_runner import BundleRunner
-from training.views.conditions import PHOTO, Family, View, ViewMaker
-from training.views.found_faces import ALIGNMENT, SIDE_PX, FoundFace, find_face
+from training.data.lfw import Photo, Split, read_lfw
+from training.data.prepared import PreparedSet, Refused
+from training.data.set_writer import Made
+from training.matcher.sources import real_mask_shots
+from training.views.conditions import PHOTO, Family, View
+from training.views.found_faces import ALIGNMENT, find_face, largest_face
+from training.views.row_facts import RowFacts
+from training.views.set_builder import ViewAssets, ViewTools, build_set
 
 PROBES = 2
 FAMILIES: tuple[Family, ...] = ("training", "held-out")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kit:
-    """What the sets are made with; see `training.views.set_builder.ViewAssets`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class ProbeJob:
+    """One photo in some conditions. `masked`: a real mask is worn; a refusal counts in each condition."""
 
-    bundle: Path
-    models: Path | None
-    templates: Path | None
+    facts: RowFacts
+    photo: Photo | Image
+    conditions: tuple[Condition, ...]
+    family: Family
+    masked: bool = False
 
-
-class _ProbeWriter:
-    """One family's view maker, and the set that its pictures go to."""
-
-    def __init__(self, out: Path, family: Family, kit: Kit, name: str) -> None:
-        self._views = ViewMaker(family, models=kit.models, templates=kit.templates)
-        self.runner = BundleRunner(read(kit.bundle), threads=1)
-        info = SetInfo(
-            name=name,
-            alignment=ALIGNMENT,
-            side_px=SIDE_PX,
-            made_by="python -m training matcher probes",
-            synthetic="NIR is pseudo-NIR made from visible light, no real NIR",
-        )
-        self.writer, self._family = SetWriter(out, info), family
-
-    def enter(
-        self,
-        found: FoundFace | None,
-        source: str,
-        subject: str,
-        conditions: Iterable[Condition],
-        *,
-        role: Role,
-        masked: bool = False,
-    ) -> None:
-        """One photo in some conditions. `masked`: a real mask is worn; a refusal counts in each condition."""
-        mesh = None
-        for number, condition in enumerate(conditions):
-            worn = masked or condition.masked
-            fits = found is not None
-            if found is not None and condition != PHOTO:
-                mesh = mesh or self._views.fit(found)
-                fits = mesh is not None
-            if not fits or found is None:
-                refused = Refused(
-                    source=source,
-                    subject=subject,
-                    spectrum=condition.spectrum,
-                    masked=worn,
-                    code="no_face",
-                    detail="no face found",
-                    split="validation",
-                    role=role,
-                )
-                self.writer.refuse(refused)
+    def run(self, tools: ViewTools) -> list[Made | Refused]:
+        """The photo's crop and those of its views, or refusals."""
+        maker, mesh = tools.maker(self.family), None
+        if isinstance(self.photo, Image):
+            found = largest_face(self.photo, tools.detector)
+        else:
+            found = find_face(self.photo, tools.detector)
+        if found is not None and self.conditions != (PHOTO,):
+            mesh = maker.fit(found)
+        made: list[Made | Refused] = []
+        for number, condition in enumerate(self.conditions):
+            shown = Condition(condition.spectrum, self.masked or condition.masked)
+            if found is None or (mesh is None and condition != PHOTO):
+                made.append(self.facts.refused(shown))
                 continue
             view = View(found.image)
             if mesh is not None and condition != PHOTO:
-                rng = np.random.default_rng([zlib.crc32(source.encode()), number])
-                view = self._views.view(found.image, mesh, condition, rng)
-            row = Row(
-                source=source,
-                subject=subject,
-                spectrum=condition.spectrum,
-                masked=worn,
-                split="validation",
-                role=role,
-                mask=view.mask,
-                generator=view.generator,
-            )
-            try:
-                self.writer.add(row, align(view.image, found.face, ALIGNMENT).pixels)
-            except AlignError:
-                continue
+                rng = np.random.default_rng([zlib.crc32(self.facts.source.encode()), number])
+                view = maker.view(found.image, mesh, condition, rng)
+            row = self.facts.row(shown, mask=view.mask, generator=view.generator)
+            made.append(Made(row, align(view.image, found.face, ALIGNMENT).pixels))
+        return made
 
 
-def lfw_probes(tar: Path, out: Path, family: Family, kit: Kit) -> PreparedSet:
+def lfw_probes(tar: Path, out: Path, family: Family, assets: ViewAssets) -> PreparedSet:
     """Validation people of LFW."""
-    probes = _ProbeWriter(out, family, kit, f"lfw-validation-{family}")
-    for identity in track(read_lfw(tar, frozenset({Split.VALIDATION})), "probes of LFW"):
+    jobs = []
+    for identity in read_lfw(tar, frozenset({Split.VALIDATION})):
         for number, photo in enumerate(identity.photos[: 1 + PROBES]):
-            conditions = CONDITIONS if number else (PHOTO,)
-            role: Role = "probe" if number else "gallery"
-            found = find_face(photo, probes.runner)
-            probes.enter(found, photo.name, identity.name, conditions, role=role)
-    return probes.writer.close()
+            facts = RowFacts(
+                source=photo.name,
+                subject=identity.name,
+                split="validation",
+                role="probe" if number else "gallery",
+            )
+            jobs.append(ProbeJob(facts, photo, CONDITIONS if number else (PHOTO,), family))
+    return _build(jobs, out, assets, family, name="lfw", label="probes of LFW")
 
 
-def real_probes(archive: Path, out: Path, family: Family, kit: Kit) -> PreparedSet:
+def real_probes(archive: Path, out: Path, family: Family, assets: ViewAssets) -> PreparedSet:
     """Validation people with real masks."""
-    probes = _ProbeWriter(out, family, kit, f"real-validation-{family}")
-    shots = [shot for shot in real_mask_shots(archive) if shot.part == "validation"]
-    for shot in track(shots, "probes with real masks"):
-        conditions = (PHOTO, Condition(Spectrum.NIR, masked=False)) if shot.masked else (PHOTO,)
-        role: Role = "probe" if shot.masked else "gallery"
-        found = _find(shot, probes.runner)
-        probes.enter(found, shot.source, shot.subject, conditions, role=role, masked=shot.masked)
-    return probes.writer.close()
+    jobs = []
+    for shot in real_mask_shots(archive):
+        if shot.part == "validation":
+            facts = RowFacts(
+                source=shot.source,
+                subject=shot.subject,
+                split="validation",
+                role="probe" if shot.masked else "gallery",
+            )
+            conditions = (PHOTO, Condition(Spectrum.NIR, masked=False)) if shot.masked else (PHOTO,)
+            image = Image(shot.pixels, Spectrum.VIS)
+            jobs.append(ProbeJob(facts, image, conditions, family, masked=shot.masked))
+    return _build(jobs, out, assets, family, name="real", label="probes with real masks")
 
 
-def _find(shot: Shot, runner: BundleRunner) -> FoundFace | None:
-    image = Image(shot.pixels, Spectrum.VIS)
-    faces = runner.faces(image)
-    if not faces:
-        return None
-    try:
-        return FoundFace(image, faces[0], align(image, faces[0], ALIGNMENT))
-    except AlignError:
-        return None
+def _build(
+    jobs: list[ProbeJob], out: Path, assets: ViewAssets, family: Family, *, name: str, label: str
+) -> PreparedSet:
+    return build_set(
+        jobs,
+        out,
+        assets,
+        name=f"{name}-validation-{family}",
+        made_by="python -m training matcher probes",
+        synthetic="NIR is pseudo-NIR made from visible light, no real NIR",
+        families=(family,),
+        label=label,
+    )

@@ -17,7 +17,7 @@ SIDE_PX = 112
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoundFace:
-    """A visible-light photo with its largest face and that face's crop."""
+    """A photo with its largest face and that face's crop."""
 
     image: Image
     face: Face
@@ -26,12 +26,14 @@ class FoundFace:
 
 def find_face(photo: Photo, detector: BundleRunner) -> FoundFace | None:
     """Returns None if the photo shows no face that can be aligned. Raises ImageError."""
-    image = decode(photo.data, limits=LIMITS, spectrum=Spectrum.VIS)
+    return largest_face(decode(photo.data, limits=LIMITS, spectrum=Spectrum.VIS), detector)
+
+
+def largest_face(image: Image, detector: BundleRunner) -> FoundFace | None:
+    """Returns None if the image shows no face that can be aligned."""
     faces = detector.faces(image)
-    if not faces:
-        return None
     try:
-        return FoundFace(image, faces[0], align(image, faces[0], ALIGNMENT))
+        return FoundFace(image, faces[0], align(image, faces[0], ALIGNMENT)) if faces else None
     except AlignError:
         return None
 
@@ -41,8 +43,5 @@ def largest_crop(image: Image, detector: BundleRunner) -> Pixels | None:
 
     Returns None if there is no face that can be aligned.
     """
-    faces = detector.faces(image)
-    try:
-        return align(image, faces[0], ALIGNMENT).pixels if faces else None
-    except AlignError:
-        return None
+    found = largest_face(image, detector)
+    return None if found is None else found.crop.pixels
