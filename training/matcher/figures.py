@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from training.evaluation.intervals import Interval
 from training.evaluation.metrics import threshold_at_fmr
-from training.evaluation.resampling import percentiles, weights
+from training.evaluation.rank1 import SubjectCounts, success_rate
+from training.evaluation.scores import count_of
 
 Floats = NDArray[np.float32]
 Names = NDArray[np.str_]
@@ -60,8 +61,6 @@ def figures(
 def _share(hit: NDArray[np.bool_], subject: Names) -> Interval:
     """Percent of hits; subjects are drawn again for the interval."""
     people, place = np.unique(subject, return_inverse=True)
-    hits = np.bincount(place, hit.astype(np.float64), minlength=len(people))
-    trials = np.bincount(place, minlength=len(people))
-    drawn = weights(len(people))
-    replicates = 100.0 * (drawn @ hits) / np.maximum(drawn @ trials, 1)
-    return percentiles(100.0 * float(hit.mean()), replicates)
+    everybody = np.arange(len(people))
+    counts = SubjectCounts(everybody, count_of(place[hit], everybody), count_of(place, everybody))
+    return success_rate(counts).in_percent()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from faces.types import Pixels, Spectrum
 from training.data.prepared import PreparedSet
 from training.matcher.figures import Figures, figures
+from training.networks.teacher import cached
 
 Floats = NDArray[np.float32]
 Embed = Callable[[Pixels], Floats]
@@ -47,16 +49,17 @@ def embed_set(prepared: PreparedSet, networks: Mapping[str, Embed], folder: Path
     """`folder`: keeps each network's templates, so that they are computed once."""
     done: dict[str, Floats] = {}
     for name, embed in networks.items():
-        path = None if folder is None else folder / f"{prepared.root.name}-{name}.npy"
-        if path is not None and path.is_file():
-            done[name] = np.load(path)
-            continue
-        crops = prepared.crops(range(len(prepared.rows)))
-        done[name] = embed(crops)
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, done[name])
+        make = partial(_embedded, prepared, embed)
+        if folder is None:
+            done[name] = make()
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            done[name] = cached(folder / f"{prepared.root.name}-{name}.npy", len(prepared.rows), make)
     return Templates(prepared, done)
+
+
+def _embedded(prepared: PreparedSet, embed: Embed) -> Floats:
+    return embed(prepared.crops(range(len(prepared.rows))))
 
 
 def references(*sets: Templates) -> tuple[Mapping[str, Floats], NDArray[np.str_]]:

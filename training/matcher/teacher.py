@@ -16,6 +16,7 @@ from training.matcher.store import Store
 from training.matcher.views import trunk_input
 from training.networks.imported import ImportedNet
 from training.networks.layers import unit_rows
+from training.networks.teacher import cached
 
 Floats = NDArray[np.float32]
 
@@ -25,9 +26,7 @@ AT_ONCE = 64
 
 def as_trunk(net: ImportedNet, pixels: torch.Tensor) -> torch.Tensor:
     """[n, 3, h, w] of 0 to 255, blue-green-red, at the trunk's own size -> [n, d], not of unit norm."""
-    if net.config.normalisation.order == "rgb":
-        pixels = pixels.flip(1)
-    return net.trunk((pixels - net.mean) * net.scale)
+    return net.trunk(net.normalised(pixels))
 
 
 def templates(
@@ -54,12 +53,11 @@ def teach(store: Store, net: ImportedNet, folder: Path, *, bf16: bool) -> Floats
 
     Kept in `folder`, part by part, so that a killed run goes on.
     """
-    path = folder / FILE
-    if path.is_file():
-        found = np.asarray(np.load(path), np.float32)
-        if len(found) == len(store.photos):
-            return found
     folder.mkdir(parents=True, exist_ok=True)
+    return cached(folder / FILE, len(store.photos), lambda: _taught(store, net, folder, bf16=bf16))
+
+
+def _taught(store: Store, net: ImportedNet, folder: Path, *, bf16: bool) -> Floats:
     wanted = [i for i, row in enumerate(store.photos) if row.part == "train" and row.reference]
     net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     found = np.zeros((len(store.photos), net.config.width), np.float32)
@@ -70,5 +68,4 @@ def teach(store: Store, net: ImportedNet, folder: Path, *, bf16: bool) -> Floats
             crops = np.stack([crop_of(store.frames[i]) for i in rows])
             write_array(kept, templates(net, crops, bf16=bf16))
         found[rows] = np.load(kept)
-    write_array(path, found)
     return found

@@ -145,8 +145,8 @@ def build_threshold_set(
     store = Store(cache)
     chosen = list(kept_people(store.photos))
     chosen = chosen[:people] if people else chosen
-    again = repeated(_crop(store, place) for place in chosen)
-    chosen = [place for i, place in enumerate(chosen) if i not in set(again)]
+    again = set(repeated(_crop(store, place) for place in chosen))
+    chosen = [place for i, place in enumerate(chosen) if i not in again]
     known = famous_again(store, chosen, tools.bundle)
     chosen = [place for place in chosen if place not in known]
     info = SetInfo(

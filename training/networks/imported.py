@@ -85,6 +85,10 @@ class ImportedNet(nn.Module):
             pixels = pixels[:, :, :, self.config.columns[0] : self.config.columns[1]]
         if tuple(pixels.shape[2:]) != self.config.input_px:
             pixels = resized(pixels, *self.config.input_px)
+        return self.normalised(pixels)
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """[b, 3, h, w] of 0 to 255, blue-green-red, at the file's own size -> input of its network."""
         if self.config.normalisation.order == "rgb":
             pixels = pixels.flip(1)
         return (pixels - self.mean) * self.scale
