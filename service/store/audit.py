@@ -1,7 +1,8 @@
 """Stores the audit log: a hash chain of entries in which subjects have pseudonyms.
 
-A pseudonym is HMAC-SHA256 under a random secret of the subject. The secret goes with the subject, and
-nothing then says whom its entries are about; they stay, and the chain still verifies.
+A pseudonym is HMAC-SHA256 under a random secret of the subject, which lies sealed under the subject's
+key. Both go with the subject, and nothing then says whom its entries are about, no journal and no old
+copy of the row either; the entries stay, and the chain still verifies.
 """
 
 from __future__ import annotations
@@ -14,24 +15,37 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.sealing.keys import SealBroken, SubjectKey
 from service.store.audit_chain import Head, entry_digest
 from service.store.locks import advisory_lock
 from service.store.portions import portions
 from service.store.records import AuditCheckpoint, AuditEntry, AuditEvent, AuditFilter
+from service.store.subject_keys import SubjectKeys
 from service.store.tables import audit_checkpoints, audit_log, audit_subjects, subjects
 from service.store.upsert import upsert
 
 # PostgreSQL's advisory lock on the head of the chain. Taken last, in `write`, right before the commit.
 AUDIT_LOCK = 0x48A21
 SECRET_BYTES = 32
+SEALED = "audit name"
 
 
 def pseudonym(secret: bytes) -> str:
     """Computes the name of a subject in the audit log from its secret, hexadecimal."""
     return hmac.new(secret, b"halflight audit 1", hashlib.sha256).hexdigest()[:32]
+
+
+def _opened(key: SubjectKey | None, secret: bytes) -> bytes | None:
+    """The secret of a subject; None if it does not open: then the log has no name for the subject."""
+    if len(secret) == SECRET_BYTES:
+        return secret
+    try:
+        return None if key is None else key.open(secret, SEALED)
+    except SealBroken:
+        return None
 
 
 @dataclass(slots=True, eq=False)
@@ -49,8 +63,8 @@ class Pending:
 class Audit:
     """All SQL about the audit log. Nothing changes an entry; only `remove_to` removes any, the oldest."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
-        self._connection = connection
+    def __init__(self, connection: AsyncConnection, keys: SubjectKeys) -> None:
+        self._connection, self._keys = connection, keys
         self._pending: list[Pending] = []
 
     async def names_of(self, subject_ids: Iterable[str]) -> dict[str, str]:
@@ -68,11 +82,25 @@ class Audit:
     async def secrets_of(self, subject_ids: Sequence[str]) -> dict[str, bytes]:
         """The secrets of those subjects that have one, for a backup."""
         query = select(audit_subjects).where(audit_subjects.c.subject_id.in_(subject_ids))
-        return {row[0]: row[1] for row in await self._connection.execute(query)}
+        rows = (await self._connection.execute(query)).all()
+        keys = await self._keys.of_subjects([subject_id for subject_id, _ in rows])
+        opened = ((subject_id, _opened(keys.get(subject_id), secret)) for subject_id, secret in rows)
+        return {subject_id: secret for subject_id, secret in opened if secret is not None}
 
     async def set_secret(self, subject_id: str, secret: bytes) -> None:
-        """Gives a restored subject the secret that its entries were written under."""
-        await self._connection.execute(insert(audit_subjects).values(subject_id=subject_id, secret=secret))
+        """Gives a restored subject the secret that its entries were written under. Raises StoreError."""
+        sealed = (await self._keys.of_subject(subject_id)).seal(secret, SEALED)
+        await self._connection.execute(insert(audit_subjects).values(subject_id=subject_id, secret=sealed))
+
+    async def clear_secrets(self, after: str, limit: int) -> list[str]:
+        """Subjects after this one whose secret lies in clear, as releases up to 0.6.0 kept it, by id."""
+        query = (
+            select(audit_subjects.c.subject_id)
+            .where(audit_subjects.c.subject_id > after, func.length(audit_subjects.c.secret) == SECRET_BYTES)
+            .order_by(audit_subjects.c.subject_id)
+            .limit(limit)
+        )
+        return list((await self._connection.execute(query)).scalars())
 
     async def restore(self, entries: Sequence[AuditEntry]) -> None:
         """Inserts entries of a backup as they were, into a log that is empty or ends before them."""
@@ -223,9 +251,17 @@ class Audit:
         row = (await self._connection.execute(query)).first()
         return AuditCheckpoint(*row) if row else None
 
+    async def seal_secret(self, subject_id: str, key: SubjectKey) -> None:
+        """Seals the secret that an older release kept in clear, so that the subject keeps its name."""
+        query = select(audit_subjects.c.secret).where(audit_subjects.c.subject_id == subject_id)
+        secret = (await self._connection.execute(query)).scalar_one_or_none()
+        if secret is not None and len(secret) == SECRET_BYTES:
+            kept = update(audit_subjects).where(audit_subjects.c.subject_id == subject_id)
+            await self._connection.execute(kept.values(secret=key.seal(secret, SEALED)))
+
     async def _known_names(self, subject_ids: Sequence[str]) -> dict[str, str]:
-        query = select(audit_subjects).where(audit_subjects.c.subject_id.in_(subject_ids))
-        return {row[0]: pseudonym(row[1]) for row in await self._connection.execute(query)}
+        known = await self.secrets_of(subject_ids)
+        return {subject_id: pseudonym(secret) for subject_id, secret in known.items()}
 
     async def _names_of(self, subject_ids: Sequence[str]) -> dict[str, str]:
         names = await self._known_names(subject_ids)
@@ -239,9 +275,11 @@ class Audit:
             .order_by(subjects.c.subject_id)
             .with_for_update(read=True, key_share=True)
         )
+        found = [row[0] for row in (await self._connection.execute(existing)).all()]
+        keys = await self._keys.of_subjects(found)
         made = [
-            {"subject_id": row[0], "secret": secrets.token_bytes(SECRET_BYTES)}
-            for row in (await self._connection.execute(existing)).all()
+            {"subject_id": subject_id, "secret": key.seal(secrets.token_bytes(SECRET_BYTES), SEALED)}
+            for subject_id, key in keys.items()
         ]
         if not made:
             return names

@@ -40,27 +40,46 @@ OpenOldCrop = Callable[[str, str, str, bytes], bytes | None]
 async def seal_clear_rows(db: Database, open_old_crop: OpenOldCrop) -> int:
     """Seals every clear row and removes what was there; returns the number of subjects. Raises StoreError.
 
-    Later starts find the mark that it is done and do nothing: a clear row that appears afterwards was
-    not written by the service, and is refused.
+    Later starts find the mark that it is done and look for secrets of the audit log alone, which 0.6.0
+    still kept in clear: another clear row that appears was not written by the service, and is refused.
     """
     async with db.read() as uow:
         query = select(master_keys.c.all_sealed).where(master_keys.c.current.is_(True))
-        if (await uow.connection.execute(query)).scalar_one_or_none() is not False:
-            return 0
-    done = 0
-    while count := await _seal_some(db, open_old_crop):
+        to_seal = (await uow.connection.execute(query)).scalar_one_or_none() is False
+    done = left = 0
+    while to_seal and (count := await _seal_some(db, open_old_crop)):
         done += count
         log.info("sealing what an older release stored in clear", subjects=done)
-    async with db.write() as uow:
-        # Answers about subjects that are gone already.
-        left = await uow.connection.execute(delete(idempotency).where(idempotency.c.sealed.is_(None)))
-        await uow.commit()
-    if done or left.rowcount:
+    secrets = await _seal_secrets(db)
+    if to_seal:
+        async with db.write() as uow:
+            # Answers about subjects that are gone already.
+            gone = await uow.connection.execute(delete(idempotency).where(idempotency.c.sealed.is_(None)))
+            left = gone.rowcount
+            await uow.commit()
+    if done or left or secrets:
         await db.rewrite()
-    async with db.write() as uow:
-        await uow.connection.execute(update(master_keys).values(all_sealed=True))
-        await uow.commit()
+    if to_seal:
+        async with db.write() as uow:
+            await uow.connection.execute(update(master_keys).values(all_sealed=True))
+            await uow.commit()
     return done
+
+
+async def _seal_secrets(db: Database) -> int:
+    """Seals the secrets of names in the audit log; returns their number."""
+    done, after = 0, ""
+    while True:
+        async with db.read() as uow:
+            if not (found := await uow.audit.clear_secrets(after, SUBJECTS_AT_ONCE)):
+                return done
+        async with db.write() as uow:
+            await advisory_lock(uow.connection, MIGRATION_LOCK)
+            keys = await uow.subject_keys.of_subjects(found)
+            for subject_id, key in keys.items():
+                await uow.audit.seal_secret(subject_id, key)
+            await uow.commit()
+        done, after = done + len(keys), found[-1]
 
 
 async def _seal_some(db: Database, open_old_crop: OpenOldCrop) -> int:
@@ -91,6 +110,7 @@ async def _seal_subject(
     sealed = seal_description(key, description, display_name)
     changed = update(subjects).where(subjects.c.subject_id == subject_id)
     await uow.connection.execute(changed.values(sealed=sealed, metadata={}, display_name=None))
+    await uow.audit.seal_secret(subject_id, key)
     await _seal_templates(uow, subject_id, key)
     await _seal_crops(uow, subject_id, key, open_old_crop)
     query = select(idempotency.c.scope, idempotency.c.key, idempotency.c.body)

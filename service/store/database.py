@@ -187,7 +187,7 @@ class Database:
         engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         try:
             async with engine.connect() as connection:
-                for name in ("subjects", "templates", "crops", "idempotency"):
+                for name in ("subjects", "templates", "crops", "idempotency", "audit_subjects"):
                     await connection.execute(text(f"VACUUM (FULL) {name}"))
         except SQLAlchemyError as error:
             raise _store_error(error) from error

@@ -32,7 +32,7 @@ class UnitOfWork:
         self.subjects = Subjects(connection, self.log, self.subject_keys, unsealed)
         self.samples = Samples(connection, self.log, self.subject_keys)
         self.keys = Keys(connection)
-        self.audit = Audit(connection)
+        self.audit = Audit(connection, self.subject_keys)
         self.idempotency = Idempotency(connection, self.subject_keys)
         self.jobs = Jobs(connection)
         self.clock = RetentionClock(connection)

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, insert, select, update
 
+from service.store.audit import SECRET_BYTES, pseudonym
 from service.store.audit_chain import BrokenChain, Head, entry_digest, follow
+from service.store.clear_rows import seal_clear_rows
 from service.store.database import Database
 from service.store.records import AuditedCandidate, AuditEvent, AuditFilter
-from service.store.tables import audit_log, audit_subjects
+from service.store.tables import audit_log, audit_subjects, master_keys
 from tests.service.store.support import enrol, vector
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -124,6 +126,50 @@ async def test_an_erased_subject_is_unlinked_and_the_chain_stands(people: Databa
         await enrol(uow, "anna", vector(5))
         assert (await uow.audit.names_of(["anna"]))["anna"] != name
         await uow.commit()
+
+
+async def test_the_secret_of_a_name_is_sealed_and_one_in_clear_keeps_its_name(people: Database) -> None:
+    async with people.read() as uow:
+        before = await uow.audit.find_name("anna")
+        sealed = (await uow.connection.execute(select(audit_subjects.c.secret))).scalars().all()
+        assert all(len(secret) > SECRET_BYTES for secret in sealed)
+    clear = b"s" * SECRET_BYTES
+    async with people.write() as uow:
+        changed = update(audit_subjects).where(audit_subjects.c.subject_id == "anna")
+        await uow.connection.execute(changed.values(secret=clear))
+        name = await uow.audit.find_name("anna")
+        assert name == pseudonym(clear) != before
+        key = await uow.subject_keys.of_subject("anna")
+        for _ in range(2):
+            await uow.audit.seal_secret("anna", key)
+            assert await uow.audit.find_name("anna") == name
+        query = select(audit_subjects.c.secret).where(audit_subjects.c.subject_id == "anna")
+        assert clear not in (await uow.connection.execute(query)).scalar_one()
+        # Another subject's secret in this row does not open: there is no name, and nothing fails.
+        other = select(audit_subjects.c.secret).where(audit_subjects.c.subject_id == "bert")
+        moved = (await uow.connection.execute(other)).scalar_one()
+        await uow.connection.execute(changed.values(secret=moved))
+        assert await uow.audit.find_name("anna") is None
+        await uow.audit.extend([seen("anna")])
+        await uow.commit()
+    assert (await entries(people))[-1].subject is None
+
+
+async def test_a_start_seals_the_secrets_that_0_6_0_left_in_clear(people: Database) -> None:
+    clear = {one: one.encode() * 8 for one in ("anna", "bert")}
+    async with people.write() as uow:
+        for subject_id, secret in clear.items():
+            changed = update(audit_subjects).where(audit_subjects.c.subject_id == subject_id)
+            await uow.connection.execute(changed.values(secret=secret))
+        await uow.connection.execute(update(master_keys).values(all_sealed=True))
+        await uow.commit()
+    await seal_clear_rows(people, lambda *_: None)
+    async with people.read() as uow:
+        assert await uow.audit.clear_secrets("", 10) == []
+        assert await uow.audit.secrets_of(list(clear)) == clear
+    if people.file is not None:
+        held = people.file.read_bytes()
+        assert not any(secret in held for secret in clear.values())
 
 
 async def test_events_of_a_subject_erased_meanwhile_have_no_name(people: Database) -> None:
