@@ -65,7 +65,8 @@ def erase(
     if found:
         raise Failure(
             "the subject is erased, and some files still show it",
-            hint="PostgreSQL keeps dead rows until VACUUM, and its journal until it is recycled",
+            hint="PostgreSQL keeps dead rows until VACUUM, and its journal until it is recycled;"
+            " `halflight keys rotate-master` makes what is sealed there unreadable",
         )
 
 

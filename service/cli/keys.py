@@ -157,6 +157,26 @@ def revoke(
     print_status(f"key {key_id} is revoked", GOOD)
 
 
+@app.command("rotate-master")
+def rotate_master(data: DataDir = None, database_url: DatabaseUrl = None, as_json: Json = False) -> None:
+    """Replace the master key that the data of all subjects is sealed under; services go on meanwhile.
+
+    Killed in between, the same command goes on. Backups from before open with the old master key only.
+    """
+    from service.store.rotation import rotate_master as rotate
+
+    settings = settings_from(data_dir=data, database_url=database_url)
+    done = with_database(settings, rotate, sealed=True)
+    if as_json:
+        print_json({"master_key_id": done.master_id, "subjects": done.subjects, "resumed": done.resumed})
+        return
+    begun = "an interrupted rotation went on: " if done.resumed else ""
+    print_status(
+        f"{begun}master key {done.master_id} is the current one; {done.subjects} keys lie under it now",
+        GOOD,
+    )
+
+
 def with_database(
     settings: Settings,
     work: Callable[[Database], Awaitable[T]],

@@ -1,0 +1,136 @@
+"""Changes the master key: a new one wraps the keys of all subjects, while the service goes on.
+
+Every step can be repeated, and what is done already is seen in the source and in the database, so that a
+rotation that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import delete, func, select, update
+
+from service.sealing.keys import KEY_BYTES, MasterKey, MasterKeyError, SealBroken
+from service.sealing.sources import MasterKeys
+from service.store.database import Database
+from service.store.errors import StoreError
+from service.store.locks import advisory_lock
+from service.store.subject_keys import KEYS_LOCK
+from service.store.tables import master_keys, subject_keys
+from service.store.upsert import upsert
+
+KEYS_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """`resumed`: the rotation had begun before. `subjects`: keys that this run wrapped anew."""
+
+    master_id: str
+    subjects: int
+    resumed: bool
+
+
+async def rotate_master(db: Database, *, pause_s: float = 0.0, at_once: int = KEYS_AT_ONCE) -> Rotated:
+    """Makes a new master key the current one, wraps every subject's key under it, drops the old one.
+
+    Goes on with a rotation that was interrupted instead of beginning another. With keys that the
+    environment gives, the first of them is the new one. `pause_s`: between transactions, for
+    others; `at_once`: keys in one of them.
+    Raises StoreError, MasterKeyError.
+    """
+    new, resumed = await _begin(db)
+    count = 0
+    while wrapped := await _wrap_some(db, new, at_once):
+        count += wrapped
+        await asyncio.sleep(pause_s)
+    await _end(db, new)
+    return Rotated(new.key_id, count, resumed)
+
+
+async def _begin(db: Database) -> tuple[MasterKey, bool]:
+    """Makes the new key the current one; returns it, and whether a rotation had begun before.
+
+    The lock keeps other rotations, and whoever wraps a new key, away until the transaction ends: from the
+    commit on no new key is wrapped under an old one.
+    """
+    masters = _masters(db)
+    async with db.write() as uow:
+        await advisory_lock(uow.connection, KEYS_LOCK)
+        clear = select(func.count()).where(master_keys.c.all_sealed.is_(False))
+        if (await uow.connection.execute(clear)).scalar_one():
+            raise StoreError("it holds clear rows of an older release: start the service once, to seal them")
+        known, held = await uow.subject_keys.masters(), masters.load()
+        if not held:
+            raise MasterKeyError(f"{masters.source.where} holds no master key")
+        resumed = len(known) > 1 or (not masters.source.given and len(held) > 1)
+        if not resumed and held[0].key_id in known:
+            if masters.source.given:
+                raise MasterKeyError(
+                    f"the first key of {masters.source.where} is the current one: put a new one before it,"
+                    " and a comma"
+                )
+            # The file comes first: a database that names a key must find it there.
+            masters.source.write([os.urandom(KEY_BYTES), *(key.raw for key in held)])
+            held = masters.load()
+        await uow.connection.execute(update(master_keys).values(current=False))
+        row = {"current": True, "all_sealed": True, "created_at": datetime.now(UTC)}
+        made = upsert(uow.connection, master_keys).values(key_id=held[0].key_id, **row)
+        await uow.connection.execute(
+            made.on_conflict_do_update(index_elements=["key_id"], set_={"current": True})
+        )
+        await uow.commit()
+    return held[0], resumed
+
+
+async def _end(db: Database, new: MasterKey) -> None:
+    """Forgets the old keys, first in the database."""
+    masters = _masters(db)
+    async with db.write() as uow:
+        await advisory_lock(uow.connection, KEYS_LOCK)
+        await uow.connection.execute(delete(master_keys).where(master_keys.c.key_id != new.key_id))
+        await uow.commit()
+    async with db.write() as uow:
+        await advisory_lock(uow.connection, KEYS_LOCK)
+        held = masters.load()
+        known = await uow.subject_keys.masters()
+        kept = [key.raw for key in held if key.key_id in known]
+        if not masters.source.given and kept and len(kept) < len(held):
+            masters.source.write(kept)
+            masters.load()
+
+
+def _masters(db: Database) -> MasterKeys:
+    if db.masters is None:
+        raise StoreError("the database was opened without its master key")
+    return db.masters
+
+
+async def _wrap_some(db: Database, new: MasterKey, at_once: int) -> int:
+    masters = _masters(db)
+    async with db.write() as uow:
+        query = (
+            select(subject_keys)
+            .where(subject_keys.c.master_id != new.key_id)
+            .order_by(subject_keys.c.subject_id)
+            .limit(at_once)
+            .with_for_update()
+        )
+        rows = (await uow.connection.execute(query)).all()
+        for subject_id, key_id, master_id, wrapped in rows:
+            try:
+                key = masters.find(master_id).unwrap(subject_id, key_id, wrapped)
+            except SealBroken as error:
+                raise StoreError(
+                    f"subject key {key_id} does not open, so the old master key must stay: restore it from a"
+                    " backup, or erase the subject"
+                ) from error
+            place = update(subject_keys).where(subject_keys.c.subject_id == subject_id)
+            await uow.connection.execute(
+                place.values(master_id=new.key_id, wrapped=new.wrap(subject_id, key))
+            )
+        await uow.commit()
+    return len(rows)
