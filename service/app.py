@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from service import background
 from service.api import (
     audit,
+    console,
     datasets,
     jobs,
     keys,
@@ -75,6 +76,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     for part in (search, merging, subjects, operations, spaces, jobs, datasets, keys, audit):
         app.include_router(part.router)
     operations.install_docs(app)
+    console.install_console(app)
     problems.install_handlers(app)
     app.add_middleware(LocalHost)
     app.add_middleware(AccessLog, metrics=metrics)

@@ -83,10 +83,11 @@ def proxied(keyed: tuple[Service, str]) -> Iterator[httpx.Client]:
 def test_behind_a_proxy_the_documentation_and_the_api_are_found(
     proxied: httpx.Client, keyed: tuple[Service, str]
 ) -> None:
-    home = proxied.get(f"{ROOT}/")
-    assert home.status_code == 307
-    assert home.headers["location"] == f"{ROOT}/docs"
-    page = proxied.get(home.headers["location"])
+    console = proxied.get(f"{ROOT}/")
+    assert console.status_code == 200
+    (style,) = re.findall(r'href="\./(assets/[^"]+\.css)"', console.text)
+    assert proxied.get(f"{ROOT}/{style}").headers["content-type"].startswith("text/css")
+    page = proxied.get(f"{ROOT}/docs")
     assert page.status_code == 200
     links = set(re.findall(r"""(?:src|href|url)\s*[=:]\s*["']([^"']+)""", page.text))
     assert {link for link in links if link.startswith("/")} >= {f"{ROOT}/openapi.json"}
@@ -108,8 +109,10 @@ def test_behind_a_proxy_the_documentation_and_the_api_are_found(
     with service.client(key) as direct:
         for path in ("/subjects", "/v1/subjects", f"{ROOT}/subjects", f"{ROOT}/v1/subjects"):
             assert [one["subject_id"] for one in direct.get(path).json()["subjects"]] == ["behind"], path
-        assert direct.get(ROOT).headers["location"] == f"{ROOT}/docs"
-        assert direct.get(f"{ROOT}/v1").headers["location"] == f"{ROOT}/v1/docs"
+        # The console's relative links lead right from here alone.
+        for path in (ROOT, f"{ROOT}/v1", f"{ROOT}/v1/", "/v1"):
+            assert direct.get(path).headers["location"] == f"{ROOT}/", path
+        assert direct.get("/").text == console.text
 
 
 def test_no_spelling_of_a_path_passes_the_guard(keyed: tuple[Service, str]) -> None:
@@ -135,7 +138,7 @@ def test_v1_and_the_bare_path_share_options_limits_and_labels(client: httpx.Clie
     counted = client.get("/v1/metrics").text
     assert 'route="/subjects"' in counted
     assert "/v1" not in counted
-    assert client.get("/v1/").headers["location"] == "/v1/docs"
+    assert client.get("/v1/").headers["location"] == "/"
     assert client.get("/v1/openapi.json").json() == client.get("/openapi.json").json()
 
 
@@ -157,4 +160,4 @@ def test_a_prefix_that_cannot_work_is_refused(path: str) -> None:
 def test_no_prefix_can_hide_a_route() -> None:
     documented = {path.split("/")[2] for path in create_app(Settings()).openapi()["paths"]}
     assert len(documented) >= 9
-    assert documented | {"docs", "openapi.json", "v1"} <= OWN_PATHS
+    assert documented | {"docs", "openapi.json", "v1", "assets"} <= OWN_PATHS
