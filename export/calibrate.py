@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from export.operating_points import FMR_POINTS, Mated, Unsupported, operating_points, strictest
-from export.tail import Impostors
 from faces.bundle import Bundle, BundleError, read, verify
 from faces.calibration import Calibration
 from faces.image import DecodeLimits, decode
+from faces.rates.tail import Impostors
 from faces.types import CONDITIONS, PAIRS, Condition, Image, Pair, Spectrum
 from training.data.lfw import Identity, Split, read_lfw
 from training.networks.onnx_runner import BundleRunner

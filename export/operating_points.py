@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from export.bounds import design_effect, fmr_upper, tail_model
-from export.tail import Floats, Impostors, Tail, tail_of
 from faces.calibration import EVERYBODY, GroupRate, Method, OperatingPoint, PairPoints
+from faces.rates import metrics
+from faces.rates.bounds import design_effect, fmr_upper, tail_model
+from faces.rates.tail import Floats, Impostors, Tail, tail_of
 from faces.types import Pair
-from training.evaluation import metrics
 
 FMR_POINTS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # A group of fewer people has too few impostors for a threshold of its own.

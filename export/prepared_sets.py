@@ -12,8 +12,8 @@ import numpy as np
 from export.calibrate import Measured, make_calibration
 from export.kept_templates import OnEmbedded, SetTemplates
 from export.operating_points import FMR_POINTS, Mated, Unsupported, supported
-from export.tail import Impostors
 from faces.calibration import Calibration
+from faces.rates.tail import Impostors
 from faces.types import CONDITIONS, PAIRS, Condition, Pair, Role
 from training.data.prepared import PreparedSet, Row, Split
 from training.evaluation.evaluate import synthetic_parts

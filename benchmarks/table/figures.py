@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from benchmarks.table.answers import Answer, Answers
 from benchmarks.table.probes import Probe
-from training.evaluation.intervals import Interval
-from training.evaluation.rank1 import SubjectCounts
-from training.evaluation.resampling import BOOTSTRAPS, Floats, Weights, percentiles, weights
-from training.evaluation.scores import count_of
+from faces.rates.intervals import Interval
+from faces.rates.rank1 import SubjectCounts
+from faces.rates.resampling import BOOTSTRAPS, Floats, Weights, percentiles, weights
+from faces.rates.scores import count_of
 
 Ids = NDArray[np.int64]
 

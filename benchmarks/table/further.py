@@ -16,10 +16,10 @@ from benchmarks.table.photos import Subject
 from benchmarks.table.probes import Probe
 from benchmarks.table.rows import FurtherRow, Rate
 from faces.bundle import Bundle
+from faces.rates.rank1 import success_rate
 from faces.types import Condition, Spectrum
 from training.data.lfw import Photo
 from training.data.prepared import read_prepared
-from training.evaluation.rank1 import success_rate
 from training.matcher.sources import OpenArchive
 
 REAL_MASKS, RENDERED = "real masks", "rendered"

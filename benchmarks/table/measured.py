@@ -30,9 +30,9 @@ from benchmarks.table.rows import (
     Threshold,
 )
 from faces.bundle import Bundle
+from faces.rates.intervals import clopper_pearson
+from faces.rates.rank1 import SubjectCounts, paired_difference, success_rate
 from faces.types import CONDITIONS, Condition, Pair
-from training.evaluation.intervals import clopper_pearson
-from training.evaluation.rank1 import SubjectCounts, paired_difference, success_rate
 
 TAR_FMR = 1e-3
 

@@ -15,7 +15,7 @@ from benchmarks.table.rows import (
     Rate,
     Threshold,
 )
-from training.evaluation.intervals import Interval
+from faces.rates.intervals import Interval
 
 # Issue 4: points beside the reference bundle, or percent of all photos.
 GOALS = {

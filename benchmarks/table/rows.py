@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.table.figures import Seen
-from training.evaluation.intervals import Interval
+from faces.rates.intervals import Interval
 
 LEAST_SUBJECTS = 30
 

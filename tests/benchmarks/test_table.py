@@ -16,10 +16,10 @@ from benchmarks.table.figures import bootstrap_weights, fmr_at, rank1, scored, t
 from benchmarks.table.probes import Probe, ProbeFile
 from benchmarks.table.report import percent
 from benchmarks.table.rows import Rate, Threshold
+from faces.rates.intervals import Interval
+from faces.rates.rank1 import counts_at_rank, success_rate
+from faces.rates.scores import Comparison, Side
 from faces.types import Spectrum
-from training.evaluation.intervals import Interval
-from training.evaluation.rank1 import counts_at_rank, success_rate
-from training.evaluation.scores import Comparison, Side
 from training.evaluation.verification import PairScores
 from training.synthesis.rendered.family import render_family
 from training.synthesis.rendered.model import load_model

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from export.operating_points import Mated, Unsupported, operating_points
-from export.tail import Impostors
 from faces.calibration import EVERYBODY
+from faces.rates.tail import Impostors
 from faces.types import Condition, Pair, Spectrum
 
 NIR_MASKED = Pair.with_clear_reference(Condition(Spectrum.NIR, masked=True))

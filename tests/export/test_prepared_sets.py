@@ -10,7 +10,7 @@ import pytest
 from export.calibrate import Measured, make_calibration
 from export.operating_points import Mated, Unsupported
 from export.prepared_sets import plan_of, plans_of
-from export.tail import Impostors
+from faces.rates.tail import Impostors
 from faces.types import CONDITIONS, PAIRS, Condition, Pair, Role, Spectrum
 from tests.export.parts import prepared
 

@@ -11,13 +11,13 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from faces.rates.resampling import BOOTSTRAPS
 from training.cli.errors import exit_on_user_error
 from training.data.prepared import PreparedSet, Split, read_prepared
 from training.evaluation.conditions import Asked
 from training.evaluation.evaluate import Curves, Evaluation, evaluate_split
 from training.evaluation.pools import split_pool
 from training.evaluation.report import REPORT_HTML, write_report
-from training.evaluation.resampling import BOOTSTRAPS
 from training.evaluation.tables import evaluation_tables
 from training.evaluation.verification import ThresholdRule
 from training.networks.encoders import load_encoder

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from faces.files import write_whole
+from faces.rates.resampling import BOOTSTRAPS
 from training.cli.errors import exit_on_user_error, print_once
 from training.cli.progress import bar_columns
 from training.data.pairs import paired_subjects
 from training.data.records import DataSetError
 from training.engine.devices import chosen_device
-from training.evaluation.resampling import BOOTSTRAPS
 from training.finetune.recipe import load_recipe
 from training.research.reproduce.datasets import load_folds, load_standin
 from training.research.reproduce.figure import queue_png

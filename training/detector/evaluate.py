@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.rates.intervals import Interval, clopper_pearson
+from faces.rates.resampling import percentiles, weights
 from faces.types import CONDITIONS, Image, Spectrum
 from training.detector.candidates import Candidate
 from training.detector.collect import KINDS
 from training.detector.matching import Matched, Recall, match, recall_at, recall_at_false_positives
 from training.detector.pictures import Entry, Kind, Pictures
 from training.detector.scenes import Composer, ScenesConfig, face_arrays
-from training.evaluation.intervals import Interval, clopper_pearson
-from training.evaluation.resampling import percentiles, weights
 
 Floats = NDArray[np.float64]
 MOSAIC_PX = 640

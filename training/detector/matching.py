@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.rates.intervals import Interval
+from faces.rates.resampling import percentiles, weights
 from faces.types import Face
 from training.detector.scenes import FaceArrays
-from training.evaluation.intervals import Interval
-from training.evaluation.resampling import percentiles, weights
 
 Floats = NDArray[np.float64]
 # A detection matches a face at this IoU; one that covers a doubtful face by this share is ignored.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from faces.rates.intervals import Interval
 from faces.types import CONDITIONS
 from training.detector.collect import KINDS
 from training.detector.evaluate import MaskedPhotoRates, Row
 from training.detector.pictures import Kind
-from training.evaluation.intervals import Interval
 
 
 def format_share(value: Interval) -> str:

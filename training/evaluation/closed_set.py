@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from faces.rates.rank1 import SubjectCounts, counts_at_rank
 from training.data.prepared import PreparedSet, Split
 from training.evaluation.embedding import embed
 from training.evaluation.pools import Bench, split_pool
-from training.evaluation.rank1 import SubjectCounts, counts_at_rank
 from training.networks.crop_encoder import CropEncoder
 
 

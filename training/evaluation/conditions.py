@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faces.rates.resampling import BOOTSTRAPS
+from faces.rates.scores import Comparison
 from faces.types import Condition, Spectrum
 from training.evaluation.figures import FMR_POINTS, Figures, figures
 from training.evaluation.pools import Bench
-from training.evaluation.resampling import BOOTSTRAPS
-from training.evaluation.scores import Comparison
 from training.evaluation.verification import ThresholdRule, failed_mates
 
 

@@ -8,10 +8,10 @@ from itertools import product
 
 import numpy as np
 
+from faces.rates.scores import Ids, Side, Vectors
 from faces.types import CONDITIONS, Condition, Role
 from training.data.prepared import PreparedSet, Refused, Row
 from training.data.records import DataSetError
-from training.evaluation.scores import Ids, Side, Vectors
 from training.networks.crop_encoder import CropEncoder, embed_as
 
 CROPS_AT_ONCE = 128

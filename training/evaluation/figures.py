@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from training.evaluation.intervals import Interval
-from training.evaluation.metrics import ERRORS_NEEDED, supports_fmr
-from training.evaluation.rank1 import counts_at_rank, success_rate
-from training.evaluation.resampling import BOOTSTRAPS
-from training.evaluation.scores import Comparison
+from faces.rates.intervals import Interval
+from faces.rates.metrics import ERRORS_NEEDED, supports_fmr
+from faces.rates.rank1 import counts_at_rank, success_rate
+from faces.rates.resampling import BOOTSTRAPS
+from faces.rates.scores import Comparison
 from training.evaluation.verification import PairScores, ThresholdRule, Verification
 
 FMR_POINTS = (1e-2, 1e-3, 1e-4)

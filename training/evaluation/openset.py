@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.evaluation.intervals import Interval
-from training.evaluation.metrics import ERRORS_NEEDED, open_set, threshold_at_fmr
-from training.evaluation.rank1 import SubjectCounts, success_rate
-from training.evaluation.resampling import BOOTSTRAPS
-from training.evaluation.scores import Comparison, Ids, count_of
+from faces.rates.intervals import Interval
+from faces.rates.metrics import ERRORS_NEEDED, open_set, threshold_at_fmr
+from faces.rates.rank1 import SubjectCounts, success_rate
+from faces.rates.resampling import BOOTSTRAPS
+from faces.rates.scores import Comparison, Ids, count_of
 
 FPIR_POINTS = (0.1, 0.03, 0.01)
 

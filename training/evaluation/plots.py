@@ -13,9 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from training.evaluation.rank1 import cmc
-from training.evaluation.resampling import Floats
-from training.evaluation.scores import Comparison
+from faces.rates.rank1 import cmc
+from faces.rates.resampling import Floats
+from faces.rates.scores import Comparison
 from training.evaluation.verification import failed_mates
 
 POINTS = 400

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faces.rates.scores import Comparison, Ids
 from faces.types import Condition, Spectrum
 from training.data.fold_rows import Rows, resolve
 from training.data.prepared import PreparedSet, Refused, Role, Row, Split
 from training.data.records import DataSetError, Fold
 from training.evaluation.embedding import Embedded
-from training.evaluation.scores import Comparison, Ids
 
 
 @dataclass(frozen=True, slots=True, eq=False)

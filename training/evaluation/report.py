@@ -13,10 +13,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from faces.files import write_whole
+from faces.rates.intervals import Interval
 from faces.types import Condition
 from training.evaluation.evaluate import Curves, Evaluation
 from training.evaluation.folds import Spread
-from training.evaluation.intervals import Interval
 from training.evaluation.masks import MaskMatrix
 from training.evaluation.plots import cmc_png, det_png
 

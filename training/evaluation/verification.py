@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from training.evaluation.intervals import Interval
-from training.evaluation.resampling import BOOTSTRAPS, Floats, percentiles, weights
-from training.evaluation.scores import Comparison, Ids, count_of
+from faces.rates.intervals import Interval
+from faces.rates.resampling import BOOTSTRAPS, Floats, percentiles, weights
+from faces.rates.scores import Comparison, Ids, count_of
 
 ThresholdRule = Literal["at_most", "nearest"]
 # The initial size of the tail is this many times the comparisons that the largest FMR accepts.

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from faces.rates.intervals import Interval
+from faces.rates.rank1 import SubjectCounts, paired_difference, success_rate
 from faces.types import Condition, Spectrum
 from training.data.prepared import PreparedSet
 from training.evaluation.closed_set import closed_set
-from training.evaluation.intervals import Interval
-from training.evaluation.rank1 import SubjectCounts, paired_difference, success_rate
 from training.networks.crop_encoder import CropEncoder
 
 # The first condition that the set has probes of decides.

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from faces.bundle import BundleError
+from faces.rates.metrics import ERRORS_NEEDED, supports_fmr
 from faces.types import Condition, Spectrum
 from training.data.assign_splits import assign_validation
 from training.data.pairs import paired_subjects
 from training.data.prepared import SET_FILE, PreparedSet, Row, Split, read_prepared
 from training.data.records import DataSetError
-from training.evaluation.metrics import ERRORS_NEEDED, supports_fmr
 from training.jobs.enrolled_set import enrolled_set
 from training.jobs.job_directory import JobFailed
 from training.jobs.photo_set import photo_set

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.intervals import Interval
-from training.evaluation.metrics import threshold_at_fmr
-from training.evaluation.rank1 import SubjectCounts, success_rate
-from training.evaluation.scores import count_of
+from faces.rates.intervals import Interval
+from faces.rates.metrics import threshold_at_fmr
+from faces.rates.rank1 import SubjectCounts, success_rate
+from faces.rates.scores import count_of
 
 Floats = NDArray[np.float32]
 Names = NDArray[np.str_]

@@ -10,10 +10,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from faces.rates.scores import Vectors
 from faces.types import Pixels, Spectrum
 from training.data.prepared import PreparedSet, Refused, Row, SetInfo
 from training.data.set_writer import SetWriter
-from training.evaluation.scores import Vectors
 
 SIDE_PX = 16
 BLOCKS = 4

@@ -8,18 +8,18 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 
+from faces.rates import metrics
+from faces.rates.intervals import Interval
+from faces.rates.rank1 import counts_at_rank
 from faces.types import Condition, Spectrum
 from tests.training.evaluation.faces_set import MASKS, BlockEncoder, lost, make_set
 from training.data.prepared import PreparedSet, Row
 from training.data.records import DataSetError, Fold, Sample
-from training.evaluation import metrics
 from training.evaluation.conditions import Asked, by_condition, mask_matrix, rates_at, shared_thresholds
 from training.evaluation.embedding import embed
 from training.evaluation.folds import evaluate_folds
-from training.evaluation.intervals import Interval
 from training.evaluation.masks import MaskMatrix, cell_name, nist_matrix
 from training.evaluation.pools import Bench, split_pool
-from training.evaluation.rank1 import counts_at_rank
 from training.networks.crop_encoder import CropEncoder
 
 QUICK = Asked(bootstraps=20, fmr_points=(0.3,))

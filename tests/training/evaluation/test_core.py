@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from faces.rates.metrics import rank_k, tar_at_fmr
+from faces.rates.rank1 import NEVER, cmc, counts_at_rank, paired_difference, ranks, sum_runs
+from faces.rates.scores import Comparison, Ids, Side, Vectors
 from training.evaluation.figures import figures
-from training.evaluation.metrics import rank_k, tar_at_fmr
-from training.evaluation.rank1 import NEVER, cmc, counts_at_rank, paired_difference, ranks, sum_runs
-from training.evaluation.scores import Comparison, Ids, Side, Vectors
 
 
 def rows(values: Vectors) -> Vectors:

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.evaluation.sides import noisy, side
-from training.evaluation import metrics, verification
+from faces.rates import metrics
+from faces.rates.resampling import weights
+from faces.rates.scores import Comparison
+from tests.faces.rates.sides import noisy, side
+from training.evaluation import verification
 from training.evaluation.figures import figures
-from training.evaluation.resampling import weights
-from training.evaluation.scores import Comparison
 from training.evaluation.verification import PairScores
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.training.evaluation.sides import noisy, side
+from faces.rates.scores import Comparison
+from tests.faces.rates.sides import noisy, side
 from training.evaluation import openset
 from training.evaluation.openset import open_set_figures
-from training.evaluation.scores import Comparison
 
 
 def test_both_halves_agree_with_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:

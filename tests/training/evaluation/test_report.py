@@ -12,18 +12,18 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from faces.rates import metrics
+from faces.rates.intervals import Interval
+from faces.rates.scores import Comparison
 from faces.types import Spectrum
+from tests.faces.rates.sides import noisy, side
 from tests.training.evaluation.faces_set import BlockEncoder, centring, lost, make_set, write_network
-from tests.training.evaluation.sides import noisy, side
 from training.cli.evaluate import evaluate
-from training.evaluation import metrics
 from training.evaluation.conditions import Asked
 from training.evaluation.evaluate import evaluate_split
 from training.evaluation.folds import Spread
-from training.evaluation.intervals import Interval
 from training.evaluation.plots import cmc_curve, cmc_png, det, det_png
 from training.evaluation.report import percent, rate_name, write_report
-from training.evaluation.scores import Comparison
 
 
 def test_det_points_are_rates_at_real_thresholds() -> None:

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 
+from faces.rates.metrics import supports_fmr
+from faces.rates.rank1 import SubjectCounts
 from faces.types import Condition, Spectrum
 from service.jobs.job_files import LOG, read_progress, read_result
 from tests.conftest import REPO
 from tests.training.jobs.retrain_sets import request_for, write_request, write_set
 from training.data.prepared import PreparedSet
-from training.evaluation.metrics import supports_fmr
-from training.evaluation.rank1 import SubjectCounts
 from training.jobs.calibration_set import calibration_set
 from training.jobs.comparison import verdict
 from training.jobs.job_directory import ORPHANED, JobFailed, open_job

@@ -8,14 +8,14 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from faces.rates.intervals import Interval
+from faces.rates.rank1 import counts_at_rank, success_rate
 from faces.strict import Strict
 from faces.types import Condition, Spectrum
 from training.data.prepared import PreparedSet
 from training.evaluation.embedding import embed
 from training.evaluation.figures import unsupported
-from training.evaluation.intervals import Interval
 from training.evaluation.pools import Bench, split_pool
-from training.evaluation.rank1 import counts_at_rank, success_rate
 from training.evaluation.verification import PairScores
 from training.networks.crop_encoder import CropEncoder
 from training.research.reproduce.published import VR_POINTS, On

@@ -11,12 +11,12 @@ import torch
 from pydantic import ValidationError
 
 from faces.files import write_whole
+from faces.rates.resampling import BOOTSTRAPS
 from faces.strict import Strict
 from training.data.digests import file_digest
 from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 from training.engine.devices import OnDevice
-from training.evaluation.resampling import BOOTSTRAPS
 from training.finetune.recipe import Recipe, differences, load_recipe, shortened
 from training.finetune.run import ENCODER, RunOptions, train_recipe
 from training.methods.invariant import InvariantConfig

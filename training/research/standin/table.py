@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluation.intervals import Interval
-from training.evaluation.rank1 import SubjectCounts, paired_difference, success_rate, sum_runs
+from faces.rates.intervals import Interval
+from faces.rates.rank1 import SubjectCounts, paired_difference, success_rate, sum_runs
 from training.research.standin.grid import PROBE_CONDITIONS
 
 Runs = list[dict[str, Any]]

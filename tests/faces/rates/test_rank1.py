@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.evaluation.sides import noisy, side
-from training.evaluation import metrics
-from training.evaluation.intervals import Interval, subject_bootstrap
-from training.evaluation.rank1 import (
+from faces.rates import metrics
+from faces.rates.intervals import Interval, subject_bootstrap
+from faces.rates.rank1 import (
     NEVER,
     Seeds,
     SubjectCounts,
@@ -21,7 +20,8 @@ from training.evaluation.rank1 import (
     success_rate,
     sum_runs,
 )
-from training.evaluation.scores import Comparison
+from faces.rates.scores import Comparison
+from tests.faces.rates.sides import noisy, side
 
 AXES = np.eye(4)
 

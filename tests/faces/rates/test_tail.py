@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.tail import Impostors, tail_of
-from training.evaluation import metrics
+from faces.rates import metrics
+from faces.rates.tail import Impostors, tail_of, tail_of_comparison
+from tests.faces.rates.sides import noisy
 
 
 def made(people: int, *, probes: int = 1, groups: int = 1, seed: int = 0) -> Impostors:
@@ -62,3 +63,18 @@ def test_a_group_is_compared_with_itself_alone() -> None:
     rows = np.isin(impostors.own, places)
     block = impostors.probes[rows][:, places]
     assert np.allclose(np.sort(expected), np.sort(block[block < 0.9]))
+
+
+def test_people_with_any_number_of_probes_and_references_are_compared_with_all_others() -> None:
+    comparison = noisy(6, each=3, noise=0.8, seed=5, references=2)
+    tail = tail_of_comparison(comparison)
+    strangers = comparison.scores[~comparison.mated]
+    assert tail.scores.tolist() == np.sort(strangers)[::-1].tolist()
+    assert (tail.total, tail.people) == (len(strangers), 6)
+    assert tail.probes is not None
+    assert tail.references is not None
+    assert (tail.probes.sum(), tail.references.sum()) == comparison.scores.shape
+    for place in (0, 7, len(strangers) - 1):
+        row, column = np.argwhere((comparison.scores == tail.scores[place]) & ~comparison.mated)[0]
+        assert comparison.probes.subjects[row] == tail.probe[place]
+        assert comparison.gallery.subjects[column] == tail.reference[place]

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.intervals import Interval
-from training.evaluation.resampling import BOOTSTRAPS, Floats, percentiles, weights
-from training.evaluation.scores import Comparison, Ids, count_of
+from faces.rates.intervals import Interval
+from faces.rates.resampling import BOOTSTRAPS, Floats, percentiles, weights
+from faces.rates.scores import Comparison, Ids, count_of
 
 # The rank of a probe that cannot be found, because it or its references failed.
 NEVER = int(np.iinfo(np.int64).max)

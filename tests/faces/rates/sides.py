@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.scores import Comparison, Side
+from faces.rates.scores import Comparison, Side
 
 
 def unit(rows: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.rates.scores import Comparison
+
 Floats = NDArray[np.float32]
 Ids = NDArray[np.intp]
 
@@ -62,13 +64,19 @@ class Impostors:
 @dataclass(frozen=True, slots=True, eq=False)
 class Tail:
     """The highest of `total` impostor scores: `scores` float32 [k], falling; `probe` and `reference` [k]: the
-    people that were compared, of `people` in all."""
+    people that were compared, of `people` in all.
+
+    `probes` and `references` [people]: how many templates of each person were compared with those of all
+    others; None if everybody has as many.
+    """
 
     scores: Floats
     probe: Ids
     reference: Ids
     total: int
     people: int
+    probes: Ids | None = None
+    references: Ids | None = None
 
     def allowed(self, fmr: float) -> int:
         """How many false matches an FMR allows."""
@@ -109,6 +117,25 @@ def tail_of(impostors: Impostors, *, loosest: float) -> Tail:
     order = np.argsort(-highest, kind="stable")
     probe, reference = np.divmod(place[order], columns)
     return Tail(highest[order], impostors.own[probe], reference.astype(np.intp), total, columns)
+
+
+def tail_of_comparison(comparison: Comparison) -> Tail:
+    """Every impostor score of a comparison in which people may have any number of probes and references."""
+    people = np.union1d(comparison.probes.subjects, comparison.gallery.subjects)
+    probe = np.searchsorted(people, comparison.probes.subjects)
+    reference = np.searchsorted(people, comparison.gallery.subjects)
+    row, column = np.nonzero(~comparison.mated)
+    scores = comparison.scores[row, column]
+    order = np.argsort(-scores, kind="stable")
+    return Tail(
+        scores[order],
+        probe[row[order]],
+        reference[column[order]],
+        len(scores),
+        len(people),
+        np.bincount(probe, minlength=len(people)),
+        np.bincount(reference, minlength=len(people)),
+    )
 
 
 def _highest(

@@ -1,4 +1,4 @@
-"""Draws subjects for the bootstrap: the weights of every interval in this package.
+"""Draws subjects for the bootstrap: the weights of every interval of `faces.rates`.
 
 Comparisons share subjects, so they are not independent trials; subjects are. A bootstrap draws as
 many subjects as there are, with replacement, and counts each subject as often as it was drawn.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.intervals import Interval
+from faces.rates.intervals import Interval
 
 BOOTSTRAPS = 1000
 LEVEL = 0.95

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import gamma  # type: ignore[import-untyped]
 
-from training.evaluation import metrics
-from training.evaluation.intervals import clopper_pearson, subject_bootstrap
+from faces.rates import metrics
+from faces.rates.intervals import clopper_pearson, poisson_upper, subject_bootstrap
 
 SCORES = st.lists(st.integers(-20, 20).map(lambda v: v / 20), min_size=1, max_size=60).map(np.array)
 
@@ -147,3 +148,14 @@ def test_open_set_does_not_round_the_threshold_to_float32() -> None:
     found = metrics.open_set(scores, np.array([9, 1]), np.array([1, 2]), threshold)
     assert found.fpir == 0.0
     assert found.fnir == 0.0
+
+
+@pytest.mark.parametrize("count", [0.0, 0.3, 1.0, 7.5, 30.0, 412.0, 64_000.0])
+@pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
+def test_the_poisson_limit_is_the_quantile_of_the_gamma_distribution(count: float, level: float) -> None:
+    assert poisson_upper(count, level=level) == pytest.approx(gamma.ppf(level, count + 1), rel=1e-9)
+
+
+def test_a_negative_count_has_no_limit() -> None:
+    with pytest.raises(ValueError, match="not negative"):
+        poisson_upper(-1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.training.evaluation.sides import noisy, side
-from training.evaluation.scores import Comparison, Side
+from faces.rates.scores import Comparison, Side
+from tests.faces.rates.sides import noisy, side
 
 
 def test_scores_are_cosines_and_mated_pairs_share_a_subject() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import genpareto, norm  # type: ignore[import-untyped]
 
-from export.bounds import design_effect, fmr_upper, tail_model
-from export.tail import Impostors, Tail, tail_of
+from faces.rates.bounds import FEWEST, design_effect, fmr_upper, tail_model
+from faces.rates.tail import Impostors, Tail, tail_of
 
 PEOPLE, THRESHOLD = 120, 0.3
 
@@ -82,3 +82,35 @@ def test_the_tail_of_a_normal_distribution_is_close_a_decade_beyond() -> None:
 def test_scores_that_do_not_differ_have_no_tail() -> None:
     with pytest.raises(ValueError, match="do not differ"):
         tail_model(Tail(np.ones(500, np.float32), np.arange(500), np.arange(500), 1000, 1000))
+
+
+def test_the_design_effect_of_uneven_people_is_that_of_the_definition() -> None:
+    """Variance with people as clusters over that of independent comparisons, pair by pair."""
+    rng = np.random.default_rng(8)
+    people, probes, references = 7, rng.integers(2, 6, 7), rng.integers(1, 4, 7)
+    pairs = np.array(
+        [
+            (p, r)
+            for p in range(people)
+            for r in range(people)
+            if p != r
+            for _ in range(probes[p] * references[r])
+        ]
+    )
+    # Person 0 resembles everybody.
+    likeness = rng.random(len(pairs)) + 0.4 * (pairs == 0).any(axis=1)
+    pairs = pairs[np.argsort(-likeness)]
+    probe, reference = pairs.T
+    scores = np.linspace(1, 0, len(pairs)).astype(np.float32)
+    tail = Tail(scores, probe, reference, len(pairs), people, probes, references)
+    count = FEWEST
+    seen, possible = np.zeros((people, people)), np.zeros((people, people))
+    for place, (p, r) in enumerate(pairs):
+        possible[min(p, r), max(p, r)] += 1
+        seen[min(p, r), max(p, r)] += place < count
+    residual = seen - possible * count / len(pairs)
+    by_person = sum((residual[i, :].sum() + residual[:, i].sum()) ** 2 for i in range(people))
+    wanted = (by_person - (residual**2).sum()) / count
+    assert len(pairs) > count
+    assert wanted > 1.5
+    assert design_effect(tail, 5) == pytest.approx(wanted)

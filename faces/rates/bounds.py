@@ -11,9 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2  # type: ignore[import-untyped]
+from numpy.typing import NDArray
 
-from export.tail import Floats, Tail
+from faces.rates.intervals import poisson_upper
+from faces.rates.tail import Floats, Ids, Tail
+
+Floats64 = NDArray[np.float64]
 
 LEVEL = 0.95
 # A design effect of fewer false matches would be noise: it is then taken of the highest scores instead.
@@ -29,15 +32,52 @@ def design_effect(tail: Tail, accepted: int) -> float:
     """
     count = min(max(accepted, FEWEST), len(tail.scores))
     first, second = tail.probe[:count], tail.reference[:count]
-    # The expected number of accepted comparisons of each pair of people, and of each person.
-    each = count / (tail.people * (tail.people - 1) / 2)
     person = np.bincount(first, minlength=tail.people) + np.bincount(second, minlength=tail.people)
-    by_person = float(np.sum((person - each * (tail.people - 1)) ** 2))
-    pairs = np.minimum(first, second) * np.int64(tail.people) + np.maximum(first, second)
-    _, seen = np.unique(pairs, return_counts=True)
+    by_person = float(np.sum((person - count * _share_of_person(tail)) ** 2))
+    low, high = np.minimum(first, second), np.maximum(first, second)
+    pairs, seen = np.unique(low * np.int64(tail.people) + high, return_counts=True)
+    low, high = np.divmod(pairs, tail.people)
+    each = count * _share_of_pair(tail, low, high)
     # A pair of people is in the sums of both; once is enough. Unseen pairs have a residual of -each.
-    by_pair = float(np.sum((seen - each) ** 2)) + each**2 * (tail.people * (tail.people - 1) / 2 - len(seen))
+    unseen = count**2 * _squared_shares(tail) - float(np.sum(each**2))
+    by_pair = float(np.sum((seen - each) ** 2)) + unseen
     return max(1.0, (by_person - by_pair) / count)
+
+
+def _exposure(tail: Tail) -> tuple[Floats64, Floats64]:
+    """Probes and references of each person, float64 [people]."""
+    everybody = np.ones(tail.people)
+    probes = everybody if tail.probes is None else tail.probes.astype(np.float64)
+    references = everybody if tail.references is None else tail.references.astype(np.float64)
+    return probes, references
+
+
+def _all_pairs(probes: Floats64, references: Floats64) -> float:
+    return float(probes.sum() * references.sum() - probes @ references)
+
+
+def _share_of_person(tail: Tail) -> Floats64:
+    """The share of all comparisons that each person takes part in, [people]."""
+    probes, references = _exposure(tail)
+    mine = probes * (references.sum() - references) + references * (probes.sum() - probes)
+    share: Floats64 = mine / _all_pairs(probes, references)
+    return share
+
+
+def _share_of_pair(tail: Tail, low: Ids, high: Ids) -> Floats64:
+    """The share of all comparisons that pairs of people make, whichever of them is the probe."""
+    probes, references = _exposure(tail)
+    mine = probes[low] * references[high] + probes[high] * references[low]
+    share: Floats64 = mine / _all_pairs(probes, references)
+    return share
+
+
+def _squared_shares(tail: Tail) -> float:
+    """The sum of the squared shares of every pair of people."""
+    probes, references = _exposure(tail)
+    whole = 2 * (probes @ probes) * (references @ references) + 2 * (probes @ references) ** 2
+    itself = 4 * float(np.sum((probes * references) ** 2))
+    return float(whole - itself) / 2 / _all_pairs(probes, references) ** 2
 
 
 def fmr_upper(tail: Tail, threshold: float, *, level: float = LEVEL) -> float:
@@ -47,8 +87,7 @@ def fmr_upper(tail: Tail, threshold: float, *, level: float = LEVEL) -> float:
     """
     accepted = tail.accepted(threshold)
     effect = design_effect(tail, accepted)
-    independent = chi2.ppf(level, 2 * (accepted / effect + 1)) / 2
-    return min(1.0, float(independent * effect / tail.total))
+    return min(1.0, poisson_upper(accepted / effect, level=level) * effect / tail.total)
 
 
 @dataclass(frozen=True, slots=True)

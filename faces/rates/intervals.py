@@ -54,6 +54,48 @@ def subject_bootstrap(
     return Interval(float(point), float(low), float(high))
 
 
+def poisson_upper(count: float, *, level: float = 0.95) -> float:
+    """Returns the one-sided upper limit of a Poisson mean of which `count` events were seen (Garwood 1936).
+
+    `count` need not be whole: clusters make a number of events as good as fewer independent ones.
+    """
+    if count < 0:
+        raise ValueError("a count is not negative")
+    low, high = count, count + 8 * math.sqrt(count + 1) + 24
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _gamma_cdf(count + 1, middle) < level else (low, middle)
+    return (low + high) / 2
+
+
+def _gamma_cdf(shape: float, x: float) -> float:
+    """Computes the regularised lower incomplete gamma function: a series below its middle, else Lentz's
+    continued fraction (Press et al., Numerical Recipes, 6.2)."""
+    if x <= 0:
+        return 0.0
+    front = math.exp(shape * math.log(x) - x - math.lgamma(shape))
+    if x < shape + 1:
+        term = total = 1 / shape
+        for n in range(1, 1_000_000):
+            term *= x / (shape + n)
+            total += term
+            if term < total * 1e-15:
+                break
+        return total * front
+    tiny = 1e-300
+    b = x + 1 - shape
+    c, d = 1 / tiny, 1 / b
+    fraction = d
+    for n in range(1, 1_000_000):
+        a, b = -n * (n - shape), b + 2
+        d = 1 / _nonzero(a * d + b, tiny)
+        c = _nonzero(b + a / c, tiny)
+        fraction *= c * d
+        if abs(c * d - 1) < 1e-15:
+            break
+    return 1 - front * fraction
+
+
 def _solve(rising: Callable[[float], float], target: float) -> float:
     low, high = 0.0, 1.0
     for _ in range(200):

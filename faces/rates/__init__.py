@@ -1,0 +1,1 @@
+"""Rates of comparisons with their intervals, and thresholds from impostor scores."""
