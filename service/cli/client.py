@@ -96,6 +96,15 @@ class ServiceClient:
             "POST", "/verify", retry=True, params=_drop_none(options), data=data, files=files
         )
 
+    def embed(self, image: bytes, options: Mapping[str, Any]) -> Answer:
+        """Sends POST /embed; leaves options that are None to the service."""
+        files = [("image", ("image", image))]
+        return self._request("POST", "/embed", retry=True, params=_drop_none(options), files=files)
+
+    def thresholds(self) -> Answer:
+        """The versions of thresholds and those in force."""
+        return self._request("GET", "/admin/thresholds")
+
     def subjects(self, wanted: Mapping[str, Any] | None = None) -> Iterator[Answer]:
         """Yields every subject that fits `wanted`, page by page."""
         cursor, limits = None, {"limit": PAGE, **(wanted or {})}

@@ -9,7 +9,20 @@ from typing import Annotated
 
 import typer
 
-from service.cli import audit, backup, bundle, demo, enrol, erase, keys, models, recognise, serve, subjects
+from service.cli import (
+    audit,
+    backup,
+    bundle,
+    demo,
+    enrol,
+    erase,
+    evaluate,
+    keys,
+    models,
+    recognise,
+    serve,
+    subjects,
+)
 from service.cli.output import Failure, print_failure, print_line
 
 TRACEBACK = "HALFLIGHT_TRACEBACK"
@@ -26,6 +39,7 @@ app.command("demo")(demo.demo)
 app.command("enroll")(enrol.enroll)
 app.command("identify")(recognise.identify)
 app.command("verify")(recognise.verify)
+app.command("evaluate")(evaluate.evaluate)
 app.command("erase")(erase.erase)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
