@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,6 +38,14 @@ def lfw_test_pairs(tar: Path) -> dict[str, tuple[bytes, bytes]]:
     return {name: (first[1], second[1]) for name, (first, second) in pairs.items()}
 
 
+@dataclass(frozen=True, slots=True)
+class EnrolAnswer:
+    """The sample that was stored, or the code of the refusal."""
+
+    sample: dict[str, Any] | None = None
+    code: str | None = None
+
+
 class ServiceClient:
     """A client of a running service; safe to use from several threads."""
 
@@ -44,10 +54,32 @@ class ServiceClient:
         self._http = httpx.Client(base_url=base, timeout=60, headers=headers)
 
     def enrol(self, subject: str, image: bytes) -> bool:
-        """Enrols a subject with one photo; returns whether the service did."""
+        """Enrols a subject with one photo, whomever it resembles; returns whether the service did."""
+        return self.enrolment(subject, image, allow_duplicate="true").code is None
+
+    def enrolment(self, subject: str, image: bytes, **form: str) -> EnrolAnswer:
+        """Enrols a subject with one photo; asks again where the service is busy.
+
+        Raises httpx.HTTPStatusError if it stays busy, or is at fault.
+        """
         files = [("images", ("photo", image, media_type(image)))]
-        form = {"subject_id": subject, "allow_duplicate": "true"}
-        return self._http.post("/enroll", data=form, files=files).status_code == httpx.codes.CREATED
+        for wait_s in (1, 2, 4, 8, 0):
+            answer = self._http.post("/enroll", data={"subject_id": subject, **form}, files=files)
+            if answer.status_code == httpx.codes.CREATED:
+                return EnrolAnswer(sample=answer.json()["samples"][0])
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(wait_s)
+        if answer.is_server_error:
+            answer.raise_for_status()
+        return EnrolAnswer(code=answer.json()["code"])
+
+    def verify(self, subject: str, image: bytes) -> dict[str, Any]:
+        """Returns the answer of `/verify`. Raises httpx.HTTPStatusError for a refusal."""
+        files = {"image": ("photo", image, media_type(image))}
+        answer = self._http.post("/verify", data={"subject_id": subject}, files=files)
+        found: dict[str, Any] = answer.raise_for_status().json()
+        return found
 
     def ask(self, path: str, image: bytes, **query: Any) -> list[dict[str, Any]]:
         """Returns the `results` of `/identify` or `/detect`, empty if no face was found."""
@@ -65,6 +97,9 @@ class ServiceClient:
 
     def erase(self, subject: str) -> None:
         self._http.delete(f"/subjects/{subject}")
+
+    def erase_sample(self, subject: str, sample: str) -> None:
+        self._http.delete(f"/subjects/{subject}/samples/{sample}").raise_for_status()
 
 
 def media_type(image: bytes) -> str:
