@@ -15,6 +15,7 @@ from service.api import (
     audit,
     console,
     datasets,
+    events,
     jobs,
     keys,
     merging,
@@ -73,7 +74,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     )
     app.include_router(recognition.router)
     app.include_router(subjects.enroll_router)
-    for part in (search, merging, subjects, operations, spaces, jobs, datasets, keys, audit):
+    for part in (search, merging, subjects, operations, spaces, jobs, datasets, keys, audit, events):
         app.include_router(part.router)
     operations.install_docs(app)
     console.install_console(app)

@@ -21,7 +21,7 @@ KIB, MIB = 1 << 10, 1 << 20
 ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 # What the service's own paths begin with: below such a prefix a path would mean two things.
 OWN_PATHS = frozenset(
-    {"v1", "api", "enroll", "identify", "verify", "embed", "detect", "subjects", "admin"}
+    {"v1", "api", "enroll", "identify", "verify", "embed", "detect", "subjects", "admin", "events"}
     | {"health", "metrics", "docs", "openapi.json", "assets"}
 )
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -109,6 +109,8 @@ class Settings(BaseSettings):
     max_batch: Annotated[int, Field(ge=1, le=256)] = 8
     max_queue: Annotated[int, Field(ge=1)] = 64
     max_requests: Annotated[int, Field(ge=1)] = 64
+    max_event_streams: Annotated[int, Field(ge=0)] = 32
+    events_kept: Annotated[int, Field(ge=1, le=100_000)] = 1000
     max_connections: Annotated[int, Field(ge=0)] = 0
     max_head_bytes: Annotated[int, Field(ge=1024)] = 32 * KIB
     max_headers: Annotated[int, Field(ge=16)] = 100

@@ -25,6 +25,7 @@ from service.jobs.base import JobKind
 from service.jobs.child import job_directory
 from service.jobs.queue import JobQueue
 from service.jobs.runner import JobRunner, RunnerOptions
+from service.live.feed import DecisionFeed
 from service.matching.comparison import Comparer
 from service.matching.pipeline import FacePipeline
 from service.moving.book import forgetting
@@ -75,6 +76,8 @@ class State:
     comparer: Comparer
     admission: Admission
     enrolling: Admission
+    streams: Admission
+    decisions: DecisionFeed
     bodies: MemoryBudget
     failed_logins: RateLimiter
     limiter: RateLimiter
@@ -138,6 +141,10 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         admission=admission,
         # Enrolments may wait for the database: they leave half of the places to matching.
         enrolling=Admission(max(1, settings.max_requests // 2)),
+        streams=Admission(
+            settings.max_event_streams, "streams of decisions are open already; close one, or try again later"
+        ),
+        decisions=DecisionFeed(settings.events_kept),
         bodies=bodies,
         failed_logins=RateLimiter(
             rate_per_s=settings.failed_logins_per_s,

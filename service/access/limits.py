@@ -15,16 +15,19 @@ MAX_BUCKETS = 10_000
 
 
 class Admission:
-    """Admits up to `limit` requests at a time and refuses any more without waiting."""
+    """Admits up to `limit` requests at a time and refuses any more without waiting.
 
-    def __init__(self, limit: int) -> None:
-        self._limit, self.in_flight = limit, 0
+    `why`: what the refusal says after the number.
+    """
+
+    def __init__(self, limit: int, why: str = "requests are in work already; try again") -> None:
+        self._limit, self._why, self.in_flight = limit, why, 0
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
         """Counts one request while the context is open. Raises Overloaded at the limit."""
         if self.in_flight >= self._limit:
-            raise Overloaded(f"{self._limit} requests are in work already; try again")
+            raise Overloaded(f"{self._limit} {self._why}")
         self.in_flight += 1
         try:
             yield

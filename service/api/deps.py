@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Annotated
 
@@ -11,7 +12,7 @@ import structlog
 from fastapi import Depends, Request
 from starlette.requests import HTTPConnection
 
-from service.access.keys import Principal, Role
+from service.access.keys import Permission, Principal, Role
 from service.errors import Forbidden, RateLimited, Unauthorized, UnsupportedMediaType
 from service.spaces.space import EmbeddingSpace
 from service.state import State
@@ -107,23 +108,51 @@ async def is_open(state: State) -> bool:
     return is_loopback(state.settings.host) and not await state.keys.any_ever()
 
 
-async def authenticate(request: Request, role: Role) -> None:
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Who may call a route: keys of `role`, or of a lower one with the permission `or_with`."""
+
+    role: Role
+    or_with: Permission | None = None
+
+    def admits(self, principal: Principal) -> bool:
+        return principal.allows(self.role) or (self.or_with is not None and principal.has(self.or_with))
+
+    def __str__(self) -> str:
+        role = f"the role {self.role.value}"
+        return role if self.or_with is None else f"{role} or the permission {self.or_with.value}"
+
+
+async def _principal(request: Request, state: State) -> Principal:
+    """Who asks, by the head. Raises Unauthorized, Forbidden, UnsupportedMediaType, StoreError."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if token and scheme.lower() == "bearer":
+        return await state.keys.authenticate(token.strip())
+    if await is_open(state):
+        refuse_foreign(request)
+        _refuse_form_post(request)
+        return LOCAL
+    raise Unauthorized("send a key as `Authorization: Bearer ...`")
+
+
+async def still_admitted(request: Request) -> bool:
+    """Whether the key that a request was let in with is still good, for streams. Raises StoreError."""
+    try:
+        principal = await _principal(request, request.app.state.halflight)
+    except (Unauthorized, Forbidden):
+        return False
+    return bool(principal == request.state.principal)
+
+
+async def authenticate(request: Request, need: Need) -> None:
     """Find out who asks, from the head alone, and leave it for `caller`.
 
     Raises Unauthorized, Forbidden, RateLimited.
     """
     state: State = request.app.state.halflight
     address = request.client.host if request.client is not None else ""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     try:
-        if token and scheme.lower() == "bearer":
-            principal = await state.keys.authenticate(token.strip())
-        elif await is_open(state):
-            refuse_foreign(request)
-            _refuse_form_post(request)
-            principal = LOCAL
-        else:
-            raise Unauthorized("send a key as `Authorization: Bearer ...`")
+        principal = await _principal(request, state)
     except Unauthorized:
         state.metrics.failed_logins.inc()
         try:
@@ -136,8 +165,8 @@ async def authenticate(request: Request, role: Role) -> None:
         raise
     request.state.principal = principal
     state.limiter.take(principal.key_id)
-    if not principal.allows(role):
-        raise Forbidden(f"this needs the role {role.value}, the key has {principal.role.value}")
+    if not need.admits(principal):
+        raise Forbidden(f"this needs {need}, the key has {principal.role.value}")
 
 
 async def caller(request: Request) -> Principal:
@@ -147,21 +176,23 @@ async def caller(request: Request) -> Principal:
 
 
 class _Needs:
-    """A dependency that names the role a route needs; `GuardedRoute` reads it and lets callers in."""
+    """A dependency that names whom a route lets in; `GuardedRoute` reads it."""
 
-    def __init__(self, role: Role) -> None:
-        self.role = role
+    def __init__(self, role: Role, or_with: Permission | None = None) -> None:
+        self.need = Need(role, or_with)
 
     async def __call__(self, principal: Annotated[Principal, Depends(caller)]) -> Principal:
         return principal
 
 
-def required_role(dependency: object) -> Role | None:
-    """The role that this dependency asks for; None where it asks for none."""
-    return dependency.role if isinstance(dependency, _Needs) else None
+def need_of_dependency(dependency: object) -> Need | None:
+    """Whom this dependency lets in; None where it asks for nothing."""
+    return dependency.need if isinstance(dependency, _Needs) else None
 
 
 Prober = Annotated[Principal, Depends(_Needs(Role.PROBE))]
+# Whoever may see every candidate of an identification: an operator, or a probe key with the permission.
+Investigator = Annotated[Principal, Depends(_Needs(Role.OPERATOR, Permission.INVESTIGATE))]
 Operator = Annotated[Principal, Depends(_Needs(Role.OPERATOR))]
 Admin = Annotated[Principal, Depends(_Needs(Role.ADMIN))]
 

@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 
 from service.access.keys import Permission, Principal, Role
 from service.api.bodies import Pace, declared_length, paced, receive_body, replay, too_large
-from service.api.deps import authenticate, required_role
+from service.api.deps import Need, authenticate, need_of_dependency
 from service.api.options import KnownOptions
 from service.api.presence import watched
 from service.api.strict_json import RepeatedName, loads
@@ -50,22 +50,26 @@ def pace_of(settings: Settings) -> Pace:
     return Pace(settings.body_idle_s, settings.body_grace_s, settings.min_body_bytes_per_s)
 
 
-def role_of(dependant: Dependant) -> Role | None:
-    """The role that a route's dependencies ask for; None for a route that is open to everybody."""
-    roles = [role_of(each) for each in dependant.dependencies]
+def need_of(dependant: Dependant) -> Need | None:
+    """The strictest need of a route's dependencies; None for a route that is open to everybody."""
+    needs = [need_of(each) for each in dependant.dependencies]
     if dependant.call is not None:
-        roles.append(required_role(dependant.call))
-    return max((role for role in roles if role is not None), key=list(Role).index, default=None)
+        needs.append(need_of_dependency(dependant.call))
+    found = [need for need in needs if need is not None]
+    return max(found, key=lambda need: (list(Role).index(need.role), need.or_with is None), default=None)
 
 
-def documented_access(role: Role | None, path: str) -> dict[str, Any]:
+def documented_access(need: Need | None, path: str) -> dict[str, Any]:
     """What the OpenAPI document says about who may call an operation: `x-role`, `x-permissions`."""
-    if role is None:
+    if need is None:
         return OPEN
-    if not path.endswith(DISCLOSING):
-        return {"x-role": role.value}
-    more = {Permission.INVESTIGATE.value: "every candidate with its exact score, and any threshold"}
-    return {"x-role": role.value, "x-permissions": more}
+    permissions = {}
+    if need.or_with is not None:
+        permissions[need.or_with.value] = "lets in a key of a lower role"
+    elif path.endswith(DISCLOSING):
+        permissions[Permission.INVESTIGATE.value] = "every candidate with its exact score, and any threshold"
+    more = {"x-permissions": permissions} if permissions else {}
+    return {"x-role": need.role.value} | more
 
 
 class GuardedRoute(APIRoute):
@@ -75,19 +79,19 @@ class GuardedRoute(APIRoute):
         return MAX_JSON_BYTES
 
     def get_route_handler(self) -> Handler:
-        handle, role = super().get_route_handler(), role_of(self.dependant)
-        self.openapi_extra = (self.openapi_extra or {}) | documented_access(role, self.path)
+        handle, need = super().get_route_handler(), need_of(self.dependant)
+        self.openapi_extra = (self.openapi_extra or {}) | documented_access(need, self.path)
         self.options = KnownOptions.of(self)
 
         async def guarded(request: Request) -> Response:
-            if role is not None:
-                await authenticate(request, role)
+            if need is not None:
+                await authenticate(request, need)
             self.options.check_query(request.scope["query_string"])
             # A request that was let in before a shutdown began is answered: see `State.space`.
             request.state.may_finish = not request.app.state.halflight.draining
             if request.method not in BODYLESS:
                 return await self.with_body(request, handle)
-            if role is None or request.method == "DELETE" or self.path.startswith(NOT_AUDITED):
+            if need is None or request.method == "DELETE" or self.path.startswith(NOT_AUDITED):
                 return await handle(request)
             return await self.audited_read(request, handle)
 

@@ -13,6 +13,9 @@ from service.inference.detector import LOWEST_SCORE
 from service.matching.rules import Options
 from service.settings import TurnChoice
 
+# A name as subject ids have them: it stands in the audit log and in events.
+CAMERA = r"^[A-Za-z0-9._:@-]{1,64}$"
+
 AskedSpectrum = Annotated[
     Literal["auto", "nir", "vis"], Query(description="`auto` recognises it from the pixels")
 ]
@@ -41,6 +44,14 @@ AskedTurn = Annotated[
     ),
 ]
 
+AskedCamera = Annotated[
+    str | None,
+    Query(
+        pattern=CAMERA,
+        description="the name of the camera that took the probe, for events and the audit log",
+    ),
+]
+
 
 def turn_of(asked: str | None, default: str = "auto") -> Turn | None:
     """The known turn; None to look for it."""
@@ -62,6 +73,7 @@ async def identify_options(
     faces: WhichFaces = "largest",
     min_detection_score: MinScore = None,
     turn: AskedTurn = None,
+    camera: AskedCamera = None,
 ) -> Options:
     return _check_threshold(
         Options(
@@ -73,6 +85,7 @@ async def identify_options(
             top_k=top_k,
             min_score=min_detection_score,
             turn=turn_of(turn, state.settings.camera_turn),
+            camera=camera,
         )
     )
 
@@ -84,6 +97,7 @@ async def verify_options(
     spectrum: AskedSpectrum = "auto",
     min_detection_score: MinScore = None,
     turn: AskedTurn = None,
+    camera: AskedCamera = None,
 ) -> Options:
     return _check_threshold(
         Options(
@@ -92,6 +106,7 @@ async def verify_options(
             spectrum=spectrum_of(spectrum),
             min_score=min_detection_score,
             turn=turn_of(turn, state.settings.camera_turn),
+            camera=camera,
         )
     )
 

@@ -39,6 +39,7 @@ from service.errors import (
     SubjectNotFound,
     UnsupportedFmrPoint,
 )
+from service.live.decisions import of_identification, of_verification
 from service.matching.disclosure import DOOR, EVERYTHING, Disclosure
 from service.matching.pipeline import StageTimes
 from service.matching.rules import Options
@@ -75,7 +76,9 @@ async def identify(
             disclosure.check(space, options, [condition])
         likeliest = str(face.description.condition)
         state.metrics.decisions.labels("identify", likeliest, face.decision).inc()
-    await state.audit.record(*identifications(caller.key_id, space.space_id, found))
+    who, camera = caller.key_id, options.camera
+    await state.audit.record(*identifications(who, space.space_id, found, camera=camera))
+    state.decisions.publish(*(of_identification(who, space.space_id, one, camera=camera) for one in found))
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
     return IdentifyOut(
@@ -115,7 +118,9 @@ async def verify(
         disclosure.check(space, options, [condition])
     likeliest = str(verified.probe.condition)
     state.metrics.decisions.labels("verify", likeliest, verified.decision).inc()
-    await state.audit.record(verification(caller.key_id, space.space_id, subject_id, verified))
+    who, camera = caller.key_id, options.camera
+    await state.audit.record(verification(who, space.space_id, subject_id, verified, camera=camera))
+    state.decisions.publish(of_verification(who, space.space_id, subject_id, verified, camera=camera))
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
     return VerifyOut.of(verified, space.space_id, subject_id, timing_ms, score_digits=disclosure.score_digits)

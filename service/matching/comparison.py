@@ -66,13 +66,17 @@ class Identified:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Verified:
-    """One 1:1 comparison. `reference`: None if the templates of a subject were the reference."""
+    """One 1:1 comparison. `reference`: None if the templates of a subject were the reference.
+
+    `display_name`: that subject's.
+    """
 
     score: float
     rule: Rule
     calibration_id: str
     probe: Description
     reference: Description | None
+    display_name: str | None = None
 
     @property
     def decision(self) -> Literal["match", "non-match", "uncalibrated"]:
@@ -211,7 +215,7 @@ class Comparer:
                 score = float(np.clip(np.max(vectors @ one.vector), -1.0, 1.0))
                 judged.append(_Judged(one.owner, score, by_reference[one.owner.condition]))
             best = max(judged, key=lambda one: one.order)
-        return Verified(best.score, best.rule, space.calibration.id, probe, None)
+        return Verified(best.score, best.rule, space.calibration.id, probe, None, best.owner.display_name)
 
     async def verify_image(
         self,

@@ -27,7 +27,8 @@ class Options:
     `spectrum`: None to recognise it. `every_face`: describe all faces, not only the meant one. `top_k`:
     length of the candidate list. `min_score`: the lowest detection score; None for the setting's.
     `turn`: how far the probe must be turned clockwise; None to find out.
-    `calibrated_only`: a `threshold` decides nothing where the pair of conditions is not calibrated.
+    `camera`: the name of the camera that took the probe. `calibrated_only`: a `threshold` decides nothing
+    where the pair of conditions is not calibrated.
     """
 
     fmr: float | None = None
@@ -38,6 +39,7 @@ class Options:
     top_k: int = 5
     min_score: float | None = None
     turn: Turn | None = None
+    camera: str | None = None
     calibrated_only: bool = False
 
 

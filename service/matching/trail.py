@@ -16,12 +16,14 @@ MAX_ACCEPTED = 5
 DIGITS = 6
 
 
-def identifications(actor: str, space_id: str, found: Sequence[Identified]) -> list[AuditEvent]:
-    """One event for each probe face."""
-    return [_identification(actor, space_id, one) for one in found]
+def identifications(
+    actor: str, space_id: str, found: Sequence[Identified], *, camera: str | None = None
+) -> list[AuditEvent]:
+    """One event for each probe face. `camera`: what took the probe, if the caller named it."""
+    return [_identification(actor, space_id, one, camera) for one in found]
 
 
-def _identification(actor: str, space_id: str, found: Identified) -> AuditEvent:
+def _identification(actor: str, space_id: str, found: Identified, camera: str | None) -> AuditEvent:
     accepted = [candidate for candidate in found.candidates if candidate.accepted]
     others = [candidate for candidate in found.candidates if not candidate.accepted]
     return AuditEvent(
@@ -29,7 +31,8 @@ def _identification(actor: str, space_id: str, found: Identified) -> AuditEvent:
         actor=actor,
         action="subject.identify",
         subject_id=accepted[0].subject_id if accepted else None,
-        detail=_facts(space_id, found.decision, found.rule, found.description) | {"accepted": len(accepted)},
+        detail=_facts(space_id, found.decision, found.rule, found.description, camera)
+        | {"accepted": len(accepted)},
         candidates=tuple(
             AuditedCandidate(one.subject_id, round(one.score, DIGITS), one.accepted)
             for one in (*accepted[:MAX_ACCEPTED], *others[:1])
@@ -37,14 +40,16 @@ def _identification(actor: str, space_id: str, found: Identified) -> AuditEvent:
     )
 
 
-def verification(actor: str, space_id: str, subject_id: str | None, found: Verified) -> AuditEvent:
+def verification(
+    actor: str, space_id: str, subject_id: str | None, found: Verified, *, camera: str | None = None
+) -> AuditEvent:
     """`subject_id`: None if an image was the reference."""
     return AuditEvent(
         at=datetime.now(UTC),
         actor=actor,
         action="subject.verify",
         subject_id=subject_id,
-        detail=_facts(space_id, found.decision, found.rule, found.probe)
+        detail=_facts(space_id, found.decision, found.rule, found.probe, camera)
         | {
             "score": round(found.score, DIGITS),
             "reference": "subject" if subject_id is not None else "image",
@@ -58,8 +63,10 @@ def extraction(actor: str, space_id: str, faces: int) -> AuditEvent:
     return AuditEvent(at=datetime.now(UTC), actor=actor, action="template.extract", detail=detail)
 
 
-def _facts(space_id: str, decision: str, rule: Rule, probe: Description) -> dict[str, Any]:
-    return {
+def _facts(
+    space_id: str, decision: str, rule: Rule, probe: Description, camera: str | None
+) -> dict[str, Any]:
+    return ({} if camera is None else {"camera": camera}) | {
         "space_id": space_id,
         "decision": decision,
         "threshold": None if rule.threshold is None else round(rule.threshold, DIGITS),

@@ -1,0 +1,144 @@
+"""Route of /events: the decisions of this process as they are made, by server-sent events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from service.api.deps import Investigator, StateDep, still_admitted
+from service.api.guard import GuardedRoute
+from service.api.problems import problem_docs
+from service.api.schemas.base import Wire
+from service.api.schemas.events import DecisionOut, MissedOut, StreamEndOut, StreamStartOut
+from service.errors import (
+    AuditUnavailable,
+    Draining,
+    Forbidden,
+    InvalidParameter,
+    NotReady,
+    Overloaded,
+    RateLimited,
+    Unauthorized,
+)
+from service.live.feed import Page, Placed
+from service.state import State
+from service.store.errors import StoreError
+
+# How soon an idle stream notices that the service drains or that its key is gone.
+LOOK_EVERY_S = 1.0
+PAGE = 50
+# A decision that is older may name a subject that has been erased since: the database knows.
+FRESH = timedelta(seconds=2)
+RETRY_MS = 2000
+COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining, AuditUnavailable)
+
+router = APIRouter(tags=["events"], route_class=GuardedRoute)
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """The place before the first decision to send. `known`: whether this process gave the place."""
+
+    seq: int
+    known: bool = True
+
+
+async def _start(
+    state: StateDep,
+    last_event_id: Annotated[str | None, Header()] = None,
+    recent: Annotated[
+        int,
+        Query(ge=0, le=1000, description="so many of the decisions before, at most"),
+    ] = 0,
+) -> _Start:
+    """Where a reader begins: after what it saw, or with the last `recent` decisions."""
+    if last_event_id is None or not last_event_id.strip():
+        return _Start(state.decisions.before_last(recent))
+    return _Start(*state.decisions.resume(last_event_id))
+
+
+async def _place_of_stream(state: StateDep) -> AsyncIterator[None]:
+    """Holds a place among the streams until this one has ended. Raises Draining, Overloaded."""
+    if state.draining:
+        raise Draining("the service is shutting down", retry_after_s=5)
+    with state.streams.admitted():
+        yield
+
+
+@router.get(
+    "/events",
+    response_class=EventSourceResponse,
+    responses=problem_docs(*COMMON, Overloaded),
+    dependencies=[Depends(_place_of_stream)],
+)
+async def watch_decisions(
+    request: Request, _caller: Investigator, state: StateDep, start: Annotated[_Start, Depends(_start)]
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events of every decision that this process makes: `start`, then `decision` for each.
+
+    `missed` says how many a reader did not get who was too slow or away for too long; `end` says why the
+    stream ends. Several replicas: each sends its own decisions.
+    """
+    feed, seq = state.decisions, start.seq
+    opening = StreamStartOut(kept=feed.size, keep_probes_hours=0)
+    yield _event("start", opening, feed.name(seq), retry=RETRY_MS)
+    if not start.known:
+        yield _event("missed", MissedOut(count=None), feed.name(seq))
+    while (why := await _over(request, state)) is None:
+        page = feed.after(seq, PAGE)
+        if page.missed:
+            seq += page.missed
+            yield _event("missed", MissedOut(count=page.missed), feed.name(seq))
+        try:
+            shown = await _shown(state, page)
+        except StoreError:
+            why = StreamEndOut(reason="unavailable")
+            break
+        for placed, out in zip(page.placed, shown, strict=True):
+            seq = placed.seq
+            yield _event("decision", out, feed.name(seq))
+        if not page.placed:
+            await feed.wait(LOOK_EVERY_S)
+    # A client that was told why it ended still knows where to go on.
+    yield _event("end", why, feed.name(seq))
+
+
+def _event(kind: str, data: Wire, name: str, retry: int | None = None) -> ServerSentEvent:
+    return ServerSentEvent(data=data.model_dump(mode="json"), event=kind, id=name, retry=retry)
+
+
+async def _over(request: Request, state: State) -> StreamEndOut | None:
+    """Why the stream must end now; None if it goes on."""
+    if state.draining:
+        return StreamEndOut(reason="draining")
+    try:
+        admitted = await still_admitted(request)
+    except StoreError:
+        return StreamEndOut(reason="unavailable")
+    return None if admitted else StreamEndOut(reason="unauthorized")
+
+
+async def _shown(state: State, page: Page) -> Sequence[DecisionOut]:
+    """What readers see of a page: no subject that is there no more. Raises StoreError."""
+    before = datetime.now(UTC) - FRESH
+    gone: set[str] = set()
+    old = {
+        placed.decision.subject.subject_id
+        for placed in page.placed
+        if placed.decision.subject is not None and placed.decision.at < before
+    }
+    if old:
+        async with state.db.read() as uow:
+            gone = {subject_id for subject_id in old if await uow.subjects.get(subject_id) is None}
+    return [_out(placed, gone) for placed in page.placed]
+
+
+def _out(placed: Placed, gone: set[str]) -> DecisionOut:
+    subject = placed.decision.subject
+    hidden = subject is not None and subject.subject_id in gone
+    return DecisionOut.of(placed.decision, subject=None if hidden else subject)

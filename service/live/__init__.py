@@ -1,0 +1,1 @@
+"""What identify and verify decided just now, for whoever watches."""
