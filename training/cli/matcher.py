@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,7 @@ from training.matcher.store import Store
 from training.matcher.teacher import teach
 from training.matcher.threshold_set import build_threshold_set
 from training.matcher.variants import fusions, second_embeds, trunk_embeds
+from training.networks.checkpoint import load_network
 from training.networks.onnx_import import import_bundle
 from training.networks.weights import load_weights
 from training.views.set_builder import ViewAssets
@@ -103,11 +105,17 @@ def train(
     recipe: Annotated[str, typer.Option(help="a .toml file, or a name of training/recipes")] = "matcher",
     bundle: Annotated[Path, typer.Option(help="the bundle whose embedder is the trunk")] = BUNDLE,
     start: Annotated[Path | None, typer.Option(help="encoder to begin with; none: the trunk")] = None,
+    network: Annotated[
+        Path | None, typer.Option(help="checkpoint of a network to train in its own space, not the trunk")
+    ] = None,
     threads: Annotated[int, typer.Option(min=1)] = 1,
     compiled: Annotated[bool, typer.Option(help="compile the network (needs a C++ compiler)")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over the recipe")] = None,
 ) -> None:
-    """Train the trunk further as an encoder of probes; SIGTERM saves and ends it."""
+    """Train the trunk, or another network, further as an encoder of probes; SIGTERM saves and ends it.
+
+    A network's own templates of visible photos are the anchors, so references keep the network as it was.
+    """
     console = Console(stderr=True)
     torch.set_num_threads(threads)
     cv2.setNumThreads(1)
@@ -116,8 +124,9 @@ def train(
             check_compiler()
         chosen = read_recipe(FineTuneRecipe, recipe, set_ or ())
         store = Store(cache_folder)
-        trunk, config = import_bundle(bundle)
-        teacher = teach(store, trunk, cache_folder / "teacher", bf16=chosen.bf16)
+        trunk, config = import_bundle(bundle) if network is None else load_network(network)
+        of = "teacher" if network is None else f"teacher-{_digest(network)}"
+        teacher = teach(store, trunk, cache_folder / of, bf16=chosen.bf16)
         if start is not None:
             load_weights(trunk, start)
         run = FineTuning(store, teacher, trunk, config, chosen, out)
@@ -128,16 +137,22 @@ def train(
     console.print(f"{run.iteration} iterations; the encoder is {out.name}/encoder.pt")
 
 
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
 @matcher.command("mix")
 def mix_command(
     encoder: Annotated[Path, typer.Argument(help="encoder of a run")],
     out: Annotated[Path, typer.Argument(help="the mixed encoder")],
     share: Annotated[float, typer.Option(help="of the trained weights; the rest is the trunk's")] = 0.5,
     bundle: Annotated[Path, typer.Option(help="the bundle whose embedder is the trunk")] = BUNDLE,
+    network: Annotated[Path | None, typer.Option(help="what `train --network` was given")] = None,
 ) -> None:
-    """The weighted mean of the weights of a run and of its trunk."""
+    """The weighted mean of the weights of a run and of the network it began with."""
     with exit_on_user_error(ValueError):
-        mix(import_bundle(bundle)[0], encoder, out, share=share)
+        first, _ = import_bundle(bundle) if network is None else load_network(network)
+        mix(first, encoder, out, share=share)
 
 
 @matcher.command()

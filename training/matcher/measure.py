@@ -22,7 +22,8 @@ Embed = Callable[[Pixels], Floats]
 @dataclass(frozen=True, slots=True)
 class System:
     """`reference`, `clear`, `probe`: names of networks for references, for visible probes without a mask, and
-    for all other probes. `beside`: a second network for everything, with `share` of the squared norm."""
+    for all other probes. `beside`: a second network for everything, with `share` of the squared norm;
+    `beside_probe`: another one in its place for those other probes."""
 
     name: str
     reference: str
@@ -30,6 +31,7 @@ class System:
     probe: str
     beside: str | None = None
     share: float = 0.0
+    beside_probe: str | None = None
 
 
 def alone(name: str) -> System:
@@ -83,7 +85,8 @@ def measured(
     name = system.clear if clear else system.probe
     scores = probes.of[name][rows] @ of[system.reference].T
     if system.beside is not None:
-        beside = probes.of[system.beside][rows] @ of[system.beside].T
+        other = system.beside if clear else system.beside_probe or system.beside
+        beside = probes.of[other][rows] @ of[system.beside].T
         scores = (1.0 - system.share) * scores + system.share * beside
     failed = [
         r.subject

@@ -10,13 +10,13 @@ import copy
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from training.data.records import DataSetError
 from training.networks.checkpoint import load_network, save_encoder
-from training.networks.imported import ImportedNet
 
 
-def mix(trunk: ImportedNet, encoder: Path, out: Path, *, share: float) -> None:
+def mix(trunk: nn.Module, encoder: Path, out: Path, *, share: float) -> None:
     """Writes the encoder whose weights are `share` of the way from the trunk to `encoder`.
 
     Raises DataSetError if the encoder has another shape, ValueError if the share is not in 0 to 1.

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from faces.files import write_whole
 from training.data.records import DataSetError
@@ -24,7 +24,7 @@ from training.matcher.batches import Batches
 from training.matcher.objective import MatchObjective
 from training.matcher.recipe import FineTuneRecipe
 from training.matcher.store import Store
-from training.matcher.teacher import as_trunk
+from training.matcher.teacher import as_trunk, input_of
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import save_encoder
 from training.networks.imported import ImportedNet
@@ -41,7 +41,7 @@ class FineTuning:
         self,
         store: Store,
         teacher: NDArray[np.float32],
-        net: ImportedNet,
+        net: nn.Module,
         config: BackboneConfig,
         recipe: FineTuneRecipe,
         out: Path,
@@ -50,19 +50,23 @@ class FineTuning:
         self.recipe, self.config, self.out = recipe, config, out
         # Batches of mostly masked NIR pictures would move the statistics away from what references need.
         set_bn_mode(net, "frozen")
-        self.net = net.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        freeze(self.net, recipe.frozen)
-        if recipe.adapter:
-            adapt(self.net, recipe.adapter)
+        self.net = net.train()
+        if isinstance(self.net, ImportedNet):
+            self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            freeze(self.net, recipe.frozen)
+            if recipe.adapter:
+                adapt(self.net, recipe.adapter)
+        elif recipe.frozen or recipe.adapter:
+            raise DataSetError("`frozen` and `adapter` are settings for an imported trunk: set both to 0")
         self.average = copy.deepcopy(self.net).eval()
-        imported = net.config
+        seen = input_of(net)
         taught = np.abs(teacher).sum(1) > 0
         self.batches = Batches(
             store,
             recipe.batch,
             taught=taught,
-            columns=imported.columns or (0, config.side_px),
-            size=imported.input_px,
+            columns=seen.columns,
+            size=seen.size,
             seed=recipe.seed,
         )
         subject = self.batches.people.subject
@@ -118,7 +122,8 @@ class FineTuning:
         }
         torch.save(state, buffer)
         write_whole(self.out / LAST, buffer.getvalue())
-        save_encoder(self.out / ENCODER, merged(self.average), self.config)
+        whole = merged(self.average) if isinstance(self.average, ImportedNet) else self.average
+        save_encoder(self.out / ENCODER, whole, self.config)
 
     def run(self, *, compiled: bool = False, stop: Callable[[], bool] = lambda: False) -> None:
         """Learn until the recipe's end, or until `stop` says so after a step. Raises Diverged."""

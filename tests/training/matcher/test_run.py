@@ -22,7 +22,8 @@ from training.matcher.run import ENCODER, FineTuning
 from training.matcher.store import FACTS, Store
 from training.matcher.teacher import as_trunk, teach, templates
 from training.matcher.views import trunk_input
-from training.networks.checkpoint import load_network
+from training.networks.backbone import BackboneConfig
+from training.networks.checkpoint import load_network, save_encoder
 from training.networks.layers import unit_rows
 
 BATCH = BatchRecipe(people=4, real=1, singles=3, clear=2)
@@ -162,3 +163,44 @@ def test_a_mix_lies_between_trunk_and_run(store: Store, tmp_path: Path) -> None:
         torch.testing.assert_close(mixed[name], 0.75 * first + 0.25 * last)
     with pytest.raises(ValueError, match="between 0 and 1"):
         mix(trunk, run.out / ENCODER, tmp_path / "no.pt", share=1.5)
+
+
+def own_network(folder: Path) -> Path:
+    """A checkpoint of a narrow residual network of this project."""
+    folder.mkdir()
+    torch.manual_seed(3)
+    config = BackboneConfig(kind="ir-small", width=0.25, dimension=WIDTH)
+    save_encoder(folder / "own.pt", config.build().eval(), config)
+    return folder / "own.pt"
+
+
+def test_a_network_of_ones_own_learns_in_its_own_space(store: Store, tmp_path: Path) -> None:
+    path = own_network(tmp_path / "own")
+    net, config = load_network(path)
+    first = {name: value.clone() for name, value in net.state_dict().items()}
+    teacher = teach(store, net, tmp_path / "teacher", bf16=False)
+    photo = next(i for i, row in enumerate(store.photos) if row.part == "train" and row.reference)
+    crop = crop_of(store.frames[photo])
+    with torch.inference_mode():
+        both = torch.from_numpy(np.stack([crop, crop[:, ::-1]]).transpose(0, 3, 1, 2).astype(np.float32))
+        rows = unit_rows(net.eval()((both - 127.5) / 127.5)).sum(0, keepdim=True)
+    assert np.allclose(teacher[photo], unit_rows(rows)[0].numpy(), atol=1e-5)
+    run = FineTuning(store, teacher, net, config, RECIPE, tmp_path / "run")
+    run.run()
+    learnt, _ = load_network(run.out / ENCODER)
+    changed = {name for name, value in learnt.state_dict().items() if not torch.equal(value, first[name])}
+    assert {name for name, _ in learnt.named_parameters()} <= changed
+    # Statistics of masked NIR batches would move visible templates away from the references.
+    assert not any(name.endswith(("_mean", "_var")) for name in changed)
+    mix(load_network(path)[0], run.out / ENCODER, tmp_path / "half.pt", share=0.5)
+    half, _ = load_network(tmp_path / "half.pt")
+    name = next(iter(changed))
+    assert torch.allclose(half.state_dict()[name], (first[name] + learnt.state_dict()[name]) / 2, atol=1e-6)
+
+
+def test_frozen_layers_of_another_network_are_refused(store: Store, tmp_path: Path) -> None:
+    net, config = load_network(own_network(tmp_path / "own"))
+    teacher = np.ones((len(store.photos), WIDTH), np.float32)
+    frozen = RECIPE.model_copy(update={"frozen": 3})
+    with pytest.raises(DataSetError, match="imported trunk"):
+        FineTuning(store, teacher, net, config, frozen, tmp_path / "run")
