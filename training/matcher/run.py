@@ -51,11 +51,11 @@ class FineTuning:
         # Batches of mostly masked NIR pictures would move the statistics away from what references need.
         set_bn_mode(net, "frozen")
         self.net = net.train()
-        if isinstance(self.net, ImportedNet):
-            self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            freeze(self.net, recipe.frozen)
+        if isinstance(net, ImportedNet):
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            freeze(net, recipe.frozen)
             if recipe.adapter:
-                adapt(self.net, recipe.adapter)
+                adapt(net, recipe.adapter)
         elif recipe.frozen or recipe.adapter:
             raise DataSetError("`frozen` and `adapter` are settings for an imported trunk: set both to 0")
         self.average = copy.deepcopy(self.net).eval()

@@ -24,6 +24,7 @@ from training.matcher.teacher import as_trunk, teach, templates
 from training.matcher.views import trunk_input
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import load_network, save_encoder
+from training.networks.imported import ImportedNet
 from training.networks.layers import unit_rows
 
 BATCH = BatchRecipe(people=4, real=1, singles=3, clear=2)
@@ -84,6 +85,7 @@ def test_another_recipe_is_refused_but_a_longer_run_is_not(store: Store, tmp_pat
 
 def test_frozen_layers_stay_as_they_are(store: Store, tmp_path: Path) -> None:
     run = begun(store, tmp_path, RECIPE.model_copy(update={"frozen": 2}))
+    assert isinstance(run.net, ImportedNet)
     first, later = [next(iter(layer.parameters())) for layer in run.net.layers.values() if layer.state_dict()]
     was = first.clone(), later.clone()
     run.run()
