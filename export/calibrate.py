@@ -129,31 +129,45 @@ def make_calibration(
     command: str,
     targets: Sequence[float] = FMR_POINTS,
     report_progress: Callable[[str], None] = lambda _: None,
+    others: Calibration | None = None,
 ) -> Calibration:
     """Sets thresholds for every pair of conditions that `measure` has comparisons of.
 
     The default and the duplicate FMR are 1e-4 and 1e-5, or the strictest that all these pairs support. A pair
     that supports no threshold stays uncalibrated. Raises Unsupported if that is one with clear visible
     references.
+
+    `others`: the pairs without comparisons keep its points, and the two FMRs stay its own where every pair
+    has them. Then no pair is dropped: raises Unsupported for any that has too few people.
     """
     points = []
     for pair in PAIRS:
         report_progress(f"calibrating {pair}")
         found = measure(pair)
+        if found is None and others is not None:
+            points += [one for one in others.pairs if one.pair == pair]
+            continue
         try:
             if found is None:
                 raise Unsupported(f"there are no probes of {pair.probe} to calibrate with")
             points.append(operating_points(pair, found.impostors, found.mated, targets=targets))
         except Unsupported:
-            if pair.reference == CONDITIONS[0]:
+            if others is not None or pair.reference == CONDITIONS[0]:
                 raise
+    common = set.intersection(*({point.fmr for point in one.points} for one in points))
+
+    def shared(known: float | None, least: float) -> float:
+        if known is not None and known in common:
+            return known
+        return strictest(points, but_not_below=least)
+
     return Calibration(
-        data=data,
-        synthetic=synthetic,
+        data=data if others is None else f"{data}; other pairs: {others.data}",
+        synthetic=synthetic if others is None else f"{synthetic}; other pairs: {others.synthetic}",
         command=command,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        default_fmr=strictest(points, but_not_below=DEFAULT_FMR),
-        duplicate_fmr=strictest(points, but_not_below=DUPLICATE_FMR),
+        default_fmr=shared(None if others is None else others.default_fmr, DEFAULT_FMR),
+        duplicate_fmr=shared(None if others is None else others.duplicate_fmr, DUPLICATE_FMR),
         pairs=tuple(points),
     )
 

@@ -110,13 +110,25 @@ def plans_of(sets: Sequence[PreparedSet], splits: Sequence[Split]) -> dict[Pair,
 
 
 def check_support(
-    sets: Sequence[PreparedSet], splits: Sequence[Split], *, targets: Sequence[float] = FMR_POINTS
+    sets: Sequence[PreparedSet],
+    splits: Sequence[Split],
+    *,
+    targets: Sequence[float] = FMR_POINTS,
+    keep_others: bool = False,
 ) -> None:
     """Raises Unsupported if the sets have too few subjects for a threshold against clear visible references.
 
-    It embeds nothing, so it is cheap.
+    With `keep_others` it raises that for any pair that the sets have, and if they have none. It embeds
+    nothing, so it is cheap.
     """
     plans = plans_of(sets, splits)
+    if keep_others:
+        if not plans:
+            named = ", ".join(prepared.info.name for prepared in sets)
+            raise Unsupported(f"{named}: no two people to compare in the split {' or '.join(splits)}")
+        for pair, found in plans.items():
+            supported(pair, found[0].people, targets)
+        return
     missing = [str(probe) for probe in CONDITIONS if Pair.with_clear_reference(probe) not in plans]
     if missing:
         named = ", ".join(prepared.info.name for prepared in sets)
@@ -156,9 +168,10 @@ def calibrate(
     track: Callable[[int], OnEmbedded] = lambda _: lambda _: None,
     kept: Path | None = None,
     report_progress: Callable[[str], None] = lambda _: None,
+    others: Calibration | None = None,
 ) -> Calibration:
     """Calibrates the bundle in `root`: impostors of each pair from the set with most people for it, mated
-    comparisons from every set that has some.
+    comparisons from every set that has some; pairs that no set has keep the points of `others`.
 
     Sets are never mixed in one comparison, because one subject may have two names. `kept`: a folder that
     keeps the templates. Raises Unsupported or DataSetError.
@@ -188,6 +201,7 @@ def calibrate(
         command=command,
         targets=targets,
         report_progress=report_progress,
+        others=others,
     )
 
 

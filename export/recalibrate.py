@@ -5,6 +5,11 @@
 Impostor scores of a pair come from the set with most people for it (`python -m training matcher thresholds`
 makes one of thousands), mated scores from every set that has second photos (`matcher probes`). The manifest
 and the card's section on thresholds are replaced; the space stays the same, so nothing is embedded again.
+
+A set of your own seldom shows every pair. With `--keep-others` the pairs that it shows get thresholds by it,
+and the others keep theirs:
+
+    python -m export.recalibrate BUNDLE --calibration OWN --keep-others
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from export.kept_templates import OnEmbedded
 from export.operating_points import FMR_POINTS, Unsupported
 from export.prepared_sets import calibrate, check_support
 from faces.bundle import Bundle, BundleError, read, verify, write_manifest
+from faces.calibration import Calibration
 from training.data.prepared import PreparedSet, Split, read_prepared
 from training.data.records import DataSetError
 
@@ -39,6 +45,9 @@ def recalibrate(
         list[float] | None, typer.Option(help="FMR of a threshold, else 1e-2 to 1e-6; repeat for more")
     ] = None,
     kept: Annotated[Path | None, typer.Option(help="folder that keeps the templates")] = None,
+    keep_others: Annotated[
+        bool, typer.Option("--keep-others", help="pairs that no set shows keep their thresholds")
+    ] = False,
 ) -> None:
     """Set the thresholds of BUNDLE anew."""
     console = Console(stderr=True)
@@ -47,7 +56,10 @@ def recalibrate(
         found = read(bundle)
         verify(found)
         sets = [read_prepared(path) for path in calibration]
-        check_support(sets, splits, targets=targets)
+        others = found.manifest.calibration if keep_others else None
+        if keep_others and others is None:
+            raise Unsupported(f"{found.manifest.name} has no thresholds to keep: leave out --keep-others")
+        check_support(sets, splits, targets=targets, keep_others=keep_others)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as progress:
             bar = progress.add_task("embedding", total=None)
@@ -60,11 +72,12 @@ def recalibrate(
                 bundle,
                 sets,
                 splits,
-                command=command_of(sets, splits, fmr),
+                command=command_of(sets, splits, fmr, keep_others=keep_others),
                 targets=targets,
                 track=track,
                 kept=kept,
                 report_progress=lambda text: console.print(text, markup=False, highlight=False),
+                others=others,
             )
         changed = found.manifest.model_copy(update={"calibration": made})
         write_manifest(changed, bundle)
@@ -75,15 +88,30 @@ def recalibrate(
         raise typer.Exit(1) from error
     for line in lines_of(made):
         print(line)
+    for what, before, now in _changed_defaults(found.manifest.calibration, made):
+        print(f"{what} is now {now:g}, no longer {before:g}: it must be an FMR of every pair")
     print(f"{made.id}, space {_same_space(found, bundle)}")
 
 
-def command_of(sets: list[PreparedSet], splits: list[Split], fmr: list[float] | None) -> str:
+def _changed_defaults(before: Calibration | None, now: Calibration) -> list[tuple[str, float, float]]:
+    if before is None:
+        return []
+    rates = [
+        ("the default FMR", before.default_fmr, now.default_fmr),
+        ("the FMR of duplicates", before.duplicate_fmr, now.duplicate_fmr),
+    ]
+    return [one for one in rates if one[1] != one[2]]
+
+
+def command_of(
+    sets: list[PreparedSet], splits: list[Split], fmr: list[float] | None, *, keep_others: bool = False
+) -> str:
     """The command line for the manifest, without paths of the machine."""
     words = ["python -m export.recalibrate BUNDLE"]
     words += [f"--calibration {one.root.resolve().name}" for one in sets]
     words += [f"--split {one}" for one in splits] if splits != ["validation"] else []
     words += [f"--fmr {one:g}" for one in fmr or ()]
+    words += ["--keep-others"] if keep_others else []
     return " ".join(words)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -21,11 +22,12 @@ from export.__main__ import app
 from export.card import CARD_NAME
 from export.parity import torch_vectors
 from export.recalibrate import recalibrate
+from export.threshold_check import threshold_check
 from faces.bundle import Bundle, file_ref, read, verify, write_manifest
 from faces.parity import cosines, read_parity
 from faces.place import building
 from faces.preprocess import encoder_input
-from faces.types import CONDITIONS, PAIRS, Role
+from faces.types import CONDITIONS, PAIRS, Condition, Role, Spectrum
 from service.inference.engine import Engine
 from service.inference.parity import ParityError, check_parity
 from tests.conftest import REPO
@@ -272,3 +274,56 @@ def test_thresholds_are_set_anew_without_another_space_and_templates_are_kept(
     times = [path.stat().st_mtime_ns for path in stored]
     assert CliRunner().invoke(more, words).exit_code == 0
     assert [path.stat().st_mtime_ns for path in stored] == times, "nothing is embedded twice"
+
+
+def test_pairs_that_no_set_shows_keep_their_thresholds_if_asked(two_roles: Made, work: Path) -> None:
+    root = Path(shutil.copytree(two_roles.bundle.root, work / "own-camera"))
+    before = read(root).manifest.calibration
+    assert before is not None
+    # No visible masked photos, which no camera for NIR has.
+    own = prepared(work / "camera", subjects=SUBJECTS, photos=2, spectra=(Spectrum.NIR,)).root
+    more = typer.Typer()
+    more.command()(recalibrate)
+    words = [str(root), "--calibration", str(own)]
+    refused = CliRunner().invoke(more, words)
+    assert refused.exit_code == 1
+    assert read(root).manifest.calibration == before
+    done = CliRunner().invoke(more, [*words, "--keep-others"])
+    assert done.exit_code == 0, done.output
+    made = read(root).manifest.calibration
+    assert made is not None
+    assert made.command == "python -m export.recalibrate BUNDLE --calibration camera --keep-others"
+    assert made.data.endswith(f"; other pairs: {before.data}")
+    assert (made.default_fmr, made.duplicate_fmr) == (before.default_fmr, before.duplicate_fmr)
+    assert {one.pair for one in made.pairs} == set(PAIRS)
+    vis, vis_masked = CONDITIONS[0], Condition(Spectrum.VIS, masked=True)
+    for old, new in zip(before.pairs, made.pairs, strict=True):
+        # The set's visible photos are references alone.
+        kept = vis_masked in (old.reference, old.probe) or (old.probe == vis != old.reference)
+        assert (new == old) == kept, f"{old.pair}"
+
+
+def test_thresholds_are_checked_on_the_set_they_came_from_and_hold(
+    two_roles: Made, blocks: Path, work: Path
+) -> None:
+    more = typer.Typer()
+    more.command()(threshold_check)
+    out = work / "check.json"
+    words = [str(two_roles.bundle.root), str(blocks), "--fmr", "1e-2", "--out", str(out)]
+    done = CliRunner().invoke(more, [*words, "--split", "validation"])
+    assert done.exit_code == 0, done.output
+    checks = json.loads(out.read_bytes())
+    calibration = two_roles.bundle.manifest.calibration
+    assert calibration is not None
+    assert [one["pair"] for one in checks] == [str(one.pair) for one in calibration.pairs]
+    for one, points in zip(checks, calibration.pairs, strict=True):
+        # What calibration sets keeps its FMR on the people it was set by, unless it was extrapolated.
+        assert one["observed"]["value"] <= 1e-2 or one["method"] == "extrapolated"
+        assert one["holds"]
+        assert one["comparisons"] == points.non_mated
+        assert one["threshold"] == calibration.at(points.pair, 1e-2).threshold
+        assert one["fnmr"] == calibration.at(points.pair, 1e-2).fnmr
+    assert done.stdout.count("| holds |") == len(PAIRS)
+    refused = CliRunner().invoke(more, [*words, "--split", "test"])
+    assert refused.exit_code == 1
+    assert "share no pair of conditions" in " ".join(refused.output.split())

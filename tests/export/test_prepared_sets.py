@@ -9,7 +9,7 @@ import pytest
 
 from export.calibrate import Measured, make_calibration
 from export.operating_points import Mated, Unsupported
-from export.prepared_sets import plan_of, plans_of
+from export.prepared_sets import check_support, plan_of, plans_of
 from faces.rates.tail import Impostors
 from faces.types import CONDITIONS, PAIRS, Condition, Pair, Role, Spectrum
 from tests.export.parts import prepared
@@ -104,3 +104,25 @@ def test_a_condition_of_probes_without_any_is_refused_by_name() -> None:
     sizes = dict.fromkeys(CLEAR[:3], measured(100))
     with pytest.raises(Unsupported, match="no probes of nir-masked"):
         make_calibration(sizes.get, data="d", synthetic="s", command="c")
+
+
+def test_keeping_other_pairs_wants_people_enough_for_every_pair_of_the_sets(tmp_path: Path) -> None:
+    few = prepared(tmp_path / "few", subjects=20, photos=2, spectra=(Spectrum.NIR,))
+    with pytest.raises(Unsupported, match=r"vis-unmasked: 20 subjects support no FMR of 0\.01"):
+        check_support([few], ["validation"], targets=[1e-2], keep_others=True)
+    with pytest.raises(Unsupported, match="few: no two people to compare in the split none"):
+        check_support([few], ["none"], keep_others=True)
+
+
+def test_kept_pairs_keep_the_default_where_the_new_ones_have_it() -> None:
+    others = make_calibration(dict.fromkeys(CLEAR, measured(300)).get, data="d", synthetic="s", command="c")
+    assert others.default_fmr == 1e-3
+    new = {Pair(NIR, NIR): measured(100, away=0.2)}
+    made = make_calibration(new.get, data="own", synthetic="t", command="c", others=others)
+    # Of 100 people 1e-3 is extrapolated: still an FMR of that pair, so the default stays.
+    assert (made.default_fmr, made.duplicate_fmr) == (1e-3, 1e-3)
+    assert made.at(Pair(NIR, NIR), 1e-3).method == "extrapolated"
+    assert [made.points(pair) for pair in CLEAR] == [others.points(pair) for pair in CLEAR]
+    assert (made.data, made.synthetic) == ("own; other pairs: d", "t; other pairs: s")
+    with pytest.raises(Unsupported, match="20 subjects"):
+        make_calibration({Pair(NIR, NIR): measured(20)}.get, data="", synthetic="", command="", others=others)
