@@ -25,6 +25,7 @@ from service.api import (
     search,
     spaces,
     subjects,
+    whoami,
 )
 from service.api.middleware import AccessLog, LocalHost
 from service.api.prefix import VERSION, Prefixes
@@ -74,7 +75,8 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     )
     app.include_router(recognition.router)
     app.include_router(subjects.enroll_router)
-    for part in (search, merging, subjects, operations, spaces, jobs, datasets, keys, audit, events):
+    parts = (search, merging, subjects, operations, spaces, jobs, datasets, keys, audit, events, whoami)
+    for part in parts:
         app.include_router(part.router)
     operations.install_docs(app)
     console.install_console(app)

@@ -20,7 +20,7 @@ from tests.conftest import REPO
 DOCUMENTS = sorted(
     path
     for path in REPO.rglob("*.md")
-    if not any(part.startswith(".") for part in path.relative_to(REPO).parts)
+    if not any(part.startswith(".") or part == "node_modules" for part in path.relative_to(REPO).parts)
 )
 FENCE = re.compile(r"^```\n(.*?)^```", re.M | re.S)
 INLINE = re.compile(r"`(halflight [^`\n]+)`")

@@ -35,8 +35,8 @@ MAX_JSON_BYTES = 64 << 10
 DISCLOSING = ("/identify", "/verify")
 # For everybody: no key is asked for.
 OPEN: dict[str, Any] = {"security": [], "x-role": "open"}
-# How far a job is and which models are there says nothing about a person, and is asked every second.
-NOT_AUDITED = ("/admin/jobs", "/admin/spaces", "/admin/datasets")
+# How far a job is, which models are there and what the caller's own key may do says nothing about a person.
+NOT_AUDITED = ("/admin/jobs", "/admin/spaces", "/admin/datasets", "/whoami")
 BODYLESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 

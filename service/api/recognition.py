@@ -22,8 +22,9 @@ from service.api.image_options import (
     verify_options,
 )
 from service.api.problems import problem_docs
-from service.api.schemas.faces import FaceOut, sighting
+from service.api.schemas.faces import sighting
 from service.api.schemas.recognition import (
+    DetectedOut,
     DetectOut,
     EmbeddedOut,
     EmbedOut,
@@ -170,9 +171,9 @@ async def detect(
     min_detection_score: MinScore = None,
     turn: AskedTurn = None,
 ) -> DetectOut:
-    """Every face, largest first; none is an empty list."""
+    """Every face, largest first, with the quality that an enrolment would measure; none is an empty list."""
     data = await read_image(request, state.settings)
-    image, found, among = await state.pipeline.detect(
+    seen = await state.pipeline.detect(
         space,
         data,
         spectrum_of(spectrum),
@@ -180,8 +181,8 @@ async def detect(
         turn=turn_of(turn, state.settings.camera_turn),
     )
     return DetectOut(
-        **faces_found(among),
-        results=[FaceOut.of(face) for face in found],
-        spectrum=image.spectrum,
-        image=(image.width, image.height),
+        **faces_found(seen.among),
+        results=[DetectedOut.seen(each.face, each.quality) for each in seen.faces],
+        spectrum=seen.image.spectrum,
+        image=(seen.image.width, seen.image.height),
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.align import align
+from faces.align import AlignError, align
 from faces.bundle import Bundle, FileRef, MaskSpec
 from faces.detect import Placement
 from faces.masks import MaskReading, read_mask
@@ -204,6 +204,13 @@ class Engine:
                 probability = group.create_task(self.mask.classify(image, face))
             mask, embeddings = self._read(probability.result(), crop), embedding.result()
         return Description(face, crop, embeddings, mask, assess(face, crop))
+
+    def assess(self, image: Image, face: Face) -> Quality | None:
+        """The quality of one face of one image, without any network; None if it cannot be aligned."""
+        try:
+            return assess(face, align(image, face, self.manifest.encoder.alignment))
+        except AlignError:
+            return None
 
     def _read(self, probability: float, crop: AlignedCrop) -> MaskReading:
         spec = self.manifest.mask

@@ -33,6 +33,7 @@ from service.inference.caller import while_present
 from service.inference.decoding import DecodedPhoto, Decoder
 from service.inference.detector import Detected
 from service.inference.engine import Description, FacesFound
+from service.inference.quality import Quality
 from service.matching.choice import Choice, meant
 from service.settings import Settings
 from service.spaces.space import EmbeddingSpace
@@ -70,6 +71,23 @@ class DescribedImage:
     image: Image
     faces: tuple[Description, ...]
     sure: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SeenFace:
+    """A face in pixels of the given image, and its quality, None if it cannot be aligned."""
+
+    face: Face
+    quality: Quality | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SeenImage:
+    """A decoded image and every face in it, largest first; there may be none."""
+
+    image: Image
+    faces: tuple[SeenFace, ...]
+    among: FacesFound
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,8 +153,8 @@ class FacePipeline:
         *,
         min_score: float | None = None,
         turn: Turn | None = None,
-    ) -> tuple[Image, tuple[Face, ...], FacesFound]:
-        """The decoded image and every face in it, largest first; there may be none.
+    ) -> SeenImage:
+        """The decoded image and every face in it with its quality; nothing is embedded.
 
         `spectrum`: None to recognise it on the meant face. `min_score`: None for the setting's, or else the
         detector's own. `turn`: as `describe` takes it. Raises ImageTooLarge, ImageTooCostly,
@@ -150,7 +168,13 @@ class FacePipeline:
             found = await self._find(space, photo, min_score=min_score, turn=turn)
             if spectrum is None and found.faces:
                 image = relit(image, (await self._relit(found, meant(found.faces))).image.spectrum)
-        return image, tuple(_given(face, found.turn, image) for face in found.faces), found.among
+            # The quality is that of the upright face, as an enrolment measures it.
+            qualities = await asyncio.get_running_loop().run_in_executor(
+                self._pool, lambda: [space.engine.assess(found.image, face) for face in found.faces]
+            )
+        seen = zip(found.faces, qualities, strict=True)
+        faces = tuple(SeenFace(_given(face, found.turn, image), quality) for face, quality in seen)
+        return SeenImage(image, faces, found.among)
 
     async def describe(
         self,

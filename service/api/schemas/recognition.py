@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from faces.types import Spectrum
+from faces.types import Face, Spectrum
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, FaceOut, QualityOut, SightingOut, sighting
 from service.inference.engine import FacesFound
+from service.inference.quality import Quality
 from service.matching.comparison import Candidate, Decision, Identified, Verified
 from service.matching.rules import Rule
 
@@ -184,7 +185,18 @@ class EmbedOut(FacesFoundOut):
     results: list[EmbeddedOut]
 
 
+class DetectedOut(FaceOut):
+    """`quality`: null if the face is too small to be aligned."""
+
+    quality: QualityOut | None
+
+    @classmethod
+    def seen(cls, face: Face, quality: Quality | None) -> DetectedOut:
+        measured = None if quality is None else QualityOut.of(quality)
+        return cls(**FaceOut.of(face).model_dump(), quality=measured)
+
+
 class DetectOut(FacesFoundOut):
-    results: list[FaceOut]
+    results: list[DetectedOut]
     spectrum: Spectrum
     image: tuple[int, int]

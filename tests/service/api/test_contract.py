@@ -168,6 +168,18 @@ def test_detect_lists_faces_largest_first_and_may_find_none(client: httpx.Client
     assert (nothing.status_code, nothing.json()["results"]) == (200, [])
 
 
+@pytest.mark.parametrize("turn", [0, 90])
+def test_detect_tells_the_quality_that_an_enrolment_then_measures(client: httpx.Client, turn: int) -> None:
+    with Image.open(io.BytesIO(sample_bytes("s03"))) as photo:
+        turned = io.BytesIO()
+        photo.rotate(turn, expand=True).save(turned, "PNG")
+    seen = client.post("/detect", content=turned.getvalue(), headers={"content-type": "image/png"}).json()
+    (face,) = seen["results"]
+    enrolled = enroll(client, f"c-quality-{turn}", turned.getvalue()).json()
+    assert face["quality"] == enrolled["samples"][0]["quality"]
+    assert client.delete(f"/subjects/c-quality-{turn}").status_code == 200
+
+
 def test_a_masked_reference_is_not_refused_for_its_mask(client: httpx.Client) -> None:
     for name in sorted(path.name for path in SAMPLES.iterdir() if path.is_dir()):
         answer = enroll(client, "c-masked", sample_bytes(name, NIR), spectrum="nir")

@@ -43,6 +43,30 @@ def wait_until_expired(key: dict[str, Any]) -> None:
     time.sleep(max(0.0, left.total_seconds()) + 0.1)
 
 
+def test_whoami_tells_what_the_key_of_the_request_may_do(keyed: tuple[Service, httpx.Client]) -> None:
+    service, admin = keyed
+    key = made(admin, role="probe", label="gate 3", permissions=["investigate"])
+    with service.client(key["token"]) as probe:
+        assert probe.get("/whoami").json() == {
+            "key_id": key["key_id"],
+            "role": "probe",
+            "label": "gate 3",
+            "permissions": ["investigate"],
+            "open_access": False,
+        }
+    assert admin.get("/whoami").json()["role"] == "admin"
+    with service.client() as stranger:
+        problem(stranger.get("/whoami"), 401, "unauthorized")
+    # Asked at each visit of the console, and about nobody: the audit log says nothing of it.
+    read = [entry["detail"].get("route") for entry in admin.get("/admin/audit").json()["entries"]]
+    assert "/whoami" not in read
+
+
+def test_whoami_says_that_access_is_open(client: httpx.Client) -> None:
+    me = client.get("/whoami").json()
+    assert (me["role"], me["open_access"]) == ("admin", True)
+
+
 def test_a_key_made_over_http_works_and_its_token_is_shown_once(
     keyed: tuple[Service, httpx.Client],
 ) -> None:

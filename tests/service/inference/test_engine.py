@@ -81,6 +81,15 @@ def test_a_batch_of_images_is_searched_like_each_alone(engine: Engine, seen: lis
         np.testing.assert_allclose(face.landmarks, s.face.landmarks, atol=PIXEL_TOLERANCE)
 
 
+def test_a_face_whose_eyes_nearly_meet_has_no_quality(engine: Engine, seen: list[Seen]) -> None:
+    (ax, ay), _, nose, left, right = seen[0].face.landmarks
+    narrow = replace(seen[0].face, landmarks=((ax, ay), (ax + 3.9, ay), nose, left, right))
+    assert engine.assess(seen[0].image, narrow) is None
+    quality = engine.assess(seen[0].image, seen[0].face)
+    assert quality is not None
+    assert quality.inter_eye_px == seen[0].face.inter_eye_px
+
+
 async def test_faces_described_together_each_keep_their_own_template(bundle_dir: Path) -> None:
     engine = load(bundle_dir)
     engine.start()

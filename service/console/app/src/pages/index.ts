@@ -1,0 +1,33 @@
+/** Every page of the console, in the order of the navigation, with the role that it needs. */
+
+import type { ComponentType } from "preact";
+
+import type { IconName } from "../components/basics";
+import type { Role } from "../session";
+import type { TextKey } from "../texts";
+import { AuditPage } from "./audit";
+import { EnrolPage } from "./enrol";
+import { HealthPage } from "./health";
+import { IdentifyPage } from "./identify";
+import { KeysPage } from "./keys";
+import { SubjectsPage } from "./subjects";
+
+export const GROUPS = ["watch", "people", "models", "administration"] as const;
+
+export interface PageEntry {
+  readonly id: string;
+  readonly title: TextKey;
+  readonly icon: IconName;
+  readonly role: Role;
+  readonly group: (typeof GROUPS)[number];
+  readonly page: ComponentType;
+}
+
+export const PAGES: readonly PageEntry[] = [
+  { id: "identify", title: "identify", icon: "identify", role: "probe", group: "watch", page: IdentifyPage },
+  { id: "enrol", title: "enrol", icon: "enrol", role: "operator", group: "people", page: EnrolPage },
+  { id: "subjects", title: "subjects", icon: "subjects", role: "operator", group: "people", page: SubjectsPage },
+  { id: "audit", title: "audit", icon: "audit", role: "admin", group: "administration", page: AuditPage },
+  { id: "keys", title: "keys", icon: "keys", role: "admin", group: "administration", page: KeysPage },
+  { id: "health", title: "health", icon: "health", role: "probe", group: "administration", page: HealthPage },
+];
