@@ -25,6 +25,7 @@ from service.api import (
     search,
     spaces,
     subjects,
+    terms,
     whoami,
 )
 from service.api.middleware import AccessLog, LocalHost
@@ -75,7 +76,10 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     )
     app.include_router(recognition.router)
     app.include_router(subjects.enroll_router)
-    parts = (search, merging, subjects, operations, spaces, jobs, datasets, keys, audit, events, whoami)
+    parts = (
+        *(search, merging, subjects, terms, operations, spaces, jobs, datasets, keys, audit),
+        *(events, whoami),
+    )
     for part in parts:
         app.include_router(part.router)
     operations.install_docs(app)

@@ -11,7 +11,7 @@ import structlog
 from faces import bundle
 from service.inference.batcher import Observe
 from service.inference.engine import EngineOptions
-from service.retention import erase_expired
+from service.retention import erase_expired, erase_expired_subjects
 from service.state import State
 from service.store.errors import StoreError
 
@@ -102,11 +102,15 @@ async def _every_minute(state: State) -> None:
 
 
 async def _purge(state: State) -> None:
-    """Erases answers of old Idempotency-Keys, crops past their retention, and abandoned uploads."""
+    """Erases answers of old Idempotency-Keys, crops and subjects past their time, and abandoned uploads."""
     while True:
         await asyncio.to_thread(state.uploads.remove_abandoned)
-        with suppress(StoreError):
+        try:
             async with state.db.write() as uow:
-                await erase_expired(uow, state.settings, state.signer)
+                now = await erase_expired(uow, state.settings, state.signer)
                 await uow.commit()
+            if now is not None:
+                await erase_expired_subjects(state.db, state.settings, now)
+        except StoreError as error:
+            log.warning("retention waits for the database", cause=type(error.__cause__).__name__)
         await asyncio.sleep(PURGE_EVERY_S)

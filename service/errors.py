@@ -90,6 +90,10 @@ class KeyNotFound(NotFound):
     code, title = "key_not_found", "No such key"
 
 
+class HoldNotFound(NotFound):
+    code, title = "hold_not_found", "The subject is not on hold"
+
+
 class MethodNotAllowed(ServiceError):
     status, code, title = 405, "method_not_allowed", "The path does not take this method"
 
@@ -104,6 +108,10 @@ class SubjectExists(ServiceError):
 
 class SubjectMismatch(ServiceError):
     status, code, title = 409, "subject_mismatch", "The face is not the subject's"
+
+
+class OnHold(ServiceError):
+    status, code, title = 409, "on_hold", "The subject is on legal hold"
 
 
 class LastAdminKey(ServiceError):
@@ -168,6 +176,10 @@ class WrongSpectrum(ServiceError):
 
 class LowQuality(ServiceError):
     status, code, title = 422, "low_quality", "The face is not good enough"
+
+
+class ConsentMissing(ServiceError):
+    status, code, title = 422, "consent_missing", "No consent of the subject is recorded"
 
 
 class InvalidParameter(ServiceError):

@@ -1,4 +1,4 @@
-"""Erases what is past its time: crops, audit entries, answers of old Idempotency-Keys.
+"""Erases what is past its time: crops, audit entries, answers of old Idempotency-Keys, subjects.
 
 What is due follows from the clock, and a clock can be wrong: one that jumps 30 days ahead would erase
 30 days of crops that no clock brings back. So retention notes the time whenever it runs. If more than
@@ -14,8 +14,10 @@ import structlog
 
 from service.audit.signing import AuditSigner
 from service.settings import Settings
+from service.store.database import Database
 from service.store.records import AuditCheckpoint
 from service.store.retention import ClockMark
+from service.store.terms import MATCH_STEP
 from service.store.unit import UnitOfWork
 
 IDEMPOTENCY_KEPT = timedelta(hours=24)
@@ -23,6 +25,8 @@ LARGEST_STEP = timedelta(hours=24)
 DOUBT_LASTS = timedelta(hours=24)
 # The longest time between two runs of a service that was not stopped, with room for a busy database.
 EVEN_STEP = timedelta(hours=3)
+# Subjects of one transaction; others write between two.
+SUBJECTS_AT_ONCE = 200
 ACTOR = "retention"
 
 log = structlog.get_logger("halflight.retention")
@@ -58,21 +62,76 @@ async def believed_time(uow: UnitOfWork) -> datetime | None:
     return None
 
 
-async def erase_expired(uow: UnitOfWork, settings: Settings, signer: AuditSigner) -> None:
+async def erase_expired(uow: UnitOfWork, settings: Settings, signer: AuditSigner) -> datetime | None:
     """Erases what the settings let expire, each kind with an audit entry. Raises StoreError.
 
-    Crops that the operator no longer wants at all (`keep_crops`) go whatever the clock says.
+    Crops that the operator no longer wants at all (`keep_crops`) go whatever the clock says; nothing
+    touches those of subjects on hold. Returns the time, None while it is doubted.
     """
     now = await believed_time(uow)
     if not settings.keep_crops:
         await _expire_crops(uow, None)
     if now is None:
-        return
+        return None
+    await uow.clock.begin_matches(now)
     await uow.idempotency.purge(now - IDEMPOTENCY_KEPT)
     if settings.keep_crops and settings.crop_days:
         await _expire_crops(uow, now - timedelta(days=settings.crop_days))
     if settings.audit_days:
         await _expire_audit(uow, now - timedelta(days=settings.audit_days), signer)
+    return now
+
+
+async def erase_expired_subjects(db: Database, settings: Settings, now: datetime) -> int:
+    """Erases subjects whose time is over, some in each transaction; returns their number.
+
+    That is after their own `expires_at`, and after `subject_retention_days` without a match or a new
+    sample; none on hold. Each has an audit entry with the numbers of a receipt. `now`: a time that
+    `erase_expired` believed. Galleries follow the log. Raises StoreError.
+    """
+    total = 0
+    while erased := await _erase_due(db, now, await _unmatched_before(db, settings, now)):
+        total += erased
+    if total:
+        log.info("subjects were erased because their time was over", subjects=total)
+    return total
+
+
+async def _unmatched_before(db: Database, settings: Settings, now: datetime) -> datetime | None:
+    """Who was neither matched nor enrolled since may go; None if that is no reason, or not known yet."""
+    if not settings.subject_retention_days:
+        return None
+    before = now - timedelta(days=settings.subject_retention_days)
+    async with db.read() as uow:
+        since = await uow.clock.matches_since()
+    if since is None or since > before:
+        # Matches of an earlier time were not noted: nobody can be known to have had none.
+        return None
+    return before - MATCH_STEP
+
+
+async def _erase_due(db: Database, now: datetime, unmatched_before: datetime | None) -> int:
+    async with db.write(erasing=True) as uow:
+        found = await uow.terms.due(now, unmatched_before, SUBJECTS_AT_ONCE)
+        if not found:
+            return 0
+        # Somebody may have put one on hold, or enrolled another sample, before the locks were ours.
+        await uow.subjects.lock(found)
+        due = await uow.terms.due(now, unmatched_before, SUBJECTS_AT_ONCE, among=found)
+        erased = await uow.subjects.begin_erasure(list(due))
+        names = await uow.audit.names_of(erased)
+        for subject_id, numbers in erased.items():
+            detail: dict[str, str | int | None] = {
+                "samples": numbers.samples,
+                "templates": numbers.templates,
+                "crops": numbers.crops,
+                "shredded": numbers.key_id,
+                "why": due[subject_id],
+            }
+            await uow.audit.add(ACTOR, "subject.expire", None, detail, name=names.get(subject_id))
+        await uow.subjects.end_erasure(list(erased))
+        await uow.commit()
+    return len(found)
 
 
 async def _expire_crops(uow: UnitOfWork, before: datetime | None) -> None:

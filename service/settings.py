@@ -83,6 +83,8 @@ class Settings(BaseSettings):
 
     keep_crops: bool = True
     crop_days: Annotated[float, Field(ge=0)] = 0.0
+    subject_retention_days: Annotated[float, Field(ge=0)] = 0.0
+    require_consent: bool = False
     crop_key: SecretStr | None = None
     master_key: SecretStr | None = None
     master_key_file: Path | None = None

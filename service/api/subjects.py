@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, get_args
+from datetime import datetime
+from typing import Annotated, TypedDict, get_args
 
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 
+from faces.strict import strip_prefix
 from faces.types import Spectrum, Turn
 from service.api.deps import ADMITTED, Operator, SpaceDep, StateDep
 from service.api.guard import GuardedRoute, ImageRoute
@@ -19,13 +22,13 @@ from service.api.schemas.subjects import (
     EnrolOut,
     PatchIn,
     ReceiptOut,
-    SampleOut,
     SubjectDetailOut,
-    SubjectOut,
 )
+from service.api.schemas.terms import MAX_TEXT, TermsIn
 from service.api.uploads import UploadForm, form_of, parse_metadata, validate_metadata
 from service.enrolment.types import Duplicates, Enrolment
 from service.errors import (
+    ConsentMissing,
     Draining,
     DuplicateFace,
     Forbidden,
@@ -35,6 +38,7 @@ from service.errors import (
     MultipleFaces,
     NoFace,
     NotReady,
+    OnHold,
     PhotosDisagree,
     RateLimited,
     SampleNotFound,
@@ -46,6 +50,8 @@ from service.errors import (
 )
 from service.inference.detector import LOWEST_SCORE
 from service.settings import Settings, TurnChoice
+from service.state import State
+from service.store.term_records import Consent
 from service.subjects.editor import SubjectChange
 from service.subjects.names import MAX_LETTERS, InvalidName, normal_name
 
@@ -67,6 +73,24 @@ DUPLICATES = {
     "description": "a face that another subject has: 409, named in the answer, or not looked for;"
     " what the service is set to where it is absent",
 }
+TERMS: dict[str, Schema] = {
+    "consent_date": {
+        "type": "string",
+        "format": "date",
+        "description": "day on which the subject consented; replaces what is kept",
+    },
+    "consent_reference": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": MAX_TEXT,
+        "description": "where the consent is written down; needs `consent_date`",
+    },
+    "expires_at": {
+        "type": "string",
+        "format": "date-time",
+        "description": "when retention erases the subject; replaces what is kept",
+    },
+}
 TURN: Schema = {
     "type": "string",
     "enum": list(get_args(TurnChoice)),
@@ -87,6 +111,7 @@ def _enrol_fields(*, image: Schema, metadata: Schema, flag: Schema) -> dict[str,
         "allow_duplicate": flag | {"description": "older form of `duplicates`: ignore or refuse"},
         "min_detection_score": {"type": "number", "minimum": LOWEST_SCORE, "exclusiveMaximum": 1},
         "allow_mismatch": flag,
+        **TERMS,
     }
 
 
@@ -157,6 +182,23 @@ def _turn(form: UploadForm) -> Turn | None:
     return turn_of(asked)
 
 
+class _Terms(TypedDict):
+    consent: Consent | None
+    expires_at: datetime | None
+
+
+def _terms(form: UploadForm) -> _Terms:
+    """Consent and end that the request gives. Raises InvalidParameter."""
+    given = {name: form.fields[name] for name in TERMS if name in form.fields}
+    try:
+        asked = TermsIn.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "consent_reference"
+        raise InvalidParameter(f"`{name}`: {strip_prefix(first['msg'])}") from error
+    return {"consent": asked.consent(), "expires_at": asked.expires_at}
+
+
 def _spectrum(form: UploadForm) -> Spectrum:
     text = form.fields.get("spectrum", "vis")
     try:
@@ -185,7 +227,7 @@ def _min_score(form: UploadForm) -> float | None:
     dependencies=[ADMITTED],
     responses=problem_docs(
         *(*ANY_IMAGE, NoFace, MultipleFaces, UnsureOrientation, PhotosDisagree),
-        *(DuplicateFace, SubjectMismatch, IdempotencyConflict),
+        *(DuplicateFace, SubjectMismatch, IdempotencyConflict, ConsentMissing),
     ),
 )
 async def enroll(
@@ -217,6 +259,7 @@ async def enroll(
         display_name=None if name is None else validate_name(name),
         min_score=_min_score(form),
         turn=_turn(form),
+        **_terms(form),
     )
     with state.enrolling.admitted():
         answer = await state.enroller.enrol(space, asked)
@@ -224,24 +267,27 @@ async def enroll(
     return JSONResponse(answer, status_code=201)
 
 
-@router.get("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
-async def get_subject(subject_id: str, _operator: Operator, state: StateDep) -> SubjectDetailOut:
-    """One subject with its samples."""
-    validate_subject_id(subject_id)
+async def subject_detail(state: State, subject_id: str) -> SubjectDetailOut:
+    """What is known of a subject. Raises SubjectNotFound."""
     async with state.db.read() as uow:
         record = await uow.subjects.get(subject_id)
         if record is None:
             raise SubjectNotFound(f"no subject {subject_id} is enrolled")
         samples = await uow.samples.of_subject(subject_id)
-    summary = SubjectOut.of(record).model_dump(exclude={"samples"})
-    return SubjectDetailOut(**summary, samples=[SampleOut.of(sample) for sample in samples])
+        return SubjectDetailOut.of(record, samples, await uow.terms.get(subject_id))
+
+
+@router.get("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
+async def get_subject(subject_id: str, _operator: Operator, state: StateDep) -> SubjectDetailOut:
+    """One subject with its samples and the terms under which it is kept."""
+    return await subject_detail(state, validate_subject_id(subject_id))
 
 
 @router.patch("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound, SubjectExists))
 async def change_subject(
     subject_id: str, change: PatchIn, operator: Operator, state: StateDep
 ) -> SubjectDetailOut:
-    """Change the id, the display name or the metadata of a subject; what is absent stays.
+    """Change id, display name, metadata, consent or end of a subject; what is absent stays.
 
     Under another id it keeps its samples and templates: every replica answers with it at once.
     """
@@ -254,13 +300,17 @@ async def change_subject(
             display_name=None if change.display_name is None else validate_name(change.display_name),
             clear_name="display_name" in change.model_fields_set and change.display_name is None,
             metadata=None if change.metadata is None else validate_metadata(change.metadata),
+            consent=None if change.consent is None else change.consent.stored(),
+            clear_consent="consent" in change.model_fields_set and change.consent is None,
+            expires_at=change.expires_at,
+            clear_expiry="expires_at" in change.model_fields_set and change.expires_at is None,
         ),
         operator.key_id,
     )
-    return await get_subject(new_id or subject_id, operator, state)
+    return await subject_detail(state, new_id or subject_id)
 
 
-@router.delete("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound))
+@router.delete("/subjects/{subject_id}", responses=problem_docs(*SIMPLE, SubjectNotFound, OnHold))
 async def erase_subject(subject_id: str, operator: Operator, state: StateDep, space: SpaceDep) -> ReceiptOut:
     """Erase a subject: rows, templates and index entries, at once."""
     receipt = await state.enroller.erase_subject(space, validate_subject_id(subject_id), operator.key_id)
@@ -269,7 +319,7 @@ async def erase_subject(subject_id: str, operator: Operator, state: StateDep, sp
 
 @router.delete(
     "/subjects/{subject_id}/samples/{sample_id}",
-    responses=problem_docs(*SIMPLE, SubjectNotFound, SampleNotFound),
+    responses=problem_docs(*SIMPLE, SubjectNotFound, SampleNotFound, OnHold),
 )
 async def erase_sample(
     subject_id: str, sample_id: str, operator: Operator, state: StateDep, space: SpaceDep

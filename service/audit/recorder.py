@@ -115,6 +115,7 @@ class AuditRecorder:
         try:
             async with self._db.write() as uow:
                 await uow.audit.extend(events)
+                await uow.terms.matched(_last_matches(events))
                 await uow.commit()
         except StoreError as error:
             log.warning("the audit log cannot be written", cause=type(error.__cause__).__name__)
@@ -145,6 +146,15 @@ class AuditRecorder:
             self._lost += count
             self._metrics.audit_lost.inc(count)
             log.error("audit entries are lost", entries=count)
+
+
+def _last_matches(events: Sequence[AuditEvent]) -> dict[str, datetime]:
+    """When each subject was last matched, for the retention of subjects: no request writes that itself."""
+    latest: dict[str, datetime] = {}
+    for event in events:
+        for subject_id in event.matched:
+            latest[subject_id] = max(event.at, latest.get(subject_id, event.at))
+    return latest
 
 
 def _loss(count: int) -> AuditEvent:

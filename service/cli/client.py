@@ -121,6 +121,15 @@ class ServiceClient:
         """Changes the id (`subject_id`), the `display_name` or the `metadata` of a subject."""
         return self._request("PATCH", _subject_path(subject_id), json=dict(change))
 
+    def hold(self, subject_id: str, reason: str) -> Answer:
+        """Puts a subject on legal hold; safe to repeat."""
+        path = f"{_subject_path(subject_id)}/hold"
+        return self._request("PUT", path, retry=True, json={"reason": reason})
+
+    def release(self, subject_id: str) -> Answer:
+        """Lifts a legal hold."""
+        return self._request("DELETE", f"{_subject_path(subject_id)}/hold")
+
     def merge(self, into: str, source: str) -> Answer:
         """Moves every sample of `source` into `into`; safe to repeat."""
         path = f"{_subject_path(into)}/merge"

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from service.cli.client import Answer, ServiceClient, read_file
 from service.cli.folder import FolderScan, Photo, Rejection, idempotency_key, scan_folder
-from service.cli.options import DEFAULT_URL, AskedTurn, Json, Key, Url
+from service.cli.options import DEFAULT_URL, AskedTurn, ConsentDate, ConsentReference, Json, Key, Url
 from service.cli.output import BAD, GOOD, UNSURE, Failure, print_json, print_status, print_table, progress_bar
 from service.cli.problems import AFFECTS_EVERY_REQUEST, ServiceRefusal
 
@@ -42,6 +42,11 @@ def enroll(
     allow_mismatch: Annotated[
         bool, typer.Option("--allow-mismatch", help="Even if the face is not that of the subject's photos.")
     ] = False,
+    consent_date: ConsentDate = None,
+    consent_reference: ConsentReference = None,
+    expires_at: Annotated[
+        str | None, typer.Option(help="When retention erases the subject (ISO 8601, with a zone).")
+    ] = None,
     jobs: Annotated[
         int,
         typer.Option(
@@ -65,6 +70,8 @@ def enroll(
     wanted: str | None = "ignore" if allow_duplicate else duplicates
     options = {"spectrum": spectrum, "duplicates": wanted, "turn": turn}
     options["allow_mismatch"] = "true" if allow_mismatch else None
+    options |= {"consent_date": consent_date, "consent_reference": consent_reference}
+    options["expires_at"] = expires_at
     if folder is not None:
         if subject or metadata or display_name:
             raise typer.BadParameter(

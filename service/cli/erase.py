@@ -72,13 +72,15 @@ def erase(
 
 async def _erase(db: Database, subject_id: str) -> tuple[Receipt, tuple[Trace, ...]]:
     from service.enrolment.enroller import erase_subject
-    from service.errors import SubjectNotFound
+    from service.errors import OnHold, SubjectNotFound
     from service.subjects.residue import traces
 
     async with db.read() as uow:
         wanted = await traces(uow, subject_id)
     try:
         return await erase_subject(db, subject_id, ACTOR), wanted
+    except OnHold as error:
+        raise Failure(error.detail, hint="`halflight subjects release SUBJECT` lifts it") from error
     except SubjectNotFound as error:
         raise Failure(error.detail, hint="`halflight subjects list` shows who is enrolled") from error
 

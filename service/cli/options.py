@@ -39,3 +39,10 @@ DatabaseUrl = Annotated[
         help="Database instead of SQLite in the data directory [HALFLIGHT_DATABASE_URL].",
     ),
 ]
+
+ConsentDate = Annotated[
+    str | None, typer.Option(metavar="YYYY-MM-DD", help="Day on which the subject consented.")
+]
+ConsentReference = Annotated[
+    str | None, typer.Option(help="Where the consent is written down; needs --consent-date.")
+]

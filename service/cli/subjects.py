@@ -9,7 +9,7 @@ import typer
 
 from service.cli.client import Answer, ServiceClient
 from service.cli.enrol import parse_metadata
-from service.cli.options import DEFAULT_URL, Json, Key, Url
+from service.cli.options import DEFAULT_URL, ConsentDate, ConsentReference, Json, Key, Url
 from service.cli.output import Failure, print_json, print_status, print_table
 
 app = typer.Typer(no_args_is_help=True, help="List, show, change, merge and erase subjects.")
@@ -94,6 +94,7 @@ def show_(subject_id: SubjectId, url: Url = DEFAULT_URL, key: Key = None, as_jso
             for s in found["samples"]
         ),
     )
+    _print_terms(found)
 
 
 @app.command("set")
@@ -103,18 +104,35 @@ def set_(
     display_name: Annotated[
         str | None, typer.Option(help="What people call the subject; an empty one removes it.")
     ] = None,
+    consent_date: ConsentDate = None,
+    consent_reference: ConsentReference = None,
+    no_consent: Annotated[bool, typer.Option("--no-consent", help="Remove the consent.")] = False,
+    expires_at: Annotated[
+        str | None,
+        typer.Option(help="When retention erases the subject (ISO 8601, with a zone); empty: never."),
+    ] = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Change the display name or the metadata of a subject."""
+    """Change the display name, the metadata, the consent or the end of a subject."""
+    if consent_reference is not None and consent_date is None:
+        raise typer.BadParameter("--consent-reference needs --consent-date")
+    if no_consent and consent_date is not None:
+        raise typer.BadParameter("--no-consent and --consent-date say different things")
     change: dict[str, Any] = {}
     if metadata is not None:
         change["metadata"] = parse_metadata(metadata)
     if display_name is not None:
         change["display_name"] = display_name or None
+    if consent_date is not None or no_consent:
+        change["consent"] = None if no_consent else {"date": consent_date, "reference": consent_reference}
+    if expires_at is not None:
+        change["expires_at"] = expires_at or None
     if not change:
-        raise typer.BadParameter("give --metadata or --display-name")
+        raise typer.BadParameter(
+            "give --metadata, --display-name, --consent-date, --no-consent or --expires-at"
+        )
     _change(subject_id, change, url, key, as_json=as_json)
 
 
@@ -128,6 +146,47 @@ def rename(
 ) -> None:
     """Give a subject another id; it keeps its samples."""
     _change(subject_id, {"subject_id": new_id}, url, key, as_json=as_json)
+
+
+@app.command()
+def hold(
+    subject_id: SubjectId,
+    reason: Annotated[str, typer.Option(help="Why nothing may be erased, such as the number of a case.")],
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+    as_json: Json = False,
+) -> None:
+    """Put a subject on legal hold: until `release`, nothing of it is erased. Needs an admin key."""
+    with ServiceClient(url, key) as client:
+        _show_terms(client.hold(subject_id, reason), as_json=as_json)
+
+
+@app.command()
+def release(subject_id: SubjectId, url: Url = DEFAULT_URL, key: Key = None, as_json: Json = False) -> None:
+    """Lift a legal hold. Needs an admin key."""
+    with ServiceClient(url, key) as client:
+        _show_terms(client.release(subject_id), as_json=as_json)
+
+
+def _show_terms(subject: Answer, *, as_json: bool) -> None:
+    if as_json:
+        print_json(subject)
+    else:
+        _print_terms(subject)
+
+
+def _print_terms(subject: Answer) -> None:
+    hold, consent = subject["hold"] or {}, subject["consent"] or {}
+    print_table(
+        ("on hold since", "by", "reason", "consent", "reference", "expires", "last match"),
+        [
+            (
+                *(_when(hold.get("since") or "-"), hold.get("by") or "-", hold.get("reason") or "-"),
+                *(consent.get("date") or "-", consent.get("reference") or "-"),
+                *(_when(subject[name] or "-") for name in ("expires_at", "last_matched_at")),
+            )
+        ],
+    )
 
 
 def _change(subject_id: str, change: dict[str, Any], url: str, key: str | None, *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from faces.frames import digest as image_digest
 from faces.types import Role
 from service.crops import align_all
 from service.enrolment.duplicates import DuplicateCheck
+from service.enrolment.terms import need_consent
 from service.enrolment.transaction import EnrolmentTransaction
 from service.enrolment.types import Accepted, Duplicates, Enrolled, Enrolment
 from service.errors import (
@@ -60,7 +61,12 @@ class Enroller:
     ) -> None:
         self._db, self._pipeline, self._registry, self._settings = db, pipeline, registry, settings
         self._transaction = EnrolmentTransaction(
-            db, registry, encode, keep_crops=settings.keep_crops, mismatch_fmr=settings.mismatch_fmr
+            db,
+            registry,
+            encode,
+            keep_crops=settings.keep_crops,
+            mismatch_fmr=settings.mismatch_fmr,
+            require_consent=settings.require_consent,
         )
 
     async def enrol(self, space: EmbeddingSpace, request: Enrolment) -> dict[str, Any]:
@@ -70,6 +76,9 @@ class Enroller:
         """
         if (stored := await self._stored_answer(request)) is not None:
             return stored
+        if self._settings.require_consent and request.consent is None:
+            async with self._db.read() as uow:
+                await need_consent(uow, request.subject_id)
         places = asyncio.Semaphore(IMAGES_AT_ONCE)
 
         async def accept(index: int, data: ImageSource) -> Accepted | ServiceError:

@@ -15,6 +15,7 @@ from faces.types import Role
 from service.crops import encode_crops
 from service.enrolment.duplicates import DuplicateCheck
 from service.enrolment.mismatch import MismatchCheck
+from service.enrolment.terms import agree_terms
 from service.enrolment.types import Accepted, Duplicates, Enrolled, EnrolledSample, Enrolment
 from service.enrolment.warnings import uncalibrated
 from service.errors import NotReady, RetryLater, ServiceError
@@ -36,7 +37,8 @@ class EnrolmentTransaction:
     """Stores enrolments, each in one transaction.
 
     `keep_crops`: whether crops are kept. `encode`: makes the JSON answer that idempotency keeps.
-    `mismatch_fmr`: the false match rate at which two photos count as one person's.
+    `mismatch_fmr`: the false match rate at which two photos count as one person's. `require_consent`:
+    whether a subject must have consented.
     """
 
     def __init__(
@@ -47,9 +49,11 @@ class EnrolmentTransaction:
         *,
         keep_crops: bool,
         mismatch_fmr: float,
+        require_consent: bool,
     ) -> None:
         self._db, self._registry, self._encode = db, registry, encode
         self._keep_crops, self._mismatch_fmr = keep_crops, mismatch_fmr
+        self._require_consent = require_consent
 
     async def commit(
         self,
@@ -63,7 +67,7 @@ class EnrolmentTransaction:
 
         The transaction reads which spaces are writable. If this process has not loaded one of them, it
         stores nothing, loads the space and begins again. Raises DuplicateFace, SubjectMismatch,
-        PhotosDisagree, IdempotencyTaken, NotReady, StoreError.
+        PhotosDisagree, ConsentMissing, IdempotencyTaken, NotReady, StoreError.
         """
         vectors: Vectors = {space.space_id: [one.description.embedding.vector for one in accepted]}
         await self._embed_for([s.space_id for s in self._registry.loaded], accepted, vectors)
@@ -113,6 +117,7 @@ class EnrolmentTransaction:
             if check is not None:
                 await check.recheck(uow)
             await uow.subjects.ensure(request.subject_id, request.metadata, request.display_name)
+            await agree_terms(uow, request, require_consent=self._require_consent)
             if not request.allow_mismatch:
                 photos = [one for one, _ in accepted]
                 await MismatchCheck(space, request.subject_id, photos, fmr=self._mismatch_fmr).check(uow)

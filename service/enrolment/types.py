@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -14,6 +15,7 @@ from faces.types import AlignedCrop, Face, Spectrum, Turn
 from service.errors import ServiceError
 from service.inference.engine import Description, FacesFound
 from service.inference.quality import Quality
+from service.store.term_records import Consent
 
 
 class Duplicates(StrEnum):
@@ -40,6 +42,8 @@ class Enrolment:
     display_name: str | None = None
     min_score: float | None = None
     turn: Turn | None = None
+    consent: Consent | None = None
+    expires_at: datetime | None = None
 
     def digest(self) -> str:
         """SHA-256 of the request: two requests with one idempotency key must agree in it."""
@@ -53,6 +57,8 @@ class Enrolment:
             "min_score": self.min_score,
             "allow_mismatch": self.allow_mismatch or None,
             "turn": self.turn,
+            "consent": self.consent and [self.consent.on.isoformat(), self.consent.reference],
+            "expires_at": self.expires_at and self.expires_at.isoformat(),
         }
         content += [[name, value] for name, value in given.items() if value is not None]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -37,6 +37,7 @@ def _identification(actor: str, space_id: str, found: Identified, camera: str | 
             AuditedCandidate(one.subject_id, round(one.score, DIGITS), one.accepted)
             for one in (*accepted[:MAX_ACCEPTED], *others[:1])
         ),
+        matched=tuple(candidate.subject_id for candidate in accepted),
     )
 
 
@@ -54,6 +55,7 @@ def verification(
             "score": round(found.score, DIGITS),
             "reference": "subject" if subject_id is not None else "image",
         },
+        matched=(subject_id,) if subject_id is not None and found.decision == "match" else (),
     )
 
 

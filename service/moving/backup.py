@@ -30,8 +30,8 @@ Progress = Callable[[int, int], None]
 # Neither these nor what is in `backfills` is in a backup: jobs and locks of a moment, answers of a day.
 LEFT_OUT = ("jobs", "job_events", "backfills", "idempotency", "retention_clock", "gallery_log", "master_keys")
 CARRIED = (
-    *("subjects", "subject_keys", "samples", "templates", "crops", "spaces", "bundles", "api_keys"),
-    *("audit_log", "audit_subjects", "audit_checkpoints"),
+    *("subjects", "subject_keys", "subject_terms", "samples", "templates", "crops", "spaces", "bundles"),
+    *("api_keys", "audit_log", "audit_subjects", "audit_checkpoints"),
 )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
+from datetime import date
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field
@@ -13,6 +15,7 @@ from faces.types import Spectrum
 from service.sealing.keys import SubjectKey
 from service.store.gallery_log import from_bytes, to_bytes
 from service.store.records import EncodedCrop, NewSample, SampleRecord, SubjectRecord
+from service.store.term_records import Consent, Hold, SubjectTerms
 from service.store.unit import UnitOfWork
 
 Base64 = Annotated[str, Field(max_length=1 << 28)]
@@ -35,8 +38,44 @@ class ArchivedSample(Strict):
     crops: dict[str, Base64]
 
 
+class ArchivedHold(Strict):
+    since: AwareDatetime
+    by: str
+    reason: str | None
+
+
+class ArchivedConsent(Strict):
+    on: date
+    reference: str | None
+
+
+class ArchivedTerms(Strict):
+    """The terms under which a subject is kept."""
+
+    hold: ArchivedHold | None
+    consent: ArchivedConsent | None
+    expires_at: AwareDatetime | None
+    last_matched_at: AwareDatetime | None
+
+    @classmethod
+    def of(cls, terms: SubjectTerms) -> ArchivedTerms:
+        return cls.model_validate(asdict(terms))
+
+    def stored(self) -> SubjectTerms:
+        """As the store keeps them."""
+        return SubjectTerms(
+            hold=None if self.hold is None else Hold(**self.hold.model_dump()),
+            consent=None if self.consent is None else Consent(**self.consent.model_dump()),
+            expires_at=self.expires_at,
+            last_matched_at=self.last_matched_at,
+        )
+
+
 class ArchivedSubject(Strict):
-    """`key`: the subject's own key, which a restored subject keeps, so that older backups stay readable."""
+    """`key`: the subject's own key, which a restored subject keeps, so that older backups stay readable.
+
+    `terms`: absent in backups of releases that knew none, and where there are none.
+    """
 
     subject_id: str
     display_name: str | None
@@ -46,6 +85,7 @@ class ArchivedSubject(Strict):
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     audit_secret: str | None
     samples: list[ArchivedSample]
+    terms: ArchivedTerms | None = None
 
 
 async def gather_subject(uow: UnitOfWork, record: SubjectRecord, key: SubjectKey) -> ArchivedSubject:
@@ -64,7 +104,7 @@ async def gather_subject(uow: UnitOfWork, record: SubjectRecord, key: SubjectKey
                 uow.refused.add(f"crop of sample {sample_id}")
             else:
                 crops[sample_id][alignment] = _text(crop.png)
-    secrets = await uow.audit.secrets_of([subject_id])
+    secrets, terms = await uow.audit.secrets_of([subject_id]), await uow.terms.get(subject_id)
     return ArchivedSubject(
         subject_id=subject_id,
         display_name=record.display_name,
@@ -74,6 +114,7 @@ async def gather_subject(uow: UnitOfWork, record: SubjectRecord, key: SubjectKey
         key=key.raw_pieces()[0].hex(),
         audit_secret=secrets[subject_id].hex() if subject_id in secrets else None,
         samples=[_sample(one, vectors[one.sample_id], crops[one.sample_id]) for one in samples],
+        terms=None if terms == SubjectTerms() else ArchivedTerms.of(terms),
     )
 
 
@@ -100,6 +141,8 @@ async def restore_subject(
         await uow.templates.add_missing(space_id, by_space[space_id])
     if subject.audit_secret is not None:
         await uow.audit.set_secret(subject.subject_id, bytes.fromhex(subject.audit_secret))
+    if subject.terms is not None:
+        await uow.terms.put(subject.subject_id, subject.terms.stored())
     await uow.subjects.set_times(
         subject.subject_id, created_at=subject.created_at, updated_at=subject.updated_at
     )

@@ -14,7 +14,7 @@ from service.sealing.keys import SealBroken
 from service.store.records import EncodedCrop, StoredCrop
 from service.store.resealing import CROP, UNDER_SUBJECT
 from service.store.subject_keys import SubjectKeys
-from service.store.tables import crops, samples, templates
+from service.store.tables import crops, samples, subject_terms, templates
 
 
 class Crops:
@@ -82,8 +82,16 @@ class Crops:
         return int((await self._connection.execute(query)).scalar_one())
 
     async def purge(self, before: datetime | None) -> int:
-        """Deletes crops older than `before`, or all if None, and returns their number."""
-        expired = delete(crops)
+        """Deletes crops older than `before`, or all if None, and returns their number.
+
+        Those of subjects on hold stay.
+        """
+        held = (
+            select(samples.c.sample_id)
+            .join(subject_terms, subject_terms.c.subject_id == samples.c.subject_id)
+            .where(samples.c.sample_id == crops.c.sample_id, subject_terms.c.hold_since.is_not(None))
+        )
+        expired = delete(crops).where(~held.exists())
         if before is not None:
             expired = expired.where(crops.c.created_at < before)
         return (await self._connection.execute(expired)).rowcount

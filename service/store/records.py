@@ -221,7 +221,10 @@ class AuditedCandidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
-    """Something that happened and changed no row: an identification, a read, a refusal."""
+    """Something that happened and changed no row: an identification, a read, a refusal.
+
+    `matched`: subjects that a probe was accepted as.
+    """
 
     at: datetime
     actor: str
@@ -229,6 +232,7 @@ class AuditEvent:
     subject_id: str | None = None
     detail: Mapping[str, Any] = field(default_factory=dict)
     candidates: tuple[AuditedCandidate, ...] = ()
+    matched: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

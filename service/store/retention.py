@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.tables import audit_log, retention_clock
@@ -44,6 +44,16 @@ class RetentionClock:
             return ClockMark(*row)
         newest = (await self._connection.execute(select(func.max(audit_log.c.at)))).scalar_one()
         return None if newest is None else ClockMark(newest)
+
+    async def matches_since(self) -> datetime | None:
+        """Returns the time since which last matches are noted; None before the first pass."""
+        query = select(retention_clock.c.matches_since)
+        return (await self._connection.execute(query)).scalar_one_or_none()
+
+    async def begin_matches(self, now: datetime) -> None:
+        """Notes that last matches are known from now on, once; `set_mark` was called before."""
+        begun = update(retention_clock).where(retention_clock.c.matches_since.is_(None))
+        await self._connection.execute(begun.values(matches_since=now))
 
     async def set_mark(self, mark: ClockMark) -> None:
         values = {"seen_at": mark.seen_at, "doubted_since": mark.doubted_since}

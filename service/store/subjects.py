@@ -20,6 +20,7 @@ from service.store.resealing import reseal_all
 from service.store.spaces import lock_spaces_shared
 from service.store.subject_keys import WRAPPED_KEY, SubjectKeys, Unsealed
 from service.store.tables import crops, idempotency, samples, subject_keys, subjects
+from service.store.terms import refuse_held
 
 _COUNT = select(func.count()).where(samples.c.subject_id == subjects.c.subject_id).scalar_subquery()
 _SUBJECT = select(
@@ -231,8 +232,9 @@ class Subjects:
         """Moves the samples of `source` to `into`, with their templates and crops, and deletes `source`.
 
         A sample of a photo that `into` has already is deleted instead, and the log says so. The caller
-        holds both locks and has seen that both subjects exist.
+        holds both locks and has seen that both subjects exist. Raises OnHold if `source` is on hold.
         """
+        await refuse_held(self._connection, [source])
         await lock_spaces_shared(self._connection)
         known = select(samples.c.digest).where(samples.c.subject_id == into)
         twice = select(samples.c.sample_id).where(samples.c.subject_id == source, samples.c.digest.in_(known))
@@ -263,7 +265,7 @@ class Subjects:
     async def delete(self, subject_id: str) -> Erased | None:
         """Deletes the subject, its samples, templates, crops and stored answers.
 
-        Returns the numbers deleted, or None if there is no such subject.
+        Returns the numbers deleted, or None if there is no such subject. Raises OnHold.
         """
         erased = await self.begin_erasure([subject_id])
         await self.end_erasure(list(erased))
@@ -273,8 +275,10 @@ class Subjects:
         """Logs the removal of every template of these subjects; their rows are still there.
 
         Takes their locks. Maps each subject that exists to the numbers that `end_erasure` deletes.
+        Raises OnHold if one of them is on hold.
         """
         await _lock_subjects(self._connection, subject_ids)
+        await refuse_held(self._connection, subject_ids)
         chosen = list(subject_ids)
         existing = (
             select(subjects.c.subject_id, _COUNT, subject_keys.c.key_id)
@@ -362,9 +366,10 @@ class Samples:
     async def delete(self, subject_id: str, sample_id: str) -> Erased | None:
         """Deletes one sample, its templates and crops.
 
-        Returns the numbers deleted, or None if the subject has no such sample.
+        Returns the numbers deleted, or None if the subject has no such sample. Raises OnHold.
         """
         await _lock_subject(self._connection, subject_id)
+        await refuse_held(self._connection, [subject_id])
         templates = await self._log.append_removals(subject_id, sample_id)
         crop_count = await _count_crops(self._connection, subject_id, sample_id)
         erased = delete(samples).where(samples.c.subject_id == subject_id, samples.c.sample_id == sample_id)

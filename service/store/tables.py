@@ -8,6 +8,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     Float,
     ForeignKey,
     Index,
@@ -44,6 +45,19 @@ subject_keys = Table(
     Column("key_id", String(32), nullable=False),
     Column("master_id", String(16), nullable=False, index=True),
     Column("wrapped", LargeBinary, nullable=False),
+)
+
+# When the subject may, must not and must be erased. `sealed`: the texts of hold and consent.
+subject_terms = Table(
+    "subject_terms",
+    metadata,
+    Column("subject_id", SubjectId, ForeignKey("subjects.subject_id", ondelete="CASCADE"), primary_key=True),
+    Column("hold_since", UtcDateTime),
+    Column("hold_by", String(128)),
+    Column("consent_on", Date),
+    Column("expires_at", UtcDateTime, index=True),
+    Column("last_matched_at", UtcDateTime),
+    Column("sealed", LargeBinary),
 )
 
 # `key_id` is the check value of a master key, which itself lies elsewhere.
@@ -256,6 +270,8 @@ retention_clock = Table(
     Column("clock_id", Integer, primary_key=True, autoincrement=False),
     Column("seen_at", UtcDateTime, nullable=False),
     Column("doubted_since", UtcDateTime),
+    # Since when last matches are noted.
+    Column("matches_since", UtcDateTime),
 )
 
 api_keys = Table(

@@ -15,6 +15,7 @@ from service.store.spaces import Spaces
 from service.store.subject_keys import SubjectKeys, Unsealed
 from service.store.subjects import Samples, Subjects
 from service.store.templates import Templates
+from service.store.terms import Terms
 
 
 class UnitOfWork:
@@ -30,6 +31,7 @@ class UnitOfWork:
         self.crops = Crops(connection, self.subject_keys)
         self.templates = Templates(connection, self.log, self.subject_keys, unsealed)
         self.subjects = Subjects(connection, self.log, self.subject_keys, unsealed)
+        self.terms = Terms(connection, self.subject_keys, unsealed)
         self.samples = Samples(connection, self.log, self.subject_keys)
         self.keys = Keys(connection)
         self.audit = Audit(connection, self.subject_keys)

@@ -35,6 +35,24 @@ def normal_name(text: str) -> str:
     return name
 
 
+def normal_text(text: str, longest: int) -> str:
+    """A text that people write, in NFC, without spaces around it. Raises InvalidName.
+
+    It has 1 to `longest` code points; lines may end, other controls and marks of direction are refused.
+    """
+    normal = unicodedata.normalize("NFC", text).strip()
+    if any(
+        (unicodedata.category(letter) in REFUSED and letter not in "\n\t") or letter in DIRECTION
+        for letter in normal
+    ):
+        raise InvalidName("it holds a control character")
+    if not normal:
+        raise InvalidName("it is empty")
+    if len(normal) > longest:
+        raise InvalidName(f"it may have {longest} letters at most")
+    return normal
+
+
 # A search folds one and the same text for every subject that it opens.
 @lru_cache(maxsize=64)
 def fold_query(text: str) -> str:

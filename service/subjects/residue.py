@@ -46,6 +46,13 @@ async def traces(uow: UnitOfWork, subject_id: str) -> tuple[Trace, ...]:
     if record.display_name is not None:
         made.append(_text("display name", record.display_name))
     made += [_text("metadata", text) for text in sorted(set(_strings(record.metadata)))]
+    terms = await uow.terms.get(subject_id)
+    for what, text in (
+        ("reason of the hold", terms.hold and terms.hold.reason),
+        ("reference of the consent", terms.consent and terms.consent.reference),
+    ):
+        if text:
+            made.append(_text(what, text))
     made.append(Trace("subject key", (await uow.subject_keys.of_subject(subject_id)).raw_pieces()))
     for space in await uow.spaces.all():
         for vector in await uow.templates.vectors_of(space.space_id, subject_id):

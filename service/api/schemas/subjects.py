@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -10,9 +11,11 @@ from pydantic import Field, model_validator
 from faces.types import Spectrum
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import FaceOut, QualityOut
+from service.api.schemas.terms import ConsentIn, ConsentOut, Expiry, HoldOut
 from service.enrolment.enroller import Receipt
 from service.enrolment.types import Enrolled
 from service.store.records import SampleRecord, SubjectRecord
+from service.store.term_records import SubjectTerms
 from service.subjects.editor import SubjectReceipt
 from service.subjects.names import MAX_LETTERS
 
@@ -136,12 +139,39 @@ class SampleOut(Wire):
 
 
 class SubjectDetailOut(Wire):
+    """`hold`: while it is not null, nothing of the subject is erased. `expires_at`: when retention erases it.
+
+    `last_matched_at`: when a probe was last accepted as this subject, up to an hour behind; null if
+    that never happened, or before it was noted.
+    """
+
     subject_id: str
     display_name: str | None
     metadata: dict[str, Any]
     created_at: str
     updated_at: str
     samples: list[SampleOut]
+    hold: HoldOut | None
+    consent: ConsentOut | None
+    expires_at: str | None
+    last_matched_at: str | None
+
+    @classmethod
+    def of(
+        cls, record: SubjectRecord, samples: Sequence[SampleRecord], terms: SubjectTerms
+    ) -> SubjectDetailOut:
+        return cls(
+            **SubjectOut.of(record).model_dump(exclude={"samples"}),
+            samples=[SampleOut.of(sample) for sample in samples],
+            hold=None if terms.hold is None else HoldOut.of(terms.hold),
+            consent=None if terms.consent is None else ConsentOut.of(terms.consent),
+            expires_at=_iso(terms.expires_at),
+            last_matched_at=_iso(terms.last_matched_at),
+        )
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 class SubjectsOut(Wire):
@@ -156,16 +186,22 @@ DisplayName = Annotated[
 
 
 class PatchIn(Wire):
-    """What changes; what is absent stays. `display_name`: null removes it. `metadata` replaces the old."""
+    """What changes; what is absent stays. `metadata` replaces the old.
+
+    null removes `display_name`, `consent` or `expires_at`.
+    """
 
     subject_id: str | None = Field(None, description="the new id, which no other subject may have")
     display_name: DisplayName | None = None
     metadata: dict[str, Any] | None = None
+    consent: ConsentIn | None = None
+    expires_at: Expiry | None = Field(None, description="when retention erases the subject")
 
     @model_validator(mode="after")
     def _says_something(self) -> PatchIn:
         if not self.model_fields_set:
-            raise ValueError("give `subject_id`, `display_name` or `metadata`")
+            names = ", ".join(f"`{name}`" for name in PatchIn.model_fields)
+            raise ValueError(f"give at least one of {names}")
         for name in ("subject_id", "metadata"):
             if name in self.model_fields_set and getattr(self, name) is None:
                 raise ValueError(f"`{name}` may not be null")

@@ -45,3 +45,33 @@ def test_subjects_are_named_found_renamed_merged_and_erased(tmp_path: Path, env:
     gone = fails(1, "subjects", "delete", "sub-a", "sub-x", expected=["1 of 2", "sub-x"], env=env)
     assert gone.cells()[0][:2] == ["sub-a", "2"]
     assert found() == []
+
+
+def test_a_hold_is_placed_shown_and_lifted_and_terms_are_set(
+    tmp_path: Path, env: dict[str, str], service: Service
+) -> None:
+    one = photo(tmp_path, "1.jpg", sample_bytes("s07"))
+    given = ("--consent-date", "2026-03-01", "--consent-reference", "form 12")
+    succeeds("enroll", "sub-h", one, "--duplicates", "ignore", *given, env=env)
+    succeeds("subjects", "hold", "sub-h", "--reason", "case 4711", env=env)
+    shown = succeeds("subjects", "show", "sub-h", env=env).cells()[-1]
+    assert shown[1:5] == ["local", "case 4711", "2026-03-01", "form 12"]
+    fails(1, "subjects", "delete", "sub-h", expected=["(on_hold)", "subjects release"], env=env)
+    fails(
+        1,
+        "erase",
+        "sub-h",
+        "--data",
+        service.data,
+        expected=["legal hold", "placed by key local", "subjects release"],
+    )
+    (found,) = succeeds("subjects", "release", "sub-h", "--json", env=env).lines()
+    assert found["hold"] is None
+    fails(1, "subjects", "release", "sub-h", expected=["(hold_not_found)"], env=env)
+    end = "2100-01-01T00:00:00+00:00"
+    succeeds("subjects", "set", "sub-h", "--no-consent", "--expires-at", end, env=env)
+    (found,) = succeeds("subjects", "show", "sub-h", "--json", env=env).lines()
+    assert (found["consent"], found["expires_at"]) == (None, end)
+    fails(2, "subjects", "set", "sub-h", "--consent-reference", "x", expected=["--consent-date"], env=env)
+    succeeds("subjects", "set", "sub-h", "--expires-at", "", env=env)
+    succeeds("erase", "sub-h", "--data", service.data)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from service.moving.locks import Passphrase
 from service.sealing.sources import KeyFile, MasterKeys
 from service.store.columns import metadata
 from service.store.database import Database
+from service.store.term_records import Consent, Hold, SubjectTerms
 from service.subjects.residue import traces
 from tests.service.cli.command import HALFLIGHT, environment, fails, succeeds
 from tests.service.store.support import SPACE, new_sample, vector
@@ -31,6 +33,12 @@ from tests.service.test_crops import crop
 
 D, PASSPHRASE = 16, "correct horse battery"
 ENV = {"HALFLIGHT_BACKUP_PASSPHRASE": PASSPHRASE}
+TERMS = SubjectTerms(
+    hold=Hold(datetime(2026, 11, 1, tzinfo=UTC), "key", "SECRET-CASE"),
+    consent=Consent(date(2026, 3, 1), "SECRET-FORM"),
+    expires_at=datetime(2027, 11, 1, tzinfo=UTC),
+    last_matched_at=datetime(2026, 11, 2, tzinfo=UTC),
+)
 NAMES = tuple(f"subject-number-{i}" for i in range(5))
 
 
@@ -51,6 +59,7 @@ async def fill(url: str, data: Path) -> None:
                 await uow.crops.add(sample_id, encode_crops([crop()]))
                 await uow.templates.add(SPACE, sample_id, vector(10 * i + j, D))
             await uow.audit.add("key", "subject.enrol", name, {"samples": 2})
+        await uow.terms.put(NAMES[1], TERMS)
         await uow.commit()
     await db.close()
 
@@ -69,6 +78,7 @@ async def state_of(url: str, data: Path) -> dict[str, Any]:
                 "samples": [asdict(s) for s in samples],
                 "crops": {k: v.png for k, v in kept.items()},
                 "templates": {one.owner.sample_id: one.vector.tobytes() for one in owned},
+                "terms": await uow.terms.get(record.subject_id),
                 "name": await uow.audit.find_name(record.subject_id),
             }
         found["entries"] = [one.digest for one in await uow.audit.after(0, 100)]

@@ -1,0 +1,36 @@
+"""Routes of /subjects/{id}/hold: place and lift a legal hold."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from service.api.deps import Admin, StateDep
+from service.api.guard import GuardedRoute
+from service.api.problems import problem_docs
+from service.api.schemas.subjects import SubjectDetailOut
+from service.api.schemas.terms import HoldIn
+from service.api.subjects import SIMPLE, subject_detail, validate_subject_id
+from service.errors import HoldNotFound, StorageFull, SubjectNotFound
+
+router = APIRouter(tags=["subjects"], route_class=GuardedRoute)
+
+
+@router.put("/subjects/{subject_id}/hold", responses=problem_docs(*SIMPLE, SubjectNotFound, StorageFull))
+async def hold_subject(subject_id: str, asked: HoldIn, admin: Admin, state: StateDep) -> SubjectDetailOut:
+    """Put a subject on legal hold: until it is lifted, nothing of the subject is erased (409 `on_hold`).
+
+    Neither a request, nor a merge into another subject, nor retention erases it, its samples, or its
+    crops. On a subject that is on hold already only the reason changes.
+    """
+    await state.editor.hold(validate_subject_id(subject_id), asked.reason, admin.key_id)
+    return await subject_detail(state, subject_id)
+
+
+@router.delete(
+    "/subjects/{subject_id}/hold",
+    responses=problem_docs(*SIMPLE, SubjectNotFound, HoldNotFound, StorageFull),
+)
+async def release_subject(subject_id: str, admin: Admin, state: StateDep) -> SubjectDetailOut:
+    """Lift a legal hold. Whatever is due by then, retention erases in its next pass."""
+    await state.editor.release(validate_subject_id(subject_id), admin.key_id)
+    return await subject_detail(state, subject_id)
