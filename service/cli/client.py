@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
 import httpx
@@ -130,6 +131,15 @@ class ServiceClient:
         """Lifts a legal hold."""
         return self._request("DELETE", f"{_subject_path(subject_id)}/hold")
 
+    def export(self, subject_id: str, file: BinaryIO) -> None:
+        """Writes everything that is stored about a subject to `file`, a zip archive. Raises OSError."""
+        with self._transfer(), self._http.stream("GET", f"{_subject_path(subject_id)}/export") as response:
+            if not response.is_success:
+                response.read()
+                self._read(response)
+            for chunk in response.iter_bytes():
+                file.write(chunk)
+
     def merge(self, into: str, source: str) -> Answer:
         """Moves every sample of `source` into `into`; safe to repeat."""
         path = f"{_subject_path(into)}/merge"
@@ -160,8 +170,14 @@ class ServiceClient:
             time.sleep(wait_s)
 
     def _send(self, method: str, path: str, request: dict[str, Any]) -> httpx.Response:
-        try:
+        with self._transfer():
             return self._http.request(method, path, **request)
+
+    @contextmanager
+    def _transfer(self) -> Iterator[None]:
+        """Turns what can be wrong with a connection into one sentence."""
+        try:
+            yield
         except httpx.ConnectError as error:
             raise Failure(
                 f"no service answers at {self.url}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -10,7 +11,7 @@ import typer
 from service.cli.client import Answer, ServiceClient
 from service.cli.enrol import parse_metadata
 from service.cli.options import DEFAULT_URL, ConsentDate, ConsentReference, Json, Key, Url
-from service.cli.output import Failure, print_json, print_status, print_table
+from service.cli.output import GOOD, Failure, print_json, print_status, print_table
 
 app = typer.Typer(no_args_is_help=True, help="List, show, change, merge and erase subjects.")
 
@@ -159,6 +160,27 @@ def hold(
     """Put a subject on legal hold: until `release`, nothing of it is erased. Needs an admin key."""
     with ServiceClient(url, key) as client:
         _show_terms(client.hold(subject_id, reason), as_json=as_json)
+
+
+@app.command()
+def export(
+    subject_id: SubjectId,
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="The zip archive; it must not exist.")],
+    url: Url = DEFAULT_URL,
+    key: Key = None,
+) -> None:
+    """Write everything that is stored about a subject, for that person. Needs an admin key.
+
+    The archive is not encrypted and shows the face: hand it over safely, then delete it.
+    """
+    from service.moving.backup import new_file
+
+    try:
+        with ServiceClient(url, key) as client, new_file(to) as file:
+            client.export(subject_id, file)
+    except OSError as error:
+        raise Failure(f"{error.filename or to}: {error.strerror}", exit_code=2) from error
+    print_status(f"{to} holds everything that is stored about {subject_id}", GOOD)
 
 
 @app.command()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import io
+import json
 import time
+import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -179,3 +182,32 @@ def test_a_service_that_requires_consent_enrols_nobody_without_it(start_service:
         assert enroll(client, "a", OTHER).status_code == 201
         client.patch("/v1/subjects/a", json={"consent": None}).raise_for_status()
         problem(enroll(client, "a", PHOTO), 422, "consent_missing")
+
+
+def test_an_admin_gets_what_is_stored_about_a_subject_and_it_is_audited(clients: Clients) -> None:
+    operator, admin = clients["operator"], clients["admin"]
+    photo = sample_bytes("s08")
+    assert enroll(operator, "x-1", photo, display_name="Zoë").status_code == 201
+    assert identify(operator, photo).json()["results"][0]["decision"] == "match"
+    problem(operator.get("/v1/subjects/x-1/export"), 403, "forbidden")
+    problem(admin.get("/v1/subjects/x-0/export"), 404, "subject_not_found")
+    sample = operator.get("/v1/subjects/x-1").json()["samples"][0]["sample_id"]
+    end = time.monotonic() + 30
+    while True:
+        answer = admin.get("/v1/subjects/x-1/export")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip")
+        assert answer.headers["cache-control"] == "no-store"
+        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+            entries = {one["action"]: one for one in json.loads(archive.read("audit.json"))}
+            pictures = [name for name in archive.namelist() if name.startswith(f"crops/{sample}-")]
+            assert pictures
+            for name in pictures:
+                assert archive.read(name).startswith(b"\x89PNG")
+            assert json.loads(archive.read("subject.json"))["display_name"] == "Zoë"
+        if "subject.identify" in entries:
+            break
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    (candidate,) = entries["subject.identify"]["detail"]["candidates"]
+    assert candidate["accepted"] is True
+    assert entries["subject.export"]["actor"] == clients["key_id"].headers["id"]
