@@ -26,6 +26,7 @@ from service.api import (
     spaces,
     subjects,
     terms,
+    transfer,
     whoami,
 )
 from service.api.middleware import AccessLog, LocalHost
@@ -82,6 +83,8 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     )
     for part in parts:
         app.include_router(part.router)
+    app.include_router(transfer.export_router)
+    app.include_router(transfer.import_router)
     operations.install_docs(app)
     console.install_console(app)
     problems.install_handlers(app)

@@ -114,6 +114,10 @@ class OnHold(ServiceError):
     status, code, title = 409, "on_hold", "The subject is on legal hold"
 
 
+class GalleryNotEmpty(ServiceError):
+    status, code, title = 409, "gallery_not_empty", "Subjects are enrolled already"
+
+
 class LastAdminKey(ServiceError):
     status, code, title = 409, "last_admin_key", "No admin key would be left"
 

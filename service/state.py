@@ -78,6 +78,7 @@ class State:
     enrolling: Admission
     streams: Admission
     decisions: DecisionFeed
+    imports: Admission
     bodies: MemoryBudget
     failed_logins: RateLimiter
     limiter: RateLimiter
@@ -145,6 +146,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
             settings.max_event_streams, "streams of decisions are open already; close one, or try again later"
         ),
         decisions=DecisionFeed(settings.events_kept),
+        imports=Admission(1, "an archive is being imported already; try again later"),
         bodies=bodies,
         failed_logins=RateLimiter(
             rate_per_s=settings.failed_logins_per_s,

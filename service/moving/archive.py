@@ -14,13 +14,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
 from faces.strict import Strict
 from service.moving.locks import Lock, Secret, unlock
-from service.moving.stream import ArchiveBroken, SealedWriter, opened_frames, read_header, write_header
+from service.moving.stream import ArchiveBroken, SealedWriter, Sink, opened_frames, read_header, write_header
 from service.sealing.keys import SealBroken, SubjectKey
 
 FORMAT = 1
@@ -73,7 +73,7 @@ class Tally:
 class ArchiveWriter:
     """Writes the records of one archive."""
 
-    def __init__(self, file: BinaryIO, header: Header, key: bytes) -> None:
+    def __init__(self, file: Sink, header: Header, key: bytes) -> None:
         bound = write_header(file, header.model_dump_json().encode())
         self._stream, self._header, self.tally = SealedWriter(file, key, bound), header, Tally()
 

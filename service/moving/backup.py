@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -85,33 +85,50 @@ async def back_up(db: Database, path: Path, who: For, book: KeyBook | None, prog
 
     Other processes go on writing; the archive shows one moment. Raises Damaged, StoreError, OSError.
     """
-    key, contents = new_key(), Contents()
-    header = Header(
-        archive_id=secrets.token_hex(16),
-        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        made_by=version("halflight"),
-        keys="inside" if book is None else "book",
-        lock=lock(key, who),
-    )
+    contents, keys = Contents(), dict[str, bytes]()
+    header, key = new_header(who, inside=book is None)
     with new_file(path) as file:
         writer = ArchiveWriter(file, header, key)
         async with db.read() as uow:
             await uow.audit.freeze()
-            keys = await _write_all(uow, writer, contents, progress)
+            await write_spaces(uow, writer)
+            await _write_keys_and_audit(uow, writer, contents)
+            async for total in write_gallery(uow, writer, contents, keys):
+                progress(contents.subjects, total)
         if len(db.refused):
             raise Damaged(str(db.refused))
         writer.close()
         if book is not None:
-            with book.turn():
-                book.write(keys, who)
-                # Who was erased since the snapshot must not come back with the book.
-                book.keep_only(await _live_keys(db))
+            await finish_book(db, book, keys, who)
     return contents
 
 
-async def _write_all(
-    uow: UnitOfWork, writer: ArchiveWriter, contents: Contents, progress: Progress
-) -> dict[str, bytes]:
+def new_header(who: For, *, inside: bool) -> tuple[Header, bytes]:
+    """The header of a new archive, and its key. `inside`: the keys of the subjects lie in it.
+
+    A passphrase takes some tenths of a second. Raises LockError.
+    """
+    key = new_key()
+    header = Header(
+        archive_id=secrets.token_hex(16),
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        made_by=version("halflight"),
+        keys="inside" if inside else "book",
+        lock=lock(key, who),
+    )
+    return header, key
+
+
+async def finish_book(db: Database, book: KeyBook, keys: dict[str, bytes], who: For) -> None:
+    """Writes the key book of an archive that is whole. Raises StoreError, OSError."""
+    with book.turn():
+        book.write(keys, who)
+        # Who was erased since the snapshot must not come back with the book.
+        book.keep_only(await _live_keys(db))
+
+
+async def write_spaces(uow: UnitOfWork, writer: ArchiveWriter) -> None:
+    """Writes the spaces and their bundles. Raises StoreError, OSError."""
     bundles = await uow.spaces.newest_bundles()
     spaces = [
         {
@@ -121,6 +138,9 @@ async def _write_all(
         for space in await uow.spaces.all()
     ]
     writer.add(Kind.SPACES, _json(spaces))
+
+
+async def _write_keys_and_audit(uow: UnitOfWork, writer: ArchiveWriter, contents: Contents) -> None:
     contents.api_keys = len(stored := await uow.keys.all())
     writer.add(Kind.API_KEYS, _json([asdict(one) for one in stored]))
     checkpoint = await uow.audit.checkpoint()
@@ -129,7 +149,15 @@ async def _write_all(
     while page := await uow.audit.after(last, 1000):
         writer.add(Kind.AUDIT, _json({"entries": [asdict(one) for one in page]}))
         contents.audit_entries, last = contents.audit_entries + len(page), page[-1].audit_id
-    keys: dict[str, bytes] = {}
+
+
+async def write_gallery(
+    uow: UnitOfWork, writer: ArchiveWriter, contents: Contents, keys: dict[str, bytes]
+) -> AsyncGenerator[int]:
+    """Writes every subject with all that is kept of it; adds to `contents` and `keys`.
+
+    Yields the number of all subjects after each. Raises StoreError, OSError.
+    """
     total, after = await uow.subjects.count(), None
     while records := await uow.subjects.page(after, PAGE):
         for record in records:
@@ -138,9 +166,8 @@ async def _write_all(
             writer.add_subject(key, subject.model_dump_json().encode())
             keys[key.key_id] = key.archive_key()
             contents.take(subject)
-            progress(contents.subjects, total)
+            yield total
         after = records[-1].subject_id
-    return keys
 
 
 async def _live_keys(db: Database) -> set[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -30,7 +30,14 @@ class ArchiveBroken(ValueError):
     """The file is no archive, was changed, or ends too early. Quotes nothing of it."""
 
 
-def write_header(file: BinaryIO, header: bytes) -> bytes:
+class Sink(Protocol):
+    """What an archive is written to: a file, or what sends it."""
+
+    def write(self, data: bytes, /) -> object:
+        """Takes all of `data`. Raises OSError."""
+
+
+def write_header(file: Sink, header: bytes) -> bytes:
     """Writes what an archive begins with, and returns the digest that its frames are bound to."""
     start = MAGIC + len(header).to_bytes(SIZE_BYTES) + header
     file.write(start)
@@ -54,7 +61,7 @@ def read_header(file: BinaryIO) -> tuple[bytes, bytes]:
 class SealedWriter:
     """Seals what is written, a frame at a time. `close` seals the last frame and leaves the file open."""
 
-    def __init__(self, file: BinaryIO, key: bytes, bound: bytes) -> None:
+    def __init__(self, file: Sink, key: bytes, bound: bytes) -> None:
         self._file, self._cipher = file, _cipher(key, bound)
         self._waiting, self._number = bytearray(), 0
 

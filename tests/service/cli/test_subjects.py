@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,15 @@ def test_a_hold_is_placed_shown_and_lifted_and_terms_are_set(
         service.data,
         expected=["legal hold", "placed by key local", "subjects release"],
     )
+    to = tmp_path / "mine.zip"
+    succeeds("subjects", "export", "sub-h", to, env=env)
+    assert to.stat().st_mode & 0o077 == 0
+    with zipfile.ZipFile(to) as archive:
+        assert json.loads(archive.read("subject.json"))["terms"]["hold"]["reason"] == "case 4711"
+    fails(2, "subjects", "export", "sub-h", to, env=env, expected=["it is there already"])
+    nowhere = tmp_path / "nobody.zip"
+    fails(1, "subjects", "export", "sub-x", nowhere, env=env, expected=["(subject_not_found)"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1.jpg", "mine.zip"]
     (found,) = succeeds("subjects", "release", "sub-h", "--json", env=env).lines()
     assert found["hold"] is None
     fails(1, "subjects", "release", "sub-h", expected=["(hold_not_found)"], env=env)

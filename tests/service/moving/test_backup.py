@@ -28,6 +28,7 @@ from service.store.database import Database
 from service.store.term_records import Consent, Hold, SubjectTerms
 from service.subjects.residue import traces
 from tests.service.cli.command import HALFLIGHT, environment, fails, succeeds
+from tests.service.store.postgres import fresh_database
 from tests.service.store.support import SPACE, new_sample, vector
 from tests.service.test_crops import crop
 
@@ -134,6 +135,41 @@ def test_a_restore_gives_back_everything_on_another_database(
     again = tmp_path / "again.backup"
     succeeds("backup", again, "--keys", book, *arguments(sqlite(new), new), env=ENV)
     succeeds("restore", file, "--verify", "--keys", book, env=ENV)
+
+
+def test_a_restore_into_postgresql_gives_back_everything(tmp_path: Path, postgres: str) -> None:
+    data, new = tmp_path / "data", tmp_path / "new"
+    data.mkdir()
+    asyncio.run(fill(sqlite(data), data))
+    before = asyncio.run(state_of(sqlite(data), data))
+    file = tmp_path / "one.backup"
+    succeeds("backup", file, "--self-contained", "--data", data, env=ENV)
+    with fresh_database(postgres) as url:
+        succeeds("restore", file, *arguments(url, new), env=ENV)
+        after = asyncio.run(state_of(url, new))
+        fails(1, "restore", file, *arguments(url, new), env=ENV, expected=["holds subjects"])
+        # What is written after it goes on where the rows of the backup end.
+        asyncio.run(go_on(url, new))
+    assert after["entries"][: len(before["entries"])] == before["entries"]
+    assert {k: v for k, v in after.items() if k != "entries"} == {
+        k: v for k, v in before.items() if k != "entries"
+    }
+
+
+async def go_on(url: str, data: Path) -> None:
+    """Enrols somebody, erases somebody, and sees that the audit log still is one chain."""
+    db = await opened(url, data)
+    async with db.write() as uow:
+        await uow.subjects.ensure("afterwards", None)
+        sample_id = await uow.samples.add(new_sample("afterwards"))
+        await uow.templates.add(SPACE, sample_id, vector(99, D))
+        await uow.audit.add("key", "subject.enrol", "afterwards", {"samples": 1})
+        await uow.commit()
+    await erase_subject(db, NAMES[0], "test")
+    await verify_log(db)
+    async with db.read() as uow:
+        assert await uow.subjects.count() == len(NAMES)
+    await db.close()
 
 
 def test_after_an_erasure_todays_keys_do_not_open_the_subject_in_an_older_backup(
