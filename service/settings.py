@@ -14,7 +14,8 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from service.sealing.sources import KEY_FILE, GivenKeys, KeyFile, KeySource
+from service.sealing.sources import KEY_FILE, GivenKeys, KeyFile, KeyService, KeySource
+from service.sealing.vault import VaultAddress, VaultTransit
 
 KIB, MIB = 1 << 10, 1 << 20
 # Segments of letters that no URL encodes, none of them `.` or `..`.
@@ -88,6 +89,13 @@ class Settings(BaseSettings):
     crop_key: SecretStr | None = None
     master_key: SecretStr | None = None
     master_key_file: Path | None = None
+    vault_url: str | None = None
+    vault_key: str = "halflight"
+    vault_mount: str = "transit"
+    vault_namespace: str | None = None
+    vault_token: SecretStr | None = None
+    vault_token_file: Path | None = None
+    vault_ca: Path | None = None
 
     backup_keys: Path | None = None
 
@@ -182,6 +190,13 @@ class Settings(BaseSettings):
             raise ValueError("max_work_pixels must hold at least one image of max_image_pixels")
         if self.master_key is not None and self.master_key_file is not None:
             raise ValueError("master_key and master_key_file both give the master key: choose one")
+        if self.vault_url is not None:
+            if self.master_key is not None:
+                raise ValueError("master_key gives the master key, so there is none for vault_url to wrap")
+            if not re.fullmatch(r"https?://[^/].*", self.vault_url):
+                raise ValueError("vault_url is an address such as https://vault:8200")
+            if (self.vault_token is None) == (self.vault_token_file is None):
+                raise ValueError("vault_url needs vault_token or vault_token_file: give one of them")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together: give both or neither")
         if self.max_body_memory_bytes < self.max_body_bytes:
@@ -213,7 +228,25 @@ class Settings(BaseSettings):
         """Where the master key lies, by default in the data directory."""
         if self.master_key is not None:
             return GivenKeys(self.master_key.get_secret_value())
-        return KeyFile(self.master_key_file or self.data_dir / KEY_FILE)
+        return KeyFile(self.master_key_file or self.data_dir / KEY_FILE, self._key_service)
+
+    @property
+    def _key_service(self) -> KeyService | None:
+        """What wraps the master key in its file; None: nothing does."""
+        if self.vault_url is None:
+            return None
+        token = self.vault_token
+        return VaultTransit(
+            VaultAddress(
+                url=self.vault_url,
+                key=self.vault_key,
+                mount=self.vault_mount,
+                namespace=self.vault_namespace,
+                token=None if token is None else token.get_secret_value(),
+                token_file=self.vault_token_file,
+                ca=self.vault_ca,
+            )
+        )
 
     @property
     def sqlalchemy_url(self) -> str:
