@@ -45,12 +45,12 @@ START_S = 120.0
 ROWS_AT_ONCE = 500
 
 
-def second_bundle(source: Path, target: Path) -> Manifest:
+def second_bundle(source: Path, target: Path, *, columns: tuple[int, int] = COLUMNS) -> Manifest:
     """Writes a bundle of the same networks on another cut of the crop: another space at the same cost."""
     shutil.copytree(source, target)
     facts = bundle.read(source).manifest.model_dump(mode="json")
     # Its parity vectors are of the old cut.
-    facts["name"], facts["encoder"]["columns"], facts["parity"] = "second", COLUMNS, None
+    facts["name"], facts["encoder"]["columns"], facts["parity"] = target.name, columns, None
     manifest = Manifest.model_validate(facts)
     bundle.write_manifest(manifest, target)
     return manifest

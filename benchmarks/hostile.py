@@ -1,8 +1,10 @@
 """Attacks a running service as a hostile caller would, and prints what others notice.
 
 `python -m benchmarks.hostile` starts services of its own on loopback. "Worst wait" is the longest answer
-time of `/health/live` meanwhile: the event loop was blocked for no longer. "Growth" is what the service's
-process gained at its peak; the decoding workers are counted apart. On a busy machine both are upper bounds.
+time of `/health/live` meanwhile: the event loop was blocked for no longer. Beats are what the service
+measured of its event loop itself: late ones have any cause, other processes too; its own computing has only
+one. "Growth" is what the service's process gained at its peak; the decoding workers are counted apart. On a
+busy machine waits and growth are upper bounds.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 
 MIB = 1 << 20
@@ -96,13 +100,43 @@ class Served:
         self.process.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Beats:
+    """What the service saw of its own event loop: beats (20 ms apart), those that came later than 50 ms, and
+    those between which the loop itself computed for longer than 50 ms."""
+
+    all: int
+    late: int
+    busy: int
+
+    @classmethod
+    def of(cls, served: Served) -> Beats:
+        answer = httpx.get(f"http://127.0.0.1:{served.port}/metrics", timeout=300)
+        found = dict(
+            line.rsplit(" ", 1) for line in answer.text.splitlines() if line.startswith("halflight_event")
+        )
+        count = {key: int(float(value)) for key, value in found.items()}
+        lag, busy = "halflight_event_loop_lag_seconds", "halflight_event_loop_busy_seconds"
+        beats = count[f"{lag}_count"]
+        return cls(
+            beats, beats - count[f'{lag}_bucket{{le="0.05"}}'], beats - count[f'{busy}_bucket{{le="0.05"}}']
+        )
+
+    def since(self, before: Beats) -> Beats:
+        return Beats(self.all - before.all, self.late - before.late, self.busy - before.busy)
+
+    def __str__(self) -> str:
+        return f"of {self.all} beats {self.late} late by 50 ms, {self.busy} of 50 ms of its own computing"
+
+
 class Watch:
-    """Samples answer times of `/health/live` and memory while a context is open."""
+    """Samples answer times of `/health/live`, memory and the event loop while a context is open."""
 
     def __init__(self, served: Served) -> None:
         self._served, self._going = served, True
         self.waits_s: list[float] = []
         self.before = self.peak = served.resident_mib()
+        self.beats = Beats.of(served)
 
     def __enter__(self) -> Watch:
         self._threads = [threading.Thread(target=run) for run in (self._wait, self._weigh)]
@@ -114,6 +148,7 @@ class Watch:
         self._going = False
         for thread in self._threads:
             thread.join()
+        self.beats = Beats.of(self._served).since(self.beats)
 
     def _wait(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._served.port, timeout=300)
@@ -133,7 +168,7 @@ class Watch:
 
     def __str__(self) -> str:
         return (
-            f"worst wait {max(self.waits_s, default=0.0):.3f} s,"
+            f"worst wait {max(self.waits_s, default=0.0):.3f} s, {self.beats},"
             f" growth {self.peak[0] - self.before[0]:.0f} MiB,"
             f" workers + {self.peak[1] - self.before[1]:.0f} MiB"
         )

@@ -1,4 +1,4 @@
-"""What a replica does beside answering: loads, follows the database, runs jobs, purges."""
+"""What a replica does beside answering: loads, follows the database, runs jobs, purges, watches its loop."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import structlog
 from faces import bundle
 from service.inference.batcher import Observe
 from service.inference.engine import EngineOptions
+from service.loop_lag import LoopLag
 from service.retention import erase_expired, erase_expired_subjects
 from service.state import State
 from service.store.errors import StoreError
@@ -31,6 +32,7 @@ def start(state: State, when_loaded: WhenLoaded | None = None) -> Tasks:
     follow = _every_poll(state, state.registry.follow, waits="spaces wait for the database")
     return [
         state.loading,
+        asyncio.create_task(_watch_loop(state), name="loop lag"),
         asyncio.create_task(feed, name="feed"),
         asyncio.create_task(follow, name="follow"),
         asyncio.create_task(_purge(state), name="purge"),
@@ -90,6 +92,13 @@ async def _run_jobs(state: State) -> None:
     await asyncio.wait([state.loading])
     if state.registry.active is not None and state.settings.run_jobs:
         await state.runner.serve()
+
+
+async def _watch_loop(state: State) -> None:
+    lag, metrics = LoopLag(), state.metrics
+    metrics.loop_lag_max.set_function(lambda: lag.worst_lag_s)
+    metrics.loop_busy_max.set_function(lambda: lag.worst_busy_s)
+    await lag.watch(metrics.observe_loop)
 
 
 async def _every_minute(state: State) -> None:

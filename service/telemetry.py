@@ -14,6 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+LOOP_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -94,12 +95,35 @@ class Metrics:
         self.behind = Gauge("halflight_gallery_behind", "Log rows not yet applied", registry=r)
         self.waiting = Gauge("halflight_queue_items", "Items that wait", ["network"], registry=r)
         self.in_flight = Gauge("halflight_requests_in_flight", "Admitted requests", registry=r)
+        self.loop_lag = Histogram(
+            "halflight_event_loop_lag_seconds",
+            "Lateness of the event loop, every 20 ms",
+            registry=r,
+            buckets=LOOP_SECONDS,
+        )
+        self.loop_busy = Histogram(
+            "halflight_event_loop_busy_seconds",
+            "Computing of the event loop between two looks at its lateness",
+            registry=r,
+            buckets=LOOP_SECONDS,
+        )
+        self.loop_lag_max = Gauge(
+            "halflight_event_loop_lag_max_seconds", "Worst lateness of the last half minute", registry=r
+        )
+        self.loop_busy_max = Gauge(
+            "halflight_event_loop_busy_max_seconds", "Most computing of the last half minute", registry=r
+        )
         self.ready = Gauge("halflight_ready", "1 while the service can match", registry=r)
 
     def observe_stages(self, ms: Mapping[str, float]) -> None:
         """Records milliseconds by stage, as `StageTimes.as_ms` returns them."""
         for stage, value in ms.items():
             self.stages.labels(stage).observe(value / 1000)
+
+    def observe_loop(self, lag_s: float, busy_s: float) -> None:
+        """Records what `LoopLag` saw in one beat."""
+        self.loop_lag.observe(lag_s)
+        self.loop_busy.observe(busy_s)
 
     def text(self) -> bytes:
         """Renders the metrics in the Prometheus text format."""

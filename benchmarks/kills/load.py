@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 
 from benchmarks.kills.ledger import Fate, Known, Ledger
+from benchmarks.kills.replica import ANSWER_S
 
 SAMPLES = Path(__file__).resolve().parents[2] / "service" / "samples"
 # Each person has two photos: number 2 n and 2 n + 1.
@@ -77,7 +78,7 @@ class Load:
 
     def _send(self, number: int, work: Callable[[httpx.Client, random.Random], None]) -> None:
         draw = random.Random(self._seed * 100 + number)  # noqa: S311 - a seed makes the round repeatable
-        with httpx.Client(timeout=120) as http:
+        with httpx.Client(timeout=ANSWER_S) as http:
             while not self._over.is_set():
                 http.base_url = httpx.URL(draw.choice(self._urls))
                 try:
@@ -145,7 +146,7 @@ class Load:
 def wait_filled(url: str, space_id: str, timeout_s: float) -> dict[str, Any]:
     """Asks for a last backfill and waits for it; returns the space as it is then."""
     end, space = time.monotonic() + timeout_s, dict[str, Any]()
-    with httpx.Client(base_url=url, timeout=60) as http:
+    with httpx.Client(base_url=url, timeout=ANSWER_S) as http:
         while time.monotonic() < end:
             with suppress(httpx.HTTPError):
                 space = http.get(f"/admin/spaces/{space_id}").json()

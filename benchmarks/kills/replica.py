@@ -7,6 +7,7 @@ service itself does and not what Python's imports take. They share nothing with 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import socket
@@ -21,7 +22,9 @@ from typing import Protocol
 
 import httpx
 
-START_S = 180.0
+# A machine that has other work needs long; this ends only what would never be ready.
+START_S = 900.0
+ANSWER_S = 300.0
 FORKS = get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
@@ -90,6 +93,7 @@ def _rotate(env: Mapping[str, str], log: str, pause_s: float) -> None:
 
 def _own_output(env: Mapping[str, str], log: str) -> None:
     os.environ.update(env)
+    faulthandler.register(signal.SIGUSR1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     for stream in (1, 2):
@@ -158,7 +162,7 @@ class Replica:
     def wait_ready(self) -> float:
         """Waits until readiness says `ready` and nothing less; returns the seconds. Raises NotReady."""
         began, said = time.monotonic(), "nothing"
-        with httpx.Client(base_url=self.url, timeout=30) as http:
+        with httpx.Client(base_url=self.url, timeout=ANSWER_S) as http:
             while time.monotonic() - began < START_S:
                 if (code := self._ended()) is not None:
                     raise NotReady(f"it ended with {code}: {self.last_lines()}")
@@ -170,10 +174,14 @@ class Replica:
                 except httpx.HTTPError:
                     pass
                 time.sleep(0.1)
+        if self._forked is not None and self._forked.pid is not None:
+            # It writes where each of its threads is.
+            os.kill(self._forked.pid, signal.SIGUSR1)
+            time.sleep(1.0)
         raise NotReady(f"after {START_S:.0f} s it says {said}; {self.last_lines()}")
 
     def last_lines(self) -> str:
-        return self._log.read_text(errors="replace")[-1500:]
+        return self._log.read_text(errors="replace")[-3000:]
 
     def _ended(self) -> int | None:
         if self._forked is not None:

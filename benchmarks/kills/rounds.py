@@ -18,13 +18,13 @@ from benchmarks.backfill import second_bundle
 from benchmarks.kills.checks import look
 from benchmarks.kills.ledger import Fate, Ledger
 from benchmarks.kills.load import JPEG, Load, candidates_of, photos, wait_filled
-from benchmarks.kills.replica import Replica, Rotation
+from benchmarks.kills.replica import ANSWER_S, Replica, Rotation
 from service.settings import CHECKOUT, Settings
 from service.store.errors import StoreError
 
 # The smaller one of the two that come with the project: a round is not to be spent on its networks.
 BUNDLE = CHECKOUT / "models" / "halflight-1"
-FOLLOW_S, ROTATION_S, FILL_S = 60.0, 60.0, 120.0
+FOLLOW_S, ROTATION_S, FILL_S = 300.0, 300.0, 600.0
 
 
 @dataclass(slots=True)
@@ -85,7 +85,7 @@ class Field:
         for replica in self._replicas:
             replica.start()
             replica.wait_ready()
-        with httpx.Client(base_url=self._replicas[0].url, timeout=120) as http:
+        with httpx.Client(base_url=self._replicas[0].url, timeout=ANSWER_S) as http:
             made = http.post("/admin/spaces", json={"bundle": "other"}).raise_for_status()
             self._space_id = made.json()["space_id"]
         return self
@@ -152,13 +152,13 @@ class Field:
             self.told.faults.append(f"round {self.told.rounds}: {fault}")
 
     def _listed(self, replica: Replica) -> Mapping[str, int]:
-        with httpx.Client(base_url=replica.url, timeout=60) as http:
+        with httpx.Client(base_url=replica.url, timeout=ANSWER_S) as http:
             answer = http.get("/subjects", params={"limit": 1000}).raise_for_status().json()
         return {subject["subject_id"]: subject["samples"] for subject in answer["subjects"]}
 
     def _follows(self, replica: Replica, there: set[str]) -> None:
         """A replica that was not killed may show what the others wrote a moment later."""
-        with httpx.Client(base_url=replica.url, timeout=60) as http:
+        with httpx.Client(base_url=replica.url, timeout=ANSWER_S) as http:
             for number in range(0, len(self._data), 2):
                 end, began = time.monotonic() + FOLLOW_S, time.monotonic()
                 while True:

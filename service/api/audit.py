@@ -6,12 +6,12 @@ import re
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
 from service.api.deps import Admin, StateDep
 from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
 from service.api.schemas.audit import AuditEntryOut, AuditHeadOut, AuditOut
+from service.api.schemas.base import ZonedMoment
 from service.errors import (
     AuditUnavailable,
     Draining,
@@ -42,8 +42,8 @@ async def list_entries(
     action: Text = None,
     subject_id: Text = None,
     subject: Text = None,
-    since: AwareDatetime | None = None,
-    until: AwareDatetime | None = None,
+    since: ZonedMoment | None = None,
+    until: ZonedMoment | None = None,
 ) -> AuditOut:
     """Entries, newest first; `next_cursor` leads to the next page, null after the last.
 

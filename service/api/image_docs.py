@@ -37,6 +37,7 @@ BINARY: Schema = {"type": "string", "format": "binary"}
 BASE64: Schema = {
     "type": "string",
     "contentEncoding": "base64",
+    "minLength": 1,
     "description": "plain, or a data URL whose media type counts",
 }
 ABOUT_IMAGES = (

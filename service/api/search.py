@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -13,6 +13,7 @@ from faces.types import Spectrum
 from service.api.deps import Operator, StateDep
 from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
+from service.api.schemas.base import Moment
 from service.api.schemas.subjects import SubjectOut, SubjectsOut
 from service.api.subjects import SIMPLE, SUBJECT_ID, validate_subject_id
 from service.errors import InvalidParameter
@@ -37,7 +38,7 @@ Value = Annotated[
     str | None, Query(max_length=1000, description="the value of `metadata_key`, as text or in JSON")
 ]
 Since = Annotated[
-    datetime | None, Query(description="ISO 8601; without a zone it is UTC. Enrolled then or later")
+    Moment | None, Query(description="ISO 8601; without a zone it is UTC. Enrolled then or later")
 ]
 OfSpectrum = Annotated[Spectrum | None, Query(description="with a sample of this spectrum")]
 Masked = Annotated[bool | None, Query(description="with a sample that is masked, or that is not")]

@@ -235,7 +235,9 @@ async def enroll(
     operator: Operator,
     state: StateDep,
     space: SpaceDep,
-    idempotency_key: Annotated[str | None, Header()] = None,
+    idempotency_key: Annotated[
+        str | None, Header(json_schema_extra={"minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY})
+    ] = None,
 ) -> JSONResponse:
     """Add samples to a subject. Committed, and searchable in this process, before the answer."""
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= MAX_IDEMPOTENCY_KEY:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,7 @@ from service.settings import Settings
 
 FORM, JSON = "multipart/form-data", "application/json"
 MAX_FIELDS = 16
+PARSED_AT_ONCE = 64 << 10
 MAX_METADATA_BYTES = 8192
 MAX_METADATA_DEPTH = 16
 
@@ -59,9 +61,17 @@ async def read_upload(request: Request, settings: Settings) -> UploadForm | None
     """
     kind = content_type(request)
     if kind == JSON:
-        # In a thread: base64 of a whole body would hold up every other request.
+        # In a thread, whose steps are short: what holds the interpreter holds up every other request.
         return UploadForm(*await asyncio.to_thread(parse_json, await request.body(), settings))
     return await _read_form(request, settings) if kind == FORM else None
+
+
+async def in_turns(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """A body in pieces, between which others get their turn: a parser may take long for a large one."""
+    async for chunk in chunks:
+        for start in range(0, len(chunk), PARSED_AT_ONCE):
+            yield chunk[start : start + PARSED_AT_ONCE]
+            await asyncio.sleep(0)
 
 
 async def _read_form(request: Request, settings: Settings) -> UploadForm:
@@ -71,7 +81,7 @@ async def _read_form(request: Request, settings: Settings) -> UploadForm:
         raise MalformedRequest("a form must be in UTF-8")
     parser = WholeFormParser(
         request.headers,
-        request.stream(),
+        in_turns(request.stream()),
         max_files=settings.max_images + 2,
         max_fields=MAX_FIELDS,
         max_part_size=4 * MAX_METADATA_BYTES,

@@ -1,9 +1,27 @@
-"""Defines the base class of the wire types."""
+"""Defines the base class of the wire types, and the types that several of them share."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import re
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
+
+# pydantic would also take a number, as seconds since 1970, which the OpenAPI document does not promise.
+ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+def _iso(value: object) -> object:
+    """Raises ValueError for what does not begin as ISO 8601 writes a date."""
+    if isinstance(value, datetime) or (isinstance(value, str) and ISO_DATE.match(value)):
+        return value
+    raise ValueError("write a time as ISO 8601 does, such as 2027-01-31T12:00:00Z")
+
+
+Moment = Annotated[datetime, BeforeValidator(_iso)]
+ZonedMoment = Annotated[AwareDatetime, BeforeValidator(_iso)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from service.access.keys import CreatedKey, NewKey, Permission, Role
-from service.api.schemas.base import Wire
+from service.api.schemas.base import Wire, ZonedMoment
 from service.store.records import StoredKey
 
 
@@ -18,7 +18,7 @@ class KeyIn(Wire):
     role: Role
     label: Annotated[str, Field(max_length=128)] = ""
     permissions: Annotated[list[Permission], Field(max_length=len(Permission))] = []
-    expires_at: AwareDatetime | None = None
+    expires_at: ZonedMoment | None = None
 
     def wanted(self) -> NewKey:
         """Raises InvalidParameter if the key would have expired already."""

@@ -21,6 +21,9 @@ from service.subjects.names import MAX_LETTERS
 
 # So many ids of 128 letters fit into a JSON body.
 MAX_ERASED = 400
+# The routes check these, and say more about a wrong one than a pattern can.
+ONCE_EACH: dict[str, Any] = {"uniqueItems": True}
+DocumentedId = Annotated[str, Field(json_schema_extra={"pattern": "^[A-Za-z0-9._:@-]{1,128}$"})]
 
 
 class EnrolledSampleOut(Wire):
@@ -181,7 +184,11 @@ class SubjectsOut(Wire):
 
 DisplayName = Annotated[
     str,
-    Field(max_length=4 * MAX_LETTERS, description=f"1 to {MAX_LETTERS} letters of any script, kept in NFC"),
+    Field(
+        max_length=4 * MAX_LETTERS,
+        description=f"1 to {MAX_LETTERS} letters of any script, kept in NFC",
+        json_schema_extra={"minLength": 1},
+    ),
 ]
 
 
@@ -211,7 +218,7 @@ class PatchIn(Wire):
 class MergeIn(Wire):
     """`subject_id`: whose samples move; this subject is gone afterwards."""
 
-    subject_id: str
+    subject_id: DocumentedId
 
 
 class MergedOut(Wire):
@@ -225,7 +232,9 @@ class MergedOut(Wire):
 
 
 class EraseManyIn(Wire):
-    subject_ids: Annotated[list[str], Field(min_length=1, max_length=MAX_ERASED)]
+    subject_ids: Annotated[
+        list[DocumentedId], Field(min_length=1, max_length=MAX_ERASED, json_schema_extra=ONCE_EACH)
+    ]
 
 
 class ErasedOut(Wire):

@@ -1,0 +1,1 @@
+"""Fuzzes a service with requests that Schemathesis makes from its OpenAPI document."""

@@ -1,0 +1,158 @@
+"""Fuzzes a service of its own with Schemathesis, every check, and ids that exist.
+
+    python -m benchmarks.fuzzing --cases 20000
+
+The data directory is filled before: subjects with samples, spaces, data sets, jobs, keys. Seven of ten
+requests name some of it, so that handlers are reached and not 404 alone. Rounds with new seeds follow until
+there were so many cases. Exit code 1 for a 5xx other than 503 with Retry-After, for an answer that the
+OpenAPI document does not describe, for whatever else a check finds, and for an operation that never
+succeeded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from benchmarks.fuzzing.seeds import Seeds, fill, prepare, queue
+from benchmarks.kills.replica import Replica
+from service.settings import CHECKOUT, Settings
+
+CHECKS = "all"
+# Schemathesis makes so many requests of each operation a round, beside those that the schema suggests.
+EXAMPLES = 60
+Answers = dict[str, Counter[str]]
+
+
+class Fuzzed:
+    """A service on a filled data directory of its own."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.seeds, self.counts = place, place / "seeds.json", place / "counts.json"
+        data = place / "data"
+        self.env = {
+            "HALFLIGHT_DATA_DIR": str(data),
+            "HALFLIGHT_BUNDLE_DIR": str(CHECKOUT / "models" / "halflight-1"),
+            "HALFLIGHT_LOG_LEVEL": "warning",
+            "HALFLIGHT_RATE_LIMIT_PER_S": "0",
+            "HALFLIGHT_FAILED_LOGINS_PER_S": "0",
+            "HALFLIGHT_DISK_RESERVE_BYTES": "0",
+            "HALFLIGHT_DATASETS": str(data),
+        }
+
+    @contextmanager
+    def serving(self, *, jobs: bool, key: str) -> Iterator[httpx.Client]:
+        env = {**self.env, "HALFLIGHT_RUN_JOBS": str(jobs).lower()}
+        replica = Replica(0, env, self.place)
+        replica.start(forked=False)
+        try:
+            replica.wait_ready()
+            headers = {"authorization": f"Bearer {key}"}
+            with httpx.Client(base_url=replica.url, timeout=120, headers=headers) as http:
+                yield http
+        except BaseException:
+            print(replica.last_lines(), file=sys.stderr)
+            raise
+        finally:
+            replica.kill()
+
+
+def settings_of(env: dict[str, str]) -> Settings:
+    return Settings(data_dir=Path(env["HALFLIGHT_DATA_DIR"]), bundle_dir=Path(env["HALFLIGHT_BUNDLE_DIR"]))
+
+
+def run_round(fuzzed: Fuzzed, url: str, key: str, seed: int, asked: argparse.Namespace) -> tuple[int, str]:
+    """One run of Schemathesis: its exit code and what it printed.
+
+    A stream that only its reader ends is left out: `tests/service` has its tests.
+    """
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
+    command += ["--header", f"Authorization: Bearer {key}", "--checks", CHECKS, "--seed", str(seed)]
+    if "/v1/events" in httpx.get(f"{url}/openapi.json", timeout=120).json()["paths"]:
+        command += ["--exclude-path", "/v1/events"]
+    command += ["--max-examples", str(asked.examples), "--workers", str(asked.workers), "--no-color"]
+    command += ["--phases", "examples,coverage,fuzzing,stateful", "--generation-database", "none"]
+    command += ["--continue-on-failure", "--request-timeout", "120", "--suppress-health-check", "all"]
+    env = {**os.environ, "SCHEMATHESIS_HOOKS": "benchmarks.fuzzing.hooks"}
+    env |= {"FUZZING_SEEDS": str(fuzzed.seeds), "FUZZING_COUNTS": str(fuzzed.counts)}
+    env["PYTHONPATH"] = os.pathsep.join([str(CHECKOUT), env.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        command,
+        cwd=fuzzed.place,
+        env=env,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    return done.returncode, done.stdout
+
+
+def report(answers: Answers, cases: int) -> list[str]:
+    """Prints the answers of each operation; returns what is wrong with them."""
+    faults = []
+    print(f"{cases} cases, {len(answers)} operations")
+    for operation, statuses in sorted(answers.items()):
+        shown = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
+        print(f"  {operation:55} {shown}")
+        if bad := [each for each in statuses if each.startswith("5") and "Retry-After" not in each]:
+            faults.append(f"{operation} answered {', '.join(bad)}")
+        documented = not operation.startswith("methods")
+        if documented and not any(status.startswith("2") for status in statuses):
+            faults.append(f"{operation} never succeeded")
+    return faults
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", type=int, default=2000)
+    parser.add_argument("--examples", type=int, default=EXAMPLES, help="made a round for each operation")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", type=Path, help="where to keep what Schemathesis printed")
+    asked = parser.parse_args()
+    answers: Answers = defaultdict(Counter)
+    cases, failed, seed, printed = 0, False, asked.seed, ""
+    with tempfile.TemporaryDirectory(prefix="halflight-fuzzing-") as name:
+        while cases < asked.cases:
+            fuzzed = Fuzzed(Path(name) / str(seed))
+            fuzzed.place.mkdir()
+            seeds = Seeds()
+            key = prepare(settings_of(fuzzed.env), seeds)
+            with fuzzed.serving(jobs=True, key=key) as http:
+                fill(http, seeds)
+            with fuzzed.serving(jobs=False, key=key) as http:
+                queue(http, seeds)
+                seeds.write(fuzzed.seeds)
+                code, said = run_round(fuzzed, str(http.base_url), key, seed, asked)
+                http.get("/health/ready").raise_for_status()
+            counted = json.loads(fuzzed.counts.read_text())
+            for operation, status, count in counted["answers"]:
+                answers[operation][status] += count
+            cases, failed, seed = cases + counted["cases"], failed or code != 0, seed + 1
+            printed += said
+            if asked.output:
+                asked.output.write_text(printed)
+            print(f"seed {seed - 1}: exit code {code}, {cases} cases so far", flush=True)
+            if code:
+                print(said[-12000:], flush=True)
+    faults = report(answers, cases)
+    for fault in faults:
+        print(f"fault: {fault}")
+    raise SystemExit(1 if failed or faults else 0)
+
+
+if __name__ == "__main__":
+    main()
