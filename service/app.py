@@ -26,6 +26,7 @@ from service.api import (
     spaces,
     subjects,
     terms,
+    thresholds,
     transfer,
     whoami,
 )
@@ -79,7 +80,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     app.include_router(subjects.enroll_router)
     parts = (
         *(search, merging, subjects, terms, operations, spaces, jobs, datasets, keys, audit),
-        *(events, whoami),
+        *(thresholds, events, whoami),
     )
     for part in parts:
         app.include_router(part.router)

@@ -86,6 +86,10 @@ class DatasetNotFound(NotFound):
     code, title = "dataset_not_found", "No such uploaded data set"
 
 
+class ThresholdsNotFound(NotFound):
+    code, title = "thresholds_not_found", "No such version of thresholds"
+
+
 class KeyNotFound(NotFound):
     code, title = "key_not_found", "No such key"
 
@@ -196,6 +200,10 @@ class InvalidArchive(ServiceError):
 
 class UnsupportedFmrPoint(ServiceError):
     status, code, title = 422, "unsupported_fmr", "No threshold is calibrated for this FMR"
+
+
+class InvalidThresholds(ServiceError):
+    status, code, title = 422, "invalid_thresholds", "The thresholds cannot be installed"
 
 
 class StorageFull(ServiceError):

@@ -43,6 +43,7 @@ from service.spaces.backfill_job import BackfillJob
 from service.spaces.backfill_worker import BackfillWorker
 from service.spaces.registry import SpaceRegistry
 from service.spaces.space import EmbeddingSpace
+from service.spaces.threshold_admin import ThresholdAdmin
 from service.store.clear_rows import seal_clear_rows
 from service.store.database import Database
 from service.subjects.editor import SubjectEditor
@@ -66,6 +67,7 @@ class State:
     keys: KeyRing
     registry: SpaceRegistry
     spaces: SpaceAdmin
+    thresholds: ThresholdAdmin
     jobs: JobQueue
     runner: JobRunner
     training_jobs: TrainingJobs
@@ -131,6 +133,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         keys=KeyRing(db),
         registry=registry,
         spaces=admin,
+        thresholds=ThresholdAdmin(db, registry),
         jobs=queue,
         runner=_runner(settings, db, registry, admin, worker),
         training_jobs=TrainingJobs(queue, _environment(settings)),

@@ -12,9 +12,7 @@ from service.errors import InvalidParameter
 from service.inference.detector import LOWEST_SCORE
 from service.matching.rules import Options
 from service.settings import TurnChoice
-
-# A name as subject ids have them: it stands in the audit log and in events.
-CAMERA = r"^[A-Za-z0-9._:@-]{1,64}$"
+from service.spaces.threshold_table import CAMERA
 
 AskedSpectrum = Annotated[
     Literal["auto", "nir", "vis"], Query(description="`auto` recognises it from the pixels")
@@ -47,8 +45,9 @@ AskedTurn = Annotated[
 AskedCamera = Annotated[
     str | None,
     Query(
-        pattern=CAMERA,
-        description="the name of the camera that took the probe, for events and the audit log",
+        pattern=f"^{CAMERA}$",
+        description="the name of the camera that took the probe: its own thresholds decide if it has any;"
+        " events and the audit log name it",
     ),
 ]
 

@@ -106,6 +106,14 @@ class ServiceClient:
         """The versions of thresholds and those in force."""
         return self._request("GET", "/admin/thresholds")
 
+    def install_thresholds(self, asked: Mapping[str, Any]) -> Answer:
+        """Sends POST /admin/thresholds and returns the new version."""
+        return self._request("POST", "/admin/thresholds", json=dict(asked))
+
+    def activate_thresholds(self, version: str) -> Answer:
+        """Puts a version in force, or with `bundle` the bundle's own thresholds; safe to repeat."""
+        return self._request("POST", f"/admin/thresholds/{quote(version, safe='')}/activate", retry=True)
+
     def subjects(self, wanted: Mapping[str, Any] | None = None) -> Iterator[Answer]:
         """Yields every subject that fits `wanted`, page by page."""
         cursor, limits = None, {"limit": PAGE, **(wanted or {})}

@@ -20,7 +20,6 @@ from service.evaluation.kept import KeptTemplates
 from service.evaluation.labelled import LabelError, LabelledPhoto, read_labelled
 from service.evaluation.measure import NothingToCompare, Setting, measure
 from service.evaluation.page import COLUMNS, point_rows
-from service.evaluation.points import FMR_POINTS
 from service.evaluation.report import PAGE, THRESHOLDS, facts_of, write_report
 from service.evaluation.sentences import acquisition_sentence, coverage_sentence, default_warnings
 from service.evaluation.thumbnails import thumbnail
@@ -55,7 +54,9 @@ def evaluate(
     ] = None,
     fmr: Annotated[
         list[float] | None,
-        typer.Option(min=1e-9, max=0.5, help="FMR of a threshold, else 1e-2 to 1e-5; repeat for more."),
+        typer.Option(
+            min=1e-9, max=0.5, help="FMR of a threshold, else those of the service; repeat for more."
+        ),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=32, help="Photos in work at once.")] = 4,
     pictures: Annotated[bool, typer.Option(help="Show failed photos and mistakes in the report.")] = True,
@@ -69,7 +70,7 @@ def evaluate(
     """
     if bundle is not None and data is not None:
         raise typer.BadParameter("give --bundle or --data, one of them")
-    points = tuple(sorted(set(fmr or FMR_POINTS), reverse=True))
+    points = tuple(sorted(set(fmr), reverse=True)) if fmr else None
     try:
         photos = read_labelled(source)
     except LabelError as error:

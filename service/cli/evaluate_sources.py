@@ -23,6 +23,7 @@ from service.errors import RetryLater
 from service.evaluation.described import Describer, Reason, Template
 from service.evaluation.labelled import LabelledPhoto
 from service.evaluation.measure import Setting
+from service.evaluation.points import FMR_POINTS
 from service.spaces.threshold_table import CameraThresholds
 
 FORBIDDEN, NOT_FOUND = 403, 404
@@ -81,8 +82,8 @@ def _template(face: Mapping[str, Any]) -> Template:
 
 
 @asynccontextmanager
-async def over_http(url: str, key: str | None, fmr_points: tuple[float, ...]) -> AsyncIterator[Opened]:
-    """A service that answers. Raises Failure."""
+async def over_http(url: str, key: str | None, fmr_points: tuple[float, ...] | None) -> AsyncIterator[Opened]:
+    """A service that answers. `fmr_points`: None for those that its requests may ask for. Raises Failure."""
     with ServiceClient(url, key) as client:
         ready = await asyncio.to_thread(client.ready)
         thresholds, note = await asyncio.to_thread(_thresholds, client)
@@ -90,7 +91,7 @@ async def over_http(url: str, key: str | None, fmr_points: tuple[float, ...]) ->
             space_id=ready["space_id"],
             bundle=ready["bundle"],
             gallery_templates=ready["templates"],
-            fmr_points=fmr_points,
+            fmr_points=fmr_points or _fmr_points(thresholds),
             **thresholds,
         )
         yield Opened(HttpDescriber(client, setting.space_id), setting, note)
@@ -105,6 +106,15 @@ def _thresholds(client: ServiceClient) -> tuple[dict[str, Any], str]:
             raise
         return {}, "the report lacks the thresholds in force: only an admin key reads them"
     return {"in_force": _by_camera(answer), "default_fmr": answer["default_fmr"]}, ""
+
+
+def _fmr_points(thresholds: Mapping[str, Any]) -> tuple[float, ...]:
+    """The FMRs that every pair in force has; the usual ones where nobody may know them."""
+    if "in_force" not in thresholds:
+        return FMR_POINTS
+    tables = thresholds["in_force"](None).values()
+    shared = set.intersection(*({point.fmr for point in one.points} for one in tables))
+    return tuple(sorted(shared, reverse=True))
 
 
 def _by_camera(answer: Answer) -> Any:
@@ -146,7 +156,7 @@ def bundle_of(bundle: Path | None, data: Path | None) -> tuple[Bundle, int | Non
 
 @asynccontextmanager
 async def in_process(
-    bundle: Bundle, templates: int | None, fmr_points: tuple[float, ...]
+    bundle: Bundle, templates: int | None, fmr_points: tuple[float, ...] | None
 ) -> AsyncIterator[Opened]:
     """A bundle in this process. Raises Failure."""
     # The networks take a second to import, which the HTTP way does not need.
@@ -163,7 +173,7 @@ async def in_process(
                 gallery_templates=templates,
                 default_fmr=calibration.default_fmr if calibration else None,
                 in_force=lambda _camera: tables,
-                fmr_points=fmr_points,
+                fmr_points=fmr_points or (calibration.common if calibration else FMR_POINTS),
             )
             yield Opened(describer, setting)
     except (BundleError, ProviderError) as error:

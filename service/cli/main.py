@@ -22,6 +22,7 @@ from service.cli import (
     recognise,
     serve,
     subjects,
+    thresholds,
 )
 from service.cli.output import Failure, print_failure, print_line
 
@@ -45,6 +46,7 @@ app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("backup-key")(backup.backup_key)
 app.add_typer(subjects.app, name="subjects")
+app.add_typer(thresholds.app, name="thresholds")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
 app.add_typer(models.app, name="models")

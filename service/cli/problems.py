@@ -23,6 +23,8 @@ HINTS: Mapping[str, str] = {
     "not_found": "check --url: the address may belong to another service",
     "subject_not_found": "`halflight subjects list` shows who is enrolled",
     "sample_not_found": "`halflight subjects show ID` shows the samples of a subject",
+    "thresholds_not_found": "`halflight thresholds list` shows every version",
+    "invalid_thresholds": "measure again with `halflight evaluate`, with more people where they are too few",
     "key_not_found": "`halflight keys list` shows every key",
     "last_admin_key": "create another admin key first",
     "duplicate_face": (

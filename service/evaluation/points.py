@@ -19,12 +19,11 @@ from faces.rates.metrics import ERRORS_NEEDED
 from faces.rates.scores import Comparison
 from faces.rates.tail import Tail, tail_of_comparison
 from faces.types import Pair
+from service.spaces.threshold_table import LEAST_PEOPLE
 
 FMR_POINTS = (1e-2, 1e-3, 1e-4, 1e-5)
 # What a supported FMR allows: the rule of three.
 ALLOWED = 3.0
-# Fewer people do not show how much people differ, however many pictures there are of each.
-LEAST_PEOPLE = 10
 DIGITS = 1e6
 
 

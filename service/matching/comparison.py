@@ -137,7 +137,7 @@ class Comparer:
 
         Raises UnsupportedFmrPoint, and what `describe` raises.
         """
-        rules = Rules.of(space.calibration, options, comparisons=space.gallery.size)
+        rules = Rules.in_space(space, options, comparisons=space.gallery.size)
         probes = await self.describe(space, data, options, Role.PROBE, times)
         with times.stage("search"):
             return tuple([await self._identify_one(space, probe, rules, options.top_k) for probe in probes])
@@ -160,7 +160,7 @@ class Comparer:
             for rank, one in enumerate(best, start=1)
         )
         rule = candidates[0].rule if candidates else rules.usual(probe.possible_conditions)
-        calibration_id = space.calibration.id
+        calibration_id = rules.calibration.id
         return Identified(probe, rule, candidates, calibration_id, rules.comparisons, rules.fpir)
 
     async def _best_subjects(
@@ -202,7 +202,7 @@ class Comparer:
         times: StageTimes,
     ) -> Verified:
         """Compares a probe with the best template of one subject. Raises SubjectNotFound."""
-        rules = Rules.of(space.calibration, options, comparisons=1)
+        rules = Rules.in_space(space, options, comparisons=1)
         async with self._db.read() as uow:
             enrolled = await uow.templates.of_subject(space.space_id, subject_id)
         if not enrolled:
@@ -215,7 +215,7 @@ class Comparer:
                 score = float(np.clip(np.max(vectors @ one.vector), -1.0, 1.0))
                 judged.append(_Judged(one.owner, score, by_reference[one.owner.condition]))
             best = max(judged, key=lambda one: one.order)
-        return Verified(best.score, best.rule, space.calibration.id, probe, None, best.owner.display_name)
+        return Verified(best.score, best.rule, rules.calibration.id, probe, None, best.owner.display_name)
 
     async def verify_image(
         self,
@@ -226,10 +226,10 @@ class Comparer:
         times: StageTimes,
     ) -> Verified:
         """Compares a probe with one reference image; stores nothing."""
-        rules = Rules.of(space.calibration, options, comparisons=1)
+        rules = Rules.in_space(space, options, comparisons=1)
         as_reference = Options(spectrum=None, min_score=options.min_score)
         (probe,) = await self.describe(space, data, options, Role.PROBE, times)
         (reference,) = await self.describe(space, other, as_reference, Role.REFERENCE, times)
         score = max(one.score(reference.embedding) for one in probe.embeddings)
         rule = rules.rule(reference.possible_conditions, probe.possible_conditions)
-        return Verified(score, rule, space.calibration.id, probe, reference)
+        return Verified(score, rule, rules.calibration.id, probe, reference)

@@ -32,11 +32,12 @@ class Disclosure:
             return
         if options.fmr is not None and options.fmr > self.loosest_fmr:
             raise Forbidden(self._why())
-        if options.fpir is not None and self._too_loose(space, options.fpir):
+        calibration = space.thresholds.of(options.camera).calibration
+        if options.fpir is not None and self._too_loose(calibration, options.fpir, space.gallery.size):
             raise Forbidden(self._why())
         if options.threshold is None:
             return
-        floors = [self._floor(space.calibration, probe, self.loosest_fmr) for probe in probes]
+        floors = [self._floor(calibration, probe, self.loosest_fmr) for probe in probes]
         if options.threshold < min(floors):
             raise Forbidden(self._why())
 
@@ -74,10 +75,10 @@ class Disclosure:
                 floors.append(allowed[0] if allowed else 1.0)
         return max(floors, default=1.0)
 
-    def _too_loose(self, space: EmbeddingSpace, fpir: float) -> bool:
+    def _too_loose(self, calibration: Calibration, fpir: float, comparisons: int) -> bool:
         """Whether the point that an FPIR leads to is looser than this caller may ask."""
         try:
-            point = space.calibration.within(fmr_for_fpir(fpir, space.gallery.size))
+            point = calibration.within(fmr_for_fpir(fpir, comparisons))
         except UnsupportedFmr:
             return False  # stricter than anything calibrated: refused for that
         return self.loosest_fmr is not None and point > self.loosest_fmr

@@ -6,7 +6,7 @@ A pair without calibration borrows from no other: without a threshold in the req
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from faces.calibration import (
     Calibration,
@@ -17,6 +17,8 @@ from faces.calibration import (
 )
 from faces.types import CONDITIONS, Condition, Pair, Spectrum, Turn
 from service.errors import UnsupportedFmrPoint
+from service.spaces.space import EmbeddingSpace
+from service.spaces.thresholds import Origin, Origins
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +28,9 @@ class Options:
 
     `spectrum`: None to recognise it. `every_face`: describe all faces, not only the meant one. `top_k`:
     length of the candidate list. `min_score`: the lowest detection score; None for the setting's.
-    `turn`: how far the probe must be turned clockwise; None to find out.
-    `camera`: the name of the camera that took the probe. `calibrated_only`: a `threshold` decides nothing
-    where the pair of conditions is not calibrated.
+    `turn`: how far the probe must be turned clockwise; None to find out. `camera`: the name of the camera
+    that took the probe, which may have thresholds of its own. `calibrated_only`: a `threshold` decides
+    nothing where the pair of conditions is not calibrated.
     """
 
     fmr: float | None = None
@@ -48,7 +50,7 @@ class Rule:
     """The threshold of one comparison, None where its pair of conditions has none.
 
     `target_fmr`: what it was calibrated for, None for a threshold of the caller's choice. `point`: the
-    calibrated point that it comes from.
+    calibrated point that it comes from. `origin`: the installed version that set it, None for the bundle.
     """
 
     pair: Pair
@@ -56,6 +58,7 @@ class Rule:
     threshold: float | None
     target_fmr: float | None = None
     point: OperatingPoint | None = None
+    origin: Origin | None = None
 
     def accepts(self, score: float) -> bool:
         return self.threshold is not None and score >= self.threshold
@@ -68,7 +71,8 @@ class Rule:
 class Rules:
     """The rules of one request. `comparisons`: templates that a probe is compared with.
 
-    `fmr`: the calibrated point that all pairs decide at, None where the caller gave a threshold.
+    `fmr`: the calibrated point that all pairs decide at, None where the caller gave a threshold. `origins`:
+    of the points that an administrator installed.
     """
 
     calibration: Calibration
@@ -76,9 +80,17 @@ class Rules:
     fmr: float | None
     comparisons: int
     calibrated_only: bool = False
+    origins: Origins = field(default_factory=dict)
 
     @classmethod
-    def of(cls, calibration: Calibration, options: Options, *, comparisons: int) -> Rules:
+    def of(
+        cls,
+        calibration: Calibration,
+        options: Options,
+        *,
+        comparisons: int,
+        origins: Origins | None = None,
+    ) -> Rules:
         """Raises UnsupportedFmrPoint, naming the calibrated points, if what is asked is beyond them."""
         if options.threshold is not None:
             return cls(calibration, options.threshold, None, comparisons, options.calibrated_only)
@@ -92,7 +104,13 @@ class Rules:
                     calibration.at(points.pair, fmr)
         except UnsupportedFmr as error:
             raise UnsupportedFmrPoint(str(error), supported=list(calibration.common)) from error
-        return cls(calibration, None, fmr, comparisons)
+        return cls(calibration, None, fmr, comparisons, origins=origins or {})
+
+    @classmethod
+    def in_space(cls, space: EmbeddingSpace, options: Options, *, comparisons: int) -> Rules:
+        """The rules that a space has for the camera of a request. Raises UnsupportedFmrPoint."""
+        found = space.thresholds.of(options.camera)
+        return cls.of(found.calibration, options, comparisons=comparisons, origins=found.origins)
 
     def rule(self, references: Sequence[Condition], probes: Sequence[Condition]) -> Rule:
         """The strictest rule of the conditions that both sides may be in, at least one each."""
@@ -126,7 +144,7 @@ class Rules:
         if not known:
             return Rule(pair, False, None)
         point = self.calibration.at(pair, self.fmr)
-        return Rule(pair, True, point.threshold, point.fmr, point)
+        return Rule(pair, True, point.threshold, point.fmr, point, self.origins.get((pair, point.fmr)))
 
 
 def _within(calibration: Calibration, fpir: float, comparisons: int) -> float:

@@ -68,7 +68,10 @@ def extraction(actor: str, space_id: str, faces: int) -> AuditEvent:
 def _facts(
     space_id: str, decision: str, rule: Rule, probe: Description, camera: str | None
 ) -> dict[str, Any]:
-    return ({} if camera is None else {"camera": camera}) | {
+    named = {} if camera is None else {"camera": camera}
+    if rule.origin is not None:
+        named["thresholds"] = str(rule.origin)
+    return named | {
         "space_id": space_id,
         "decision": decision,
         "threshold": None if rule.threshold is None else round(rule.threshold, DIGITS),

@@ -22,6 +22,7 @@ from service.moving.stream import ArchiveBroken, new_key
 from service.moving.subject import ArchivedSubject, count, gather_subject, restore_subject
 from service.store.database import Database
 from service.store.records import AuditCheckpoint, AuditEntry, NewBundle, StoredKey
+from service.store.thresholds import ThresholdVersion
 from service.store.unit import UnitOfWork
 
 PAGE = 200
@@ -32,6 +33,7 @@ LEFT_OUT = ("jobs", "job_events", "backfills", "idempotency", "retention_clock",
 CARRIED = (
     *("subjects", "subject_keys", "subject_terms", "samples", "templates", "crops", "spaces", "bundles"),
     *("api_keys", "audit_log", "audit_subjects", "audit_checkpoints"),
+    *("threshold_versions", "active_thresholds"),
 )
 
 
@@ -130,10 +132,13 @@ async def finish_book(db: Database, book: KeyBook, keys: dict[str, bytes], who: 
 async def write_spaces(uow: UnitOfWork, writer: ArchiveWriter) -> None:
     """Writes the spaces and their bundles. Raises StoreError, OSError."""
     bundles = await uow.spaces.newest_bundles()
+    versions, in_force = await uow.thresholds.all(), await uow.thresholds.active()
     spaces = [
         {
             "space": asdict(space),
             "bundle": asdict(bundles[space.space_id]) if space.space_id in bundles else None,
+            "thresholds": [asdict(one) for one in versions if one.space_id == space.space_id],
+            "active_thresholds": in_force.get(space.space_id),
         }
         for space in await uow.spaces.all()
     ]
@@ -247,6 +252,7 @@ async def _restore_spaces(uow: UnitOfWork, spaces: list[dict[str, Any]]) -> dict
         if bundle is not None:
             del bundle["registered_at"]
             await uow.spaces.add_bundle(NewBundle(**bundle))
+        await _restore_thresholds(uow, one)
     for one in sorted(spaces, key=lambda each: each["space"]["state"] == "active"):
         # A backfill that ran is no longer known: whoever wants it starts it again.
         state = one["space"]["state"]
@@ -256,6 +262,14 @@ async def _restore_spaces(uow: UnitOfWork, spaces: list[dict[str, Any]]) -> dict
             one["space"]["space_id"], "registered" if state == "backfilling" else state
         )
     return {one["space"]["space_id"]: one["space"]["dimension"] for one in spaces}
+
+
+async def _restore_thresholds(uow: UnitOfWork, one: dict[str, Any]) -> None:
+    """An archive that was made before thresholds could be installed has none."""
+    for fields in one.get("thresholds", ()):
+        moment = {"created_at": datetime.fromisoformat(fields["created_at"])}
+        await uow.thresholds.restore(ThresholdVersion(**fields | moment))
+    await uow.thresholds.activate(one["space"]["space_id"], one.get("active_thresholds"))
 
 
 async def _restore_audit(uow: UnitOfWork, part: dict[str, Any]) -> int:

@@ -21,6 +21,8 @@ from service.inference.engine import Engine, EngineOptions
 from service.inference.parity import ParityError, check_parity
 from service.spaces.adoption import adopt, require_thresholds
 from service.spaces.space import EmbeddingSpace
+from service.spaces.threshold_table import ThresholdTable
+from service.spaces.thresholds import InForce, Installed
 from service.store.database import Database
 from service.store.errors import StoreError
 from service.store.records import SpaceRecord
@@ -100,6 +102,9 @@ class SpaceRegistry:
                 " with another data directory"
             )
         space = await self.load(active.space_id)
+        async with self._db.read() as uow:
+            versions = await uow.thresholds.active()
+        await self._follow_thresholds(space, versions.get(space.space_id))
         await space.follow(self._db)
         self._active = space
         log.info("space active", space_id=space.space_id, templates=space.gallery.size)
@@ -149,8 +154,9 @@ class SpaceRegistry:
         async with self._follow_lock:
             async with self._db.read() as uow:
                 records = {r.space_id: r for r in await uow.spaces.all() if r.state in WRITABLE}
+                versions = await uow.thresholds.active()
             for record in records.values():
-                await self._follow_one(record)
+                await self._follow_one(record, versions.get(record.space_id))
             for space_id in set(self._loaded) - set(records):
                 # The active space stays until another one replaces it, whatever the table says.
                 if self._loaded[space_id] is not self._active:
@@ -160,9 +166,11 @@ class SpaceRegistry:
             active = next((r.space_id for r in records.values() if r.state == "active"), "")
             self._active_error = self._errors.get(active)
 
-    async def _follow_one(self, record: SpaceRecord) -> None:
+    async def _follow_one(self, record: SpaceRecord, version: int | None) -> None:
+        """`version`: of the thresholds in force, None for the bundle's."""
         try:
             space = await self.load(record.space_id)
+            await self._follow_thresholds(space, version)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - an error of one space must not stop the others
@@ -177,6 +185,33 @@ class SpaceRegistry:
         if record.state == "active" and space is not self._active:
             self._active = space
             log.info("space active", space_id=space.space_id, templates=space.gallery.size)
+
+    async def _follow_thresholds(self, space: EmbeddingSpace, version: int | None) -> None:
+        """Lets the space decide by a version of installed thresholds, or by the bundle's.
+
+        Raises BundleError if they cannot be used: the service must not decide by others unasked.
+        """
+        if space.thresholds.version == version:
+            return
+        installed = None
+        if version is not None:
+            async with self._db.read() as uow:
+                record = await uow.thresholds.get(version)
+            if record is None:
+                return  # The space was erased meanwhile.
+            try:
+                table = ThresholdTable.model_validate(record.document)
+                installed = Installed(version, table, record.default_fmr)
+                in_force = await asyncio.to_thread(InForce, space.bundle_calibration, installed)
+            except ValueError as error:
+                raise BundleError(
+                    f"version {version} of the thresholds does not fit the bundle of space {space.space_id}:"
+                    " activate another one, or `bundle`"
+                ) from error
+        else:
+            in_force = InForce(space.bundle_calibration)
+        space.decide_by(in_force)
+        log.info("thresholds in force", space_id=space.space_id, version=version)
 
     async def close(self) -> None:
         """Closes every network, also those that are to be closed later."""

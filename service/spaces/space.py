@@ -11,6 +11,7 @@ from faces.bundle import Manifest
 from faces.calibration import Calibration
 from service.gallery.base import Gallery
 from service.inference.engine import Engine
+from service.spaces.thresholds import InForce
 from service.store.database import Database
 
 TAIL_ROWS = 2000
@@ -30,6 +31,7 @@ class EmbeddingSpace:
     digest: str = ""
     applied_seq: int = 0
     filled: bool = False
+    _in_force: InForce | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -37,10 +39,26 @@ class EmbeddingSpace:
         return self.manifest.space_id
 
     @property
-    def calibration(self) -> Calibration:
-        """The thresholds. SpaceRegistry refuses a bundle without any."""
+    def bundle_calibration(self) -> Calibration:
+        """The bundle's own thresholds. SpaceRegistry refuses a bundle without any."""
         assert self.manifest.calibration is not None  # noqa: S101 - checked by SpaceRegistry
         return self.manifest.calibration
+
+    @property
+    def thresholds(self) -> InForce:
+        """What decides here: the bundle's thresholds, and over them those that were installed."""
+        if self._in_force is None:
+            self._in_force = InForce(self.bundle_calibration)
+        return self._in_force
+
+    def decide_by(self, in_force: InForce) -> None:
+        """Decides by other thresholds from the next request on."""
+        self._in_force = in_force
+
+    @property
+    def calibration(self) -> Calibration:
+        """The thresholds of probes that come from no camera of their own."""
+        return self.thresholds.of(None).calibration
 
     async def load_gallery(self, db: Database) -> None:
         """Fills the gallery from the database: one snapshot, then the tail of the log."""

@@ -12,6 +12,8 @@ from faces.types import Pair
 
 FORMAT: Literal[1] = 1
 MAX_CAMERAS = 1000
+# Fewer people do not show how much people differ, however many pictures there are of each.
+LEAST_PEOPLE = 10
 CAMERA = r"[A-Za-z0-9._:@-]{1,64}"
 CameraName = Annotated[str, StringConstraints(pattern=rf"^{CAMERA}$")]
 Text = Annotated[str, Field(max_length=2000)]

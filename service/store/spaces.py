@@ -11,7 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.store.errors import StoreError
 from service.store.locks import advisory_lock
 from service.store.records import BundleRecord, NewBundle, SpaceRecord, SpaceState
-from service.store.tables import backfills, bundles, gallery_log, spaces, templates
+from service.store.tables import (
+    active_thresholds,
+    backfills,
+    bundles,
+    gallery_log,
+    spaces,
+    templates,
+    threshold_versions,
+)
 from service.store.upsert import upsert
 
 WRITABLE: tuple[SpaceState, ...] = ("backfilling", "ready", "active")
@@ -155,6 +163,7 @@ class Spaces:
         """Deletes a space with its templates and its log, and returns the digests of its bundles."""
         query = select(bundles.c.digest).where(bundles.c.space_id == space_id)
         digests = [row[0] for row in await self._connection.execute(query)]
-        for table in (templates, gallery_log, backfills, bundles, spaces):
+        thresholds = (active_thresholds, threshold_versions)
+        for table in (templates, gallery_log, backfills, bundles, *thresholds, spaces):
             await self._connection.execute(delete(table).where(table.c.space_id == space_id))
         return digests

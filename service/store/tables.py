@@ -153,6 +153,27 @@ bundles = Table(
     sqlite_autoincrement=True,
 )
 
+# Thresholds that an administrator installed for a space. Numbers go over all spaces.
+threshold_versions = Table(
+    "threshold_versions",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("space_id", String(64), ForeignKey("spaces.space_id"), nullable=False, index=True),
+    Column("document", JSON, nullable=False),
+    Column("default_fmr", Float),
+    Column("note", String(500), nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+# The version that a space decides by; a space without a row decides by its bundle's thresholds.
+active_thresholds = Table(
+    "active_thresholds",
+    metadata,
+    Column("space_id", String(64), ForeignKey("spaces.space_id"), primary_key=True),
+    Column("version", Integer, ForeignKey("threshold_versions.version"), nullable=False),
+)
+
 backfills = Table(
     "backfills",
     metadata,

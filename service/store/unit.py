@@ -16,6 +16,7 @@ from service.store.subject_keys import SubjectKeys, Unsealed
 from service.store.subjects import Samples, Subjects
 from service.store.templates import Templates
 from service.store.terms import Terms
+from service.store.thresholds import Thresholds
 
 
 class UnitOfWork:
@@ -28,6 +29,7 @@ class UnitOfWork:
         self.log = GalleryLog(connection, unsealed)
         self.spaces = Spaces(connection)
         self.backfills = Backfills(connection)
+        self.thresholds = Thresholds(connection)
         self.crops = Crops(connection, self.subject_keys)
         self.templates = Templates(connection, self.log, self.subject_keys, unsealed)
         self.subjects = Subjects(connection, self.log, self.subject_keys, unsealed)

@@ -20,8 +20,9 @@ class CalibrationOut(Wire):
     reference and of the probe, such as `vis-unmasked/nir-masked`; `calibrated`: whether the table has it.
 
     `fmr_upper`: the 95 % upper bound of the FMR at the threshold; `method`: `observed`, or `extrapolated`
-    beyond the scores that were seen; `set_by`: the group of people that asked for the threshold. All three
-    are null where the caller gave a threshold, or the pair has none.
+    beyond the scores that were seen; `set_by`: the group of people that asked for the threshold, or the
+    installed version that set it. All three are null where the caller gave a threshold, or the pair has none.
+    `version`: of the installed thresholds, if they set this one; `camera`: the camera whose own it is.
     """
 
     id: str
@@ -30,6 +31,8 @@ class CalibrationOut(Wire):
     fmr_upper: float | None
     method: Literal["observed", "extrapolated"] | None
     set_by: str | None
+    version: int | None = None
+    camera: str | None = None
 
     @classmethod
     def of(cls, calibration_id: str, rule: Rule) -> CalibrationOut:
@@ -41,6 +44,8 @@ class CalibrationOut(Wire):
             fmr_upper=None if point is None else point.fmr_upper,
             method=None if point is None else point.method,
             set_by=None if point is None else point.set_by,
+            version=None if rule.origin is None else rule.origin.version,
+            camera=None if rule.origin is None else rule.origin.camera,
         )
 
 

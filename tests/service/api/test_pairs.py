@@ -116,6 +116,8 @@ def test_answers_name_their_calibration(gallery: httpx.Client, bundle_dir: Path)
         "fmr_upper": point.fmr_upper,
         "method": "observed",
         "set_by": "everybody",
+        "version": None,
+        "camera": None,
     }
     assert result["target_fmr"] == table.default_fmr
     count = templates(gallery)

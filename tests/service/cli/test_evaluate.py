@@ -135,3 +135,41 @@ def test_the_bundle_of_a_data_directory_is_that_of_its_active_space(
     assert found["bundle"].startswith("halflight-2")
     assert found["thresholds"] is None
     assert not (tmp_path / "out" / "thresholds.json").exists()
+
+
+def measured(space_id: str, threshold: float) -> dict[str, Any]:
+    """A table as `halflight evaluate` writes it, with more people than the samples have."""
+    sides = {"reference": {"spectrum": "vis", "masked": False}, "probe": {"spectrum": "nir", "masked": True}}
+    point = {"fmr": 1e-2, "threshold": threshold, "fmr_upper": 0.013}
+    pair = {**sides, "subjects": 60, "mated": 200, "non_mated": 11_800, "points": [point]}
+    table = {"format": 1, "space_id": space_id, "made_at": "2026-11-29", "data": "60 subjects"}
+    return table | {"cameras": [{"camera": "door-1", "pairs": [pair]}]}
+
+
+def test_thresholds_are_installed_listed_and_rolled_back(builtin: Service, tmp_path: Path) -> None:
+    env = {"HALFLIGHT_URL": builtin.url}
+    with builtin.client() as client:
+        space_id = client.get("/health/ready").json()["space_id"]
+    file = tmp_path / "thresholds.json"
+    file.write_text(json.dumps(measured(space_id, 0.61)))
+    done = succeeds("thresholds", "install", file, "--note", "first winter", "--json", env=env)
+    (made,) = done.lines()
+    version = str(made["version"])
+    listed = succeeds("thresholds", "list", env=env)
+    assert "first winter" in listed.out
+    assert f"version {version}, camera door-1" in listed.out
+    assert f"version {version} decides; default FMR 0.0001" in listed.err
+    whole = tmp_path / "evaluation.json"
+    whole.write_text(json.dumps({"kind": "halflight-evaluation", "thresholds": measured(space_id, 0.62)}))
+    again = succeeds("thresholds", "install", whole, env=env)
+    assert "at the default, 0.0001, the bundle's threshold decides" in again.err
+    succeeds("thresholds", "activate", version, env=env)
+    assert f"version {version} decides" in succeeds("thresholds", "list", env=env).err
+    assert "the bundle's own thresholds decide" in succeeds("thresholds", "activate", "bundle", env=env).err
+    fails(1, "thresholds", "activate", "4711", env=env, expected=["thresholds_not_found", "thresholds list"])
+    file.write_text("no JSON")
+    fails(1, "thresholds", "install", file, env=env, expected=["is no JSON", "halflight evaluate"])
+    file.write_text(json.dumps({"kind": "halflight-evaluation", "thresholds": None}))
+    fails(1, "thresholds", "install", file, env=env, expected=["holds no thresholds"])
+    file.write_text(json.dumps(measured("sp-other", 0.6)))
+    fails(1, "thresholds", "install", file, env=env, expected=["invalid_thresholds", "another model"])

@@ -61,6 +61,9 @@ async def fill(url: str, data: Path) -> None:
                 await uow.templates.add(SPACE, sample_id, vector(10 * i + j, D))
             await uow.audit.add("key", "subject.enrol", name, {"samples": 2})
         await uow.terms.put(NAMES[1], TERMS)
+        for fmr in (None, 1e-3):
+            made = await uow.thresholds.add(SPACE, {"made": "up"}, default_fmr=fmr, note="n", actor="key")
+        await uow.thresholds.activate(SPACE, made.version - 1)
         await uow.commit()
     await db.close()
 
@@ -86,6 +89,7 @@ async def state_of(url: str, data: Path) -> dict[str, Any]:
         active = await uow.spaces.active()
         assert active is not None
         found["active"] = active.space_id
+        found["thresholds"] = ([asdict(v) for v in await uow.thresholds.all()], await uow.thresholds.active())
         assert not len(db.refused)
     await verify_log(db)
     await db.close()
