@@ -28,6 +28,7 @@ from service.api import (
     terms,
     thresholds,
     transfer,
+    unknowns,
     whoami,
 )
 from service.api.middleware import AccessLog, LocalHost
@@ -49,12 +50,14 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
         state = await open_state(settings, metrics, enrol_answer)
         app.state.halflight = state
         state.audit.start()
+        state.probes.start()
         tasks = background.start(state, when_loaded)
         try:
             yield
         finally:
             state.draining = True
             await background.stop(tasks)
+            await state.probes.close()
             state.refusals.sweep(everything=True)
             await state.audit.close()
             with suppress(StoreError):
@@ -80,7 +83,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     app.include_router(subjects.enroll_router)
     parts = (
         *(search, merging, subjects, terms, operations, spaces, jobs, datasets, keys, audit),
-        *(thresholds, events, whoami),
+        *(thresholds, events, unknowns, whoami),
     )
     for part in parts:
         app.include_router(part.router)

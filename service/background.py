@@ -12,13 +12,14 @@ from faces import bundle
 from service.inference.batcher import Observe
 from service.inference.engine import EngineOptions
 from service.loop_lag import LoopLag
-from service.retention import erase_expired, erase_expired_subjects
+from service.retention import erase_expired, erase_expired_subjects, expire_probes
 from service.state import State
 from service.store.errors import StoreError
 
 log = structlog.get_logger("halflight.background")
 
 PURGE_EVERY_S = 3600.0
+PROBES_EVERY_S = 600.0
 MINUTE_S = 60.0
 WhenLoaded = Callable[[State], None]
 Tasks = Sequence[asyncio.Task[None]]
@@ -37,6 +38,7 @@ def start(state: State, when_loaded: WhenLoaded | None = None) -> Tasks:
         asyncio.create_task(follow, name="follow"),
         asyncio.create_task(_purge(state), name="purge"),
         asyncio.create_task(_every_minute(state), name="every minute"),
+        asyncio.create_task(_purge_probes(state), name="purge probes"),
         asyncio.create_task(_run_jobs(state), name="jobs"),
     ]
 
@@ -123,3 +125,13 @@ async def _purge(state: State) -> None:
         except StoreError as error:
             log.warning("retention waits for the database", cause=type(error.__cause__).__name__)
         await asyncio.sleep(PURGE_EVERY_S)
+
+
+async def _purge_probes(state: State) -> None:
+    """Erases crops of probes past their hours, more often than hours pass."""
+    while True:
+        with suppress(StoreError):
+            async with state.db.write(erasing=True) as uow:
+                await expire_probes(uow, state.settings)
+                await uow.commit()
+        await asyncio.sleep(PROBES_EVERY_S)

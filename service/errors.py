@@ -90,6 +90,14 @@ class ThresholdsNotFound(NotFound):
     code, title = "thresholds_not_found", "No such version of thresholds"
 
 
+class EventNotFound(NotFound):
+    code, title = "event_not_found", "No such event is kept"
+
+
+class UnknownNotFound(NotFound):
+    code, title = "unknown_not_found", "No such unknown face is kept"
+
+
 class KeyNotFound(NotFound):
     code, title = "key_not_found", "No such key"
 
@@ -124,6 +132,10 @@ class GalleryNotEmpty(ServiceError):
 
 class LastAdminKey(ServiceError):
     status, code, title = 409, "last_admin_key", "No admin key would be left"
+
+
+class ProbesNotKept(ServiceError):
+    status, code, title = 409, "probes_not_kept", "The service keeps no crops of probes"
 
 
 class SpaceNotReady(ServiceError):

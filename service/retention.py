@@ -140,6 +140,19 @@ async def _expire_crops(uow: UnitOfWork, before: datetime | None) -> None:
         await uow.audit.add(ACTOR, "crops.expire", None, detail)
 
 
+async def expire_probes(uow: UnitOfWork, settings: Settings) -> None:
+    """Erases crops of probes past their hours, those beyond the limit, or, if none are wanted, all.
+
+    It does not doubt the clock: a crop that goes too early is no loss, one that stays too long is.
+    """
+    hours = settings.keep_probes_hours
+    before = await uow.clock.now() - timedelta(hours=hours) if hours else None
+    erased = await uow.probes.purge(before) + await uow.probes.trim(settings.keep_probes_max)
+    if erased:
+        detail = {"probes": erased, "before": None if before is None else before.isoformat()}
+        await uow.audit.add(ACTOR, "probes.expire", None, detail)
+
+
 async def _expire_audit(uow: UnitOfWork, before: datetime, signer: AuditSigner) -> None:
     """Removes old entries; a signed checkpoint takes their place, so that the chain still verifies."""
     if (end := await uow.audit.last_before(before)) is None:

@@ -23,7 +23,7 @@ ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 # What the service's own paths begin with: below such a prefix a path would mean two things.
 OWN_PATHS = frozenset(
     {"v1", "api", "enroll", "identify", "verify", "embed", "detect", "subjects", "admin", "events"}
-    | {"health", "metrics", "docs", "openapi.json", "assets", "whoami"}
+    | {"unknowns", "health", "metrics", "docs", "openapi.json", "assets", "whoami"}
 )
 CHECKOUT = Path(__file__).resolve().parent.parent
 # How far a picture must be turned clockwise, in degrees, where that is known.
@@ -87,6 +87,8 @@ class Settings(BaseSettings):
     subject_retention_days: Annotated[float, Field(ge=0)] = 0.0
     require_consent: bool = False
     crop_key: SecretStr | None = None
+    keep_probes_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 0.0
+    keep_probes_max: Annotated[int, Field(ge=1)] = 20_000
     master_key: SecretStr | None = None
     master_key_file: Path | None = None
     vault_url: str | None = None

@@ -26,6 +26,8 @@ from service.jobs.child import job_directory
 from service.jobs.queue import JobQueue
 from service.jobs.runner import JobRunner, RunnerOptions
 from service.live.feed import DecisionFeed
+from service.live.keeping import ProbeKeeper
+from service.live.review import Review
 from service.matching.comparison import Comparer
 from service.matching.pipeline import FacePipeline
 from service.moving.book import forgetting
@@ -81,6 +83,8 @@ class State:
     streams: Admission
     decisions: DecisionFeed
     imports: Admission
+    probes: ProbeKeeper
+    review: Review
     bodies: MemoryBudget
     failed_logins: RateLimiter
     limiter: RateLimiter
@@ -127,6 +131,8 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
     audit = AuditRecorder(db, metrics, strict=settings.audit == "strict", flush_s=settings.audit_flush_s)
     queue = JobQueue(db, {BACKFILL: admin.end_cancelled_backfill})
     enroller = Enroller(db, pipeline, registry, settings, encode)
+    decisions = DecisionFeed(settings.events_kept)
+    probes = ProbeKeeper(db, decisions, metrics, hours=settings.keep_probes_hours)
     return State(
         settings=settings,
         db=db,
@@ -148,7 +154,9 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         streams=Admission(
             settings.max_event_streams, "streams of decisions are open already; close one, or try again later"
         ),
-        decisions=DecisionFeed(settings.events_kept),
+        decisions=decisions,
+        probes=probes,
+        review=Review(db, probes, enroller),
         imports=Admission(1, "an archive is being imported already; try again later"),
         bodies=bodies,
         failed_logins=RateLimiter(

@@ -90,6 +90,9 @@ class Metrics:
             ["use", "condition", "decision"],
             registry=r,
         )
+        self.probes_not_kept = Counter(
+            "halflight_probes_not_kept", "Decisions whose crop could not be kept", registry=r
+        )
         self.enrolled = Counter("halflight_enrolled_samples", "Samples enrolled", registry=r)
         self.templates = Gauge("halflight_gallery_templates", "Templates searched", registry=r)
         self.behind = Gauge("halflight_gallery_behind", "Log rows not yet applied", registry=r)

@@ -1,4 +1,4 @@
-"""Route of /events: the decisions of this process as they are made, by server-sent events."""
+"""Routes of /events: decisions of this process as they are made, their crops, and corrections."""
 
 from __future__ import annotations
 
@@ -7,24 +7,37 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from service.api.deps import Investigator, StateDep, still_admitted
+from service.api.deps import Investigator, Operator, SpaceDep, StateDep, still_admitted
 from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
 from service.api.schemas.base import Wire
-from service.api.schemas.events import DecisionOut, MissedOut, StreamEndOut, StreamStartOut
+from service.api.schemas.events import (
+    CorrectedOut,
+    CorrectIn,
+    DecisionOut,
+    MissedOut,
+    StreamEndOut,
+    StreamStartOut,
+)
+from service.api.subjects import validate_subject_id
 from service.errors import (
     AuditUnavailable,
     Draining,
+    EventNotFound,
     Forbidden,
     InvalidParameter,
+    MalformedRequest,
     NotReady,
     Overloaded,
+    ProbesNotKept,
     RateLimited,
+    SubjectNotFound,
     Unauthorized,
 )
+from service.live.decisions import EVENT_ID
 from service.live.feed import Page, Placed
 from service.state import State
 from service.store.errors import StoreError
@@ -85,7 +98,7 @@ async def watch_decisions(
     stream ends. Several replicas: each sends its own decisions.
     """
     feed, seq = state.decisions, start.seq
-    opening = StreamStartOut(kept=feed.size, keep_probes_hours=0)
+    opening = StreamStartOut(kept=feed.size, keep_probes_hours=state.settings.keep_probes_hours)
     yield _event("start", opening, feed.name(seq), retry=RETRY_MS)
     if not start.known:
         yield _event("missed", MissedOut(count=None), feed.name(seq))
@@ -142,3 +155,35 @@ def _out(placed: Placed, gone: set[str]) -> DecisionOut:
     subject = placed.decision.subject
     hidden = subject is not None and subject.subject_id in gone
     return DecisionOut.of(placed.decision, subject=None if hidden else subject)
+
+
+AskedEvent = Annotated[str, Path(pattern=f"^{EVENT_ID.pattern}$")]
+
+
+@router.get(
+    "/events/{event_id}/crop",
+    response_class=Response,
+    responses={
+        **problem_docs(*COMMON, ProbesNotKept, EventNotFound),
+        200: {"content": {"image/png": {}}, "description": "the aligned crop"},
+    },
+)
+async def crop_of_event(event_id: AskedEvent, _operator: Operator, state: StateDep) -> Response:
+    """The face of a decision, aligned, while it is kept (`HALFLIGHT_KEEP_PROBES_HOURS`)."""
+    return Response(await state.review.crop(event_id), media_type="image/png")
+
+
+@router.post(
+    "/events/{event_id}/correct",
+    responses=problem_docs(
+        *COMMON, MalformedRequest, ProbesNotKept, EventNotFound, SubjectNotFound, Overloaded
+    ),
+)
+async def correct_event(
+    event_id: AskedEvent, asked: CorrectIn, operator: Operator, state: StateDep, space: SpaceDep
+) -> CorrectedOut:
+    """Not this subject: kept as feedback in the audit log. The face joins the unknown ones, unless
+    `subject_id` says who it is."""
+    actual = None if asked.subject_id is None else validate_subject_id(asked.subject_id)
+    seen = await state.review.correct(space, event_id, actual, operator.key_id)
+    return CorrectedOut(event_id=event_id, was=seen.facts.subject_id, now=actual)

@@ -41,6 +41,7 @@ from service.errors import (
     UnsupportedFmrPoint,
 )
 from service.live.decisions import of_identification, of_verification
+from service.live.keeping import Seen
 from service.matching.disclosure import DOOR, EVERYTHING, Disclosure
 from service.matching.pipeline import StageTimes
 from service.matching.rules import Options
@@ -79,7 +80,10 @@ async def identify(
         state.metrics.decisions.labels("identify", likeliest, face.decision).inc()
     who, camera = caller.key_id, options.camera
     await state.audit.record(*identifications(who, space.space_id, found, camera=camera))
-    state.decisions.publish(*(of_identification(who, space.space_id, one, camera=camera) for one in found))
+    state.probes.offer(
+        space,
+        *(Seen(of_identification(who, space.space_id, one, camera=camera), one.description) for one in found),
+    )
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
     return IdentifyOut(
@@ -121,7 +125,8 @@ async def verify(
     state.metrics.decisions.labels("verify", likeliest, verified.decision).inc()
     who, camera = caller.key_id, options.camera
     await state.audit.record(verification(who, space.space_id, subject_id, verified, camera=camera))
-    state.decisions.publish(of_verification(who, space.space_id, subject_id, verified, camera=camera))
+    decision = of_verification(who, space.space_id, subject_id, verified, camera=camera)
+    state.probes.offer(space, Seen(decision, verified.probe))
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
     return VerifyOut.of(verified, space.space_id, subject_id, timing_ms, score_digits=disclosure.score_digits)

@@ -86,18 +86,47 @@ class Enroller:
                 return await self._accept(space, request, index, data)
 
         outcomes = await asyncio.gather(*(accept(i, data) for i, data in enumerate(request.images)))
-        taken = {i: outcome for i, outcome in enumerate(outcomes) if isinstance(outcome, Accepted)}
-        accepted = list(taken.values())
+        accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
         rejected = tuple(outcome for outcome in outcomes if isinstance(outcome, ServiceError))
         if not accepted:
             raise _refusal(rejected)
+        return await self._enrol(space, request, accepted, rejected)
+
+    async def enrol_described(
+        self, space: EmbeddingSpace, request: Enrolment, accepted: Sequence[Accepted]
+    ) -> dict[str, Any]:
+        """Enrols faces that were described before, such as kept probes, as `enrol` does with photos.
+
+        Raises LowQuality if none of them is good enough.
+        """
+        good, rejected = [], []
+        for one in accepted:
+            try:
+                self._refuse_poor(one.description.quality)
+            except LowQuality as error:
+                error.index = one.index
+                rejected.append(error)
+            else:
+                good.append(one)
+        if not good:
+            raise _refusal(rejected)
+        return await self._enrol(space, request, good, tuple(rejected))
+
+    async def _enrol(
+        self,
+        space: EmbeddingSpace,
+        request: Enrolment,
+        accepted: Sequence[Accepted],
+        rejected: tuple[ServiceError, ...],
+    ) -> dict[str, Any]:
+        """Looks for duplicates, commits, and makes the samples searchable in this process."""
         check = None
         if request.duplicates is not Duplicates.IGNORE:
             check = DuplicateCheck(
                 self._db,
                 space,
                 request.subject_id,
-                taken,
+                {one.index: one for one in accepted},
                 false_positive_rate=self._settings.duplicate_fpir,
                 refuse=request.duplicates is Duplicates.REFUSE,
             )

@@ -29,7 +29,10 @@ PAGE = 200
 ACTOR = "cli"
 Progress = Callable[[int, int], None]
 # Neither these nor what is in `backfills` is in a backup: jobs and locks of a moment, answers of a day.
-LEFT_OUT = ("jobs", "job_events", "backfills", "idempotency", "retention_clock", "gallery_log", "master_keys")
+LEFT_OUT = (
+    *("jobs", "job_events", "backfills", "idempotency", "retention_clock", "gallery_log", "master_keys"),
+    "kept_probes",
+)
 CARRIED = (
     *("subjects", "subject_keys", "subject_terms", "samples", "templates", "crops", "spaces", "bundles"),
     *("api_keys", "audit_log", "audit_subjects", "audit_checkpoints"),

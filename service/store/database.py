@@ -39,6 +39,7 @@ MIGRATION_LOCK = 0x48A1F
 # SQLSTATEs of PostgreSQL (appendix A of its manual): disk_full; read_only_sql_transaction;
 # lock_not_available.
 POSTGRES_FULL, POSTGRES_READ_ONLY, POSTGRES_BUSY = ("53100",), ("25006",), ("55P03",)
+REWRITTEN = ("subjects", "templates", "crops", "idempotency", "audit_subjects", "kept_probes")
 WRITE, MIGRATE, WAIT_MS = "halflight_write", "halflight_migrate", "halflight_wait_ms"
 
 
@@ -187,7 +188,7 @@ class Database:
         engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         try:
             async with engine.connect() as connection:
-                for name in ("subjects", "templates", "crops", "idempotency", "audit_subjects"):
+                for name in REWRITTEN:
                     await connection.execute(text(f"VACUUM (FULL) {name}"))
         except SQLAlchemyError as error:
             raise _store_error(error) from error

@@ -18,8 +18,9 @@ from service.sealing.sources import MasterKeys
 from service.store.database import Database
 from service.store.errors import StoreError
 from service.store.locks import advisory_lock
+from service.store.probes import bound_to
 from service.store.subject_keys import KEYS_LOCK
-from service.store.tables import master_keys, subject_keys
+from service.store.tables import kept_probes, master_keys, subject_keys
 from service.store.upsert import upsert
 
 KEYS_AT_ONCE = 200
@@ -27,11 +28,13 @@ KEYS_AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """`resumed`: the rotation had begun before. `subjects`: keys that this run wrapped anew."""
+    """`resumed`: the rotation had begun before. `subjects`, `probes`: keys of these that this run wrapped
+    anew."""
 
     master_id: str
     subjects: int
     resumed: bool
+    probes: int = 0
 
 
 async def rotate_master(db: Database, *, pause_s: float = 0.0, at_once: int = KEYS_AT_ONCE) -> Rotated:
@@ -47,8 +50,12 @@ async def rotate_master(db: Database, *, pause_s: float = 0.0, at_once: int = KE
     while wrapped := await _wrap_some(db, new, at_once):
         count += wrapped
         await asyncio.sleep(pause_s)
+    probes = 0
+    while wrapped := await _wrap_probes(db, new, at_once):
+        probes += wrapped
+        await asyncio.sleep(pause_s)
     await _end(db, new)
-    return Rotated(new.key_id, count, resumed)
+    return Rotated(new.key_id, count, resumed, probes)
 
 
 async def _begin(db: Database) -> tuple[MasterKey, bool]:
@@ -132,5 +139,37 @@ async def _wrap_some(db: Database, new: MasterKey, at_once: int) -> int:
             await uow.connection.execute(
                 place.values(master_id=new.key_id, wrapped=new.wrap(subject_id, key))
             )
+        await uow.commit()
+    return len(rows)
+
+
+async def _wrap_probes(db: Database, new: MasterKey, at_once: int) -> int:
+    """Wraps the keys of some kept probes anew; those that do not open are erased, they open for nobody."""
+    masters = _masters(db)
+    async with db.write() as uow:
+        columns = (
+            kept_probes.c.event_id,
+            kept_probes.c.key_id,
+            kept_probes.c.master_id,
+            kept_probes.c.wrapped,
+        )
+        query = (
+            select(*columns)
+            .where(kept_probes.c.master_id != new.key_id)
+            .order_by(kept_probes.c.event_id)
+            .limit(at_once)
+            .with_for_update()
+        )
+        rows = (await uow.connection.execute(query)).all()
+        for event_id, key_id, master_id, wrapped in rows:
+            place = bound_to(event_id)
+            try:
+                key = masters.find(master_id).unwrap(place, key_id, wrapped)
+            except (SealBroken, MasterKeyError):
+                await uow.connection.execute(delete(kept_probes).where(kept_probes.c.event_id == event_id))
+                continue
+            changed = update(kept_probes).where(kept_probes.c.event_id == event_id)
+            values = {"master_id": new.key_id, "wrapped": new.wrap(place, key)}
+            await uow.connection.execute(changed.values(**values))
         await uow.commit()
     return len(rows)

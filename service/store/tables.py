@@ -23,6 +23,7 @@ from sqlalchemy import (
 from service.store.columns import RowId, SubjectId, UtcDateTime, metadata, one_of
 
 STATES = ("registered", "backfilling", "ready", "active", "retired")
+PROBE_STATES = ("named", "unknown", "ignored", "other")
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 subjects = Table(
@@ -193,6 +194,23 @@ crops = Table(
     Column("key_id", String(16), nullable=False),
     Column("sealed", LargeBinary, nullable=False),
     Column("created_at", UtcDateTime, nullable=False, index=True),
+)
+
+# Crops of probes, for review: see `store.probes`. `subject_key_id` names a key, and no subject by its id.
+kept_probes = Table(
+    "kept_probes",
+    metadata,
+    Column("event_id", String(24), primary_key=True),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("space_id", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("subject_key_id", String(32), index=True),
+    Column("key_id", String(32), nullable=False),
+    Column("master_id", String(16), nullable=False, index=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("crop", LargeBinary, nullable=False),
+    Column("facts", LargeBinary, nullable=False),
+    CheckConstraint(one_of("state", PROBE_STATES), name="state"),
 )
 
 jobs = Table(

@@ -10,6 +10,7 @@ from service.store.backfills import Backfills
 from service.store.crops import Crops
 from service.store.gallery_log import GalleryLog
 from service.store.jobs import Jobs
+from service.store.probes import Probes
 from service.store.retention import RetentionClock
 from service.store.spaces import Spaces
 from service.store.subject_keys import SubjectKeys, Unsealed
@@ -39,13 +40,16 @@ class UnitOfWork:
         self.audit = Audit(connection, self.subject_keys)
         self.idempotency = Idempotency(connection, self.subject_keys)
         self.jobs = Jobs(connection)
+        self.probes = Probes(connection, self.subject_keys, unsealed)
         self.clock = RetentionClock(connection)
 
     async def commit(self) -> None:
-        """Writes the audit entries and commits.
+        """Erases what names erased subjects elsewhere, writes the audit entries and commits.
 
         Raises SQLAlchemyError, which `Database` turns into StoreError.
         """
+        if self.subject_keys.shredded:
+            await self.probes.erase_of(self.subject_keys.shredded)
         await self.audit.write()
         await self.connection.commit()
         self.committed = True

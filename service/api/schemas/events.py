@@ -99,3 +99,17 @@ class StreamEndOut(Wire):
     or has expired. `unavailable`: the database does not answer, come back."""
 
     reason: Literal["draining", "unauthorized", "unavailable"]
+
+
+class CorrectIn(Wire):
+    """`subject_id`: whom the face shows, if that is known."""
+
+    subject_id: str | None = None
+
+
+class CorrectedOut(Wire):
+    """`was`: whom the decision named; `now`: whom it names; null: nobody."""
+
+    event_id: str
+    was: str | None
+    now: str | None

@@ -92,6 +92,11 @@ def test_the_openapi_document_lists_every_path(client: httpx.Client) -> None:
         ("/admin/keys", "get"),
         ("/admin/keys/{key_id}", "delete"),
         ("/events", "get"),
+        ("/events/{event_id}/crop", "get"),
+        ("/events/{event_id}/correct", "post"),
+        ("/unknowns", "get"),
+        ("/unknowns/{unknown_id}/enrol", "post"),
+        ("/unknowns/{unknown_id}/ignore", "post"),
     }
 
 
