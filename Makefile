@@ -12,7 +12,7 @@ DONE    = @rm -f $(VENV)/.unfinished && touch $@
 .PHONY: help environment setup dev train models demo run test check format lock sbom console clean
 
 help:
-	@echo "make demo    enrol and identify the sample subjects over HTTP (DEMO=--keep leaves it running)"
+	@echo "make demo    enrol and identify the sample subjects over HTTP (on a terminal it stays, with the console)"
 	@echo "make run     serve on http://127.0.0.1:8000 with data in ./data"
 	@echo "make test    checks and tests"
 	@echo "make check   ruff, mypy and the import contracts; without torch, mypy for faces and service only"

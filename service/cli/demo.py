@@ -33,7 +33,13 @@ ABOUT_WRONG = (
 
 
 def demo(
-    keep: Annotated[bool, typer.Option("--keep", help="Leave the service running until Ctrl-C.")] = False,
+    keep: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep/--no-keep",
+            help="Leave the service running until Ctrl-C, to look at the console. By default on a terminal.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where the contact sheet goes.")] = Path("demo-out"),
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
 ) -> None:
@@ -49,9 +55,12 @@ def demo(
         if any(outcome.verdict == "wrong" for outcome in outcomes):
             print_line(ABOUT_WRONG)
         print_line(f"contact sheet: {sheet}")
-        if keep:
-            print_line(f"the service runs at {address} (documentation: {address}/docs); Ctrl-C ends it")
+        watched = sys.stdin.isatty() and sys.stdout.isatty()
+        if watched if keep is None else keep:
+            print_line(f"console: {address}/ (documentation of the API: {address}/docs); Ctrl-C ends it")
             _wait_for_interrupt()
+        else:
+            print_line(f"console: {address}/ while the service runs; --keep leaves it running")
 
 
 @contextmanager

@@ -32,7 +32,8 @@ export function App() {
 }
 
 function Frame() {
-  const [first = PAGES[0]?.id ?? ""] = route.value;
+  // A key that may not watch begins where it may do something.
+  const [first = PAGES.find((each) => allows(each.role))?.id ?? ""] = route.value;
   const page = PAGES.find((each) => each.id === first) ?? PAGES[0];
   const [open, setOpen] = useState(false);
   const main = useRef<HTMLElement>(null);

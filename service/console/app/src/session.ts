@@ -18,13 +18,12 @@ export const signedOutBy = signal<Problem | null>(null);
 
 export const role = computed<Role>(() => whoami.value?.role ?? "probe");
 
-export function allows(needed: Role): boolean {
-  return whoami.value !== null && RANK[whoami.value.role] >= RANK[needed];
-}
-
-/** Whether every candidate with its exact score is shown: operators, and keys with `investigate`. */
-export function investigates(): boolean {
-  return allows("operator") || (whoami.value?.permissions.includes("investigate") ?? false);
+/** What a page or an action needs: a role, or the sight of every candidate that `investigate` gives. */
+export function allows(needed: Role | "investigate"): boolean {
+  const me = whoami.value;
+  if (me === null) return false;
+  if (needed === "investigate") return me.permissions.includes("investigate") || allows("operator");
+  return RANK[me.role] >= RANK[needed];
 }
 
 function storedKey(): string | null {

@@ -648,6 +648,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch Decisions
+         * @description Server-sent events of every decision that this process makes: `start`, then `decision` for each.
+         *
+         *     `missed` says how many a reader did not get who was too slow or away for too long; `end` says why the
+         *     stream ends. Several replicas: each sends its own decisions.
+         */
+        get: operations["watch_decisions_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/whoami": {
         parameters: {
             query?: never;
@@ -662,6 +685,174 @@ export interface paths {
         get: operations["whoami_whoami_get"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/thresholds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Thresholds
+         * @description What decides now, by pair of conditions and camera, and every installed version, newest first.
+         */
+        get: operations["list_thresholds_admin_thresholds_get"];
+        put?: never;
+        /**
+         * Install Thresholds
+         * @description Install what `halflight evaluate` found as a new version, which decides at once if `activate` is true.
+         *
+         *     A table that is not monotone, that its own comparisons do not bear out, or of another space is refused.
+         */
+        post: operations["install_thresholds_admin_thresholds_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/thresholds/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Thresholds
+         * @description One version.
+         */
+        get: operations["get_thresholds_admin_thresholds__version__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/thresholds/{version}/activate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Activate Thresholds
+         * @description Decide by this version from now on; `bundle` goes back to the bundle's own thresholds.
+         */
+        post: operations["activate_thresholds_admin_thresholds__version__activate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/events/{event_id}/crop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Crop Of Event
+         * @description The face of a decision, aligned, while it is kept (`HALFLIGHT_KEEP_PROBES_HOURS`).
+         */
+        get: operations["crop_of_event_events__event_id__crop_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/events/{event_id}/correct": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Correct Event
+         * @description Not this subject: kept as feedback in the audit log. The face joins the unknown ones, unless
+         *     `subject_id` says who it is.
+         */
+        post: operations["correct_event_events__event_id__correct_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/unknowns": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Unknowns
+         * @description Faces that identification did not know, by person: a sighting belongs with an earlier one that it
+         *     matches at the default FMR of the space.
+         */
+        get: operations["list_unknowns_unknowns_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/unknowns/{unknown_id}/enrol": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Enrol Unknown
+         * @description Enrols the best sightings, 16 at most, as a subject; then all of them go with the subject.
+         */
+        post: operations["enrol_unknown_unknowns__unknown_id__enrol_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/unknowns/{unknown_id}/ignore": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Ignore Unknown
+         * @description Hides a face and what joins it later, as long as one of its pictures is kept.
+         */
+        post: operations["ignore_unknown_unknowns__unknown_id__ignore_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1607,6 +1798,298 @@ export interface components {
             /** @description Which image is meant, counted from 0 */
             index?: number;
         };
+        /**
+         * CameraThresholds
+         * @description Operating points by pair of conditions, of probes of one camera; `camera` None for those of all.
+         */
+        CameraThresholds: {
+            /** Camera */
+            camera: string | null;
+            /** Pairs */
+            pairs: components["schemas"]["PairPoints"][];
+        };
+        /**
+         * Condition
+         * @description Spectrum and mask state of one side of a comparison.
+         */
+        Condition: {
+            spectrum: components["schemas"]["Spectrum"];
+            /** Masked */
+            masked: boolean;
+        };
+        /**
+         * GroupRate
+         * @description What a threshold does within one group of people: impostors of the group against one another.
+         *
+         *     `pairs`: pairs of different people; `fmr`: observed at the point's threshold; `fmr_upper`: its 95 % upper
+         *     bound; `own`: the threshold that the group by itself asks for, and `method` how it was found.
+         */
+        GroupRate: {
+            /** Group */
+            group: string;
+            /** People */
+            people: number;
+            /** Pairs */
+            pairs: number;
+            /** Fmr */
+            fmr: number;
+            /** Fmr Upper */
+            fmr_upper: number;
+            /** Own */
+            own: number;
+            /**
+             * Method
+             * @enum {string}
+             */
+            method: "observed" | "extrapolated";
+        };
+        /**
+         * InstallIn
+         * @description `thresholds`: the content of `thresholds.json` or of `evaluation.json`, as `halflight evaluate` writes
+         *     them.
+         *
+         *     `replace`: forget what the version in force has for other cameras and pairs of conditions. `activate`: put
+         *     it in force at once. `default_fmr`: of answers that ask for none, for all pairs; null leaves it as it is.
+         */
+        InstallIn: {
+            thresholds: components["schemas"]["ThresholdTable"];
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+            /**
+             * Replace
+             * @default false
+             */
+            replace: boolean;
+            /**
+             * Activate
+             * @default true
+             */
+            activate: boolean;
+            /** Default Fmr */
+            default_fmr?: number | null;
+        };
+        /**
+         * OperatingPoint
+         * @description `threshold`: a score that keeps `fmr` over everybody and within each group of `groups`.
+         *
+         *     `fmr_upper`: the one-sided 95 % upper bound of the FMR over everybody at the threshold, with people as
+         *     clusters. `fnmr`: of mated comparisons, None where there are none. `method`: whether enough false matches
+         *     of everybody were seen at this FMR, or the tail of the scores was extrapolated; each group says its own.
+         *     `set_by`: whose threshold was the largest; `own`: the one that everybody alone asked for, None if it is
+         *     the same.
+         */
+        OperatingPoint: {
+            /** Fmr */
+            fmr: number;
+            /** Threshold */
+            threshold: number;
+            /** Fmr Upper */
+            fmr_upper: number;
+            /** Fnmr */
+            fnmr?: number | null;
+            /**
+             * Method
+             * @default observed
+             * @enum {string}
+             */
+            method: "observed" | "extrapolated";
+            /**
+             * Set By
+             * @default everybody
+             */
+            set_by: string;
+            /** Own */
+            own?: number | null;
+            /**
+             * Groups
+             * @default []
+             */
+            groups: components["schemas"]["GroupRate"][];
+        };
+        /**
+         * PairPoints
+         * @description Operating points of one pair of conditions.
+         *
+         *     `subjects`: people whose impostor scores were taken; `non_mated` and `mated`: numbers of comparisons.
+         */
+        PairPoints: {
+            reference: components["schemas"]["Condition"];
+            probe: components["schemas"]["Condition"];
+            /** Subjects */
+            subjects: number;
+            /** Mated */
+            mated: number;
+            /** Non Mated */
+            non_mated: number;
+            /** Points */
+            points: components["schemas"]["OperatingPoint"][];
+        };
+        /**
+         * ThresholdTable
+         * @description Thresholds of one embedding space by camera. `data`: what they were measured on, for people.
+         */
+        ThresholdTable: {
+            /**
+             * Format
+             * @default 1
+             * @constant
+             */
+            format: 1;
+            /** Space Id */
+            space_id: string;
+            /** Made At */
+            made_at: string;
+            /** Data */
+            data: string;
+            /** Cameras */
+            cameras: components["schemas"]["CameraThresholds"][];
+        };
+        /**
+         * ThresholdsOut
+         * @description What the active space decides by, and every version.
+         *
+         *     `active`: the version in force, null for the bundle's own thresholds. `in_force`: every pair's points, for
+         *     probes without a camera of their own (`camera` null) and for each camera that has its own.
+         */
+        ThresholdsOut: {
+            /** Space Id */
+            space_id: string;
+            /** Active */
+            active: number | null;
+            /** Calibration Id */
+            calibration_id: string;
+            /** Bundle Calibration Id */
+            bundle_calibration_id: string;
+            /** Default Fmr */
+            default_fmr: number;
+            /** Duplicate Fmr */
+            duplicate_fmr: number;
+            /** In Force */
+            in_force: components["schemas"]["CameraThresholds"][];
+            /** Thresholds */
+            thresholds: components["schemas"]["VersionOut"][];
+            /** Next Cursor */
+            next_cursor: string | null;
+        };
+        /**
+         * VersionOut
+         * @description A version of installed thresholds. `active`: it decides in its space. `usable`: its space is the active
+         *     one; versions of another model's space are kept and not used.
+         */
+        VersionOut: {
+            /** Version */
+            version: number;
+            /** Space Id */
+            space_id: string;
+            /** Active */
+            active: boolean;
+            /** Usable */
+            usable: boolean;
+            /** Default Fmr */
+            default_fmr: number | null;
+            /** Note */
+            note: string;
+            /** Created At */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            thresholds: components["schemas"]["ThresholdTable"];
+        };
+        /**
+         * CorrectIn
+         * @description `subject_id`: whom the face shows, if that is known.
+         */
+        CorrectIn: {
+            /** Subject Id */
+            subject_id?: string | null;
+        };
+        /**
+         * CorrectedOut
+         * @description `was`: whom the decision named; `now`: whom it names; null: nobody.
+         */
+        CorrectedOut: {
+            /** Event Id */
+            event_id: string;
+            /** Was */
+            was: string | null;
+            /** Now */
+            now: string | null;
+        };
+        /** EnrolUnknownIn */
+        EnrolUnknownIn: {
+            /** Subject Id */
+            subject_id: string;
+            /** Display Name */
+            display_name?: string | null;
+            /** Metadata */
+            metadata?: {
+                [key: string]: unknown;
+            } | null;
+        };
+        /**
+         * IgnoreIn
+         * @description `ignored`: false to see the face again.
+         */
+        IgnoreIn: {
+            /**
+             * Ignored
+             * @default true
+             */
+            ignored: boolean;
+        };
+        /** IgnoredOut */
+        IgnoredOut: {
+            /** Unknown Id */
+            unknown_id: string;
+            /** Count */
+            count: number;
+            /** Ignored */
+            ignored: boolean;
+        };
+        /**
+         * UnknownOut
+         * @description An unknown face. `best_event_id`: its best sighting; `event_ids`: its newest ones, newest first. `GET
+         *     /events/{event_id}/crop` shows each.
+         */
+        UnknownOut: {
+            /** Unknown Id */
+            unknown_id: string;
+            /** Count */
+            count: number;
+            /**
+             * First Seen
+             * Format: date-time
+             */
+            first_seen: string;
+            /**
+             * Last Seen
+             * Format: date-time
+             */
+            last_seen: string;
+            /** Cameras */
+            cameras: string[];
+            /** Best Event Id */
+            best_event_id: string;
+            /** Event Ids */
+            event_ids: string[];
+            /** Ignored */
+            ignored: boolean;
+        };
+        /**
+         * UnknownsOut
+         * @description Unknown faces, the one that was seen last first. `more`: older sightings are kept, and left out.
+         */
+        UnknownsOut: {
+            /** Space Id */
+            space_id: string;
+            /** Unknowns */
+            unknowns: components["schemas"]["UnknownOut"][];
+            /** More */
+            more: boolean;
+        };
     };
     responses: never;
     parameters: never;
@@ -1632,6 +2115,8 @@ export interface operations {
                 min_detection_score?: number | null;
                 /** @description degrees by which the image must be turned clockwise, where that is known; `auto` looks for it. By default what `HALFLIGHT_CAMERA_TURN` says */
                 turn?: ("auto" | "0" | "90" | "180" | "270") | null;
+                /** @description the name of the camera that took the probe, for events and the audit log */
+                camera?: string | null;
             };
             header?: never;
             path?: never;
@@ -1756,6 +2241,8 @@ export interface operations {
                 min_detection_score?: number | null;
                 /** @description degrees by which the image must be turned clockwise, where that is known; `auto` looks for it. By default what `HALFLIGHT_CAMERA_TURN` says */
                 turn?: ("auto" | "0" | "90" | "180" | "270") | null;
+                /** @description the name of the camera that took the probe, for events and the audit log */
+                camera?: string | null;
             };
             header?: never;
             path?: never;
@@ -4657,6 +5144,76 @@ export interface operations {
             };
         };
     };
+    watch_decisions_events_get: {
+        parameters: {
+            query?: {
+                /** @description so many of the decisions before, at most */
+                recent?: number;
+            };
+            header?: {
+                "last-event-id"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining`, `audit_unavailable`, `overloaded` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     whoami_whoami_get: {
         parameters: {
             query?: never;
@@ -4704,6 +5261,757 @@ export interface operations {
             };
             /** @description `rate_limited` */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_thresholds_admin_thresholds_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ThresholdsOut"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    install_thresholds_admin_thresholds_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InstallIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionOut"];
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter`, `invalid_thresholds` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_thresholds_admin_thresholds__version__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["VersionOut"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `thresholds_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    activate_thresholds_admin_thresholds__version__activate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                version: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ThresholdsOut"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `thresholds_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter`, `invalid_thresholds` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    crop_of_event_events__event_id__crop_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                event_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description the aligned crop */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": unknown;
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `event_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `probes_not_kept` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining`, `audit_unavailable` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    correct_event_events__event_id__correct_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                event_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CorrectIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CorrectedOut"];
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `event_not_found`, `subject_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `probes_not_kept` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining`, `audit_unavailable`, `overloaded` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_unknowns_unknowns_get: {
+        parameters: {
+            query?: {
+                /** @description list those that are ignored as well */
+                ignored?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UnknownsOut"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `probes_not_kept` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining`, `audit_unavailable`, `overloaded` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    enrol_unknown_unknowns__unknown_id__enrol_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                unknown_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EnrolUnknownIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EnrolOut"];
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `probes_not_kept`, `duplicate_face`, `subject_mismatch` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter`, `low_quality`, `photos_disagree` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining`, `audit_unavailable`, `overloaded` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    ignore_unknown_unknowns__unknown_id__ignore_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                unknown_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["IgnoreIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IgnoredOut"];
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `probes_not_kept` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining`, `audit_unavailable`, `overloaded` */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

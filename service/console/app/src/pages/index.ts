@@ -9,7 +9,10 @@ import { AuditPage } from "./audit";
 import { EnrolPage } from "./enrol";
 import { HealthPage } from "./health";
 import { IdentifyPage } from "./identify";
+import { JobsPage } from "./jobs";
 import { KeysPage } from "./keys";
+import { LivePage } from "./live";
+import { SpacesPage } from "./spaces";
 import { SubjectsPage } from "./subjects";
 
 export const GROUPS = ["watch", "people", "models", "administration"] as const;
@@ -18,15 +21,18 @@ export interface PageEntry {
   readonly id: string;
   readonly title: TextKey;
   readonly icon: IconName;
-  readonly role: Role;
+  readonly role: Role | "investigate";
   readonly group: (typeof GROUPS)[number];
   readonly page: ComponentType;
 }
 
 export const PAGES: readonly PageEntry[] = [
+  { id: "live", title: "live", icon: "live", role: "investigate", group: "watch", page: LivePage },
   { id: "identify", title: "identify", icon: "identify", role: "probe", group: "watch", page: IdentifyPage },
   { id: "enrol", title: "enrol", icon: "enrol", role: "operator", group: "people", page: EnrolPage },
   { id: "subjects", title: "subjects", icon: "subjects", role: "operator", group: "people", page: SubjectsPage },
+  { id: "spaces", title: "spaces", icon: "spaces", role: "admin", group: "models", page: SpacesPage },
+  { id: "jobs", title: "jobs", icon: "jobs", role: "admin", group: "models", page: JobsPage },
   { id: "audit", title: "audit", icon: "audit", role: "admin", group: "administration", page: AuditPage },
   { id: "keys", title: "keys", icon: "keys", role: "admin", group: "administration", page: KeysPage },
   { id: "health", title: "health", icon: "health", role: "probe", group: "administration", page: HealthPage },

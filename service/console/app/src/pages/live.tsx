@@ -2,15 +2,16 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { type Problem, type Schemas } from "../api/client";
+import { answered, api, type Problem, type Schemas } from "../api/client";
 import { follow } from "../api/stream";
-import { Badge, Button, Empty, Moment, Note, PageHead, Select } from "../components/basics";
+import { Badge, Button, Empty, Field, Moment, Note, PageHead, Select } from "../components/basics";
 import { Crop } from "../components/crop";
+import { Dialog } from "../components/dialog";
 import { Conditions, Decision, QualityLine } from "../components/faces";
 import { ProblemNote } from "../components/problem";
 import { ScoreScale } from "../components/score";
 import { initials, rate, score } from "../format";
-import { announce } from "../hooks";
+import { announce, useAction } from "../hooks";
 import { href } from "../route";
 import { allows } from "../session";
 import { t, tn } from "../texts";
@@ -157,6 +158,8 @@ function ConnectionBadge({ connection }: { connection: Connection }) {
 }
 
 function EventCard({ event }: { event: Decided }) {
+  const [correcting, setCorrecting] = useState(false);
+  const [now, setNow] = useState<string | null | undefined>(undefined);
   const name = event.subject?.display_name ?? event.subject?.subject_id ?? t("nobody");
   return (
     <li class={`event ${event.decision === "match" ? "good" : ""}`}>
@@ -188,7 +191,58 @@ function EventCard({ event }: { event: Decided }) {
           {t("threshold")} {score(event.threshold)} {t("at.fmr", { fmr: rate(event.target_fmr) })} ·{" "}
           <span class="mono">{event.calibration.pair}</span>
         </p>
+        {now !== undefined && <Badge tone="info">{t("corrected", { name: now ?? t("nobody") })}</Badge>}
       </div>
+      {/* Only what is kept can be corrected: without the crop nobody could look again. */}
+      {event.crop && allows("operator") && (
+        <div class="event-acts">
+          <Button onClick={() => setCorrecting(true)}>{t(event.decision === "match" ? "notthis" : "whois")}</Button>
+        </div>
+      )}
+      {correcting && (
+        <CorrectDialog
+          eventId={event.event_id}
+          onClose={() => setCorrecting(false)}
+          onCorrected={(subjectId) => {
+            setCorrecting(false);
+            setNow(subjectId);
+          }}
+        />
+      )}
     </li>
+  );
+}
+
+function CorrectDialog(props: { eventId: string; onClose: () => void; onCorrected: (now: string | null) => void }) {
+  const [id, setId] = useState("");
+  const correcting = useAction(async () => {
+    const corrected = await answered(
+      api.POST("/v1/events/{event_id}/correct", {
+        params: { path: { event_id: props.eventId } },
+        body: { subject_id: id || null },
+      }),
+    );
+    announce(t("correct.done"));
+    props.onCorrected(corrected.now);
+  });
+  return (
+    <Dialog
+      title={t("correct.title")}
+      onClose={props.onClose}
+      actions={
+        <>
+          <Button onClick={props.onClose}>{t("cancel")}</Button>
+          <Button kind="primary" busy={correcting.busy} onClick={() => void correcting.run()}>
+            {t("save")}
+          </Button>
+        </>
+      }
+    >
+      <p>{t("correct.told")}</p>
+      <Field label={t("correct.who")}>
+        {(ids) => <input {...ids} value={id} spellcheck={false} onInput={(event) => setId(event.currentTarget.value.trim())} />}
+      </Field>
+      {correcting.problem && <ProblemNote problem={correcting.problem} />}
+    </Dialog>
   );
 }
