@@ -16,7 +16,14 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from export.graph import MAX_BATCH, OPSET, ExportError, check, quiet, strip
-from faces.bundle import DetectedMask, DetectorSpec, ScoreCalibration, file_ref
+from faces.bundle import (
+    DetectedMask,
+    DetectorSpec,
+    LookWindow,
+    ScoreCalibration,
+    SecondLook,
+    file_ref,
+)
 from faces.detect import STRIDES
 from faces.files import write_whole
 from training.cli.errors import exit_on_user_error
@@ -30,6 +37,10 @@ INPUT = "image"
 CANVAS_PX = (320, 640)
 # The score: the lowest, in steps of .05, with at most one false positive in 20 validation photos.
 SCORE_THRESHOLD, NMS_IOU, MASK_THRESHOLD = 0.55, 0.4, 0.5
+# Chosen on validation photos and training scenes (docs/detector.md).
+SECOND_LOOK = SecondLook(
+    least=0.4, below=0.75, windows=(LookWindow(times=4.5), LookWindow(times=6, mirrored=True))
+)
 # Inputs that torch and ONNX Runtime are compared on: batch, height, width.
 TRIED = ((1, 320, 320), (3, 160, 256), (2, 64, 96))
 MOST_DIFFERENCE = 1e-3
@@ -103,6 +114,7 @@ def write_facts(
     mask_threshold: float,
     calibration: ScoreCalibration | None = None,
     uncertain: tuple[float, float] | None = None,
+    second_look: SecondLook | None = None,
 ) -> DetectorFacts:
     """Writes `detector.json` beside an exported network and returns its facts.
 
@@ -117,6 +129,7 @@ def write_facts(
         score_threshold=score_threshold,
         nms_iou=nms_iou,
         calibration=calibration,
+        second_look=second_look,
     )
     mask = DetectedMask(decoder="detector", threshold=mask_threshold, uncertain=uncertain)
     facts = DetectorFacts(detector=spec, mask=mask)
@@ -142,6 +155,10 @@ def main(
     uncertain: Annotated[
         tuple[float, float] | None, typer.Option(help="lowest and highest uncertain mask probability")
     ] = None,
+    second_look: Annotated[
+        bool,
+        typer.Option("--second-look", help="look again at doubtful detections, as faces.second_look does"),
+    ] = False,
 ) -> None:
     """Export a detector and say how far it is from torch."""
     console = Console(stderr=True)
@@ -157,6 +174,7 @@ def main(
         mask_threshold=mask_threshold,
         calibration=calibration,
         uncertain=uncertain,
+        second_look=SECOND_LOOK if second_look else None,
     )
     size = facts.detector.file.bytes
     console.print(f"{path.name}: {size} bytes, at most {difference:.1g} from torch")

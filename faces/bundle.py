@@ -70,12 +70,36 @@ class ScoreCalibration(Strict):
         return 1.0 / (1.0 + math.exp(-min(max(exponent, -50.0), 50.0)))
 
 
+class LookWindow(Strict):
+    """What a second look shows: a square of `times` the longer side of a detection around it, or its mirror
+    image."""
+
+    times: Annotated[float, Field(ge=1, le=16)]
+    mirrored: bool = False
+
+
+class SecondLook(Strict):
+    """Detections that score from `least` to below `below` are looked at again in each of `windows`, and score
+    the mean of all looks, see `faces.second_look`."""
+
+    least: Annotated[float, Field(gt=0, lt=1)]
+    below: Annotated[float, Field(gt=0, le=1)]
+    windows: Annotated[tuple[LookWindow, ...], Field(min_length=1, max_length=8)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SecondLook:
+        if self.least >= self.below:
+            raise ValueError("a second look goes from `least` to a larger `below`")
+        return self
+
+
 class DetectorSpec(Strict):
     """A single-shot face detector. Input float32 [batch, 3, height, width], both sides dynamic.
 
     The image is scaled so that its longer side is at most the last of `canvas_px`, padded at the right and
     the bottom to a square of the smallest of `canvas_px` that holds it. `decoder`: the meaning of
-    its outputs, see `faces.detect.decode_yunet` and `decode_centres`. `calibration`: what its scores mean.
+    its outputs, see `faces.detect.decode_yunet` and `decode_centres`. `calibration`: what its scores mean;
+    `second_look`: which of them a second look makes surer, None for none.
     """
 
     file: FileRef
@@ -85,6 +109,7 @@ class DetectorSpec(Strict):
     score_threshold: Annotated[float, Field(gt=0, lt=1)]
     nms_iou: Annotated[float, Field(gt=0, lt=1)]
     calibration: ScoreCalibration | None = None
+    second_look: SecondLook | None = None
 
     @model_validator(mode="after")
     def _ascending(self) -> DetectorSpec:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.bundle import DetectorSpec
+from faces.bundle import DetectorSpec, LookWindow
 from faces.detect import LOOKS, Placement, canvas_input, decode, letterbox
-from faces.types import Face, Image
+from faces.second_look import LOWEST_AGAIN, doubtful, rescored, score_in, window_canvas
+from faces.types import Box, Face, Image
 from service.inference.batcher import Batcher, Observe
 from service.inference.session import OnnxSession
 
@@ -34,10 +35,14 @@ class DetectorInput:
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """The faces of an image, largest first, and how many detections scored `below` what was asked."""
+    """The faces of an image, largest first, and how many detections scored `below` what was asked.
+
+    `others`: those detections.
+    """
 
     faces: tuple[Face, ...]
     below: int
+    others: tuple[Face, ...] = ()
 
 
 class Detector:
@@ -94,7 +99,27 @@ class Detector:
     def _split(self, found: Sequence[Face], min_score: float | None) -> Detected:
         lowest = self._spec.score_threshold if min_score is None else min_score
         faces = tuple(face for face in found if face.score >= lowest)
-        return Detected(faces, len(found) - len(faces))
+        others = tuple(face for face in found if face.score < lowest)
+        return Detected(faces, len(others), others)
+
+    async def _look_again(self, image: Image, found: Detected, min_score: float | None) -> Detected:
+        """What is found, with the doubtful detections seen a second time in windows of their own."""
+        again, side = self._spec.second_look, self._spec.canvas_px[0]
+        faces = [*found.faces, *found.others]
+        chosen = [] if again is None else doubtful(faces, again)
+        if again is None or not chosen:
+            return found
+
+        async def seen(box: Box, window: LookWindow) -> float:
+            pixels = await asyncio.to_thread(window_canvas, image, box, window, side_px=side)
+            shown = DetectorInput(pixels, Placement(1.0, side), (side, side), LOWEST_AGAIN)
+            return score_in((await self.batcher.submit(shown)).faces, box, window, side_px=side)
+
+        for i in chosen:
+            # One detection after the other: a crowd must not fill the queue that others wait in.
+            seconds = await asyncio.gather(*(seen(faces[i].box, window) for window in again.windows))
+            faces[i] = rescored(faces[i], seconds, self._spec)
+        return self._split(sorted(faces, key=lambda face: -face.box.area), min_score)
 
     async def detect(
         self,
@@ -104,7 +129,7 @@ class Detector:
         looks: Sequence[float] = LOOKS,
         first: DetectorInput | None = None,
     ) -> Detected:
-        """Returns the faces in pixels of the image; there may be none.
+        """Returns the faces in pixels of the image, doubtful ones after a second look; there may be none.
 
         Repeats the detection at other zooms (`looks`) until it finds a face; without one, `below` is that
         of the look that came closest. `min_score`: None for the detector's own threshold. `first`: the image
@@ -117,7 +142,7 @@ class Detector:
             else:
                 # In a thread: a large photo would hold up every other request.
                 canvas = await asyncio.to_thread(self.prepare, image, zoom=zoom, min_score=min_score)
-            found = await self.batcher.submit(canvas)
+            found = await self._look_again(image, await self.batcher.submit(canvas), min_score)
             if found.faces:
                 return found
             below = max(below, found.below)

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from export.detection import with_detector
-from export.detector import INPUT, MOST_BYTES, export_detector, write_facts
+from export.detector import INPUT, MOST_BYTES, SECOND_LOOK, export_detector, write_facts
 from export.graph import ExportError
 from faces.bundle import BundleError, DetectedMask, MaskSpec, parse_manifest, read
 from faces.types import Image, Role, Spectrum
+from service.settings import builtin_bundle
 from tests.service.inference.faces import load, pixels
 from tests.training.detector.parts import TINY
 from training.detector.network import OUTPUTS, DetectorNet, NetworkConfig
@@ -36,6 +37,19 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert export_detector(net, path) < 1e-4
     write_facts(path, score_threshold=0.5, nms_iou=0.4, mask_threshold=0.5)
     return path
+
+
+def test_facts_carry_the_second_look_into_a_bundle(bundle_dir: Path, network: Path, tmp_path: Path) -> None:
+    facts = write_facts(
+        network, score_threshold=0.5, nms_iou=0.4, mask_threshold=0.5, second_look=SECOND_LOOK
+    )
+    assert facts.detector.second_look == SECOND_LOOK
+    assert read(builtin_bundle()).manifest.detector.second_look == SECOND_LOOK
+    manifest = with_detector(
+        read(bundle_dir), network.with_suffix(".json"), tmp_path / "own", licence="a test"
+    ).manifest
+    assert manifest.detector.second_look == SECOND_LOOK
+    write_facts(network, score_threshold=0.5, nms_iou=0.4, mask_threshold=0.5)
 
 
 def test_all_three_sizes_are_dynamic(network: Path) -> None:

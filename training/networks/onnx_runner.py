@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from faces.align import AlignError, align
 from faces.bundle import Bundle, DetectorSpec, MaskSpec
-from faces.detect import LOOKS, canvas_input, decode, letterbox
+from faces.detect import LOOKS, Placement, canvas_input, decode, letterbox
 from faces.preprocess import encoder_input, mask_input, mask_probability, unit_rows
 from faces.routing import encoders_of, is_single
+from faces.second_look import LOWEST_AGAIN, doubtful, rescored, score_in, window_canvas
 from faces.types import Condition, Face, Image, Role
 
 
@@ -73,10 +74,28 @@ class DetectorRunner:
         self._net = session(path, threads=threads)
 
     def look(self, image: Image, *, zoom: float = 1.0) -> tuple[Face, ...]:
-        """Every face that one pass at one zoom finds, largest first."""
+        """Every face that one pass at one zoom finds, largest first; doubtful ones after a second look."""
         canvas, placement = letterbox(image, canvas_px=self.spec.canvas_px, zoom=zoom)
-        outputs = outputs_of(self._net, canvas_input(canvas, self.spec.normalisation))
-        return decode(outputs, placement, spec=self.spec, image_size=(image.width, image.height))
+        again, size = self.spec.second_look, (image.width, image.height)
+        if again is None:
+            return self._pass(canvas, placement, size, self.spec)
+        lowest = min(self.spec.score_threshold, again.least)
+        faces = list(self._pass(canvas, placement, size, _from(self.spec, lowest)))
+        side = self.spec.canvas_px[0]
+        for i in doubtful(faces, again):
+            box, seconds = faces[i].box, []
+            for window in again.windows:
+                shown = window_canvas(image, box, window, side_px=side)
+                seen = self._pass(shown, Placement(1.0, side), (side, side), _from(self.spec, LOWEST_AGAIN))
+                seconds.append(score_in(seen, box, window, side_px=side))
+            faces[i] = rescored(faces[i], seconds, self.spec)
+        return tuple(face for face in faces if face.score >= self.spec.score_threshold)
+
+    def _pass(
+        self, canvas: NDArray[np.uint8], placement: Placement, size: tuple[int, int], spec: DetectorSpec
+    ) -> tuple[Face, ...]:
+        outputs = outputs_of(self._net, canvas_input(canvas, spec.normalisation))
+        return decode(outputs, placement, spec=spec, image_size=size)
 
     def faces(self, image: Image) -> tuple[Face, ...]:
         """Every face, largest first, at the zooms of `faces.detect`."""
@@ -84,6 +103,10 @@ class DetectorRunner:
             if found := self.look(image, zoom=zoom):
                 return found
         return ()
+
+
+def _from(spec: DetectorSpec, lowest: float) -> DetectorSpec:
+    return spec.model_copy(update={"score_threshold": lowest})
 
 
 class BundleRunner:
