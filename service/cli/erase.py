@@ -65,8 +65,8 @@ def erase(
     if found:
         raise Failure(
             "the subject is erased, and some files still show it",
-            hint="PostgreSQL keeps dead rows until VACUUM, and its journal until it is recycled;"
-            " `halflight keys rotate-master` makes what is sealed there unreadable",
+            hint="the service writes none of it in clear: look for logs and copies, and for PostgreSQL's"
+            " journal from before the upgrade that hid ids",
         )
 
 

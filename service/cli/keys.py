@@ -193,6 +193,10 @@ def with_database(
     from service.sealing.sources import MasterKeys
     from service.store.database import Database
     from service.store.errors import StoreError
+    from service.telemetry import configure_logs
+
+    # To stderr: stdout is for the result.
+    configure_logs("WARNING")
 
     async def run() -> T:
         db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source) if sealed else None)

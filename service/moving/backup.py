@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 # Neither these nor what is in `backfills` is in a backup: jobs and locks of a moment, answers of a day.
 LEFT_OUT = (
     *("jobs", "job_events", "backfills", "idempotency", "retention_clock", "gallery_log", "master_keys"),
-    "kept_probes",
+    *("id_keys", "kept_probes"),
 )
 CARRIED = (
     *("subjects", "subject_keys", "subject_terms", "samples", "templates", "crops", "spaces", "bundles"),
@@ -180,7 +180,7 @@ async def write_gallery(
 
 async def _live_keys(db: Database) -> set[str]:
     async with db.read() as uow:
-        return await uow.subject_keys.ids()
+        return await uow.subject_keys.key_ids()
 
 
 def verify(reader: ArchiveReader, keys: dict[str, bytes], progress: Progress) -> Contents:

@@ -68,14 +68,14 @@ class SubjectKey:
 
     def archive_key(self) -> bytes:
         """The key that this subject is sealed under in backups; it opens nothing in the database."""
-        return _derive(self._key, "archived subject")
+        return derive(self._key, "archived subject")
 
     def pseudonym(self, text: str) -> str:
         """32 hexadecimal digits that stand for `text`; without the key nobody can tell for which.
 
         The same text gives the same pseudonym as long as the subject lives (HMAC-SHA-256).
         """
-        secret = _derive(self._key, "pseudonym")
+        secret = derive(self._key, "pseudonym")
         return hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()[:32]
 
 
@@ -89,30 +89,36 @@ class MasterKey:
         if len(raw) != KEY_BYTES:
             raise MasterKeyError(f"a master key has {KEY_BYTES} bytes")
         self.raw = raw
-        self.key_id = _derive(raw, "master key id")[:8].hex()
-        self._cipher = AESGCM(_derive(raw, "wrap subject keys"))
+        self.key_id = derive(raw, "master key id")[:8].hex()
+        self._cipher = AESGCM(derive(raw, "wrap subject keys"))
 
-    def wrap(self, subject_id: str, key: SubjectKey) -> bytes:
-        """The key of a subject as the database keeps it, bound to the subject and to its own name."""
-        nonce = os.urandom(NONCE_BYTES)
-        bound = _associated("subject key", (subject_id, key.key_id))
-        return nonce + self._cipher.encrypt(nonce, key._key, bound)
+    def wrap(self, token: str, key: SubjectKey) -> bytes:
+        """The key of a subject as the database keeps it, bound to the subject's token and its own name."""
+        return self.wrap_bytes(key._key, "subject key", token, key.key_id)
 
-    def unwrap(self, subject_id: str, key_id: str, wrapped: bytes) -> SubjectKey:
+    def unwrap(self, token: str, key_id: str, wrapped: bytes) -> SubjectKey:
         """Raises SealBroken."""
-        bound = _associated("subject key", (subject_id, key_id))
+        return SubjectKey(key_id, self.unwrap_bytes(wrapped, "subject key", token, key_id))
+
+    def wrap_bytes(self, raw: bytes, kind: str, *place: str) -> bytes:
+        """Another key, bound to its kind and its place."""
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, raw, _associated(kind, place))
+
+    def unwrap_bytes(self, wrapped: bytes, kind: str, *place: str) -> bytes:
+        """Raises SealBroken."""
         try:
-            return SubjectKey(
-                key_id, self._cipher.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], bound)
+            return self._cipher.decrypt(
+                wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _associated(kind, place)
             )
         except (InvalidTag, ValueError) as error:
-            raise SealBroken("the key of a subject does not open") from error
+            raise SealBroken(f"the {kind} does not open") from error
 
 
 def _associated(kind: str, place: tuple[str, ...]) -> bytes:
     return "\0".join(("halflight 1", kind, *place)).encode()
 
 
-def _derive(key: bytes, purpose: str) -> bytes:
+def derive(key: bytes, purpose: str) -> bytes:
     """A key for one purpose (HKDF, RFC 5869)."""
     return HKDF(SHA256(), KEY_BYTES, salt=None, info=f"halflight {purpose}".encode()).derive(key)

@@ -11,7 +11,7 @@ from sqlalchemy import Row, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.sealing.keys import SealBroken
+from service.sealing.keys import SealBroken, SubjectKey
 from service.store.errors import IdempotencyTaken, StoreError
 from service.store.records import StoredAnswer, StoredKey
 from service.store.resealing import ANSWER
@@ -118,31 +118,38 @@ def _stored_key(row: Row[Any]) -> StoredKey:
     return StoredKey(**{**row._mapping, "permissions": tuple(row.permissions)})
 
 
+def seal_answer(
+    owner: SubjectKey, scope: str, token: str, *, request_digest: str, body: dict[str, Any]
+) -> bytes:
+    """An answer, with the digest of its request, as its row keeps it."""
+    plain = json.dumps({"request_digest": request_digest, "body": body})
+    return owner.seal(plain.encode(), ANSWER, scope, token)
+
+
 class Idempotency:
-    """All SQL about idempotency: keeps answers by key, so that a repeated request gets the same one."""
+    """All SQL about idempotency: keeps answers by key, so that a repeated request gets the same one.
+
+    The tables hold a token of the key, and of the request nothing in clear: both may tell of a subject.
+    """
 
     def __init__(self, connection: AsyncConnection, keys: SubjectKeys) -> None:
         self._connection, self._keys = connection, keys
 
     async def get(self, scope: str, key: str) -> StoredAnswer | None:
         """The answer under this key. Raises StoreError if it does not open."""
-        columns = (
-            idempotency.c.request_digest,
-            idempotency.c.status,
-            idempotency.c.subject_id,
-            idempotency.c.sealed,
-        )
-        query = select(*columns).where(idempotency.c.scope == scope, idempotency.c.key == key)
+        token = await self._keys.ids.answer_token(scope, key)
+        columns = (idempotency.c.status, idempotency.c.subject_id, idempotency.c.sealed)
+        query = select(*columns).where(idempotency.c.scope == scope, idempotency.c.key == token)
         row = (await self._connection.execute(query)).first()
         if row is None:
             return None
-        request_digest, status, subject_id, sealed = row
+        status, subject_id, sealed = row
         owner = await self._keys.of_subject(subject_id)
         try:
-            body = json.loads(owner.open(sealed or b"", ANSWER, scope, key))
+            answer = json.loads(owner.open(sealed or b"", ANSWER, scope, token))
         except SealBroken as error:
             raise StoreError("a stored answer does not open") from error
-        return StoredAnswer(request_digest, status, body)
+        return StoredAnswer(answer["request_digest"], status, answer["body"])
 
     async def put(
         self,
@@ -155,15 +162,18 @@ class Idempotency:
         body: dict[str, Any],
     ) -> None:
         """Stores an answer, sealed for its subject. Raises IdempotencyTaken if the key has one already."""
-        owner = await self._keys.of_subject(subject_id)
+        subject = await self._keys.ids.token(subject_id)
+        token = await self._keys.ids.answer_token(scope, key)
         values = {
             "scope": scope,
-            "key": key,
-            "request_digest": request_digest,
-            "subject_id": subject_id,
+            "key": token,
+            "request_digest": "",
+            "subject_id": subject,
             "status": status,
             "body": {},
-            "sealed": owner.seal(json.dumps(body).encode(), ANSWER, scope, key),
+            "sealed": seal_answer(
+                await self._keys.of_subject(subject), scope, token, request_digest=request_digest, body=body
+            ),
             "created_at": datetime.now(UTC),
         }
         try:
@@ -182,8 +192,9 @@ class Idempotency:
         body: dict[str, Any],
     ) -> None:
         """Stores an answer instead of the one that the key may have."""
+        token = await self._keys.ids.answer_token(scope, key)
         await self._connection.execute(
-            delete(idempotency).where(idempotency.c.scope == scope, idempotency.c.key == key)
+            delete(idempotency).where(idempotency.c.scope == scope, idempotency.c.key == token)
         )
         await self.put(
             scope, key, request_digest=request_digest, subject_id=subject_id, status=status, body=body

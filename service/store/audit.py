@@ -69,31 +69,34 @@ class Audit:
 
     async def names_of(self, subject_ids: Iterable[str]) -> dict[str, str]:
         """Maps each subject that exists to its pseudonym; makes the secrets that are missing."""
-        wanted = sorted(set(subject_ids))
+        given = await self._keys.ids.tokens(set(subject_ids))
         found: dict[str, str] = {}
-        for chosen in portions(wanted):
+        for chosen in portions(sorted(given)):
             found |= await self._names_of(chosen)
-        return found
+        return {given[token]: name for token, name in found.items()}
 
     async def find_name(self, subject_id: str) -> str | None:
         """Returns the pseudonym of a subject; None if it has none. Only reads."""
-        return (await self._known_names([subject_id])).get(subject_id)
+        token = await self._keys.ids.token(subject_id)
+        return (await self._known_names([token])).get(token)
 
     async def secrets_of(self, subject_ids: Sequence[str]) -> dict[str, bytes]:
         """The secrets of those subjects that have one, for a backup."""
-        query = select(audit_subjects).where(audit_subjects.c.subject_id.in_(subject_ids))
+        given = await self._keys.ids.tokens(subject_ids)
+        query = select(audit_subjects).where(audit_subjects.c.subject_id.in_(list(given)))
         rows = (await self._connection.execute(query)).all()
-        keys = await self._keys.of_subjects([subject_id for subject_id, _ in rows])
-        opened = ((subject_id, _opened(keys.get(subject_id), secret)) for subject_id, secret in rows)
-        return {subject_id: secret for subject_id, secret in opened if secret is not None}
+        keys = await self._keys.of_subjects([token for token, _ in rows])
+        opened = ((token, _opened(keys.get(token), secret)) for token, secret in rows)
+        return {given[token]: secret for token, secret in opened if secret is not None}
 
     async def set_secret(self, subject_id: str, secret: bytes) -> None:
         """Gives a restored subject the secret that its entries were written under. Raises StoreError."""
-        sealed = (await self._keys.of_subject(subject_id)).seal(secret, SEALED)
-        await self._connection.execute(insert(audit_subjects).values(subject_id=subject_id, secret=sealed))
+        token = await self._keys.ids.token(subject_id)
+        sealed = (await self._keys.of_subject(token)).seal(secret, SEALED)
+        await self._connection.execute(insert(audit_subjects).values(subject_id=token, secret=sealed))
 
     async def clear_secrets(self, after: str, limit: int) -> list[str]:
-        """Subjects after this one whose secret lies in clear, as releases up to 0.6.0 kept it, by id."""
+        """Tokens after this one whose secret lies in clear, as releases up to 0.6.0 kept it."""
         query = (
             select(audit_subjects.c.subject_id)
             .where(audit_subjects.c.subject_id > after, func.length(audit_subjects.c.secret) == SECRET_BYTES)
@@ -251,21 +254,21 @@ class Audit:
         row = (await self._connection.execute(query)).first()
         return AuditCheckpoint(*row) if row else None
 
-    async def seal_secret(self, subject_id: str, key: SubjectKey) -> None:
+    async def seal_secret(self, token: str, key: SubjectKey) -> None:
         """Seals the secret that an older release kept in clear, so that the subject keeps its name."""
-        query = select(audit_subjects.c.secret).where(audit_subjects.c.subject_id == subject_id)
+        query = select(audit_subjects.c.secret).where(audit_subjects.c.subject_id == token)
         secret = (await self._connection.execute(query)).scalar_one_or_none()
         if secret is not None and len(secret) == SECRET_BYTES:
-            kept = update(audit_subjects).where(audit_subjects.c.subject_id == subject_id)
+            kept = update(audit_subjects).where(audit_subjects.c.subject_id == token)
             await self._connection.execute(kept.values(secret=key.seal(secret, SEALED)))
 
-    async def _known_names(self, subject_ids: Sequence[str]) -> dict[str, str]:
-        known = await self.secrets_of(subject_ids)
-        return {subject_id: pseudonym(secret) for subject_id, secret in known.items()}
+    async def _known_names(self, tokens: Sequence[str]) -> dict[str, str]:
+        known = await self.secrets_of(tokens)
+        return {token: pseudonym(secret) for token, secret in known.items()}
 
-    async def _names_of(self, subject_ids: Sequence[str]) -> dict[str, str]:
-        names = await self._known_names(subject_ids)
-        lacking = [subject_id for subject_id in subject_ids if subject_id not in names]
+    async def _names_of(self, tokens: Sequence[str]) -> dict[str, str]:
+        names = await self._known_names(tokens)
+        lacking = [token for token in tokens if token not in names]
         if not lacking:
             return names
         # The lock keeps the subject until this transaction ends: its secret refers to it.
@@ -278,8 +281,8 @@ class Audit:
         found = [row[0] for row in (await self._connection.execute(existing)).all()]
         keys = await self._keys.of_subjects(found)
         made = [
-            {"subject_id": subject_id, "secret": key.seal(secrets.token_bytes(SECRET_BYTES), SEALED)}
-            for subject_id, key in keys.items()
+            {"subject_id": token, "secret": key.seal(secrets.token_bytes(SECRET_BYTES), SEALED)}
+            for token, key in keys.items()
         ]
         if not made:
             return names

@@ -59,9 +59,9 @@ class Crops:
         rows = (await self._connection.execute(query)).all()
         keys = await self._keys.of_subjects(sorted({row.subject_id for row in rows}))
         found = {}
-        for sample_id, key_id, sealed, subject_id, spectrum, inter_eye_px in rows:
+        for sample_id, key_id, sealed, token, spectrum, inter_eye_px in rows:
             png = None
-            if key_id == UNDER_SUBJECT and (key := keys.get(subject_id)) is not None:
+            if key_id == UNDER_SUBJECT and (key := keys.get(token)) is not None:
                 with suppress(SealBroken):
                     png = key.open(sealed, CROP, sample_id, alignment)
             found[sample_id] = StoredCrop(alignment, sample_id, Spectrum(spectrum), inter_eye_px, png)

@@ -39,7 +39,18 @@ MIGRATION_LOCK = 0x48A1F
 # SQLSTATEs of PostgreSQL (appendix A of its manual): disk_full; read_only_sql_transaction;
 # lock_not_available.
 POSTGRES_FULL, POSTGRES_READ_ONLY, POSTGRES_BUSY = ("53100",), ("25006",), ("55P03",)
-REWRITTEN = ("subjects", "templates", "crops", "idempotency", "audit_subjects", "kept_probes")
+# Tables that held clear values in older releases.
+REWRITTEN = (
+    "subjects",
+    "subject_keys",
+    "samples",
+    "templates",
+    "crops",
+    "idempotency",
+    "audit_subjects",
+    "subject_terms",
+    "kept_probes",
+)
 WRITE, MIGRATE, WAIT_MS = "halflight_write", "halflight_migrate", "halflight_wait_ms"
 
 
@@ -189,7 +200,9 @@ class Database:
         try:
             async with engine.connect() as connection:
                 for name in REWRITTEN:
-                    await connection.execute(text(f"VACUUM (FULL) {name}"))
+                    await connection.execute(text(f"VACUUM (FULL, ANALYZE) {name}"))
+                # Statistics of columns hold values of them; a role that may not do this gets a warning.
+                await connection.execute(text("VACUUM (FULL) pg_statistic"))
         except SQLAlchemyError as error:
             raise _store_error(error) from error
 

@@ -66,17 +66,17 @@ class GalleryLog:
         ]
         await self._connection.execute(insert(gallery_log), rows)
 
-    async def append_removals(self, subject_id: str, sample_id: str) -> int:
+    async def append_removals(self, token: str, sample_id: str) -> int:
         """Logs the removal of the templates of one sample of a subject, and returns their number."""
         chosen = select(samples.c.sample_id).where(
-            samples.c.subject_id == subject_id, samples.c.sample_id == sample_id
+            samples.c.subject_id == token, samples.c.sample_id == sample_id
         )
         return sum((await self._append_removals(chosen)).values())
 
-    async def append_removals_of(self, subject_ids: Sequence[str]) -> dict[str, int]:
-        """Logs the removal of every template of these subjects, and returns their number by subject."""
+    async def append_removals_of(self, tokens: Sequence[str]) -> dict[str, int]:
+        """Logs the removal of every template of these subjects, and returns their number by token."""
         return await self._append_removals(
-            select(samples.c.sample_id).where(samples.c.subject_id.in_(list(subject_ids)))
+            select(samples.c.sample_id).where(samples.c.subject_id.in_(list(tokens)))
         )
 
     async def _append_removals(self, chosen: Select[tuple[str]]) -> dict[str, int]:
@@ -95,9 +95,9 @@ class GalleryLog:
         )
         by_space: dict[str, list[int]] = {}
         by_subject: Counter[str] = Counter()
-        for space_id, template_id, subject_id in await self._connection.execute(query):
+        for space_id, template_id, token in await self._connection.execute(query):
             by_space.setdefault(space_id, []).append(template_id)
-            by_subject[subject_id] += 1
+            by_subject[token] += 1
         # One order everywhere, so that two erasures never wait for each other's space row.
         for space_id in sorted(by_space):
             await self.append(space_id, "remove", by_space[space_id])

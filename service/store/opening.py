@@ -42,17 +42,17 @@ class TemplateOpener:
         template_id: int,
         sealed: bytes,
         sample_id: str,
-        subject_id: str,
+        token: str,
         key_id: str | None,
         master_id: str | None,
         wrapped: bytes | None,
     ) -> bytes | None:
         """The bytes of a vector, None if the row is refused."""
-        row = (subject_id, key_id, wrapped)
+        row = (token, key_id, wrapped)
         if row not in self._keys:
             if len(self._keys) >= KEYS_REMEMBERED:
                 self._keys.clear()
-            self._keys[row] = self._unsealed.unwrap(subject_id, key_id, master_id, wrapped)
+            self._keys[row] = self._unsealed.unwrap(token, key_id, master_id, wrapped)
         key = self._keys[row]
         if key is not None:
             try:

@@ -18,19 +18,21 @@ SpaceState = Literal["registered", "backfilling", "ready", "active", "retired"]
 
 @dataclass(frozen=True, slots=True)
 class SubjectRecord:
+    """`place`: where it stands in listings, which go on after it; says nothing of the id."""
+
     subject_id: str
     metadata: Mapping[str, Any]
     created_at: datetime
     updated_at: datetime
     display_name: str | None
     sample_count: int
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubjectSelection:
     """What the database selects subjects by. `spectrum`, `masked`: of one and the same sample."""
 
-    id_prefix: str = ""
     enrolled_since: datetime | None = None
     spectrum: Spectrum | None = None
     masked: bool | None = None

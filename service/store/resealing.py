@@ -21,7 +21,7 @@ UNDER_SUBJECT = "subject"
 async def reseal_all(
     connection: AsyncConnection, old: SubjectKey, new: SubjectKey, source: str, sample_ids: Sequence[str]
 ) -> None:
-    """Seals templates and crops of these samples, and the answers about `source`, under `new`.
+    """Seals templates and crops of these samples, and the answers about `source`, a token, under `new`.
 
     Raises StoreError if one of them does not open: a merge would lose it.
     """

@@ -89,6 +89,7 @@ async def _begin(db: Database) -> tuple[MasterKey, bool]:
         await uow.connection.execute(
             made.on_conflict_do_update(index_elements=["key_id"], set_={"current": True})
         )
+        await uow.subject_keys.ids.rewrap(held[0])
         await uow.commit()
     return held[0], resumed
 
@@ -127,18 +128,16 @@ async def _wrap_some(db: Database, new: MasterKey, at_once: int) -> int:
             .with_for_update()
         )
         rows = (await uow.connection.execute(query)).all()
-        for subject_id, key_id, master_id, wrapped in rows:
+        for token, key_id, master_id, wrapped in rows:
             try:
-                key = masters.find(master_id).unwrap(subject_id, key_id, wrapped)
+                key = masters.find(master_id).unwrap(token, key_id, wrapped)
             except SealBroken as error:
                 raise StoreError(
                     f"subject key {key_id} does not open, so the old master key must stay: restore it from a"
-                    " backup, or erase the subject"
+                    f" backup, or erase the subject (`halflight erase '{token}'`)"
                 ) from error
-            place = update(subject_keys).where(subject_keys.c.subject_id == subject_id)
-            await uow.connection.execute(
-                place.values(master_id=new.key_id, wrapped=new.wrap(subject_id, key))
-            )
+            place = update(subject_keys).where(subject_keys.c.subject_id == token)
+            await uow.connection.execute(place.values(master_id=new.key_id, wrapped=new.wrap(token, key)))
         await uow.commit()
     return len(rows)
 

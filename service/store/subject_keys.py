@@ -10,10 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.sealing.keys import MasterKey, MasterKeyError, SealBroken, SubjectKey
 from service.sealing.sources import MasterKeys
+from service.sealing.tokens import IdKey
 from service.store.errors import StoreError
 from service.store.locks import advisory_lock
 from service.store.portions import portions
 from service.store.refused import RefusedRows
+from service.store.subject_ids import SubjectIds
 from service.store.tables import master_keys, samples, subject_keys
 
 # PostgreSQL's advisory lock: who wraps a new key takes it shared, who changes the master key exclusive.
@@ -23,10 +25,12 @@ WRAPPED_KEY = (subject_keys.c.key_id, subject_keys.c.master_id, subject_keys.c.w
 
 
 class Unsealed:
-    """What a unit of work needs to open and seal: the master keys, and the register of refused rows."""
+    """What units of work need to open and seal: master keys, the key of ids, the register of refused rows."""
 
     def __init__(self, masters: MasterKeys | None, refused: RefusedRows) -> None:
         self._masters, self.refused = masters, refused
+        # Known once a unit of work has read it.
+        self.ids: IdKey | None = None
 
     @property
     def masters(self) -> MasterKeys:
@@ -36,23 +40,28 @@ class Unsealed:
         return self._masters
 
     def unwrap(
-        self, subject_id: str, key_id: str | None, master_id: str | None, wrapped: bytes | None
+        self, token: str, key_id: str | None, master_id: str | None, wrapped: bytes | None
     ) -> SubjectKey | None:
         """The key of a subject from its row; None, and the row is refused, if it does not open."""
         if key_id is None or master_id is None or wrapped is None:
             return None
         try:
-            return self.masters.find(master_id).unwrap(subject_id, key_id, wrapped)
+            return self.masters.find(master_id).unwrap(token, key_id, wrapped)
         except (SealBroken, MasterKeyError):
             self.refused.add(f"subject key {key_id}")
             return None
 
 
 class SubjectKeys:
-    """All SQL about the keys of subjects. Remembers keys for as long as the unit of work lasts."""
+    """All SQL about the keys of subjects. Remembers keys for as long as the unit of work lasts.
+
+    `subject_id`: an id or a token, except where only the one is said.
+    """
 
     def __init__(self, connection: AsyncConnection, unsealed: Unsealed) -> None:
         self._connection, self._unsealed = connection, unsealed
+        self.ids = SubjectIds(connection, unsealed)
+        # By token.
         self._known: dict[str, SubjectKey] = {}
         # The ids of keys that go if this unit of work commits.
         self.shredded: list[str] = []
@@ -64,10 +73,11 @@ class SubjectKeys:
         Raises StoreError.
         """
         key, master = key or SubjectKey.new(), await self.current_master()
-        row = {"subject_id": subject_id, "key_id": key.key_id, "master_id": master.key_id}
-        wrapped = master.wrap(subject_id, key)
+        token = await self.ids.token(subject_id)
+        row = {"subject_id": token, "key_id": key.key_id, "master_id": master.key_id}
+        wrapped = master.wrap(token, key)
         await self._connection.execute(insert(subject_keys).values(**row, wrapped=wrapped))
-        self._known[subject_id] = key
+        self._known[token] = key
         return key
 
     async def current_master(self) -> MasterKey:
@@ -93,15 +103,19 @@ class SubjectKeys:
         return key
 
     async def of_subjects(self, subject_ids: Sequence[str]) -> dict[str, SubjectKey]:
-        """Maps those subjects whose key opens to it; the others are refused rows."""
-        wanted = [subject_id for subject_id in subject_ids if subject_id not in self._known]
-        for chosen in portions(wanted):
+        """Maps those subjects whose key opens to it, by what was given; the others are refused rows."""
+        given = await self.ids.tokens(subject_ids)
+        for chosen in portions([token for token in given if token not in self._known]):
             query = select(subject_keys).where(subject_keys.c.subject_id.in_(chosen))
-            for subject_id, key_id, master_id, wrapped in await self._connection.execute(query):
-                key = self._unsealed.unwrap(subject_id, key_id, master_id, wrapped)
+            for token, key_id, master_id, wrapped in await self._connection.execute(query):
+                key = self._unsealed.unwrap(token, key_id, master_id, wrapped)
                 if key is not None:
-                    self._known[subject_id] = key
-        return {one: self._known[one] for one in subject_ids if one in self._known}
+                    self._known[token] = key
+        return {one: self._known[token] for token, one in given.items() if token in self._known}
+
+    def unwrap_clear(self, subject_id: str, key_id: str, master_id: str, wrapped: bytes) -> SubjectKey | None:
+        """The key that an older release bound to an id; None, and the row is refused, if it does not open."""
+        return self._unsealed.unwrap(subject_id, key_id, master_id, wrapped)
 
     async def of_sample(self, sample_id: str) -> SubjectKey:
         """The key of a sample's subject. Raises StoreError if there is none that opens."""
@@ -111,27 +125,28 @@ class SubjectKeys:
         return await self.of_subject(owners[sample_id])
 
     async def owners_of(self, sample_ids: Sequence[str]) -> dict[str, str]:
-        """Maps each of these samples that exists to its subject."""
+        """Maps each of these samples that exists to the token of its subject."""
         wanted = [one for one in sample_ids if one not in self._owner]
         for chosen in portions(wanted):
             query = select(samples.c.sample_id, samples.c.subject_id).where(samples.c.sample_id.in_(chosen))
-            for sample_id, subject_id in await self._connection.execute(query):
-                self._owner[sample_id] = subject_id
+            for sample_id, token in await self._connection.execute(query):
+                self._owner[sample_id] = token
         return {one: self._owner[one] for one in sample_ids if one in self._owner}
 
-    def note_owner(self, sample_id: str, subject_id: str) -> None:
-        """A sample that this unit of work adds or moves."""
-        self._owner[sample_id] = subject_id
+    def note_owner(self, sample_id: str, token: str) -> None:
+        """A sample that this unit of work adds or moves, and the token of its subject."""
+        self._owner[sample_id] = token
 
-    async def rename(self, old: str, new: str) -> None:
-        """Binds the key of a subject to its new id; the row still bears the old one. Raises StoreError."""
+    async def rename(self, old: str, new: str) -> SubjectKey:
+        """Binds the key of a subject to a new token; its row still bears the old one. Raises StoreError."""
         key, master = await self.of_subject(old), await self.current_master()
         changed = update(subject_keys).where(subject_keys.c.subject_id == old)
         await self._connection.execute(changed.values(master_id=master.key_id, wrapped=master.wrap(new, key)))
         self._known[new] = self._known.pop(old)
         self._owner = {}
+        return key
 
-    async def ids(self) -> set[str]:
+    async def key_ids(self) -> set[str]:
         """The ids of all keys of subjects."""
         return {row[0] for row in await self._connection.execute(select(subject_keys.c.key_id))}
 
@@ -141,10 +156,10 @@ class SubjectKeys:
         return {row.key_id: row.current for row in rows}
 
     async def register(self) -> None:
-        """Checks the master key, or makes or takes the first one of a new database.
+        """Checks the master key and the key of ids, or makes or takes the first ones of a new database.
 
-        Raises MasterKeyError if this process does not hold the key that the database is sealed under.
-        The caller holds the lock of migrations.
+        Raises MasterKeyError if this process does not hold the key that the database is sealed under, or if
+        that of the ids is lost. The caller holds the lock of migrations.
         """
         masters, known = self._unsealed.masters, await self.masters()
         if known:
@@ -155,6 +170,7 @@ class SubjectKeys:
                         f"the database is sealed under master key {key_id},"
                         f" which {masters.source.where} does not hold"
                     )
+            await self.ids.register(await self.current_master())
             return
         held_keys = masters.load()
         first = held_keys[0] if held_keys else masters.create()
@@ -163,3 +179,4 @@ class SubjectKeys:
                 key_id=first.key_id, current=True, all_sealed=False, created_at=datetime.now(UTC)
             )
         )
+        await self.ids.register(first)

@@ -1,9 +1,10 @@
-"""Stores subjects and their samples."""
+"""Stores subjects and their samples. Callers name a subject by its id; the tables hold its token."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,13 +13,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faces.types import Spectrum
 from service.sealing.keys import SubjectKey
+from service.sealing.tokens import MARK
 from service.store.columns import metadata as schema
-from service.store.descriptions import open_description, read_description, seal_description
+from service.store.descriptions import SEALED_SUBJECT, open_subject, read_description, seal_description
+from service.store.errors import StoreError
 from service.store.gallery_log import GalleryLog
 from service.store.records import Erased, Moved, NewSample, SampleRecord, SubjectRecord, SubjectSelection
 from service.store.resealing import reseal_all
 from service.store.spaces import lock_spaces_shared
-from service.store.subject_keys import WRAPPED_KEY, SubjectKeys, Unsealed
+from service.store.subject_ids import seal_id
+from service.store.subject_keys import SubjectKeys, Unsealed
 from service.store.tables import crops, idempotency, samples, subject_keys, subjects
 from service.store.terms import refuse_held
 
@@ -28,25 +32,21 @@ _SUBJECT = select(
     subjects.c.created_at,
     subjects.c.updated_at,
     _COUNT,
-    subjects.c.sealed,
-    *WRAPPED_KEY,
+    *SEALED_SUBJECT,
 ).outerjoin(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
-# Rows of these columns belong to a subject and follow it to another id.
-_REFERENCES = tuple(
+# Rows of these columns belong to a subject and follow it to another token.
+REFERENCES = tuple(
     key.parent
     for table in schema.sorted_tables
     for key in sorted(table.foreign_keys, key=lambda key: key.parent.name)
     if key.column is subjects.c.subject_id
 )
-# Above every letter of an id (ASCII): ids with a prefix lie below the prefix and this.
-_ABOVE = "\x7f"
-
 
 # The first key of PostgreSQL's two-key advisory locks on subjects.
 SUBJECT_LOCKS = 0x5B1
 
 
-async def _lock_subjects(connection: AsyncConnection, subject_ids: Iterable[str]) -> None:
+async def _lock_subjects(connection: AsyncConnection, tokens: Iterable[str]) -> None:
     """Takes the locks of subjects until the transaction ends; every change of a subject needs its lock.
 
     In the order of the locks' numbers, so that no two transactions wait for each other. A subquery that
@@ -59,13 +59,13 @@ async def _lock_subjects(connection: AsyncConnection, subject_ids: Iterable[str]
     """
     if connection.dialect.name != "postgresql":
         return
-    ids = func.unnest(cast(list(subject_ids), ARRAY(String))).column_valued("id")
+    ids = func.unnest(cast(list(tokens), ARRAY(String))).column_valued("id")
     numbers = select(func.hashtext(ids).label("number")).distinct().order_by("number").subquery()
     await connection.execute(select(func.pg_advisory_xact_lock(SUBJECT_LOCKS, numbers.c.number)))
 
 
-async def _lock_subject(connection: AsyncConnection, subject_id: str) -> None:
-    await _lock_subjects(connection, [subject_id])
+async def _lock_subject(connection: AsyncConnection, token: str) -> None:
+    await _lock_subjects(connection, [token])
 
 
 def new_sample_id() -> str:
@@ -73,32 +73,29 @@ def new_sample_id() -> str:
     return str(uuid.uuid4())
 
 
-async def _count_crops(connection: AsyncConnection, subject_id: str, sample_id: str) -> int:
+async def _count_crops(connection: AsyncConnection, token: str, sample_id: str) -> int:
     query = (
         select(func.count())
         .select_from(crops)
         .join(samples, samples.c.sample_id == crops.c.sample_id)
-        .where(samples.c.subject_id == subject_id, samples.c.sample_id == sample_id)
+        .where(samples.c.subject_id == token, samples.c.sample_id == sample_id)
     )
     return int((await connection.execute(query)).scalar_one())
 
 
-async def _count_crops_of(connection: AsyncConnection, subject_ids: Sequence[str]) -> dict[str, int]:
+async def _count_crops_of(connection: AsyncConnection, tokens: Sequence[str]) -> dict[str, int]:
     query = (
         select(samples.c.subject_id, func.count())
         .select_from(crops)
         .join(samples, samples.c.sample_id == crops.c.sample_id)
-        .where(samples.c.subject_id.in_(subject_ids))
+        .where(samples.c.subject_id.in_(tokens))
         .group_by(samples.c.subject_id)
     )
-    return {subject_id: int(count) for subject_id, count in await connection.execute(query)}
+    return {token: int(count) for token, count in await connection.execute(query)}
 
 
 def _conditions(wanted: SubjectSelection) -> Iterator[ColumnElement[bool]]:
     """The SQL of a selection."""
-    if wanted.id_prefix:
-        yield subjects.c.subject_id >= wanted.id_prefix
-        yield subjects.c.subject_id < wanted.id_prefix + _ABOVE
     if wanted.enrolled_since is not None:
         yield subjects.c.created_at >= wanted.enrolled_since
     if wanted.spectrum is not None or wanted.masked is not None:
@@ -119,19 +116,34 @@ class Subjects:
         self._connection, self._log, self._keys, self._unsealed = connection, log, keys, unsealed
 
     async def get(self, subject_id: str) -> SubjectRecord | None:
-        query = _SUBJECT.where(subjects.c.subject_id == subject_id)
+        query = _SUBJECT.where(subjects.c.subject_id == await self._token(subject_id))
         row = (await self._connection.execute(query)).first()
-        return self._record(*row) if row else None
+        if row is None:
+            return None
+        record = self._record(*row)
+        # Whoever knows the id sees it, even if it does not open.
+        return record if subject_id.startswith(MARK) else replace(record, subject_id=subject_id)
+
+    async def _token(self, subject_id: str) -> str:
+        return await self._keys.ids.token(subject_id)
 
     def _record(
-        self, subject_id: str, created_at: datetime, updated_at: datetime, count: int, *sealed: Any
+        self, token: str, created_at: datetime, updated_at: datetime, count: int, *sealed: Any
     ) -> SubjectRecord:
-        metadata, display_name = open_description(self._unsealed, subject_id, *sealed)
-        return SubjectRecord(subject_id, metadata, created_at, updated_at, display_name, count)
+        opened = open_subject(self._unsealed, token, *sealed)
+        return SubjectRecord(
+            opened.subject_id,
+            opened.metadata,
+            created_at,
+            updated_at,
+            opened.display_name,
+            count,
+            place=token,
+        )
 
     async def lock(self, subject_ids: Iterable[str]) -> None:
         """Takes the locks of several subjects until the transaction ends, before it reads them."""
-        await _lock_subjects(self._connection, subject_ids)
+        await _lock_subjects(self._connection, await self._keys.ids.tokens(subject_ids))
 
     async def ensure(
         self,
@@ -143,26 +155,30 @@ class Subjects:
     ) -> None:
         """Creates the subject or updates its time stamp; replaces metadata and display name if given.
 
-        `key`: that of a restored subject; a new one gets a new key.
+        `key`: that of a restored subject; a new one gets a new key. Raises StoreError.
         """
         if await self.change(subject_id, metadata=metadata, display_name=display_name):
             return
-        now = datetime.now(UTC)
-        values = {"subject_id": subject_id, "metadata": {}, "created_at": now, "updated_at": now}
+        if subject_id.startswith(MARK):
+            raise StoreError("a token names no new subject")
+        now, token = datetime.now(UTC), await self._token(subject_id)
+        values = {"subject_id": token, "metadata": {}, "created_at": now, "updated_at": now}
         await self._connection.execute(insert(subjects).values(**values))
-        key = await self._keys.create(subject_id, key)
+        key = await self._keys.create(token, key)
         sealed = seal_description(key, metadata or {}, display_name)
-        await self._connection.execute(
-            update(subjects).where(subjects.c.subject_id == subject_id).values(sealed=sealed)
-        )
+        kept = {"sealed": sealed, "sealed_id": seal_id(key, token, subject_id)}
+        await self._connection.execute(update(subjects).where(subjects.c.subject_id == token).values(kept))
 
     async def page(
         self, after: str | None, limit: int, wanted: SubjectSelection | None = None
     ) -> list[SubjectRecord]:
-        """Returns up to `limit` selected subjects in order of their ids, after `after`."""
-        query = _SUBJECT.order_by(subjects.c.subject_id).limit(limit)
-        if after is not None:
-            query = query.where(subjects.c.subject_id > after)
+        """Returns up to `limit` selected subjects after the one with the id or place `after`.
+
+        The order is that of the places, which a subject keeps as long as it keeps its id.
+        """
+        # Below the mark lies no token: such a row is not the service's.
+        last = MARK if after is None else await self._token(after)
+        query = _SUBJECT.where(subjects.c.subject_id > last).order_by(subjects.c.subject_id).limit(limit)
         for condition in _conditions(wanted or SubjectSelection()):
             query = query.where(condition)
         return [self._record(*row) for row in await self._connection.execute(query)]
@@ -173,12 +189,12 @@ class Subjects:
         """Replaces what is known of a subject, for a merge."""
         clear = display_name is None
         await self.change(subject_id, metadata=metadata, display_name=display_name, clear_name=clear)
-        changed = update(subjects).where(subjects.c.subject_id == subject_id)
+        changed = update(subjects).where(subjects.c.subject_id == await self._token(subject_id))
         await self._connection.execute(changed.values(created_at=created_at))
 
     async def set_times(self, subject_id: str, *, created_at: datetime, updated_at: datetime) -> None:
         """Gives a restored subject its times back."""
-        changed = update(subjects).where(subjects.c.subject_id == subject_id)
+        changed = update(subjects).where(subjects.c.subject_id == await self._token(subject_id))
         await self._connection.execute(changed.values(created_at=created_at, updated_at=updated_at))
 
     async def change(
@@ -194,20 +210,19 @@ class Subjects:
         `clear_name`: the subject has no display name then. Raises StoreError if the description that is
         there does not open.
         """
-        await _lock_subject(self._connection, subject_id)
-        query = select(subjects.c.sealed).where(subjects.c.subject_id == subject_id)
+        token = await self._token(subject_id)
+        await _lock_subject(self._connection, token)
+        query = select(subjects.c.sealed).where(subjects.c.subject_id == token)
         row = (await self._connection.execute(query)).first()
         if row is None:
             return False
         values: dict[str, Any] = {"updated_at": datetime.now(UTC)}
         if metadata is not None or display_name is not None or clear_name:
-            key = await self._keys.of_subject(subject_id)
+            key = await self._keys.of_subject(token)
             old_metadata, old_name = read_description(key, row[0])
             name = None if clear_name else old_name if display_name is None else display_name
             values["sealed"] = seal_description(key, old_metadata if metadata is None else metadata, name)
-        await self._connection.execute(
-            update(subjects).where(subjects.c.subject_id == subject_id).values(**values)
-        )
+        await self._connection.execute(update(subjects).where(subjects.c.subject_id == token).values(values))
         return True
 
     async def rename(self, old: str, new: str) -> None:
@@ -215,18 +230,21 @@ class Subjects:
 
         The caller holds both locks and has seen that `old` exists and `new` does not.
         """
-        await self._keys.rename(old, new)
-        kept = [column for column in subjects.c if column is not subjects.c.subject_id]
-        row = select(literal(new, subjects.c.subject_id.type), *kept).where(subjects.c.subject_id == old)
-        names = [subjects.c.subject_id.name, *(column.name for column in kept)]
-        await self._connection.execute(insert(subjects).from_select(names, row))
-        for column in _REFERENCES:
+        before, after = await self._token(old), await self._token(new)
+        key = await self._keys.rename(before, after)
+        changed = {"subject_id": literal(after, subjects.c.subject_id.type)}
+        changed["sealed_id"] = literal(seal_id(key, after, new), subjects.c.sealed_id.type)
+        row = select(*(changed.get(column.name, column) for column in subjects.c))
+        names = [column.name for column in subjects.c]
+        here = subjects.c.subject_id == before
+        await self._connection.execute(insert(subjects).from_select(names, row.where(here)))
+        for column in REFERENCES:
             await self._connection.execute(
-                update(column.table).where(column == old).values({column.name: new})
+                update(column.table).where(column == before).values({column.name: after})
             )
-        await self._move_answers(old, new)
-        await self._connection.execute(delete(subjects).where(subjects.c.subject_id == old))
-        await self.change(new)
+        await self._move_answers(before, after)
+        await self._connection.execute(delete(subjects).where(here))
+        await self.change(after)
 
     async def absorb(self, into: str, source: str) -> Moved:
         """Moves the samples of `source` to `into`, with their templates and crops, and deletes `source`.
@@ -234,7 +252,8 @@ class Subjects:
         A sample of a photo that `into` has already is deleted instead, and the log says so. The caller
         holds both locks and has seen that both subjects exist. Raises OnHold if `source` is on hold.
         """
-        await refuse_held(self._connection, [source])
+        name, into, source = source, await self._token(into), await self._token(source)
+        await refuse_held(self._connection, {source: name})
         await lock_spaces_shared(self._connection)
         known = select(samples.c.digest).where(samples.c.subject_id == into)
         twice = select(samples.c.sample_id).where(samples.c.subject_id == source, samples.c.digest.in_(known))
@@ -277,13 +296,13 @@ class Subjects:
         Takes their locks. Maps each subject that exists to the numbers that `end_erasure` deletes.
         Raises OnHold if one of them is on hold.
         """
-        await _lock_subjects(self._connection, subject_ids)
-        await refuse_held(self._connection, subject_ids)
-        chosen = list(subject_ids)
+        given = await self._keys.ids.tokens(subject_ids)
+        await _lock_subjects(self._connection, given)
+        await refuse_held(self._connection, given)
         existing = (
             select(subjects.c.subject_id, _COUNT, subject_keys.c.key_id)
             .outerjoin(subject_keys, subject_keys.c.subject_id == subjects.c.subject_id)
-            .where(subjects.c.subject_id.in_(chosen))
+            .where(subjects.c.subject_id.in_(list(given)))
         )
         found = {row[0]: (row[1], row[2]) for row in await self._connection.execute(existing)}
         if not found:
@@ -292,13 +311,13 @@ class Subjects:
         removed = await self._log.append_removals_of(list(found))
         kept = await _count_crops_of(self._connection, list(found))
         return {
-            subject_id: Erased(count, removed.get(subject_id, 0), kept.get(subject_id, 0), key_id)
-            for subject_id, (count, key_id) in found.items()
+            given[token]: Erased(count, removed.get(token, 0), kept.get(token, 0), key_id)
+            for token, (count, key_id) in found.items()
         }
 
     async def end_erasure(self, subject_ids: Sequence[str]) -> None:
         """Deletes these subjects with their keys, samples, templates, crops and stored answers."""
-        chosen = list(subject_ids)
+        chosen = list(await self._keys.ids.tokens(subject_ids))
         await self._connection.execute(delete(idempotency).where(idempotency.c.subject_id.in_(chosen)))
         await self._connection.execute(delete(subjects).where(subjects.c.subject_id.in_(chosen)))
 
@@ -317,11 +336,12 @@ class Samples:
     ) -> str:
         """Adds a sample with `sample_id`, or with a new id, and returns the id."""
         sample_id = sample_id or new_sample_id()
-        self._keys.note_owner(sample_id, sample.subject_id)
+        token = await self._keys.ids.token(sample.subject_id)
+        self._keys.note_owner(sample_id, token)
         await self._connection.execute(
             insert(samples).values(
                 sample_id=sample_id,
-                subject_id=sample.subject_id,
+                subject_id=token,
                 digest=sample.digest,
                 spectrum=sample.spectrum.value,
                 masked=sample.masked,
@@ -339,20 +359,24 @@ class Samples:
         """Returns the samples of a subject, oldest first."""
         query = (
             select(samples)
-            .where(samples.c.subject_id == subject_id)
+            .where(samples.c.subject_id == await self._keys.ids.token(subject_id))
             .order_by(samples.c.created_at, samples.c.sample_id)
         )
         rows = (await self._connection.execute(query)).mappings()
-        return [SampleRecord(**{**row, "spectrum": Spectrum(row["spectrum"])}) for row in rows]
+        return [
+            SampleRecord(**{**row, "subject_id": subject_id, "spectrum": Spectrum(row["spectrum"])})
+            for row in rows
+        ]
 
     async def with_digest(self, subject_id: str, digest: str) -> str | None:
         """Returns the id of the subject's oldest sample of these image bytes; None if it has none.
 
         Nobody else adds one before the transaction ends: `Subjects.ensure` holds the subject's lock.
         """
+        token = await self._keys.ids.token(subject_id)
         query = (
             select(samples.c.sample_id)
-            .where(samples.c.subject_id == subject_id, samples.c.digest == digest)
+            .where(samples.c.subject_id == token, samples.c.digest == digest)
             .order_by(samples.c.created_at, samples.c.sample_id)
             .limit(1)
         )
@@ -368,11 +392,12 @@ class Samples:
 
         Returns the numbers deleted, or None if the subject has no such sample. Raises OnHold.
         """
-        await _lock_subject(self._connection, subject_id)
-        await refuse_held(self._connection, [subject_id])
-        templates = await self._log.append_removals(subject_id, sample_id)
-        crop_count = await _count_crops(self._connection, subject_id, sample_id)
-        erased = delete(samples).where(samples.c.subject_id == subject_id, samples.c.sample_id == sample_id)
+        token = await self._keys.ids.token(subject_id)
+        await _lock_subject(self._connection, token)
+        await refuse_held(self._connection, {token: subject_id})
+        templates = await self._log.append_removals(token, sample_id)
+        crop_count = await _count_crops(self._connection, token, sample_id)
+        erased = delete(samples).where(samples.c.subject_id == token, samples.c.sample_id == sample_id)
         if (await self._connection.execute(erased)).rowcount != 1:
             return None
         return Erased(samples=1, templates=templates, crops=crop_count)

@@ -26,6 +26,7 @@ STATES = ("registered", "backfilling", "ready", "active", "retired")
 PROBE_STATES = ("named", "unknown", "ignored", "other")
 JOB_STATES = ("queued", "running", "succeeded", "failed", "cancelled")
 
+# In every table `subject_id` is the token of a subject: see `service.sealing.tokens`.
 subjects = Table(
     "subjects",
     metadata,
@@ -36,6 +37,8 @@ subjects = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     Column("display_name", String(200)),
     Column("sealed", LargeBinary),
+    # The id by which callers know the subject.
+    Column("sealed_id", LargeBinary),
 )
 
 # What is stored about a subject opens with the key in this row only, and the row goes with the subject.
@@ -69,6 +72,16 @@ master_keys = Table(
     Column("current", Boolean, nullable=False),
     Column("all_sealed", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+)
+
+# One row: the key that makes tokens of ids. `all_hidden`: no id of an older release is left in clear.
+id_keys = Table(
+    "id_keys",
+    metadata,
+    Column("key_id", Integer, primary_key=True, autoincrement=False),
+    Column("master_id", String(16), nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("all_hidden", Boolean, nullable=False),
 )
 
 samples = Table(
@@ -332,7 +345,9 @@ idempotency = Table(
     "idempotency",
     metadata,
     Column("scope", String(128), primary_key=True),
+    # A token of the key: callers may put the id of a subject into it.
     Column("key", String(200), primary_key=True),
+    # Empty: it lies in `sealed` as well, since whoever guesses the id can compute it.
     Column("request_digest", String(64), nullable=False),
     Column("subject_id", String(128), nullable=False, index=True),
     Column("status", Integer, nullable=False),

@@ -11,13 +11,13 @@ from sqlalchemy import ColumnElement, and_, exists, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from faces.types import Condition, Spectrum
-from service.store.descriptions import open_description
+from service.store.descriptions import SEALED_SUBJECT, open_subject
 from service.store.errors import StoreError
 from service.store.gallery_log import GalleryLog, from_bytes, to_bytes
 from service.store.opening import TEMPLATE, TEMPLATE_ROWS, TemplateOpener
 from service.store.portions import portions
 from service.store.records import OwnedTemplate, Owner, StoredTemplate
-from service.store.subject_keys import WRAPPED_KEY, SubjectKeys, Unsealed
+from service.store.subject_keys import SubjectKeys, Unsealed
 from service.store.tables import samples, spaces, subject_keys, subjects, templates
 from service.store.upsert import upsert
 
@@ -29,12 +29,12 @@ _SIZED_ROWS = TEMPLATE_ROWS.add_columns(spaces.c.dimension).join(
 IN_ORDER = templates.c.template_id + 0
 
 
-def _of_subject(space_id: str, subject_id: str) -> tuple[ColumnElement[bool], ...]:
+def _of_subject(space_id: str, token: str) -> tuple[ColumnElement[bool], ...]:
     """The templates of one subject in one space, found through its samples and not through the space."""
-    own = select(samples.c.sample_id).where(samples.c.subject_id == subject_id)
+    own = select(samples.c.sample_id).where(samples.c.subject_id == token)
     return (
         templates.c.space_id == space_id,
-        samples.c.subject_id == subject_id,
+        samples.c.subject_id == token,
         templates.c.sample_id.in_(own),
     )
 
@@ -127,8 +127,7 @@ class Templates:
                     samples.c.sample_id,
                     samples.c.spectrum,
                     samples.c.masked,
-                    subjects.c.sealed,
-                    *WRAPPED_KEY,
+                    *SEALED_SUBJECT,
                 )
                 .join(samples, samples.c.sample_id == templates.c.sample_id)
                 .join(subjects, subjects.c.subject_id == samples.c.subject_id)
@@ -144,30 +143,33 @@ class Templates:
 
         Leaves out rows that do not open, and refuses them.
         """
+        own = _of_subject(space_id, await self._keys.ids.token(subject_id))
         query = (
-            _SIZED_ROWS.add_columns(samples.c.spectrum, samples.c.masked, subjects.c.sealed)
+            _SIZED_ROWS.add_columns(samples.c.spectrum, samples.c.masked, *SEALED_SUBJECT[:2])
             .join(subjects, subjects.c.subject_id == samples.c.subject_id)
-            .where(*_of_subject(space_id, subject_id))
+            .where(*own)
             .order_by(IN_ORDER)
         )
         opener, found = TemplateOpener(self._unsealed, space_id), []
-        for *row, dimension, spectrum, masked, sealed in await self._connection.execute(query):
+        for *row, dimension, spectrum, masked, sealed_id, sealed in await self._connection.execute(query):
             if (data := opener.open(*row)) is not None:
-                sample_id, subject, *key = row[2:]
-                owner = self._owner(subject, sample_id, spectrum, masked, sealed, *key)
+                sample_id, token, *key = row[2:]
+                owner = self._owner(token, sample_id, spectrum, masked, sealed_id, sealed, *key)
                 found.append(OwnedTemplate(owner, from_bytes(data, dimension)))
         return found
 
-    def _owner(self, subject_id: str, sample_id: str, spectrum: str, masked: bool, *sealed: Any) -> Owner:
-        metadata, display_name = open_description(self._unsealed, subject_id, *sealed)
-        return Owner(subject_id, sample_id, metadata, display_name, Condition(Spectrum(spectrum), masked))
+    def _owner(self, token: str, sample_id: str, spectrum: str, masked: bool, *sealed: Any) -> Owner:
+        opened = open_subject(self._unsealed, token, *sealed)
+        condition = Condition(Spectrum(spectrum), masked)
+        return Owner(opened.subject_id, sample_id, opened.metadata, opened.display_name, condition)
 
     async def vectors_of(self, space_id: str, subject_id: str) -> NDArray[np.float32]:
         """Returns the templates of a subject in one space, float32 [n, d], or [0, 0] if it has none.
 
         Leaves out rows that do not open, and refuses them.
         """
-        query = _SIZED_ROWS.where(*_of_subject(space_id, subject_id)).order_by(IN_ORDER)
+        own = _of_subject(space_id, await self._keys.ids.token(subject_id))
+        query = _SIZED_ROWS.where(*own).order_by(IN_ORDER)
         opener = TemplateOpener(self._unsealed, space_id)
         found = [(opener.open(*row), size) for *row, size in await self._connection.execute(query)]
         rows = [from_bytes(data, size) for data, size in found if data is not None]

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import OnHold
 from service.sealing.keys import SealBroken
+from service.sealing.tokens import MARK
 from service.store.portions import portions
 from service.store.subject_keys import SubjectKeys, Unsealed
 from service.store.tables import samples, subject_terms, subjects
@@ -28,14 +29,17 @@ MATCH_STEP = timedelta(hours=1)
 EXPIRED, UNMATCHED = "expires_at", "not_matched"
 
 
-async def refuse_held(connection: AsyncConnection, subject_ids: Sequence[str]) -> None:
-    """Raises OnHold if one of these subjects is on hold. The caller has their locks, and erases then."""
+async def refuse_held(connection: AsyncConnection, ids: Mapping[str, str]) -> None:
+    """Raises OnHold if one of these subjects is on hold. The caller has their locks, and erases then.
+
+    `ids`: by token, as the caller knows them.
+    """
     held: dict[str, Hold] = {}
-    for chosen in portions(subject_ids):
+    for chosen in portions(list(ids)):
         query = select(subject_terms.c.subject_id, subject_terms.c.hold_since, subject_terms.c.hold_by)
         query = query.where(subject_terms.c.subject_id.in_(chosen), subject_terms.c.hold_since.is_not(None))
-        for subject_id, since, by in await connection.execute(query):
-            held[subject_id] = Hold(since, by, None)
+        for token, since, by in await connection.execute(query):
+            held[ids[token]] = Hold(since, by, None)
     if held:
         raise _refusal(held)
 
@@ -48,11 +52,12 @@ class Terms:
 
     async def get(self, subject_id: str) -> SubjectTerms:
         """The terms of a subject; empty ones if there are none. Raises StoreError."""
-        query = select(subject_terms).where(subject_terms.c.subject_id == subject_id)
+        token = await self._keys.ids.token(subject_id)
+        query = select(subject_terms).where(subject_terms.c.subject_id == token)
         row = (await self._connection.execute(query)).first()
         if row is None:
             return SubjectTerms()
-        texts = await self._open(subject_id, row.sealed)
+        texts = await self._open(token, row.sealed)
         hold = consent = None
         if row.hold_since is not None:
             hold = Hold(row.hold_since, row.hold_by, texts.get("hold_reason"))
@@ -75,7 +80,8 @@ class Terms:
             "hold_reason": None if hold is None else hold.reason,
             "consent_reference": None if consent is None else consent.reference,
         }
-        key = await self._keys.of_subject(subject_id)
+        token = await self._keys.ids.token(subject_id)
+        key = await self._keys.of_subject(token)
         values = {
             "hold_since": None if hold is None else hold.since,
             "hold_by": None if hold is None else hold.by,
@@ -83,24 +89,22 @@ class Terms:
             "expires_at": terms.expires_at,
             "sealed": key.seal(json.dumps(texts).encode(), SEALED),
         }
-        inserted = upsert(self._connection, subject_terms).values(subject_id=subject_id, **values)
+        inserted = upsert(self._connection, subject_terms).values(subject_id=token, **values)
         await self._connection.execute(
             inserted.on_conflict_do_update(index_elements=["subject_id"], set_=values)
         )
         if terms.last_matched_at is not None:
-            await self.matched({subject_id: terms.last_matched_at})
+            await self.matched({token: terms.last_matched_at})
 
     async def matched(self, latest: Mapping[str, datetime]) -> None:
         """Notes when probes last matched these subjects; those that are gone are left out.
 
         Nobody waits for a subject that is being erased just now. Raises StoreError.
         """
-        known = await self._last_matches(sorted(latest))
-        newer = [
-            subject_id
-            for subject_id, at in known.items()
-            if at is None or latest[subject_id] - at >= MATCH_STEP
-        ]
+        given = await self._keys.ids.tokens(latest)
+        seen = {token: latest[subject_id] for token, subject_id in given.items()}
+        known = await self._last_matches(sorted(seen))
+        newer = [token for token, at in known.items() if at is None or seen[token] - at >= MATCH_STEP]
         for chosen in portions(sorted(newer)):
             kept = (
                 select(subjects.c.subject_id)
@@ -109,8 +113,8 @@ class Terms:
                 .with_for_update(read=True, key_share=True, skip_locked=True)
             )
             rows = [
-                {"subject_id": subject_id, "last_matched_at": latest[subject_id]}
-                for subject_id in (await self._connection.execute(kept)).scalars().all()
+                {"subject_id": token, "last_matched_at": seen[token]}
+                for token in (await self._connection.execute(kept)).scalars().all()
             ]
             if not rows:
                 continue
@@ -131,7 +135,7 @@ class Terms:
         limit: int,
         among: Collection[str] | None = None,
     ) -> dict[str, str]:
-        """Subjects that retention erases, each with its reason; none that is on hold.
+        """Subjects that retention erases, by token, each with its reason; none that is on hold.
 
         `unmatched_before`: neither enrolled nor matched since; None if that is no reason.
         `among`: only these.
@@ -142,12 +146,12 @@ class Terms:
         query = (
             select(subjects.c.subject_id, subject_terms.c.expires_at)
             .outerjoin(subject_terms, subject_terms.c.subject_id == subjects.c.subject_id)
-            .where(subject_terms.c.hold_since.is_(None), or_(*reasons))
+            .where(subjects.c.subject_id > MARK, subject_terms.c.hold_since.is_(None), or_(*reasons))
             .order_by(subjects.c.subject_id)
             .limit(limit)
         )
         if among is not None:
-            query = query.where(subjects.c.subject_id.in_(list(among)))
+            query = query.where(subjects.c.subject_id.in_(list(await self._keys.ids.tokens(among))))
         rows = await self._connection.execute(query)
         return {row[0]: EXPIRED if row[1] is not None and row[1] <= now else UNMATCHED for row in rows}
 
@@ -156,10 +160,10 @@ class Terms:
         query = select(func.count()).where(subject_terms.c.hold_since.is_not(None))
         return int((await self._connection.execute(query)).scalar_one())
 
-    async def _last_matches(self, subject_ids: Sequence[str]) -> dict[str, datetime | None]:
-        """Maps those of these subjects that exist to their last known match."""
+    async def _last_matches(self, tokens: Sequence[str]) -> dict[str, datetime | None]:
+        """Maps those of these tokens whose subject exists to its last known match."""
         found: dict[str, datetime | None] = {}
-        for chosen in portions(subject_ids):
+        for chosen in portions(tokens):
             query = (
                 select(subjects.c.subject_id, subject_terms.c.last_matched_at)
                 .outerjoin(subject_terms, subject_terms.c.subject_id == subjects.c.subject_id)
@@ -168,11 +172,11 @@ class Terms:
             found |= {row[0]: row[1] for row in await self._connection.execute(query)}
         return found
 
-    async def _open(self, subject_id: str, sealed: bytes | None) -> dict[str, Any]:
+    async def _open(self, token: str, sealed: bytes | None) -> dict[str, Any]:
         """The sealed texts; nothing, and the row is refused, if they do not open."""
         if sealed is None:
             return {}
-        key = (await self._keys.of_subjects([subject_id])).get(subject_id)
+        key = (await self._keys.of_subjects([token])).get(token)
         if key is None:
             return {}
         try:

@@ -38,11 +38,14 @@ class Found:
 
 
 async def traces(uow: UnitOfWork, subject_id: str) -> tuple[Trace, ...]:
-    """What to look for once the subject is erased; empty if it is not enrolled. Raises StoreError."""
+    """What to look for once the subject is erased; empty if it is not enrolled. Raises StoreError.
+
+    `subject_id`: or the token of a subject whose id does not open. What does not open is not looked for.
+    """
     record = await uow.subjects.get(subject_id)
     if record is None:
         return ()
-    made = [_text("subject id", subject_id)]
+    made = [] if record.subject_id == record.place else [_text("subject id", record.subject_id)]
     if record.display_name is not None:
         made.append(_text("display name", record.display_name))
     made += [_text("metadata", text) for text in sorted(set(_strings(record.metadata)))]
@@ -53,7 +56,8 @@ async def traces(uow: UnitOfWork, subject_id: str) -> tuple[Trace, ...]:
     ):
         if text:
             made.append(_text(what, text))
-    made.append(Trace("subject key", (await uow.subject_keys.of_subject(subject_id)).raw_pieces()))
+    for key in (await uow.subject_keys.of_subjects([subject_id])).values():
+        made.append(Trace("subject key", key.raw_pieces()))
     for space in await uow.spaces.all():
         for vector in await uow.templates.vectors_of(space.space_id, subject_id):
             made.append(_long("template", to_bytes(vector)))

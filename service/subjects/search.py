@@ -1,7 +1,7 @@
-"""Searches subjects: what the database can compare there, names and metadata over their opened values.
+"""Searches subjects: what the database can compare there; ids, names and metadata over opened values.
 
-The order is that of the ids, and a page goes on after an id, so that subjects who come or go meanwhile
-neither shift nor repeat others.
+The order of pages says nothing, since ids lie sealed; but it stays, and a page goes on after a place in it,
+so that subjects who come or go meanwhile neither shift nor repeat others. Each page is in order of its ids.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ MAX_OPENED = 20_000
 class SubjectQuery:
     """What subjects are wanted; they must fit all that is given.
 
-    `name`: part of the display name, without case and accents. `metadata_key`: a key of the metadata's
-    top level; `metadata_value`: its value, as text or in JSON.
+    `id_prefix`: how the id begins. `name`: part of the display name, without case and accents.
+    `metadata_key`: a key of the metadata's top level; `metadata_value`: its value, as text or in JSON.
     """
 
     selection: SubjectSelection = field(default_factory=SubjectSelection)
+    id_prefix: str = ""
     name: str | None = None
     metadata_key: str | None = None
     metadata_value: str | None = None
@@ -36,7 +37,7 @@ class SubjectQuery:
     @property
     def opens(self) -> bool:
         """Whether subjects must be opened to tell."""
-        return self.name is not None or self.metadata_key is not None
+        return bool(self.id_prefix) or self.name is not None or self.metadata_key is not None
 
     def digest(self) -> str:
         """Eight letters that tell this query from others, so that no cursor serves another one."""
@@ -45,6 +46,8 @@ class SubjectQuery:
 
     def fits(self, record: SubjectRecord) -> bool:
         """Whether the opened values of a subject fit."""
+        if not record.subject_id.startswith(self.id_prefix):
+            return False
         if self.name is not None and fold_query(self.name) not in fold(record.display_name or ""):
             return False
         if self.metadata_key is None:
@@ -56,14 +59,19 @@ class SubjectQuery:
 
 @dataclass(frozen=True, slots=True)
 class SubjectPage:
-    """Subjects in order of their ids. `next_after`: the id after which the next page begins, if any."""
+    """Subjects that fit, by id. `next_after`: the place after which the next page begins, if any."""
 
     subjects: tuple[SubjectRecord, ...]
     next_after: str | None
 
+    @classmethod
+    def of(cls, found: list[SubjectRecord], next_after: str | None) -> SubjectPage:
+        """Sorts what was found."""
+        return cls(tuple(sorted(found, key=lambda one: one.subject_id)), next_after)
+
 
 async def search(db: Database, query: SubjectQuery, after: str | None, limit: int) -> SubjectPage:
-    """Up to `limit` subjects after this id. Raises StoreError.
+    """Up to `limit` subjects after this place. Raises StoreError.
 
     A page may be short, or empty, and still have a next one: see `MAX_OPENED`.
     """
@@ -75,13 +83,13 @@ async def search(db: Database, query: SubjectQuery, after: str | None, limit: in
         for record in chunk:
             if query.fits(record):
                 if len(found) == limit:
-                    return SubjectPage(tuple(found), found[-1].subject_id)
+                    return SubjectPage.of(found, found[-1].place)
                 found.append(record)
         if len(chunk) < rows:
-            return SubjectPage(tuple(found), None)
-        after, opened = chunk[-1].subject_id, opened + len(chunk)
+            return SubjectPage.of(found, None)
+        after, opened = chunk[-1].place, opened + len(chunk)
         if opened >= MAX_OPENED:
-            return SubjectPage(tuple(found), after)
+            return SubjectPage.of(found, after)
 
 
 def _equals(value: Any, text: str) -> bool:

@@ -78,7 +78,8 @@ async def state_of(url: str, data: Path) -> dict[str, Any]:
             kept = await uow.crops.of_samples([s.sample_id for s in samples], crop().alignment_id)
             owned = await uow.templates.of_subject(SPACE, record.subject_id)
             found[record.subject_id] = {
-                "record": asdict(record),
+                # Each database has places of its own.
+                "record": asdict(record) | {"place": None},
                 "samples": [asdict(s) for s in samples],
                 "crops": {k: v.png for k, v in kept.items()},
                 "templates": {one.owner.sample_id: one.vector.tobytes() for one in owned},

@@ -48,7 +48,9 @@ async def test_enrolled_crops_become_a_training_set(tmp_path: Path) -> None:
     await enrol(db, "one-vis", "v", 20)
     await enrol(db, "damaged", "vv", 30)
     async with db.write() as uow:
-        damaged = select(samples.c.sample_id).where(samples.c.subject_id == "damaged")
+        damaged = select(samples.c.sample_id).where(
+            samples.c.subject_id == await uow.subject_keys.ids.token("damaged")
+        )
         await uow.connection.execute(
             update(crops).where(crops.c.sample_id.in_(damaged)).values(sealed=bytes(999))
         )

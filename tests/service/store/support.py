@@ -52,6 +52,12 @@ async def enrolled(db: Database, subject_id: str, *vectors: NDArray[np.float32])
     return made
 
 
+async def token_of(db: Database, subject_id: str) -> str:
+    """What stands for the subject in every table."""
+    async with db.read() as uow:
+        return await uow.subject_keys.ids.token(subject_id)
+
+
 async def whole_log(db: Database, space_id: str = SPACE) -> list[LogEntry]:
     async with db.read() as uow:
         return await uow.log.tail(space_id, 0, 1_000_000)

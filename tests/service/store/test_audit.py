@@ -16,7 +16,7 @@ from service.store.clear_rows import seal_clear_rows
 from service.store.database import Database
 from service.store.records import AuditedCandidate, AuditEvent, AuditFilter
 from service.store.tables import audit_log, audit_subjects, master_keys
-from tests.service.store.support import enrol, vector
+from tests.service.store.support import enrol, token_of, vector
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -119,7 +119,7 @@ async def test_an_erased_subject_is_unlinked_and_the_chain_stands(people: Databa
     async with people.read() as uow:
         assert await uow.audit.find_name("anna") is None
         secrets = (await uow.connection.execute(select(audit_subjects.c.subject_id))).scalars().all()
-        assert secrets == ["bert"]
+        assert secrets == [await uow.subject_keys.ids.token("bert")]
     follow(Head(), await entries(people))
     # Whoever comes back under the same id is somebody new to the log.
     async with people.write() as uow:
@@ -134,19 +134,20 @@ async def test_the_secret_of_a_name_is_sealed_and_one_in_clear_keeps_its_name(pe
         sealed = (await uow.connection.execute(select(audit_subjects.c.secret))).scalars().all()
         assert all(len(secret) > SECRET_BYTES for secret in sealed)
     clear = b"s" * SECRET_BYTES
+    anna, bert = [await token_of(people, name) for name in ("anna", "bert")]
     async with people.write() as uow:
-        changed = update(audit_subjects).where(audit_subjects.c.subject_id == "anna")
+        changed = update(audit_subjects).where(audit_subjects.c.subject_id == anna)
         await uow.connection.execute(changed.values(secret=clear))
         name = await uow.audit.find_name("anna")
         assert name == pseudonym(clear) != before
         key = await uow.subject_keys.of_subject("anna")
         for _ in range(2):
-            await uow.audit.seal_secret("anna", key)
+            await uow.audit.seal_secret(anna, key)
             assert await uow.audit.find_name("anna") == name
-        query = select(audit_subjects.c.secret).where(audit_subjects.c.subject_id == "anna")
+        query = select(audit_subjects.c.secret).where(audit_subjects.c.subject_id == anna)
         assert clear not in (await uow.connection.execute(query)).scalar_one()
         # Another subject's secret in this row does not open: there is no name, and nothing fails.
-        other = select(audit_subjects.c.secret).where(audit_subjects.c.subject_id == "bert")
+        other = select(audit_subjects.c.secret).where(audit_subjects.c.subject_id == bert)
         moved = (await uow.connection.execute(other)).scalar_one()
         await uow.connection.execute(changed.values(secret=moved))
         assert await uow.audit.find_name("anna") is None
@@ -159,7 +160,8 @@ async def test_a_start_seals_the_secrets_that_0_6_0_left_in_clear(people: Databa
     clear = {one: one.encode() * 8 for one in ("anna", "bert")}
     async with people.write() as uow:
         for subject_id, secret in clear.items():
-            changed = update(audit_subjects).where(audit_subjects.c.subject_id == subject_id)
+            token = await uow.subject_keys.ids.token(subject_id)
+            changed = update(audit_subjects).where(audit_subjects.c.subject_id == token)
             await uow.connection.execute(changed.values(secret=secret))
         await uow.connection.execute(update(master_keys).values(all_sealed=True))
         await uow.commit()

@@ -17,7 +17,16 @@ from service.store.clear_rows import seal_clear_rows
 from service.store.database import Database
 from service.store.errors import StoreError
 from service.store.gallery_log import to_bytes
-from service.store.tables import crops, idempotency, master_keys, subject_keys, subjects, templates
+from service.store.tables import (
+    crops,
+    idempotency,
+    master_keys,
+    samples,
+    subject_keys,
+    subjects,
+    templates,
+)
+from tests.service.store.older import show_ids
 from tests.service.store.support import KEYS, SPACE, enrol, enrolled, new_sample, vector, whole_log
 
 
@@ -65,8 +74,9 @@ async def test_a_sample_moved_to_another_subject_by_sql_opens_no_more(db: Databa
     await enrolled(db, "bert", vector(2))
     async with db.write() as uow:
         owner = (await uow.templates.owners([moved]))[moved]
-        statement = "UPDATE samples SET subject_id = 'bert' WHERE sample_id = :sample"
-        await uow.connection.exec_driver_sql(statement.replace(":sample", f"'{owner.sample_id}'"))
+        bert = await uow.subject_keys.ids.token("bert")
+        place = update(samples).where(samples.c.sample_id == owner.sample_id)
+        await uow.connection.execute(place.values(subject_id=bert))
         assert moved not in (await uow.log.snapshot(SPACE)).ids
         assert len(await uow.templates.vectors_of(SPACE, "bert")) == 1
 
@@ -88,9 +98,10 @@ async def test_a_foreign_description_is_refused_and_never_written_over(db: Datab
         await uow.subjects.ensure("bert", {"desk": 2}, "Bert")
         await uow.commit()
     async with db.write() as uow:
-        bert = select(subjects.c.sealed).where(subjects.c.subject_id == "bert").scalar_subquery()
+        anna, other = [await uow.subject_keys.ids.token(name) for name in ("anna", "bert")]
+        bert = select(subjects.c.sealed).where(subjects.c.subject_id == other).scalar_subquery()
         await uow.connection.execute(
-            update(subjects).where(subjects.c.subject_id == "anna").values(sealed=bert)
+            update(subjects).where(subjects.c.subject_id == anna).values(sealed=bert)
         )
         await uow.commit()
     async with db.read() as uow:
@@ -114,7 +125,8 @@ async def test_the_key_goes_with_its_subject(db: Database) -> None:
         await uow.subjects.delete("anna")
         await uow.commit()
     async with db.read() as uow:
-        assert (await uow.connection.execute(select(subject_keys.c.subject_id))).scalars().all() == ["bert"]
+        kept = (await uow.connection.execute(select(subject_keys.c.subject_id))).scalars().all()
+        assert kept == [await uow.subject_keys.ids.token("bert")]
         with pytest.raises(StoreError, match="key of the subject"):
             await uow.subject_keys.of_subject("anna")
 
@@ -163,10 +175,13 @@ async def make_clear(db: Database, names: list[str]) -> None:
         for name in names:
             secret = f"SECRET-{name}"
             clear = {"metadata": {"note": secret}, "display_name": secret, "sealed": None}
-            await uow.connection.execute(update(subjects).where(subjects.c.subject_id == name).values(clear))
+            token = await uow.subject_keys.ids.token(name)
+            await uow.connection.execute(update(subjects).where(subjects.c.subject_id == token).values(clear))
             await uow.idempotency.put("scope", name, request_digest="0", subject_id=name, status=201, body={})
-            answer = update(idempotency).where(idempotency.c.subject_id == name)
-            await uow.connection.execute(answer.values(body={"note": secret}, sealed=None))
+            answer = update(idempotency).where(idempotency.c.subject_id == token)
+            shown = {"key": name, "request_digest": "0", "body": {"note": secret}, "sealed": None}
+            await uow.connection.execute(answer.values(shown))
+        await show_ids(uow, names)
         await uow.connection.execute(delete(subject_keys))
         await uow.connection.execute(update(master_keys).values(all_sealed=False))
         await uow.commit()
@@ -180,7 +195,6 @@ async def test_what_an_older_release_stored_in_clear_is_sealed_and_its_bytes_van
             await enrol(uow, name, vector(0))
         await uow.commit()
     ids = sorted(await stored(db))
-    await make_clear(db, names)
     async with db.write() as uow:
         sample_id = await uow.samples.add(new_sample(names[0]))
         old = {"sample_id": sample_id, "key_id": "old", "sealed": b"old bytes"}
@@ -188,6 +202,7 @@ async def test_what_an_older_release_stored_in_clear_is_sealed_and_its_bytes_van
             insert(crops).values(**old, alignment="arcface-112", created_at=func.now())
         )
         await uow.commit()
+    await make_clear(db, names)
 
     calls = 0
 
@@ -213,13 +228,14 @@ async def test_what_an_older_release_stored_in_clear_is_sealed_and_its_bytes_van
             assert (record.metadata, record.display_name) == ({"note": f"SECRET-{name}"}, f"SECRET-{name}")
             answer = await uow.idempotency.get("scope", name)
             assert answer is not None
-            assert answer.body == {"note": f"SECRET-{name}"}
+            assert (answer.request_digest, answer.body) == ("0", {"note": f"SECRET-{name}"})
         crop = (await uow.crops.of_samples([sample_id], "arcface-112"))[sample_id]
         assert crop.png == b"png"
     if db.file is not None:
         for path in db.file.parent.iterdir():
             content = path.read_bytes()
             assert b"SECRET-" not in content, path.name
+            assert b"old-" not in content, path.name
             assert not any(to_bytes(vector(i)) in content for i in ids), path.name
 
 

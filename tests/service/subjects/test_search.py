@@ -22,7 +22,7 @@ async def fill(db: Database, count: int) -> None:
 
 
 async def found(db: Database, query: SubjectQuery, limit: int = 7) -> list[str]:
-    """Every subject that fits, over all pages."""
+    """Every subject that fits, over all pages, in order of the ids."""
     seen: list[str] = []
     after = None
     while True:
@@ -30,7 +30,8 @@ async def found(db: Database, query: SubjectQuery, limit: int = 7) -> list[str]:
         assert len(page.subjects) <= limit
         seen += [one.subject_id for one in page.subjects]
         if (after := page.next_after) is None:
-            return seen
+            assert len(seen) == len(set(seen))
+            return sorted(seen)
 
 
 async def test_every_filter_finds_what_fits_and_nothing_else(db: Database) -> None:
@@ -53,8 +54,8 @@ async def test_every_filter_finds_what_fits_and_nothing_else(db: Database) -> No
     every = [f"s{i:03}" for i in range(100)]
     cases: list[tuple[SubjectQuery, list[str]]] = [
         (SubjectQuery(), every),
-        (SubjectQuery(selection=SubjectSelection(id_prefix="s09")), every[90:]),
-        (SubjectQuery(selection=SubjectSelection(id_prefix="t")), []),
+        (SubjectQuery(id_prefix="s09"), every[90:]),
+        (SubjectQuery(id_prefix="t"), []),
         (SubjectQuery(selection=SubjectSelection(spectrum=Spectrum.NIR)), ["s001", "s003", "s004"]),
         (SubjectQuery(selection=SubjectSelection(masked=True)), ["s002", "s003", "s004"]),
         (SubjectQuery(selection=SubjectSelection(masked=True, spectrum=Spectrum.NIR)), ["s003"]),
@@ -74,18 +75,28 @@ async def test_every_filter_finds_what_fits_and_nothing_else(db: Database) -> No
 async def test_who_comes_and_goes_neither_shifts_nor_repeats_others(db: Database) -> None:
     await fill(db, 40)
     query = SubjectQuery(name="zoe")
+    async with db.read() as uow:
+        order = [one.subject_id for one in await uow.subjects.page(None, 100)]
+        ids = uow.subject_keys.ids
+        places = {f"late-{i:02}": await ids.token(f"late-{i:02}") for i in range(100)}
+        border = await ids.token(order[9])
     first = await search(db, query, None, 10)
+    # The pages follow the places; each is in order of its ids.
+    assert [one.subject_id for one in first.subjects] == sorted(order[:10])
+    # One of each page goes, and one comes to each.
+    before = next(name for name, place in places.items() if place < border)
+    after = next(name for name, place in places.items() if place > border)
     async with db.write() as uow:
-        await uow.subjects.delete("s003")
-        await uow.subjects.delete("s012")
-        await uow.subjects.ensure("s0000", None, "Zoe")
-        await uow.subjects.ensure("s0155", None, "Zoe")
+        await uow.subjects.delete(order[3])
+        await uow.subjects.delete(order[12])
+        await uow.subjects.ensure(before, None, "Zoe")
+        await uow.subjects.ensure(after, None, "Zoe")
         await uow.commit()
-    second = await search(db, query, first.next_after, 10)
-    assert [one.subject_id for one in first.subjects] == [f"s{i:03}" for i in range(10)]
-    assert [one.subject_id for one in second.subjects] == [
-        *("s010", "s011", "s013", "s014", "s015", "s0155", "s016", "s017", "s018", "s019")
-    ]
+    seen, place = [one.subject_id for one in first.subjects], first.next_after
+    while place is not None:
+        page = await search(db, query, place, 10)
+        seen, place = seen + [one.subject_id for one in page.subjects], page.next_after
+    assert sorted(seen) == sorted({*order, after} - {order[12]})
 
 
 async def test_one_request_opens_a_bounded_number_of_subjects(
@@ -94,9 +105,12 @@ async def test_one_request_opens_a_bounded_number_of_subjects(
     monkeypatch.setattr(searching, "ROWS_AT_ONCE", 10)
     monkeypatch.setattr(searching, "MAX_OPENED", 30)
     await fill(db, 100)
-    page = await search(db, SubjectQuery(name="nobody"), None, 7)
-    assert (page.subjects, page.next_after) == ((), "s029")
-    for wanted in (SubjectQuery(name="nr. 6"), SubjectQuery(metadata_key="desk", metadata_value="9")):
+    async with db.read() as uow:
+        places = [one.place for one in await uow.subjects.page(None, 100)]
+    for nobody in (SubjectQuery(name="nobody"), SubjectQuery(id_prefix="nobody")):
+        page = await search(db, nobody, None, 7)
+        assert (page.subjects, page.next_after) == ((), places[29])
+    for wanted in (SubjectQuery(name="nr. 6"), SubjectQuery(id_prefix="s00")):
         monkeypatch.setattr(searching, "MAX_OPENED", 30)
         bounded = await found(db, wanted)
         monkeypatch.setattr(searching, "MAX_OPENED", 10_000)
