@@ -73,7 +73,8 @@ def rescored(face: Face, seconds: Sequence[float], spec: DetectorSpec) -> Face:
     """Returns the face with the mean of its score and those of its second looks."""
     score = (face.score + sum(seconds)) / (1 + len(seconds))
     calibration = spec.calibration
-    return replace(face, score=score, probability=calibration and calibration.probability(score))
+    probability = None if calibration is None else calibration.probability(score)
+    return replace(face, score=score, probability=probability)
 
 
 def _iou(a: Box, b: Box) -> float:

@@ -18,6 +18,7 @@ from service.api.uploads import validate_metadata
 from service.enrolment.types import Duplicates, Enrolment
 from service.errors import (
     AuditUnavailable,
+    ConsentMissing,
     Draining,
     DuplicateFace,
     Forbidden,
@@ -63,7 +64,14 @@ async def list_unknowns(
     status_code=201,
     response_model=EnrolOut,
     responses=problem_docs(
-        *COMMON, MalformedRequest, UnknownNotFound, LowQuality, DuplicateFace, SubjectMismatch, PhotosDisagree
+        *COMMON,
+        MalformedRequest,
+        UnknownNotFound,
+        ConsentMissing,
+        LowQuality,
+        DuplicateFace,
+        SubjectMismatch,
+        PhotosDisagree,
     ),
 )
 async def enrol_unknown(
@@ -78,6 +86,8 @@ async def enrol_unknown(
         duplicates=Duplicates(state.settings.duplicates),
         actor=operator.key_id,
         display_name=None if asked.display_name is None else validate_name(asked.display_name),
+        consent=None if asked.consent is None else asked.consent.stored(),
+        expires_at=asked.expires_at,
     )
     with state.enrolling.admitted():
         answer = await state.review.enrol(space, unknown_id, request)

@@ -6,6 +6,7 @@ a subject bears the id of the subject's key, and goes when that key does: `UnitO
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -111,7 +112,9 @@ class Probes:
             .order_by(kept_probes.c.event_id.desc())
             .limit(limit)
         )
-        return self._kept((await self._connection.execute(query)).all())[::-1]
+        rows = (await self._connection.execute(query)).all()
+        # Opening thousands of rows would hold up the event loop.
+        return (await asyncio.to_thread(self._kept, rows))[::-1]
 
     async def set_state(
         self, event_ids: Sequence[str], state: ProbeState, *, subject_id: str | None = None

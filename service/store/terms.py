@@ -119,11 +119,11 @@ class Terms:
             if not rows:
                 continue
             inserted = upsert(self._connection, subject_terms)
-            given = inserted.excluded.last_matched_at
-            older = or_(subject_terms.c.last_matched_at.is_(None), subject_terms.c.last_matched_at < given)
+            at = inserted.excluded.last_matched_at
+            older = or_(subject_terms.c.last_matched_at.is_(None), subject_terms.c.last_matched_at < at)
             await self._connection.execute(
                 inserted.on_conflict_do_update(
-                    index_elements=["subject_id"], set_={"last_matched_at": given}, where=older
+                    index_elements=["subject_id"], set_={"last_matched_at": at}, where=older
                 ),
                 rows,
             )

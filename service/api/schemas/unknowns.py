@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from service.api.schemas.base import Wire
+from service.api.schemas.terms import ConsentIn, Expiry
 from service.live.clusters import Cluster
 from service.live.review import Unknowns
 from service.subjects.names import MAX_LETTERS
@@ -60,9 +61,13 @@ class UnknownsOut(Wire):
 
 
 class EnrolUnknownIn(Wire):
+    """`consent`, `expires_at`: as in a change of a subject."""
+
     subject_id: str
     display_name: Annotated[str | None, Field(min_length=1, max_length=MAX_LETTERS)] = None
     metadata: dict[str, Any] | None = None
+    consent: ConsentIn | None = None
+    expires_at: Expiry | None = None
 
 
 class IgnoreIn(Wire):

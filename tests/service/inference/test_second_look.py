@@ -8,7 +8,8 @@ import pytest
 from faces.bundle import Bundle, LookWindow, SecondLook, read
 from faces.types import Image, Spectrum
 from service.inference.detector import Detected, Detector
-from service.inference.session import OnnxSession, Shapes
+from service.inference.session import OnnxSession
+from service.inference.tensorrt import Shapes
 from service.settings import builtin_bundle
 from tests.service.inference.faces import pixels
 from training.networks.onnx_runner import DetectorRunner

@@ -153,6 +153,16 @@ def test_a_reader_goes_on_where_it_was_and_is_told_what_it_missed(
         assert stranger.events[1]["data"] == {"count": None}
 
 
+@pytest.mark.slow
+def test_an_idle_stream_is_kept_open_by_comments(keyed: tuple[Service, dict[str, httpx.Client]]) -> None:
+    with Reader(keyed[1]["operator"]) as reader:
+        end = time.monotonic() + WAIT_S
+        while reader.comments < 1 and time.monotonic() < end:
+            time.sleep(0.1)
+        assert reader.comments == 1
+        assert kinds(reader) == ["start"]
+
+
 def test_who_was_erased_is_not_shown_again(keyed: tuple[Service, dict[str, httpx.Client]]) -> None:
     _, clients = keyed
     operator = clients["operator"]
