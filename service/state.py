@@ -141,7 +141,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         spaces=admin,
         thresholds=ThresholdAdmin(db, registry),
         jobs=queue,
-        runner=_runner(settings, db, registry, admin, worker),
+        runner=_runner(settings, db, registry, admin, worker, pipeline),
         training_jobs=TrainingJobs(queue, _environment(settings)),
         uploads=_uploads(settings, db, queue),
         pipeline=pipeline,
@@ -214,6 +214,7 @@ def _runner(
     registry: SpaceRegistry,
     admin: SpaceAdmin,
     worker: BackfillWorker,
+    pipeline: FacePipeline,
 ) -> JobRunner:
     """The runner, with every kind of job."""
     environment = _environment(settings)
@@ -227,6 +228,6 @@ def _runner(
         rendered=settings.data_dir / "rendered",
     )
     options = RunnerOptions(lease_s=settings.job_lease_s)
-    evaluate, backfill = EvaluateJob(environment, registry), BackfillJob(worker, admin)
+    evaluate, backfill = EvaluateJob(environment, registry, pipeline), BackfillJob(worker, admin)
     kinds: list[JobKind] = [retrain, evaluate, backfill]
     return JobRunner(db, kinds, job_directory(settings.data_dir), options)

@@ -31,6 +31,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 # A JSON body of ours has a few fields; metadata, the largest of them, has 8 KiB.
 MAX_JSON_BYTES = 64 << 10
+MAX_DOCUMENT_BYTES = 4 << 20
 # What a caller sees of these depends on the permissions of its key (`matching.disclosure`).
 DISCLOSING = ("/identify", "/verify")
 # For everybody: no key is asked for.
@@ -142,6 +143,13 @@ class GuardedRoute(APIRoute):
                 loads(await request.body() or b"null")
             except RepeatedName as error:
                 raise MalformedRequest(f"the body: {error}") from error
+
+
+class DocumentRoute(GuardedRoute):
+    """A JSON route that takes what another command wrote: at most `MAX_DOCUMENT_BYTES`."""
+
+    def max_body_bytes(self, settings: Settings) -> int:  # noqa: ARG002 - as in the base
+        return MAX_DOCUMENT_BYTES
 
 
 class ImageRoute(GuardedRoute):

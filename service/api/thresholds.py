@@ -7,10 +7,11 @@ import re
 from fastapi import APIRouter
 
 from service.api.deps import Admin, SpaceDep, StateDep
-from service.api.guard import GuardedRoute
+from service.api.guard import DocumentRoute
 from service.api.problems import problem_docs
 from service.api.schemas.thresholds import InstallIn, ThresholdsOut, VersionOut
 from service.errors import (
+    BodyTooLarge,
     Draining,
     Forbidden,
     InvalidParameter,
@@ -26,7 +27,7 @@ BUNDLE = "bundle"
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining)
 
-router = APIRouter(prefix="/admin/thresholds", tags=["administration"], route_class=GuardedRoute)
+router = APIRouter(prefix="/admin/thresholds", tags=["administration"], route_class=DocumentRoute)
 
 
 @router.get("", responses=problem_docs(*COMMON))
@@ -35,7 +36,9 @@ async def list_thresholds(_admin: Admin, state: StateDep, space: SpaceDep) -> Th
     return ThresholdsOut.of(space, await state.thresholds.all())
 
 
-@router.post("", status_code=201, responses=problem_docs(*COMMON, MalformedRequest, InvalidThresholds))
+@router.post(
+    "", status_code=201, responses=problem_docs(*COMMON, MalformedRequest, BodyTooLarge, InvalidThresholds)
+)
 async def install_thresholds(asked: InstallIn, admin: Admin, state: StateDep, space: SpaceDep) -> VersionOut:
     """Install what `halflight evaluate` found as a new version, which decides at once if `activate` is true.
 

@@ -119,17 +119,18 @@ def _unsupported(tail: Tail, fmr: float) -> str:
 
 
 def _threshold(tail: Tail, fmr: float) -> tuple[float, Method]:
-    """Observed with 30 false matches that are as good as independent; else the tail is extrapolated."""
-    allowed = tail.allowed(fmr)
+    """Observed with 30 false matches that are as good as independent; else the tail is extrapolated, and the
+    higher of both thresholds counts: no suggestion lets more through than its FMR in these comparisons."""
+    allowed, observed = tail.allowed(fmr), tail.threshold(fmr)
     if allowed / design_effect(tail, allowed) >= ERRORS_NEEDED:
-        return tail.threshold(fmr), "observed"
+        return observed, "observed"
     try:
         model = tail_model(tail)
     except ValueError:
-        return tail.threshold(fmr), "observed"
+        return observed, "observed"
     if fmr >= model.share:
-        return tail.threshold(fmr), "observed"
-    return model.threshold(fmr), "extrapolated"
+        return observed, "observed"
+    return max(observed, model.threshold(fmr)), "extrapolated"
 
 
 def _fnmr(mated: np.ndarray, failed: int, threshold: float) -> float | None:

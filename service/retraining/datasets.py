@@ -43,7 +43,9 @@ DATASET_ID = re.compile(r"upload-[0-9a-f]{32}")
 SET, FACTS, ARCHIVE = "set", "facts.json", "archive"
 PICTURES = (".bmp", ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 BESIDE = (".csv", ".pos")
-MANIFEST, SPECTRA = "manifest.csv", ("vis", "nir")
+MANIFEST = "manifest.csv"
+# Folders of a subject: by spectrum for training, by role for an evaluation by the service.
+KINDS = ("vis", "nir", "references", "probes")
 MAX_TOP_FOLDERS = 3
 UPLOADS_AT_ONCE = 2
 # An upload that was not written to for so long is what a kill left behind.
@@ -230,11 +232,14 @@ def root_of(place: Path) -> Path:
         if len(inner) != 1:
             break
         place = inner[0]
-    raise ArchiveError("it holds neither manifest.csv nor a folder for each subject with vis and nir in it")
+    raise ArchiveError(
+        "it holds neither manifest.csv nor a folder for each subject with vis and nir, or references and"
+        " probes, in it"
+    )
 
 
 def _subject_folders(place: Path) -> list[str]:
-    return [f"{entry.name}/{s}" for entry in place.iterdir() if entry.is_dir() for s in SPECTRA]
+    return [f"{entry.name}/{s}" for entry in place.iterdir() if entry.is_dir() for s in KINDS]
 
 
 def _wanted(name: str) -> bool:

@@ -9,9 +9,11 @@ from typing import Any
 from service.errors import ServiceError
 from service.jobs.base import JobFailed, JobHandle
 from service.jobs.child import run_child
+from service.matching.pipeline import FacePipeline
 from service.retraining.environment import TrainingEnvironment
 from service.retraining.request import EVALUATE, Evaluation
 from service.retraining.retrain_job import NICE, active_bundle
+from service.retraining.site_evaluation import evaluate_site
 from service.spaces.registry import SpaceRegistry
 
 
@@ -20,10 +22,14 @@ class EvaluateJob:
 
     name, on_accelerator = EVALUATE, True
 
-    def __init__(self, environment: TrainingEnvironment, registry: SpaceRegistry) -> None:
-        self._environment, self._registry = environment, registry
+    def __init__(
+        self, environment: TrainingEnvironment, registry: SpaceRegistry, pipeline: FacePipeline
+    ) -> None:
+        self._environment, self._registry, self._pipeline = environment, registry, pipeline
 
     async def run(self, handle: JobHandle) -> Mapping[str, Any]:
+        if Evaluation.of_job(handle.request).by == "service":
+            return await self._by_service(handle)
         command = [str(self._environment.python), "-m", "training", "assess", "--nice", NICE]
         try:
             result = await run_child(handle, command, request=lambda: self._request_file(handle))
@@ -31,6 +37,18 @@ class EvaluateJob:
             raise JobFailed(error.detail) from error
         await handle.report_progress(1.0, "done", result.message)
         return result.metrics
+
+    async def _by_service(self, handle: JobHandle) -> Mapping[str, Any]:
+        request, space = Evaluation.of_job(handle.request), self._registry.active
+        if space is None:
+            raise JobFailed("no space is active")
+        try:
+            root = await asyncio.to_thread(self._environment.find_dataset, request.dataset)
+        except ServiceError as error:
+            raise JobFailed(error.detail) from error
+        if root is None:
+            raise JobFailed("an evaluation needs labelled photos")
+        return await evaluate_site(handle, root, space, self._pipeline)
 
     async def _request_file(self, handle: JobHandle) -> dict[str, Any]:
         request = Evaluation.of_job(handle.request)

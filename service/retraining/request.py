@@ -58,7 +58,21 @@ class Retraining(_TrainingRequest):
 
 
 class Evaluation(_TrainingRequest):
-    """An evaluation of the active bundle. `seed`: of random draws."""
+    """An evaluation of the active bundle. `seed`: of random draws.
+
+    `by`: the training package in a process of its own, or the service's own pipeline, which also suggests
+    thresholds by camera.
+    """
 
     dataset: DatasetName
     seed: Seed = 0
+    by: Literal["training", "service"] = "training"
+
+    @classmethod
+    def of_job(cls, params: Mapping[str, Any]) -> Self:
+        """A job of an older release does not say by whom."""
+        return cls.model_validate({name: params[name] for name in cls.model_fields if name in params})
+
+    def file(self, **places: Path | str | None) -> dict[str, Any]:
+        """The process is the training package: it needs not be told."""
+        return {name: value for name, value in super().file(**places).items() if name != "by"}

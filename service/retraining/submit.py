@@ -31,5 +31,6 @@ class TrainingJobs:
                 "`dataset`: an evaluation needs labelled probes: upload them, or name a set"
             )
         await asyncio.to_thread(self._environment.find_dataset, request.dataset)
-        await asyncio.to_thread(self._environment.check_interpreter)
+        if request.by == "training":
+            await asyncio.to_thread(self._environment.check_interpreter)
         return await self._queue.submit(EVALUATE, request.params(), actor=actor, sole=True)

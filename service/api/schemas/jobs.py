@@ -87,4 +87,8 @@ class RetrainIn(Retraining):
 
 
 class EvaluateIn(Evaluation):
-    """`dataset`: the id of an uploaded set, or a directory below `HALFLIGHT_DATASETS`. `seed`: of draws."""
+    """`dataset`: the id of an uploaded set, or a directory below `HALFLIGHT_DATASETS`. `seed`: of draws.
+
+    `by`: `training` measures in a process of the training package; `service` with this service's pipeline,
+    and suggests thresholds by camera that `POST /admin/thresholds` takes.
+    """

@@ -176,6 +176,17 @@ def test_the_whole_evaluation_may_be_sent(client: httpx.Client) -> None:
     problem(client.post("/admin/thresholds", json={"thresholds": without}), 422, "invalid_parameter")
 
 
+def test_a_table_of_many_cameras_fits_and_a_larger_body_is_refused(client: httpx.Client) -> None:
+    given = table(client, {"1e-2": 0.9, "1e-3": 0.91, "1e-4": 0.92}, non_mated=100_000)
+    (one,) = given["cameras"]
+    given["cameras"] = [one | {"camera": f"door-{number}"} for number in range(300)]
+    assert len(json.dumps(given)) > 64 << 10
+    answer = client.post("/admin/thresholds", json={"thresholds": given, "replace": True})
+    assert answer.status_code == 201, answer.text
+    assert decided(client, camera="door-299")["threshold"] == 0.92
+    problem(client.post("/admin/thresholds", content=b" " * (5 << 20)), 413, "body_too_large")
+
+
 def test_replicas_follow_and_a_restart_keeps_the_version(client: httpx.Client, site: Service) -> None:
     replica = Service(site.data, ENV).start()
     try:

@@ -49,8 +49,7 @@ def test_thresholds_keep_their_fmr_and_fnmr_counts_failed_probes() -> None:
     for point in one.suggested:
         accepted = int((strangers >= point.threshold).sum())
         assert point.false_matches == accepted
-        if point.method == "observed":
-            assert accepted <= point.fmr * len(strangers)
+        assert accepted <= point.fmr * len(strangers)
         assert point.fmr_upper > accepted / len(strangers)
         assert point.fnmr is not None
         missed = (int((mated < point.threshold).sum()) + 2) / (len(mated) + 2)
