@@ -184,7 +184,8 @@ def test_a_data_url_may_hold_a_raw_frame(client: httpx.Client) -> None:
     ("body", "status", "code", "told"),
     [
         ("{broken", 400, "malformed_request", "no JSON"),
-        ("[" * 100_000, 400, "malformed_request", "no JSON"),
+        ("[" * 60_000, 400, "malformed_request", "no JSON"),
+        ("[" * 100_000, 413, "body_too_large", "beside its images"),
         ("[]", 422, "invalid_parameter", "JSON object"),
         ("{}", 422, "invalid_parameter", "`image`"),
         ('{"image": 7}', 422, "invalid_parameter", "base64"),
