@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from faces.calibration import PairPoints
 from faces.strict import Strict
-from faces.types import Pair
+from faces.types import PAIRS, Pair
 
 FORMAT: Literal[1] = 1
 MAX_CAMERAS = 1000
@@ -23,7 +23,7 @@ class CameraThresholds(Strict):
     """Operating points by pair of conditions, of probes of one camera; `camera` None for those of all."""
 
     camera: CameraName | None
-    pairs: Annotated[tuple[PairPoints, ...], Field(min_length=1)]
+    pairs: Annotated[tuple[PairPoints, ...], Field(min_length=1, max_length=len(PAIRS))]
 
     @model_validator(mode="after")
     def _once(self) -> CameraThresholds:
