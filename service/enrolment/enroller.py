@@ -157,6 +157,8 @@ class Enroller:
             erased = await uow.samples.delete(subject_id, sample_id)
             if erased is None:
                 raise SampleNotFound(f"subject {subject_id} has no sample {sample_id}")
+            # A repeated request would be told where the face stood in an erased photo.
+            await uow.idempotency.forget_sample(subject_id, sample_id)
             detail = {"sample_id": sample_id} | counts(erased)
             entry = await uow.audit.add(actor, "sample.erase", subject_id, detail)
             await uow.commit()

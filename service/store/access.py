@@ -200,6 +200,26 @@ class Idempotency:
             scope, key, request_digest=request_digest, subject_id=subject_id, status=status, body=body
         )
 
+    async def forget_sample(self, subject_id: str, sample_id: str) -> int:
+        """Deletes the answers of a subject that describe one of its samples; returns their number.
+
+        Answers that do not open go too: nobody can say what they describe. Raises StoreError.
+        """
+        owner = await self._keys.of_subject(subject_id)
+        query = select(idempotency.c.scope, idempotency.c.key, idempotency.c.sealed).where(
+            idempotency.c.subject_id == subject_id
+        )
+        forgotten = 0
+        for scope, key, sealed in (await self._connection.execute(query)).all():
+            try:
+                describes = sample_id.encode() in owner.open(sealed or b"", ANSWER, scope, key)
+            except SealBroken:
+                describes = True
+            if describes:
+                place = (idempotency.c.scope == scope) & (idempotency.c.key == key)
+                forgotten += (await self._connection.execute(delete(idempotency).where(place))).rowcount
+        return forgotten
+
     async def purge(self, before: datetime) -> int:
         """Deletes answers older than `before` and returns their number."""
         expired = delete(idempotency).where(idempotency.c.created_at < before)

@@ -4,12 +4,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from service.store.database import Database
 from service.store.errors import IdempotencyTaken, StoreError
 from service.store.records import StoredAnswer, StoredKey
-from service.store.tables import audit_log
+from service.store.tables import audit_log, idempotency
 from tests.service.store.support import enrol, vector
 
 
@@ -139,3 +139,27 @@ async def test_the_audit_log_is_paged_from_the_newest(db: Database) -> None:
         second = await uow.audit.page(first[-1].audit_id, 3)
     assert [entry.detail["i"] for entry in first + second] == [4, 3, 2, 1, 0]
     assert first[0].at.tzinfo is UTC
+
+
+async def test_the_answers_that_describe_an_erased_sample_go_and_others_stay(db: Database) -> None:
+    async with db.write() as uow:
+        await uow.subjects.ensure("anna", None)
+        await uow.subjects.ensure("bert", None)
+        for key, subject_id, body in (
+            ("first", "anna", {"samples": [{"sample_id": "s-1"}]}),
+            ("second", "anna", {"samples": [{"sample_id": "s-2"}]}),
+            ("broken", "anna", {"samples": []}),
+            ("other", "bert", {"samples": [{"sample_id": "s-1"}]}),
+        ):
+            await uow.idempotency.put(
+                "scope", key, request_digest="d", subject_id=subject_id, status=201, body=body
+            )
+        broken = idempotency.update().where(idempotency.c.key == "broken")
+        await uow.connection.execute(broken.values(sealed=b"changed"))
+        await uow.commit()
+    async with db.write() as uow:
+        assert await uow.idempotency.forget_sample("anna", "s-1") == 2
+        await uow.commit()
+    async with db.read() as uow:
+        left = (await uow.connection.execute(select(idempotency.c.key).order_by(idempotency.c.key))).scalars()
+        assert list(left) == ["other", "second"]
