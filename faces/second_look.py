@@ -72,8 +72,7 @@ def score_in(found: Sequence[Face], box: Box, window: LookWindow, *, side_px: in
 def rescored(face: Face, seconds: Sequence[float], spec: DetectorSpec) -> Face:
     """Returns the face with the mean of its score and those of its second looks."""
     score = (face.score + sum(seconds)) / (1 + len(seconds))
-    calibration = spec.calibration
-    probability = None if calibration is None else calibration.probability(score)
+    probability = None if spec.calibration is None else spec.calibration.probability(score)
     return replace(face, score=score, probability=probability)
 
 

@@ -78,7 +78,6 @@ def test_the_score_in_a_window_is_that_of_the_detection_in_its_middle() -> None:
 
 def test_a_face_that_is_not_seen_again_falls_below_the_threshold() -> None:
     spec: DetectorSpec = read(builtin_bundle()).manifest.detector
-    assert spec.second_look is not None
     assert spec.calibration is not None
     lost, kept = rescored(face(0.74), [0.0, 0.0], spec), rescored(face(0.5), [0.6, 0.7], spec)
     assert lost.score == pytest.approx(0.74 / 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from export.detector import SECOND_LOOK
 from faces.bundle import Bundle, LookWindow, SecondLook, read
 from faces.types import Image, Spectrum
 from service.inference.detector import Detected, Detector
@@ -74,10 +75,9 @@ async def test_the_service_and_training_give_a_doubtful_face_one_score(image: Im
 
 async def test_a_clear_face_and_an_empty_picture_take_one_pass(image: Image) -> None:
     bundle = read(builtin_bundle())
-    assert bundle.manifest.detector.second_look is not None
     for shown, faces in ((image, 1), (Image(np.full((320, 320, 3), 90, np.uint8), Spectrum.VIS), 0)):
         passes = Passes()
-        found = await detect(made(bundle, bundle.manifest.detector.second_look, passes), shown)
+        found = await detect(made(bundle, SECOND_LOOK, passes), shown)
         assert (len(found.faces), passes.rows) == (faces, 1)
 
 
