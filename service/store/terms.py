@@ -101,8 +101,8 @@ class Terms:
 
         Nobody waits for a subject that is being erased just now. Raises StoreError.
         """
-        given = await self._keys.ids.tokens(latest)
-        seen = {token: latest[subject_id] for token, subject_id in given.items()}
+        asked = await self._keys.ids.tokens(latest)
+        seen = {token: latest[subject_id] for token, subject_id in asked.items()}
         known = await self._last_matches(sorted(seen))
         newer = [token for token, at in known.items() if at is None or seen[token] - at >= MATCH_STEP]
         for chosen in portions(sorted(newer)):
