@@ -205,18 +205,19 @@ class Idempotency:
 
         Answers that do not open go too: nobody can say what they describe. Raises StoreError.
         """
-        owner = await self._keys.of_subject(subject_id)
+        subject = await self._keys.ids.token(subject_id)
+        owner = await self._keys.of_subject(subject)
         query = select(idempotency.c.scope, idempotency.c.key, idempotency.c.sealed).where(
-            idempotency.c.subject_id == subject_id
+            idempotency.c.subject_id == subject
         )
         forgotten = 0
-        for scope, key, sealed in (await self._connection.execute(query)).all():
+        for scope, token, sealed in (await self._connection.execute(query)).all():
             try:
-                describes = sample_id.encode() in owner.open(sealed or b"", ANSWER, scope, key)
+                describes = sample_id.encode() in owner.open(sealed or b"", ANSWER, scope, token)
             except SealBroken:
                 describes = True
             if describes:
-                place = (idempotency.c.scope == scope) & (idempotency.c.key == key)
+                place = (idempotency.c.scope == scope) & (idempotency.c.key == token)
                 forgotten += (await self._connection.execute(delete(idempotency).where(place))).rowcount
         return forgotten
 
