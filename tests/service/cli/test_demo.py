@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 
 from service.cli.contact_sheet import COLUMNS, TILE_PX
 from service.cli.demo_outcomes import Outcome, summary
 from service.cli.samples import Subject, load_samples
+from tests.conftest import REPO
 from tests.service.cli.command import CommandResult, succeeds
 
 SHEET = Path("made") / "contact-sheet.png"
@@ -103,6 +108,20 @@ def test_the_contact_sheet_has_a_tile_for_every_probe(
 def test_the_demo_ends_by_naming_the_console(demo: CommandResult) -> None:
     last = demo.out.strip().splitlines()[-1]
     assert re.fullmatch(r"console: http://127\.0\.0\.1:\d+/ while the service runs; --keep .*", last)
+
+
+def test_a_kept_demo_shows_its_subjects_in_the_console_until_it_is_interrupted(
+    tmp_path: Path, bundle_dir: Path
+) -> None:
+    command = [sys.executable, "-m", "service.cli.main", "demo", "--keep", "--out", str(tmp_path)]
+    with subprocess.Popen(command, cwd=REPO, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        address = next(line.split()[1] for line in running.stdout if line.startswith("console: "))
+        page = httpx.get(address)
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        assert len(httpx.get(f"{address}v1/subjects").json()["subjects"]) == 12
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=120) == 0
 
 
 def test_the_demo_leaves_only_the_contact_sheet_behind(demo: CommandResult, place: Path) -> None:

@@ -1,7 +1,8 @@
-"""The committed build of the console is that of its sources, and loads nothing from elsewhere."""
+"""The committed build of the console is that of its sources, and its types are those of today's API."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from service.api.console import DIST
+from service.app import create_app
+from service.settings import Settings
 from tests.conftest import REPO
 
 APP = REPO / "service" / "console" / "app"
@@ -41,6 +44,14 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_the_build_is_that_of_the_sources(copy: Path) -> None:
     run(copy, "node_modules/.bin/vite", "build")
     assert files(copy.parent / "dist") == files(DIST)
+
+
+@pytest.mark.slow
+def test_the_sources_fit_the_api_of_today(copy: Path) -> None:
+    document = copy / "openapi.json"
+    document.write_text(json.dumps(create_app(Settings()).openapi()), encoding="utf-8")
+    run(copy, "node_modules/.bin/openapi-typescript", "openapi.json", "--output", "src/api/schema.d.ts")
+    run(copy, "node_modules/.bin/tsc", "--noEmit")
 
 
 def test_the_build_names_no_other_host() -> None:

@@ -1,20 +1,33 @@
-"""What people do in the console: enrol, identify, correct, erase; in a real Chromium."""
+"""What people do in the console: enrol, identify, correct, erase; sign in; be refused; in a real Chromium."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import Service
+from service.settings import builtin_bundle
+from tests.conftest import SAMPLES, Service
+from tests.service.api.test_access import make_key
 from tests.service.console.conftest import Visiting
 
 if TYPE_CHECKING:
     from tests.service.console.conftest import Visit
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, dict[str, str]]]:
+    data = tmp_path_factory.mktemp("keyed") / "data"
+    data.mkdir()
+    keys = {role: make_key(data, role) for role in ("admin", "operator", "probe")}
+    service = Service(data, {"HALFLIGHT_BUNDLE_DIR": str(builtin_bundle())}).start()
+    yield service, keys
+    service.stop()
 
 
 def enrol(console: Visit, subject_id: str, *photos: str, name: str = "") -> None:
@@ -112,6 +125,30 @@ def test_names_are_changed_samples_erased_and_subjects_merged(builtin: Service, 
         client.delete("/subjects/dora").raise_for_status()
 
 
+def test_what_is_wrong_with_a_photo_is_said_before_and_after(
+    builtin: Service, visit: Visiting, tmp_path: Path
+) -> None:
+    (tmp_path / "note.jpg").write_bytes(b"no picture")
+    console = visit(builtin)
+    page = console.page
+    console.open("enrol")
+    page.get_by_label("Subject id").fill("frida")
+    page.locator("input[type=file]").set_input_files(
+        [str(tmp_path / "note.jpg"), str(SAMPLES / "s05" / "vis_1.jpg")]
+    )
+    page.get_by_text("This is no picture that the service reads").wait_for()
+    page.get_by_text("Good to enrol.").wait_for()
+    # The refusal of that look is an answer, which the browser's console names as well.
+    expected = [error for error in console.errors if "415" in error]
+    assert expected
+    page.get_by_role("button", name="Enrol 2 photos").click()
+    page.get_by_text("1 photo enrolled.").first.wait_for()
+    assert page.locator(".reasons").get_by_text("This is no picture that the service reads").is_visible()
+    console.errors[:] = [error for error in console.errors if "415" not in error]
+    with builtin.client() as client:
+        client.delete("/subjects/frida").raise_for_status()
+
+
 def test_a_picture_of_the_camera_is_judged_while_it_moves(builtin: Service, visit: Visiting) -> None:
     console = visit(builtin)
     console.open("enrol")
@@ -120,3 +157,96 @@ def test_a_picture_of_the_camera_is_judged_while_it_moves(builtin: Service, visi
     console.page.get_by_text("No face was found.").wait_for()
     console.page.get_by_role("button", name="Take a picture").click()
     console.page.get_by_text("camera.jpg").wait_for()
+
+
+def test_verify_tells_two_people_apart(builtin: Service, visit: Visiting) -> None:
+    console = visit(builtin)
+    page = console.page
+    for other, decision in (("s06/vis_2.jpg", "Match"), ("s08/vis_1.jpg", "No match")):
+        console.open("identify")
+        page.reload()
+        page.get_by_label("Is it this one?").check()
+        console.give("s06/vis_1.jpg")
+        page.get_by_label("A second picture").check()
+        page.locator("input[type=file]").nth(1).set_input_files(str(SAMPLES / other))
+        page.get_by_role("button", name="Verify", exact=True).click()
+        page.locator(".card .badge", has_text=decision).first.wait_for()
+
+
+def test_a_key_opens_what_it_may_and_stays_in_its_tab(
+    keyed: tuple[Service, dict[str, str]], visit: Visiting
+) -> None:
+    service, keys = keyed
+    console = visit(service)
+    page = console.page
+    page.goto(service.url)
+    page.get_by_label("Key").fill("hf_wrong")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("The key is not accepted").wait_for()
+    seen = {}
+    for role in ("probe", "operator", "admin"):
+        page.get_by_label("Key").fill(keys[role])
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("navigation", name="Pages").wait_for()
+        seen[role] = set(page.get_by_role("navigation", name="Pages").get_by_role("link").all_inner_texts())
+        page.reload()
+        page.get_by_text(f"Role {role}").wait_for()
+        assert keys[role] not in page.url
+        assert page.evaluate("localStorage.length") == 0
+        page.get_by_role("button", name="Sign out").click()
+        page.get_by_role("heading", name="Sign in").wait_for()
+        assert page.evaluate("sessionStorage.length") == 0
+    assert "Identify" in seen["probe"]
+    assert "Subjects" not in seen["probe"]
+    assert "Subjects" in seen["operator"]
+    assert "Keys" not in seen["operator"]
+    assert seen["operator"] < seen["admin"]
+    # Each visit without a key, and the wrong key, is a 401, which the browser's console names as well.
+    console.errors[:] = [error for error in console.errors if "401" not in error]
+
+
+def test_a_page_that_the_key_may_not_open_says_which_one_it_needs(
+    keyed: tuple[Service, dict[str, str]], visit: Visiting
+) -> None:
+    service, keys = keyed
+    console = visit(service)
+    console.open("subjects", "anna")
+    console.page.get_by_label("Key").fill(keys["probe"])
+    console.page.get_by_role("button", name="Sign in").click()
+    console.page.get_by_text("This page needs a key of: Role operator").wait_for()
+    console.errors[:] = [error for error in console.errors if "401" not in error]
+
+
+def test_a_revoked_key_signs_out_with_the_reason(
+    keyed: tuple[Service, dict[str, str]], visit: Visiting
+) -> None:
+    service, keys = keyed
+    with service.client(keys["admin"]) as admin:
+        made = admin.post("/admin/keys", json={"role": "operator"}).json()
+        console = visit(service)
+        page = console.page
+        page.goto(service.url)
+        page.get_by_label("Key").fill(made["token"])
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("link", name="Subjects").click()
+        page.get_by_role("heading", name="Subjects").wait_for()
+        admin.delete(f"/admin/keys/{made['key_id']}").raise_for_status()
+    page.get_by_label("Name contains").fill("a")
+    page.get_by_text("Your key is no longer valid").wait_for()
+    console.errors[:] = [error for error in console.errors if "401" not in error]
+
+
+def test_a_service_that_stops_is_told_and_found_again(tmp_path: Path, visit: Visiting) -> None:
+    service = Service(tmp_path / "data", {"HALFLIGHT_BUNDLE_DIR": str(builtin_bundle())}).start()
+    console = visit(service)
+    page = console.page
+    console.open("identify")
+    service.stop()
+    console.give("s01/vis_1.jpg")
+    page.locator(".note.bad", has_text="The service does not answer").last.wait_for()
+    service.start()
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_text("No candidate.").wait_for()
+    console.leave()
+    service.stop()
+    console.errors.clear()

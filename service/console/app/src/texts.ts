@@ -403,7 +403,7 @@ const TABLE = {
   "notthis": ["Not this person", "Nicht diese Person"],
   "whois": ["I know who it is", "Ich weiß, wer es ist"],
   "correct.title": ["Correct this decision", "Diese Entscheidung korrigieren"],
-  "correct.told": ["The correction is kept with the crop, as a label that a later retraining or calibration can use, and stands in the audit log. No door closes and no subject changes by it.", "Die Korrektur bleibt beim Ausschnitt, als Angabe für ein späteres Training oder Kalibrieren, und steht im Protokoll. Keine Tür schließt sich und keine Person ändert sich dadurch."],
+  "correct.told": ["The correction stands in the audit log, as feedback on the thresholds. The face counts as unknown from then on, unless you say who it is. No door closes and no subject changes by it.", "Die Korrektur steht im Protokoll, als Rückmeldung zu den Schwellen. Das Gesicht gilt von da an als unbekannt, außer Sie sagen, wer es ist. Keine Tür schließt sich und keine Person ändert sich dadurch."],
   "correct.who": ["Id of the right subject, if you know it", "Kennung der richtigen Person, falls Sie sie wissen"],
   "correct.done": ["Corrected.", "Korrigiert."],
   "corrected": ["Corrected: {name}", "Korrigiert: {name}"],

@@ -116,9 +116,10 @@ export interface paths {
         };
         /**
          * List Subjects
-         * @description Subjects that fit everything asked for, by id; `next_cursor` leads on, null after the last page.
+         * @description Subjects that fit everything asked for; `next_cursor` leads on, null after the last page.
          *
-         *     A page may be short, or empty, and still lead on: one request opens 20,000 subjects at most.
+         *     A page is in order of its ids. Pages follow in an order that says nothing, since ids lie sealed, and
+         *     that stays. A page may be short, or empty, and still lead on: one request opens 20,000 subjects at most.
          */
         get: operations["list_subjects_subjects_get"];
         put?: never;
@@ -142,8 +143,8 @@ export interface paths {
          * Merge Subject
          * @description Move every sample of another subject into this one; the other is gone. It cannot be undone.
          *
-         *     Where both have a display name or a metadata key, this one's stays. A photo that both have is one
-         *     sample. The same request within a day gets the same answer.
+         *     Where both have a display name, a metadata key, a consent or an end, this one's stays. A photo that
+         *     both have is one sample. The same request within a day gets the same answer.
          */
         post: operations["merge_subject_subjects__subject_id__merge_post"];
         delete?: never;
@@ -165,7 +166,8 @@ export interface paths {
          * Erase Subjects
          * @description Erase up to 400 subjects in one transaction: every one that is enrolled, or none if it fails.
          *
-         *     Ids that nobody has are listed and stop nothing, so the request may be repeated.
+         *     Ids that nobody has are listed and stop nothing, so the request may be repeated. One subject on legal
+         *     hold stops all (409 `on_hold`, which names each in `held`).
          */
         post: operations["erase_subjects_subjects_delete_post"];
         delete?: never;
@@ -183,7 +185,7 @@ export interface paths {
         };
         /**
          * Get Subject
-         * @description One subject with its samples.
+         * @description One subject with its samples and the terms under which it is kept.
          */
         get: operations["get_subject_subjects__subject_id__get"];
         put?: never;
@@ -197,7 +199,7 @@ export interface paths {
         head?: never;
         /**
          * Change Subject
-         * @description Change the id, the display name or the metadata of a subject; what is absent stays.
+         * @description Change id, display name, metadata, consent or end of a subject; what is absent stays.
          *
          *     Under another id it keeps its samples and templates: every replica answers with it at once.
          */
@@ -219,6 +221,56 @@ export interface paths {
          * @description Erase one sample with its templates and index entries.
          */
         delete: operations["erase_sample_subjects__subject_id__samples__sample_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/subjects/{subject_id}/hold": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Hold Subject
+         * @description Put a subject on legal hold: until it is lifted, nothing of the subject is erased (409 `on_hold`).
+         *
+         *     Neither a request, nor a merge into another subject, nor retention erases it, its samples, or its
+         *     crops. On a subject that is on hold already only the reason changes.
+         */
+        put: operations["hold_subject_subjects__subject_id__hold_put"];
+        post?: never;
+        /**
+         * Release Subject
+         * @description Lift a legal hold. Whatever is due by then, retention erases in its next pass.
+         */
+        delete: operations["release_subject_subjects__subject_id__hold_delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/subjects/{subject_id}/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Export
+         * @description Everything that is stored about a subject, for that person, as a zip archive.
+         *
+         *     It holds data that are sealed otherwise: templates, and crops as pictures. What the audit log says
+         *     about the subject is in it, without what concerns others.
+         */
+        get: operations["export_subjects__subject_id__export_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -648,49 +700,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/events": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Watch Decisions
-         * @description Server-sent events of every decision that this process makes: `start`, then `decision` for each.
-         *
-         *     `missed` says how many a reader did not get who was too slow or away for too long; `end` says why the
-         *     stream ends. Several replicas: each sends its own decisions.
-         */
-        get: operations["watch_decisions_events_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/v1/whoami": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Whoami
-         * @description Role and permissions of the key of this request; a console shows what it allows and hides the rest.
-         */
-        get: operations["whoami_whoami_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/v1/admin/thresholds": {
         parameters: {
             query?: never;
@@ -751,6 +760,29 @@ export interface paths {
          * @description Decide by this version from now on; `bundle` goes back to the bundle's own thresholds.
          */
         post: operations["activate_thresholds_admin_thresholds__version__activate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch Decisions
+         * @description Server-sent events of every decision that this process makes: `start`, then `decision` for each.
+         *
+         *     `missed` says how many a reader did not get who was too slow or away for too long; `end` says why the
+         *     stream ends. Several replicas: each sends its own decisions.
+         */
+        get: operations["watch_decisions_events_get"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -853,6 +885,72 @@ export interface paths {
          * @description Hides a face and what joins it later, as long as one of its pictures is kept.
          */
         post: operations["ignore_unknown_unknowns__unknown_id__ignore_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/whoami": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Whoami
+         * @description Role and permissions of the key of this request; a console shows what it allows and hides the rest.
+         */
+        get: operations["whoami_whoami_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Export All
+         * @description The whole gallery of one moment as an encrypted archive, while the service goes on.
+         *
+         *     Subjects with names, metadata, terms, samples, templates and crops, and the spaces; not API keys and
+         *     the audit log, which `halflight backup` takes along. `halflight restore --verify` checks it.
+         */
+        post: operations["export_all_admin_export_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/import": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Import All
+         * @description Take the gallery of an archive, the body, into a service where nobody is enrolled: all or nothing.
+         *
+         *     It is read whole and verified before anything is written. It must hold every template of the active
+         *     space; other spaces come as `registered`. API keys and the audit log stay those of this service.
+         */
+        post: operations["import_all_admin_import_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -962,8 +1060,9 @@ export interface components {
          *     reference and of the probe, such as `vis-unmasked/nir-masked`; `calibrated`: whether the table has it.
          *
          *     `fmr_upper`: the 95 % upper bound of the FMR at the threshold; `method`: `observed`, or `extrapolated`
-         *     beyond the scores that were seen; `set_by`: the group of people that asked for the threshold. All three
-         *     are null where the caller gave a threshold, or the pair has none.
+         *     beyond the scores that were seen; `set_by`: the group of people that asked for the threshold, or the
+         *     installed version that set it. All three are null where the caller gave a threshold, or the pair has none.
+         *     `version`: of the installed thresholds, if they set this one; `camera`: the camera whose own it is.
          */
         CalibrationOut: {
             /** Id */
@@ -978,6 +1077,20 @@ export interface components {
             method: ("observed" | "extrapolated") | null;
             /** Set By */
             set_by: string | null;
+            /** Version */
+            version?: number | null;
+            /** Camera */
+            camera?: string | null;
+        };
+        /**
+         * CameraThresholds
+         * @description Operating points by pair of conditions, of probes of one camera; `camera` None for those of all.
+         */
+        CameraThresholds: {
+            /** Camera */
+            camera: string | null;
+            /** Pairs */
+            pairs: components["schemas"]["PairPoints"][];
         };
         /**
          * CandidateOut
@@ -1010,6 +1123,15 @@ export interface components {
             pair: string;
         };
         /**
+         * Condition
+         * @description Spectrum and mask state of one side of a comparison.
+         */
+        Condition: {
+            spectrum: components["schemas"]["Spectrum"];
+            /** Masked */
+            masked: boolean;
+        };
+        /**
          * ConditionOut
          * @description What the probe was seen through.
          *
@@ -1023,6 +1145,46 @@ export interface components {
             mask_state: components["schemas"]["MaskState"];
             /** Mask Probability */
             mask_probability: number;
+        };
+        /**
+         * ConsentIn
+         * @description `date`: the day on which the subject consented. `reference`: where that is written down.
+         */
+        ConsentIn: {
+            /**
+             * Date
+             * Format: date
+             */
+            date: string;
+            /** Reference */
+            reference?: string | null;
+        };
+        /** ConsentOut */
+        ConsentOut: {
+            /** Date */
+            date: string;
+            /** Reference */
+            reference: string | null;
+        };
+        /**
+         * CorrectIn
+         * @description `subject_id`: whom the face shows, if that is known.
+         */
+        CorrectIn: {
+            /** Subject Id */
+            subject_id?: string | null;
+        };
+        /**
+         * CorrectedOut
+         * @description `was`: whom the decision named; `now`: whom it names; null: nobody.
+         */
+        CorrectedOut: {
+            /** Event Id */
+            event_id: string;
+            /** Was */
+            was: string | null;
+            /** Now */
+            now: string | null;
         };
         /**
          * CreatedKeyOut
@@ -1174,6 +1336,23 @@ export interface components {
             warnings: components["schemas"]["WarningOut"][];
         };
         /**
+         * EnrolUnknownIn
+         * @description `consent`, `expires_at`: as in a change of a subject.
+         */
+        EnrolUnknownIn: {
+            /** Subject Id */
+            subject_id: string;
+            /** Display Name */
+            display_name?: string | null;
+            /** Metadata */
+            metadata?: {
+                [key: string]: unknown;
+            } | null;
+            consent?: components["schemas"]["ConsentIn"] | null;
+            /** Expires At */
+            expires_at?: string | null;
+        };
+        /**
          * EnrolledSampleOut
          * @description `existing`: the subject already had a sample of the same image bytes; nothing was added.
          *
@@ -1234,6 +1413,26 @@ export interface components {
             seed: number;
         };
         /**
+         * ExportIn
+         * @description Who may open the archive: whoever knows `passphrase`, or the owner of the key of `recipient`.
+         *
+         *     `recipient`: 64 hexadecimal digits, as `halflight backup-key` prints them. `keys`: `inside`, so that
+         *     the archive and what opens it are all it takes; `book`, in the key book of the service's backups,
+         *     where an erasure reaches them.
+         */
+        ExportIn: {
+            /** Passphrase */
+            passphrase?: string | null;
+            /** Recipient */
+            recipient?: string | null;
+            /**
+             * Keys
+             * @default inside
+             * @enum {string}
+             */
+            keys: "inside" | "book";
+        };
+        /**
          * FaceOut
          * @description Box [x, y, w, h] and five landmarks in pixels of the image as its EXIF turns it.
          *
@@ -1264,6 +1463,52 @@ export interface components {
             rotation: 0 | 90 | 180 | 270;
             /** Subject Probability */
             subject_probability?: number | null;
+        };
+        /**
+         * GroupRate
+         * @description What a threshold does within one group of people: impostors of the group against one another.
+         *
+         *     `pairs`: pairs of different people; `fmr`: observed at the point's threshold; `fmr_upper`: its 95 % upper
+         *     bound; `own`: the threshold that the group by itself asks for, and `method` how it was found.
+         */
+        GroupRate: {
+            /** Group */
+            group: string;
+            /** People */
+            people: number;
+            /** Pairs */
+            pairs: number;
+            /** Fmr */
+            fmr: number;
+            /** Fmr Upper */
+            fmr_upper: number;
+            /** Own */
+            own: number;
+            /**
+             * Method
+             * @enum {string}
+             */
+            method: "observed" | "extrapolated";
+        };
+        /**
+         * HoldIn
+         * @description `reason`: why nothing of the subject may be erased, such as the number of a case.
+         */
+        HoldIn: {
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * HoldOut
+         * @description `by`: the key that placed it. `reason`: null only if its sealed text does not open.
+         */
+        HoldOut: {
+            /** Since */
+            since: string;
+            /** By */
+            by: string;
+            /** Reason */
+            reason: string | null;
         };
         /**
          * IdentifiedOut
@@ -1303,6 +1548,79 @@ export interface components {
             timing_ms: {
                 [key: string]: number;
             };
+        };
+        /**
+         * IgnoreIn
+         * @description `ignored`: false to see the face again.
+         */
+        IgnoreIn: {
+            /**
+             * Ignored
+             * @default true
+             */
+            ignored: boolean;
+        };
+        /** IgnoredOut */
+        IgnoredOut: {
+            /** Unknown Id */
+            unknown_id: string;
+            /** Count */
+            count: number;
+            /** Ignored */
+            ignored: boolean;
+        };
+        /**
+         * ImportOut
+         * @description What was taken. `unreadable`: subjects that were erased after the archive was made: their keys are
+         *     gone. `audit_id`: the entry about it.
+         */
+        ImportOut: {
+            /** Archive Id */
+            archive_id: string;
+            /** Made At */
+            made_at: string;
+            /** Made By */
+            made_by: string;
+            /** Subjects */
+            subjects: number;
+            /** Samples */
+            samples: number;
+            /** Templates */
+            templates: number;
+            /** Crops */
+            crops: number;
+            /** Unreadable */
+            unreadable: number;
+            /** Audit Id */
+            audit_id: number;
+        };
+        /**
+         * InstallIn
+         * @description `thresholds`: the content of `thresholds.json` or of `evaluation.json`, as `halflight evaluate` writes
+         *     them.
+         *
+         *     `replace`: forget what the version in force has for other cameras and pairs of conditions. `activate`: put
+         *     it in force at once. `default_fmr`: of answers that ask for none, for all pairs; null leaves it as it is.
+         */
+        InstallIn: {
+            thresholds: components["schemas"]["ThresholdTable"];
+            /**
+             * Note
+             * @default
+             */
+            note: string;
+            /**
+             * Replace
+             * @default false
+             */
+            replace: boolean;
+            /**
+             * Activate
+             * @default true
+             */
+            activate: boolean;
+            /** Default Fmr */
+            default_fmr?: number | null;
         };
         /**
          * JobOut
@@ -1431,8 +1749,66 @@ export interface components {
             samples: number;
         };
         /**
+         * OperatingPoint
+         * @description `threshold`: a score that keeps `fmr` over everybody and within each group of `groups`.
+         *
+         *     `fmr_upper`: the one-sided 95 % upper bound of the FMR over everybody at the threshold, with people as
+         *     clusters. `fnmr`: of mated comparisons, None where there are none. `method`: whether enough false matches
+         *     of everybody were seen at this FMR, or the tail of the scores was extrapolated; each group says its own.
+         *     `set_by`: whose threshold was the largest; `own`: the one that everybody alone asked for, None if it is
+         *     the same.
+         */
+        OperatingPoint: {
+            /** Fmr */
+            fmr: number;
+            /** Threshold */
+            threshold: number;
+            /** Fmr Upper */
+            fmr_upper: number;
+            /** Fnmr */
+            fnmr?: number | null;
+            /**
+             * Method
+             * @default observed
+             * @enum {string}
+             */
+            method: "observed" | "extrapolated";
+            /**
+             * Set By
+             * @default everybody
+             */
+            set_by: string;
+            /** Own */
+            own?: number | null;
+            /**
+             * Groups
+             * @default []
+             */
+            groups: components["schemas"]["GroupRate"][];
+        };
+        /**
+         * PairPoints
+         * @description Operating points of one pair of conditions.
+         *
+         *     `subjects`: people whose impostor scores were taken; `non_mated` and `mated`: numbers of comparisons.
+         */
+        PairPoints: {
+            reference: components["schemas"]["Condition"];
+            probe: components["schemas"]["Condition"];
+            /** Subjects */
+            subjects: number;
+            /** Mated */
+            mated: number;
+            /** Non Mated */
+            non_mated: number;
+            /** Points */
+            points: components["schemas"]["OperatingPoint"][];
+        };
+        /**
          * PatchIn
-         * @description What changes; what is absent stays. `display_name`: null removes it. `metadata` replaces the old.
+         * @description What changes; what is absent stays. `metadata` replaces the old.
+         *
+         *     null removes `display_name`, `consent` or `expires_at`.
          */
         PatchIn: {
             /**
@@ -1446,6 +1822,12 @@ export interface components {
             metadata?: {
                 [key: string]: unknown;
             } | null;
+            consent?: components["schemas"]["ConsentIn"] | null;
+            /**
+             * Expires At
+             * @description when retention erases the subject
+             */
+            expires_at?: string | null;
         };
         /**
          * Permission
@@ -1675,7 +2057,13 @@ export interface components {
          * @enum {string}
          */
         Spectrum: "vis" | "nir";
-        /** SubjectDetailOut */
+        /**
+         * SubjectDetailOut
+         * @description `hold`: while it is not null, nothing of the subject is erased. `expires_at`: when retention erases it.
+         *
+         *     `last_matched_at`: when a probe was last accepted as this subject, up to an hour behind; null if
+         *     that never happened, or before it was noted.
+         */
         SubjectDetailOut: {
             /** Subject Id */
             subject_id: string;
@@ -1691,6 +2079,12 @@ export interface components {
             updated_at: string;
             /** Samples */
             samples: components["schemas"]["SampleOut"][];
+            hold: components["schemas"]["HoldOut"] | null;
+            consent: components["schemas"]["ConsentOut"] | null;
+            /** Expires At */
+            expires_at: string | null;
+            /** Last Matched At */
+            last_matched_at: string | null;
         };
         /** SubjectOut */
         SubjectOut: {
@@ -1730,202 +2124,6 @@ export interface components {
         SubmittedOut: {
             /** Job Id */
             job_id: string;
-        };
-        /**
-         * VerifyOut
-         * @description `faces_found` and `faces_below_score` are those of the probe.
-         */
-        VerifyOut: {
-            /** Faces Found */
-            faces_found: number;
-            /** Faces Below Score */
-            faces_below_score: number;
-            /** Space Id */
-            space_id: string;
-            /** Score */
-            score: number;
-            /** Threshold */
-            threshold: number | null;
-            /** Target Fmr */
-            target_fmr: number | null;
-            /**
-             * Decision
-             * @enum {string}
-             */
-            decision: "match" | "non-match" | "uncalibrated";
-            calibration: components["schemas"]["CalibrationOut"];
-            probe: components["schemas"]["SightingOut"];
-            reference: components["schemas"]["ReferenceOut"];
-            /** Timing Ms */
-            timing_ms: {
-                [key: string]: number;
-            };
-        };
-        /**
-         * WarningOut
-         * @description What to know of a sample that was stored all the same; `code` is for programs.
-         */
-        WarningOut: {
-            /** Sample Id */
-            sample_id: string;
-            /** Code */
-            code: string;
-            /** Detail */
-            detail: string;
-        };
-        /**
-         * WhoamiOut
-         * @description `open_access`: nobody needs a key, because none was ever made and only this machine can ask.
-         */
-        WhoamiOut: {
-            /** Key Id */
-            key_id: string;
-            role: components["schemas"]["Role"];
-            /** Label */
-            label: string;
-            /** Permissions */
-            permissions: components["schemas"]["Permission"][];
-            /** Open Access */
-            open_access: boolean;
-        };
-        /** Problem */
-        Problem: {
-            type: string;
-            title: string;
-            status: number;
-            code: string;
-            detail: string;
-            /** @description Which image is meant, counted from 0 */
-            index?: number;
-        };
-        /**
-         * CameraThresholds
-         * @description Operating points by pair of conditions, of probes of one camera; `camera` None for those of all.
-         */
-        CameraThresholds: {
-            /** Camera */
-            camera: string | null;
-            /** Pairs */
-            pairs: components["schemas"]["PairPoints"][];
-        };
-        /**
-         * Condition
-         * @description Spectrum and mask state of one side of a comparison.
-         */
-        Condition: {
-            spectrum: components["schemas"]["Spectrum"];
-            /** Masked */
-            masked: boolean;
-        };
-        /**
-         * GroupRate
-         * @description What a threshold does within one group of people: impostors of the group against one another.
-         *
-         *     `pairs`: pairs of different people; `fmr`: observed at the point's threshold; `fmr_upper`: its 95 % upper
-         *     bound; `own`: the threshold that the group by itself asks for, and `method` how it was found.
-         */
-        GroupRate: {
-            /** Group */
-            group: string;
-            /** People */
-            people: number;
-            /** Pairs */
-            pairs: number;
-            /** Fmr */
-            fmr: number;
-            /** Fmr Upper */
-            fmr_upper: number;
-            /** Own */
-            own: number;
-            /**
-             * Method
-             * @enum {string}
-             */
-            method: "observed" | "extrapolated";
-        };
-        /**
-         * InstallIn
-         * @description `thresholds`: the content of `thresholds.json` or of `evaluation.json`, as `halflight evaluate` writes
-         *     them.
-         *
-         *     `replace`: forget what the version in force has for other cameras and pairs of conditions. `activate`: put
-         *     it in force at once. `default_fmr`: of answers that ask for none, for all pairs; null leaves it as it is.
-         */
-        InstallIn: {
-            thresholds: components["schemas"]["ThresholdTable"];
-            /**
-             * Note
-             * @default
-             */
-            note: string;
-            /**
-             * Replace
-             * @default false
-             */
-            replace: boolean;
-            /**
-             * Activate
-             * @default true
-             */
-            activate: boolean;
-            /** Default Fmr */
-            default_fmr?: number | null;
-        };
-        /**
-         * OperatingPoint
-         * @description `threshold`: a score that keeps `fmr` over everybody and within each group of `groups`.
-         *
-         *     `fmr_upper`: the one-sided 95 % upper bound of the FMR over everybody at the threshold, with people as
-         *     clusters. `fnmr`: of mated comparisons, None where there are none. `method`: whether enough false matches
-         *     of everybody were seen at this FMR, or the tail of the scores was extrapolated; each group says its own.
-         *     `set_by`: whose threshold was the largest; `own`: the one that everybody alone asked for, None if it is
-         *     the same.
-         */
-        OperatingPoint: {
-            /** Fmr */
-            fmr: number;
-            /** Threshold */
-            threshold: number;
-            /** Fmr Upper */
-            fmr_upper: number;
-            /** Fnmr */
-            fnmr?: number | null;
-            /**
-             * Method
-             * @default observed
-             * @enum {string}
-             */
-            method: "observed" | "extrapolated";
-            /**
-             * Set By
-             * @default everybody
-             */
-            set_by: string;
-            /** Own */
-            own?: number | null;
-            /**
-             * Groups
-             * @default []
-             */
-            groups: components["schemas"]["GroupRate"][];
-        };
-        /**
-         * PairPoints
-         * @description Operating points of one pair of conditions.
-         *
-         *     `subjects`: people whose impostor scores were taken; `non_mated` and `mated`: numbers of comparisons.
-         */
-        PairPoints: {
-            reference: components["schemas"]["Condition"];
-            probe: components["schemas"]["Condition"];
-            /** Subjects */
-            subjects: number;
-            /** Mated */
-            mated: number;
-            /** Non Mated */
-            non_mated: number;
-            /** Points */
-            points: components["schemas"]["OperatingPoint"][];
         };
         /**
          * ThresholdTable
@@ -1975,81 +2173,6 @@ export interface components {
             next_cursor: string | null;
         };
         /**
-         * VersionOut
-         * @description A version of installed thresholds. `active`: it decides in its space. `usable`: its space is the active
-         *     one; versions of another model's space are kept and not used.
-         */
-        VersionOut: {
-            /** Version */
-            version: number;
-            /** Space Id */
-            space_id: string;
-            /** Active */
-            active: boolean;
-            /** Usable */
-            usable: boolean;
-            /** Default Fmr */
-            default_fmr: number | null;
-            /** Note */
-            note: string;
-            /** Created At */
-            created_at: string;
-            /** Created By */
-            created_by: string;
-            thresholds: components["schemas"]["ThresholdTable"];
-        };
-        /**
-         * CorrectIn
-         * @description `subject_id`: whom the face shows, if that is known.
-         */
-        CorrectIn: {
-            /** Subject Id */
-            subject_id?: string | null;
-        };
-        /**
-         * CorrectedOut
-         * @description `was`: whom the decision named; `now`: whom it names; null: nobody.
-         */
-        CorrectedOut: {
-            /** Event Id */
-            event_id: string;
-            /** Was */
-            was: string | null;
-            /** Now */
-            now: string | null;
-        };
-        /** EnrolUnknownIn */
-        EnrolUnknownIn: {
-            /** Subject Id */
-            subject_id: string;
-            /** Display Name */
-            display_name?: string | null;
-            /** Metadata */
-            metadata?: {
-                [key: string]: unknown;
-            } | null;
-        };
-        /**
-         * IgnoreIn
-         * @description `ignored`: false to see the face again.
-         */
-        IgnoreIn: {
-            /**
-             * Ignored
-             * @default true
-             */
-            ignored: boolean;
-        };
-        /** IgnoredOut */
-        IgnoredOut: {
-            /** Unknown Id */
-            unknown_id: string;
-            /** Count */
-            count: number;
-            /** Ignored */
-            ignored: boolean;
-        };
-        /**
          * UnknownOut
          * @description An unknown face. `best_event_id`: its best sighting; `event_ids`: its newest ones, newest first. `GET
          *     /events/{event_id}/crop` shows each.
@@ -2090,6 +2213,97 @@ export interface components {
             /** More */
             more: boolean;
         };
+        /**
+         * VerifyOut
+         * @description `faces_found` and `faces_below_score` are those of the probe.
+         */
+        VerifyOut: {
+            /** Faces Found */
+            faces_found: number;
+            /** Faces Below Score */
+            faces_below_score: number;
+            /** Space Id */
+            space_id: string;
+            /** Score */
+            score: number;
+            /** Threshold */
+            threshold: number | null;
+            /** Target Fmr */
+            target_fmr: number | null;
+            /**
+             * Decision
+             * @enum {string}
+             */
+            decision: "match" | "non-match" | "uncalibrated";
+            calibration: components["schemas"]["CalibrationOut"];
+            probe: components["schemas"]["SightingOut"];
+            reference: components["schemas"]["ReferenceOut"];
+            /** Timing Ms */
+            timing_ms: {
+                [key: string]: number;
+            };
+        };
+        /**
+         * VersionOut
+         * @description A version of installed thresholds. `active`: it decides in its space. `usable`: its space is the active
+         *     one; versions of another model's space are kept and not used.
+         */
+        VersionOut: {
+            /** Version */
+            version: number;
+            /** Space Id */
+            space_id: string;
+            /** Active */
+            active: boolean;
+            /** Usable */
+            usable: boolean;
+            /** Default Fmr */
+            default_fmr: number | null;
+            /** Note */
+            note: string;
+            /** Created At */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            thresholds: components["schemas"]["ThresholdTable"];
+        };
+        /**
+         * WarningOut
+         * @description What to know of a sample that was stored all the same; `code` is for programs.
+         */
+        WarningOut: {
+            /** Sample Id */
+            sample_id: string;
+            /** Code */
+            code: string;
+            /** Detail */
+            detail: string;
+        };
+        /**
+         * WhoamiOut
+         * @description `open_access`: nobody needs a key, because none was ever made and only this machine can ask.
+         */
+        WhoamiOut: {
+            /** Key Id */
+            key_id: string;
+            role: components["schemas"]["Role"];
+            /** Label */
+            label: string;
+            /** Permissions */
+            permissions: components["schemas"]["Permission"][];
+            /** Open Access */
+            open_access: boolean;
+        };
+        /** Problem */
+        Problem: {
+            type: string;
+            title: string;
+            status: number;
+            code: string;
+            detail: string;
+            /** @description Which image is meant, counted from 0 */
+            index?: number;
+        };
     };
     responses: never;
     parameters: never;
@@ -2115,7 +2329,7 @@ export interface operations {
                 min_detection_score?: number | null;
                 /** @description degrees by which the image must be turned clockwise, where that is known; `auto` looks for it. By default what `HALFLIGHT_CAMERA_TURN` says */
                 turn?: ("auto" | "0" | "90" | "180" | "270") | null;
-                /** @description the name of the camera that took the probe, for events and the audit log */
+                /** @description the name of the camera that took the probe: its own thresholds decide if it has any; events and the audit log name it */
                 camera?: string | null;
             };
             header?: never;
@@ -2241,7 +2455,7 @@ export interface operations {
                 min_detection_score?: number | null;
                 /** @description degrees by which the image must be turned clockwise, where that is known; `auto` looks for it. By default what `HALFLIGHT_CAMERA_TURN` says */
                 turn?: ("auto" | "0" | "90" | "180" | "270") | null;
-                /** @description the name of the camera that took the probe, for events and the audit log */
+                /** @description the name of the camera that took the probe: its own thresholds decide if it has any; events and the audit log name it */
                 camera?: string | null;
             };
             header?: never;
@@ -2643,6 +2857,18 @@ export interface operations {
                     min_detection_score?: number;
                     /** @enum {string} */
                     allow_mismatch?: "true" | "false";
+                    /**
+                     * Format: date
+                     * @description day on which the subject consented; replaces what is kept
+                     */
+                    consent_date?: string;
+                    /** @description where the consent is written down; needs `consent_date` */
+                    consent_reference?: string;
+                    /**
+                     * Format: date-time
+                     * @description when retention erases the subject; replaces what is kept
+                     */
+                    expires_at?: string;
                 };
                 "application/json": {
                     subject_id: string;
@@ -2667,6 +2893,18 @@ export interface operations {
                     allow_duplicate?: boolean;
                     min_detection_score?: number;
                     allow_mismatch?: boolean;
+                    /**
+                     * Format: date
+                     * @description day on which the subject consented; replaces what is kept
+                     */
+                    consent_date?: string;
+                    /** @description where the consent is written down; needs `consent_date` */
+                    consent_reference?: string;
+                    /**
+                     * Format: date-time
+                     * @description when retention erases the subject; replaces what is kept
+                     */
+                    expires_at?: string;
                 };
             };
         };
@@ -2734,7 +2972,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `undecodable_image`, `image_too_costly`, `invalid_parameter`, `low_quality`, `wrong_spectrum`, `no_face`, `multiple_faces`, `unsure_orientation`, `photos_disagree` */
+            /** @description `undecodable_image`, `image_too_costly`, `invalid_parameter`, `low_quality`, `wrong_spectrum`, `no_face`, `multiple_faces`, `unsure_orientation`, `photos_disagree`, `consent_missing` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -2914,6 +3152,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `on_hold` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `invalid_parameter` */
             422: {
                 headers: {
@@ -2994,6 +3241,15 @@ export interface operations {
             };
             /** @description `forbidden` */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `on_hold` */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3173,6 +3429,15 @@ export interface operations {
             };
             /** @description `subject_not_found` */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `on_hold` */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3364,6 +3629,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `on_hold` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description `invalid_parameter` */
             422: {
                 headers: {
@@ -3384,6 +3658,292 @@ export interface operations {
             };
             /** @description `not_ready`, `draining` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    hold_subject_subjects__subject_id__hold_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                subject_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HoldIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubjectDetailOut"];
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `subject_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `storage_full` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    release_subject_subjects__subject_id__hold_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                subject_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubjectDetailOut"];
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `subject_not_found`, `hold_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `storage_full` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_subjects__subject_id__export_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                subject_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description a zip archive; one that was cut off does not open */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/zip": string;
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `subject_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `storage_full` */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5144,132 +5704,6 @@ export interface operations {
             };
         };
     };
-    watch_decisions_events_get: {
-        parameters: {
-            query?: {
-                /** @description so many of the decisions before, at most */
-                recent?: number;
-            };
-            header?: {
-                "last-event-id"?: string | null;
-            };
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "text/event-stream": unknown;
-                };
-            };
-            /** @description `unauthorized` */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `forbidden` */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `invalid_parameter` */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `rate_limited` */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `not_ready`, `draining`, `audit_unavailable`, `overloaded` */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    whoami_whoami_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["WhoamiOut"];
-                };
-            };
-            /** @description `unauthorized` */
-            401: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `forbidden` */
-            403: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `invalid_parameter` */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description `rate_limited` */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
     list_thresholds_admin_thresholds_get: {
         parameters: {
             query?: never;
@@ -5555,6 +5989,76 @@ export interface operations {
                 };
             };
             /** @description `not_ready`, `draining` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    watch_decisions_events_get: {
+        parameters: {
+            query?: {
+                /** @description so many of the decisions before, at most */
+                recent?: number;
+            };
+            header?: {
+                "last-event-id"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": unknown;
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining`, `audit_unavailable`, `overloaded` */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5894,7 +6398,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `invalid_parameter`, `low_quality`, `photos_disagree` */
+            /** @description `invalid_parameter`, `consent_missing`, `low_quality`, `photos_disagree` */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6012,6 +6516,268 @@ export interface operations {
             };
             /** @description `not_ready`, `draining`, `audit_unavailable`, `overloaded` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    whoami_whoami_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WhoamiOut"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_all_admin_export_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExportIn"];
+            };
+        };
+        responses: {
+            /** @description an archive; one that was cut off does not open */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `storage_full` */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    import_all_admin_import_post: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description the passphrase in UTF-8 and base64 */
+                "x-halflight-passphrase"?: string | null;
+                /** @description the secret key of the recipient */
+                "x-halflight-identity"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/octet-stream": string;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportOut"];
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `gallery_not_empty`, `space_not_ready` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `body_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type` */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter`, `invalid_archive` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining`, `overloaded` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `storage_full` */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -70,7 +70,7 @@ export function Picture(props: { blob: Blob; marks?: readonly Mark[]; alt: strin
   useEffect(() => {
     if (canvas.current && picture !== null && picture !== "none") draw(canvas.current, picture, props.marks ?? [], picture);
   }, [picture, props.marks]);
-  if (picture === "none") return <p class="no-picture">{t("picture.unshowable")}</p>;
+  if (picture === "none") return <p class={props.small ? "no-picture small" : "no-picture"}>{t("picture.unshowable")}</p>;
   return <canvas ref={canvas} class={props.small ? "picture small" : "picture"} role="img" aria-label={props.alt} />;
 }
 

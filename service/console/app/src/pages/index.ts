@@ -14,6 +14,8 @@ import { KeysPage } from "./keys";
 import { LivePage } from "./live";
 import { SpacesPage } from "./spaces";
 import { SubjectsPage } from "./subjects";
+import { ThresholdsPage } from "./thresholds";
+import { UnknownsPage } from "./unknowns";
 
 export const GROUPS = ["watch", "people", "models", "administration"] as const;
 
@@ -31,8 +33,10 @@ export const PAGES: readonly PageEntry[] = [
   { id: "identify", title: "identify", icon: "identify", role: "probe", group: "watch", page: IdentifyPage },
   { id: "enrol", title: "enrol", icon: "enrol", role: "operator", group: "people", page: EnrolPage },
   { id: "subjects", title: "subjects", icon: "subjects", role: "operator", group: "people", page: SubjectsPage },
+  { id: "unknowns", title: "unknowns", icon: "unknowns", role: "operator", group: "people", page: UnknownsPage },
   { id: "spaces", title: "spaces", icon: "spaces", role: "admin", group: "models", page: SpacesPage },
   { id: "jobs", title: "jobs", icon: "jobs", role: "admin", group: "models", page: JobsPage },
+  { id: "thresholds", title: "thresholds", icon: "thresholds", role: "admin", group: "models", page: ThresholdsPage },
   { id: "audit", title: "audit", icon: "audit", role: "admin", group: "administration", page: AuditPage },
   { id: "keys", title: "keys", icon: "keys", role: "admin", group: "administration", page: KeysPage },
   { id: "health", title: "health", icon: "health", role: "probe", group: "administration", page: HealthPage },
