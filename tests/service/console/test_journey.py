@@ -236,17 +236,15 @@ def test_a_revoked_key_signs_out_with_the_reason(
     console.errors[:] = [error for error in console.errors if "401" not in error]
 
 
-def test_a_service_that_stops_is_told_and_found_again(tmp_path: Path, visit: Visiting) -> None:
-    service = Service(tmp_path / "data", {"HALFLIGHT_BUNDLE_DIR": str(builtin_bundle())}).start()
-    console = visit(service)
+def test_a_service_that_stops_is_told_and_found_again(builtin: Service, visit: Visiting) -> None:
+    console = visit(builtin)
     page = console.page
     console.open("identify")
-    service.stop()
+    builtin.stop()
     console.give("s01/vis_1.jpg")
     page.locator(".note.bad", has_text="The service does not answer").last.wait_for()
-    service.start()
+    builtin.start()
     page.get_by_role("button", name="Try again").click()
     page.get_by_text("No candidate.").wait_for()
-    console.leave()
-    service.stop()
+    # While nothing answered, the browser's console named every attempt.
     console.errors.clear()
