@@ -10,10 +10,10 @@ export function Crop({ eventId, alt }: { eventId: string; alt: string }) {
   const [picture, setPicture] = useState<Blob | "gone" | null>(null);
   useEffect(() => {
     const stopping = new AbortController();
-    fetchRaw(`events/${encodeURIComponent(eventId)}/crop`, { signal: stopping.signal }).then(
-      async (response) => setPicture(await response.blob()),
-      () => stopping.signal.aborted || setPicture("gone"),
-    );
+    // Leaving the page ends the request, also between its head and its body.
+    fetchRaw(`events/${encodeURIComponent(eventId)}/crop`, { signal: stopping.signal })
+      .then((response) => response.blob())
+      .then(setPicture, () => stopping.signal.aborted || setPicture("gone"));
     return () => stopping.abort();
   }, [eventId]);
   if (picture === "gone") return <span class="avatar large" title={t("crop.gone")} aria-label={t("crop.gone")} role="img" />;
