@@ -34,7 +34,7 @@ NAMES = {
     "s06": "Finn Jansen",
 }
 CAMERAS = ("gate-1", "gate-2", "night-entrance")
-SIZE = {"width": 1280, "height": 800}
+WIDTH_PX, HEIGHT_PX = 1280, 800
 WAIT_MS = 180_000
 WEBP_QUALITY = 86
 
@@ -103,7 +103,9 @@ def take(address: str, to: Path) -> None:
         # Chromium's sandbox does not start as root.
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=chromium(), args=sandbox)
-        context = browser.new_context(viewport=SIZE, color_scheme="light", locale="en-GB")
+        context = browser.new_context(
+            viewport={"width": WIDTH_PX, "height": HEIGHT_PX}, color_scheme="light", locale="en-GB"
+        )
         context.set_default_timeout(WAIT_MS)
         page = context.new_page()
         page.goto(f"{address.rstrip('/')}/#/live")

@@ -1402,6 +1402,9 @@ export interface components {
         /**
          * EvaluateIn
          * @description `dataset`: the id of an uploaded set, or a directory below `HALFLIGHT_DATASETS`. `seed`: of draws.
+         *
+         *     `by`: `training` measures in a process of the training package; `service` with this service's pipeline,
+         *     and suggests thresholds by camera that `POST /admin/thresholds` takes.
          */
         EvaluateIn: {
             /** Dataset */
@@ -1411,6 +1414,12 @@ export interface components {
              * @default 0
              */
             seed: number;
+            /**
+             * By
+             * @default training
+             * @enum {string}
+             */
+            by: "training" | "service";
         };
         /**
          * ExportIn
@@ -5811,6 +5820,15 @@ export interface operations {
             };
             /** @description `forbidden` */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `body_too_large` */
+            413: {
                 headers: {
                     [name: string]: unknown;
                 };

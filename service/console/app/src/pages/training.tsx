@@ -143,7 +143,7 @@ export function RetrainDialog({ onClose }: { onClose: () => void }) {
 export function EvaluateDialog({ onClose }: { onClose: () => void }) {
   const [dataset, setDataset] = useState("");
   const starting = useAction(async () => {
-    const { job_id } = await answered(api.POST("/v1/admin/evaluate", { body: { dataset, seed: 0 } }));
+    const { job_id } = await answered(api.POST("/v1/admin/evaluate", { body: { dataset, seed: 0, by: "training" } }));
     onClose();
     go("jobs", job_id);
   });
