@@ -1,30 +1,36 @@
-"""Implements `halflight enroll`: enrol photos of one subject, or a folder of subjects."""
+"""Implements `halflight enroll`: enrol photos of one subject, or many subjects from one source."""
 
 from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.text import Text
 
+from service.cli.bulk import Bulk, enroll_source
 from service.cli.client import Answer, ServiceClient, read_file
-from service.cli.folder import FolderScan, Photo, Rejection, idempotency_key, scan_folder
 from service.cli.options import DEFAULT_URL, AskedTurn, ConsentDate, ConsentReference, Json, Key, Url
-from service.cli.output import BAD, GOOD, UNSURE, Failure, print_json, print_status, print_table, progress_bar
-from service.cli.problems import AFFECTS_EVERY_REQUEST, ServiceRefusal
+from service.cli.output import BAD, GOOD, UNSURE, print_json, print_status, print_table
+from service.cli.problems import ServiceRefusal
 
 
 def enroll(
-    subject: Annotated[str | None, typer.Argument(help="The subject's id.")] = None,
+    subject: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="SUBJECT|SOURCE",
+            help="The subject's id, before its photos. Alone: a folder SOURCE/<subject>/<files>, a zip or tar"
+            " of one, or a CSV: subject, path and, if wanted, display_name, metadata, spectrum.",
+        ),
+    ] = None,
     images: Annotated[list[Path] | None, typer.Argument(help="1 to 16 photos of the subject.")] = None,
     folder: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, help="Instead: a folder with root/<subject>/<files>."),
+        typer.Option(exists=True, file_okay=False, help="The same as a folder as SOURCE."),
     ] = None,
     display_name: Annotated[
         str | None, typer.Option(help="What people call the subject, in any script.")
@@ -52,17 +58,24 @@ def enroll(
         typer.Option(
             min=1,
             max=32,
-            help="Requests at once with --folder. With more than one, two photos of one face that are"
-            " sent together may both pass the duplicate check.",
+            help="Photos of a SOURCE in work at once; those of one subject go one after the other.",
         ),
-    ] = 1,
+    ] = 4,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            help="Folder of the report of a SOURCE: report.html, report.csv. A run that was killed goes on"
+            " from what it kept there.",
+        ),
+    ] = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Enrol photos of a subject, or a whole folder.
+    """Enrol photos of a subject, or all photos of a folder, an archive or a CSV.
 
-    A folder can be sent again after an interruption: within a day, no photo is enrolled twice.
+    The same command goes on after an interruption, and no photo is enrolled twice.
     Exit code 1 if any photo was refused.
     """
     if allow_duplicate and duplicates not in (None, "ignore"):
@@ -72,16 +85,23 @@ def enroll(
     options["allow_mismatch"] = "true" if allow_mismatch else None
     options |= {"consent_date": consent_date, "consent_reference": consent_reference}
     options["expires_at"] = expires_at
-    if folder is not None:
-        if subject or metadata or display_name:
-            raise typer.BadParameter(
-                "--folder takes neither SUBJECT and IMAGES nor --metadata and --display-name"
-            )
+    if folder is not None and (subject or metadata or display_name):
+        raise typer.BadParameter(
+            "--folder takes neither SUBJECT and IMAGES nor --metadata and --display-name"
+        )
+    source = folder if folder is not None else _source(subject, images)
+    if source is not None:
+        if metadata or display_name:
+            raise typer.BadParameter("--metadata and --display-name are of one subject: write them in a CSV")
+        bulk = Bulk(source=source, options=options, report=report, jobs=jobs, as_json=as_json)
         with ServiceClient(url, key) as client:
-            _enroll_folder(client, folder, options, jobs=jobs, as_json=as_json)
+            if not enroll_source(client, bulk):
+                raise typer.Exit(1)
         return
+    if report is not None:
+        raise typer.BadParameter("--report needs a folder, an archive or a CSV")
     if not subject or not images:
-        raise typer.BadParameter("give SUBJECT and IMAGES, or --folder")
+        raise typer.BadParameter("give SUBJECT and IMAGES, or --folder, or one folder, archive or CSV")
     if metadata is not None:
         parse_metadata(metadata)
     with ServiceClient(url, key) as client:
@@ -106,6 +126,13 @@ def enroll(
         print_status(f"{images[found['index']]}: {_looks_like(found)}", UNSURE)
     if answer["rejected"]:
         raise typer.Exit(1)
+
+
+def _source(subject: str | None, images: list[Path] | None) -> Path | None:
+    """The source that stands alone in the place of the subject; None if there is no such file."""
+    if not subject or images or not Path(subject).exists():
+        return None
+    return Path(subject)
 
 
 def _looks_like(found: Answer) -> str:
@@ -152,93 +179,3 @@ def enrolment_rows(images: list[Path], answer: Answer) -> Iterator[tuple[object,
             sample["sample_id"],
             ", ".join(quality["reasons"]),
         )
-
-
-def _enroll_folder(
-    client: ServiceClient, root: Path, options: Mapping[str, str | None], *, jobs: int, as_json: bool
-) -> None:
-    scan = scan_folder(root)
-    if not scan.photos:
-        raise Failure(f"{root} holds no photos", hint="it should hold one folder for each subject")
-
-    def send(photo: Photo) -> Answer | Rejection:
-        try:
-            image = photo.path.read_bytes()
-        except OSError as error:
-            return Rejection(photo.name, "unreadable_file", error.strerror or "cannot be read")
-        try:
-            return client.enroll(
-                photo.subject_id,
-                [image],
-                idempotency_key=idempotency_key(photo.subject_id, image, options),
-                options=options,
-            )
-        except ServiceRefusal as refusal:
-            if refusal.status in AFFECTS_EVERY_REQUEST:
-                refusal.title = f"{photo.name}: {refusal.title}"
-                raise
-            return Rejection(photo.name, refusal.code, refusal.detail)
-        except Failure as failure:
-            failure.title = f"{photo.name}: {failure.title}"
-            raise
-
-    rejections, warned = list(scan.rejections), dict[str, str]()
-    if as_json:
-        for rejection in rejections:
-            _emit_rejection(rejection)
-    for photo, outcome in zip(scan.photos, _send_all(scan, send, jobs), strict=True):
-        if isinstance(outcome, Rejection):
-            rejections.append(outcome)
-            if as_json:
-                _emit_rejection(outcome)
-            continue
-        if as_json:
-            print_json({"file": photo.name} | outcome)
-        for found in outcome.get("duplicates", ()):
-            print_status(f"{photo.name}: {_looks_like(found)}", UNSURE)
-        warned |= {warning["code"]: warning["detail"] for warning in outcome["warnings"]}
-    enrolled = len(scan.photos) + len(scan.rejections) - len(rejections)
-    if rejections and not as_json:
-        print_table(("refused", "why", "detail"), ((r.name, r.code, r.detail) for r in rejections))
-    counts = (
-        f"{enrolled} photos enrolled, {len(rejections)} files refused, {scan.subjects} folders of subjects"
-    )
-    if scan.skipped:
-        counts += f", {scan.skipped} other files skipped"
-    print_status(counts, BAD if rejections else GOOD)
-    for code, detail in warned.items():
-        print_status(f"{code}, at least once: {detail}", UNSURE)
-    if rejections:
-        raise typer.Exit(1)
-
-
-def _send_all(
-    scan: FolderScan, send: Callable[[Photo], Answer | Rejection], jobs: int
-) -> Iterator[Answer | Rejection]:
-    """Yields outcomes in the order of the photos, under a progress bar.
-
-    Raises Failure, which says how to continue, if the service stops answering.
-    """
-    done = 0
-    with progress_bar() as bar, ThreadPoolExecutor(jobs) as pool:
-        task = bar.add_task(f"enrolling {scan.subjects} subjects", total=len(scan.photos))
-        try:
-            for outcome in pool.map(send, scan.photos):
-                done += 1
-                bar.advance(task)
-                yield outcome
-        except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            if isinstance(error, Failure):
-                error.hint = f"{error.hint}\n{_how_to_continue(done, scan)}".strip()
-            elif isinstance(error, KeyboardInterrupt):
-                print_status(_how_to_continue(done, scan))
-            raise
-
-
-def _how_to_continue(done: int, scan: FolderScan) -> str:
-    return f"{done} of {len(scan.photos)} photos were sent; the same command goes on from there"
-
-
-def _emit_rejection(rejection: Rejection) -> None:
-    print_json({"file": rejection.name, "problem": {"code": rejection.code, "detail": rejection.detail}})

@@ -26,14 +26,25 @@ def thumbnail(path: Path, box: Box | None) -> str | None:
     None if the file cannot be decoded.
     """
     try:
-        image = decode(path.read_bytes(), limits=LIMITS, spectrum=Spectrum.VIS)
-    except (OSError, ImageError):
+        picture = small_jpeg(path.read_bytes(), box)
+    except OSError:
+        return None
+    return None if picture is None else data_url(picture)
+
+
+def data_url(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+
+
+def small_jpeg(data: bytes, box: Box | None = None) -> bytes | None:
+    """The JPEG of `thumbnail`, of the bytes of a photo."""
+    try:
+        image = decode(data, limits=LIMITS, spectrum=Spectrum.VIS)
+    except ImageError:
         return None
     drawn = _cut(image.pixels, tuple(side / image.reduction for side in box) if box else None)
-    done, data = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    if not done:
-        return None
-    return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode("ascii")
+    done, jpeg = cv2.imencode(".jpg", drawn, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    return jpeg.tobytes() if done else None
 
 
 def _cut(pixels: Pixels, box: tuple[float, ...] | None) -> Pixels:

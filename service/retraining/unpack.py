@@ -58,7 +58,7 @@ def unpack(archive: Path, target: Path, limits: ArchiveLimits, *, wanted: Callab
             if magic.startswith((b"PK\x03\x04", ZIP_END)):
                 _unzip(stream, writer, limits)
             else:
-                with _plain(stream, magic) as plain:
+                with plain_stream(stream, magic) as plain:
                     _untar(plain, writer)
         except ArchiveError:
             raise
@@ -80,7 +80,7 @@ def unpack(archive: Path, target: Path, limits: ArchiveLimits, *, wanted: Callab
 
 
 def _unzip(stream: IO[bytes], writer: ArchiveWriter, limits: ArchiveLimits) -> None:
-    if _directory_bytes(stream) > 2 * limits.files * ZIP_ENTRY_BYTES:
+    if zip_directory_bytes(stream) > 2 * limits.files * ZIP_ENTRY_BYTES:
         raise ArchiveError(f"the archive holds more than {limits.files} files")
     with zipfile.ZipFile(stream) as packed:
         for entry in packed.infolist():
@@ -97,7 +97,7 @@ def _unzip(stream: IO[bytes], writer: ArchiveWriter, limits: ArchiveLimits) -> N
                     writer.write(path, source, entry.file_size)
 
 
-def _directory_bytes(stream: IO[bytes]) -> int:
+def zip_directory_bytes(stream: IO[bytes]) -> int:
     """The size of the archive's directory, which zipfile reads into memory. Raises ArchiveError."""
     size = stream.seek(0, io.SEEK_END)
     start = max(0, size - ZIP_END_BYTES - ZIP_COMMENT_BYTES - ZIP64_LOCATOR_BYTES)
@@ -120,7 +120,7 @@ def _directory_bytes(stream: IO[bytes]) -> int:
     return int(struct.unpack_from("<Q", record, 40)[0])
 
 
-def _plain(stream: IO[bytes], magic: bytes) -> gzip.GzipFile | IO[bytes]:
+def plain_stream(stream: IO[bytes], magic: bytes) -> gzip.GzipFile | IO[bytes]:
     """The stream of the tar itself, decompressed as it is read."""
     if magic.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=stream)
@@ -131,7 +131,7 @@ def _plain(stream: IO[bytes], magic: bytes) -> gzip.GzipFile | IO[bytes]:
     return stream
 
 
-class _Guarded(io.RawIOBase):
+class GuardedStream(io.RawIOBase):
     """A stream that refuses large reads: a header may claim any size."""
 
     def __init__(self, stream: gzip.GzipFile | IO[bytes]) -> None:
@@ -152,7 +152,7 @@ class _Guarded(io.RawIOBase):
 
 def _untar(stream: gzip.GzipFile | IO[bytes], writer: ArchiveWriter) -> None:
     try:
-        packed = tarfile.TarFile(fileobj=_Guarded(stream))
+        packed = tarfile.TarFile(fileobj=GuardedStream(stream))
     except tarfile.ReadError as error:
         raise ArchiveError("neither a zip nor a tar archive") from error
     with packed:

@@ -137,7 +137,7 @@ def test_a_folder_is_enrolled_reported_and_safe_to_repeat(tmp_path: Path, env: d
         result = fails(
             1,
             *command,
-            expected=["4 photos enrolled, 3 files refused, 2 folders of subjects, 1 other files skipped"],
+            expected=["4 photos enrolled, 3 files refused, 2 subjects, 1 other files skipped"],
             env=env,
         )
         assert sorted(row[:2] for row in result.cells()) == [
@@ -168,7 +168,7 @@ def test_what_is_no_photo_by_its_name_is_skipped_and_counted(tmp_path: Path, env
     photo(root / "__MACOSX", "1.jpg", b"no photo")
     command: list[str | Path] = ["enroll", "--folder", root, "--allow-duplicate"]
     result = succeeds(*command, env=env)
-    assert "1 photos enrolled, 0 files refused, 1 folders of subjects, 10 other files skipped" in result.err
+    assert "1 photos enrolled, 0 files refused, 1 subjects, 10 other files skipped" in result.err
     assert result.out == ""
     photo(root / "cli-s12", "notes.jpg", b"words under the name of a photo")
     result = fails(1, *command, expected=["1 photos enrolled, 1 files refused"], env=env)
