@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from service import background
 from service.api import (
     audit,
+    bulk,
     console,
     datasets,
     events,
@@ -87,6 +88,8 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     )
     for part in parts:
         app.include_router(part.router)
+    app.include_router(bulk.upload_router)
+    app.include_router(bulk.router)
     app.include_router(transfer.export_router)
     app.include_router(transfer.import_router)
     operations.install_docs(app)

@@ -9,12 +9,16 @@ from contextlib import suppress
 import structlog
 
 from faces import bundle
+from service.bulk.job import remove_old_reports
+from service.bulk.request import BULK
 from service.inference.batcher import Observe
 from service.inference.engine import EngineOptions
+from service.jobs.child import job_directory
 from service.loop_lag import LoopLag
 from service.retention import erase_expired, erase_expired_subjects, expire_probes
 from service.state import State
 from service.store.errors import StoreError
+from service.store.job_records import FINAL
 
 log = structlog.get_logger("halflight.background")
 
@@ -113,10 +117,15 @@ async def _every_minute(state: State) -> None:
 
 
 async def _purge(state: State) -> None:
-    """Erases answers of old Idempotency-Keys, crops and subjects past their time, and abandoned uploads."""
+    """Erases answers of old Idempotency-Keys, crops and subjects past their time, abandoned uploads and
+    old reports."""
     while True:
         await asyncio.to_thread(state.uploads.remove_abandoned)
+        await asyncio.to_thread(remove_old_reports, job_directory(state.settings.data_dir))
         try:
+            unfinished = [job for job in await state.jobs.page(None, 1000) if job.state not in FINAL]
+            in_use = [str(job.request["upload"]) for job in unfinished if job.kind == BULK]
+            await asyncio.to_thread(state.bulk_uploads.remove_abandoned, in_use)
             async with state.db.write() as uow:
                 now = await erase_expired(uow, state.settings, state.signer)
                 await uow.commit()

@@ -15,6 +15,9 @@ from service.access.private import make_private
 from service.audit.recorder import AuditRecorder
 from service.audit.refusals import RefusalLog
 from service.audit.signing import AuditSigner, open_signer
+from service.bulk.job import BulkJob
+from service.bulk.request import BULK
+from service.bulk.uploads import BulkUploads
 from service.bundles.registry import bundle_store
 from service.crops import OldCropKey
 from service.enrolment.enroller import Enroller
@@ -48,6 +51,7 @@ from service.spaces.space import EmbeddingSpace
 from service.spaces.threshold_admin import ThresholdAdmin
 from service.store.clear_rows import seal_clear_rows
 from service.store.database import Database
+from service.store.job_records import JobRecord
 from service.subjects.editor import SubjectEditor
 from service.telemetry import Metrics
 
@@ -74,6 +78,7 @@ class State:
     runner: JobRunner
     training_jobs: TrainingJobs
     uploads: UploadedSets
+    bulk_uploads: BulkUploads
     pipeline: FacePipeline
     enroller: Enroller
     editor: SubjectEditor
@@ -129,8 +134,22 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         db, registry, settle_s=SETTLE_POLLS * settings.log_poll_s, bundle_key=settings.bundle_key
     )
     audit = AuditRecorder(db, metrics, strict=settings.audit == "strict", flush_s=settings.audit_flush_s)
-    queue = JobQueue(db, {BACKFILL: admin.end_cancelled_backfill})
+    bulk_uploads = BulkUploads(settings.data_dir / "bulk", _archive_limits(settings))
+
+    async def end_cancelled_bulk(job: JobRecord, _actor: str) -> None:
+        await bulk_uploads.erase(str(job.request["upload"]))
+
+    queue = JobQueue(db, {BACKFILL: admin.end_cancelled_backfill, BULK: end_cancelled_bulk})
     enroller = Enroller(db, pipeline, registry, settings, encode)
+    bulk = BulkJob(
+        db,
+        registry,
+        enroller,
+        bulk_uploads,
+        busy=lambda: admission.in_flight > 0,
+        at_once=2 * settings.max_batch,
+        count_enrolled=metrics.enrolled.inc,
+    )
     decisions = DecisionFeed(settings.events_kept)
     probes = ProbeKeeper(db, decisions, metrics, hours=settings.keep_probes_hours)
     return State(
@@ -141,9 +160,10 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         spaces=admin,
         thresholds=ThresholdAdmin(db, registry),
         jobs=queue,
-        runner=_runner(settings, db, registry, admin, worker, pipeline),
+        runner=_runner(settings, db, registry, admin, worker, pipeline, bulk),
         training_jobs=TrainingJobs(queue, _environment(settings)),
-        uploads=_uploads(settings, db, queue),
+        uploads=UploadedSets(db, queue, settings.data_dir / "datasets", _archive_limits(settings)),
+        bulk_uploads=bulk_uploads,
         pipeline=pipeline,
         enroller=enroller,
         editor=SubjectEditor(db, enroller.follow_log),
@@ -198,14 +218,13 @@ def _environment(settings: Settings) -> TrainingEnvironment:
     )
 
 
-def _uploads(settings: Settings, db: Database, queue: JobQueue) -> UploadedSets:
-    limits = ArchiveLimits(
+def _archive_limits(settings: Settings) -> ArchiveLimits:
+    return ArchiveLimits(
         bytes=settings.max_unpacked_bytes,
         file_bytes=settings.max_body_bytes,
         ratio=settings.max_archive_ratio,
         reserve_bytes=settings.disk_reserve_bytes,
     )
-    return UploadedSets(db, queue, settings.data_dir / "datasets", limits)
 
 
 def _runner(
@@ -215,6 +234,7 @@ def _runner(
     admin: SpaceAdmin,
     worker: BackfillWorker,
     pipeline: FacePipeline,
+    bulk: BulkJob,
 ) -> JobRunner:
     """The runner, with every kind of job."""
     environment = _environment(settings)
@@ -229,5 +249,5 @@ def _runner(
     )
     options = RunnerOptions(lease_s=settings.job_lease_s)
     evaluate, backfill = EvaluateJob(environment, registry, pipeline), BackfillJob(worker, admin)
-    kinds: list[JobKind] = [retrain, evaluate, backfill]
+    kinds: list[JobKind] = [retrain, evaluate, backfill, bulk]
     return JobRunner(db, kinds, job_directory(settings.data_dir), options)

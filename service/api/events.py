@@ -22,7 +22,6 @@ from service.api.schemas.events import (
     StreamEndOut,
     StreamStartOut,
 )
-from service.api.subjects import validate_subject_id
 from service.errors import (
     AuditUnavailable,
     Draining,
@@ -41,6 +40,7 @@ from service.live.decisions import EVENT_ID
 from service.live.feed import Page, Placed
 from service.state import State
 from service.store.errors import StoreError
+from service.subjects.validation import validate_subject_id
 
 # How soon an idle stream notices that the service drains or that its key is gone.
 LOOK_EVERY_S = 1.0

@@ -38,6 +38,8 @@ DISCLOSING = ("/identify", "/verify")
 OPEN: dict[str, Any] = {"security": [], "x-role": "open"}
 # How far a job is, which models are there and what the caller's own key may do says nothing about a person.
 NOT_AUDITED = ("/admin/jobs", "/admin/spaces", "/admin/datasets", "/whoami")
+# How far a bulk enrolment is; its report, below this path, names people.
+BULK_PROGRESS = "/enroll/bulk/{job_id}"
 BODYLESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})
 
 
@@ -92,7 +94,8 @@ class GuardedRoute(APIRoute):
             request.state.may_finish = not request.app.state.halflight.draining
             if request.method not in BODYLESS:
                 return await self.with_body(request, handle)
-            if need is None or request.method == "DELETE" or self.path.startswith(NOT_AUDITED):
+            unaudited = self.path.startswith(NOT_AUDITED) or self.path == BULK_PROGRESS
+            if need is None or request.method == "DELETE" or unaudited:
                 return await handle(request)
             return await self.audited_read(request, handle)
 

@@ -8,9 +8,9 @@ from service.api.deps import Operator, SpaceDep, StateDep
 from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
 from service.api.schemas.subjects import ErasedManyOut, EraseManyIn, MergedOut, MergeIn
-from service.api.subjects import SIMPLE, validate_subject_id
-from service.api.uploads import validate_metadata
+from service.api.subjects import SIMPLE
 from service.errors import InvalidParameter, OnHold, StorageFull, SubjectNotFound
+from service.subjects.validation import validate_metadata, validate_subject_id
 
 router = APIRouter(tags=["subjects"], route_class=GuardedRoute)
 

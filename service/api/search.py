@@ -15,11 +15,12 @@ from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
 from service.api.schemas.base import Moment
 from service.api.schemas.subjects import SubjectOut, SubjectsOut
-from service.api.subjects import SIMPLE, SUBJECT_ID
+from service.api.subjects import SIMPLE
 from service.errors import InvalidParameter
 from service.store.records import SubjectSelection
 from service.subjects.names import MAX_LETTERS, fold
 from service.subjects.search import SubjectQuery, search
+from service.subjects.validation import SUBJECT_ID
 
 router = APIRouter(tags=["subjects"], route_class=GuardedRoute)
 

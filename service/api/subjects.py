@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from datetime import datetime
 from typing import Annotated, TypedDict, get_args
 
@@ -25,7 +24,7 @@ from service.api.schemas.subjects import (
     SubjectDetailOut,
 )
 from service.api.schemas.terms import MAX_TEXT, TermsIn
-from service.api.uploads import UploadForm, form_of, parse_metadata, validate_metadata
+from service.api.uploads import UploadForm, form_of, parse_metadata
 from service.enrolment.types import Duplicates, Enrolment
 from service.errors import (
     ConsentMissing,
@@ -53,9 +52,9 @@ from service.settings import Settings, TurnChoice
 from service.state import State
 from service.store.term_records import Consent
 from service.subjects.editor import SubjectChange
-from service.subjects.names import MAX_LETTERS, InvalidName, normal_name
+from service.subjects.names import MAX_LETTERS
+from service.subjects.validation import SUBJECT_ID, validate_metadata, validate_name, validate_subject_id
 
-SUBJECT_ID = re.compile(r"[A-Za-z0-9._:@-]{1,128}")
 MAX_IDEMPOTENCY_KEY = 200
 SIMPLE = (
     *(MalformedRequest, Unauthorized, Forbidden, InvalidParameter),
@@ -129,24 +128,6 @@ ENROL_BODY = image_body(
 
 enroll_router = APIRouter(tags=["subjects"], route_class=ImageRoute)
 router = APIRouter(tags=["subjects"], route_class=GuardedRoute)
-
-
-def validate_subject_id(text: str) -> str:
-    """Returns the id. Raises InvalidParameter if it is malformed."""
-    if not SUBJECT_ID.fullmatch(text):
-        raise InvalidParameter("a subject_id has 1 to 128 characters of A-Z a-z 0-9 . _ : @ -")
-    if text in (".", ".."):
-        # Clients resolve these in a URL, so such a subject could be enrolled but never erased.
-        raise InvalidParameter("a subject_id may not be `.` or `..`")
-    return text
-
-
-def validate_name(text: str) -> str:
-    """Returns the display name as it is kept. Raises InvalidParameter."""
-    try:
-        return normal_name(text)
-    except InvalidName as error:
-        raise InvalidParameter(f"`display_name`: {error}") from error
 
 
 def _flag(form: UploadForm, name: str) -> bool:

@@ -12,9 +12,10 @@ from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
 from service.api.schemas.subjects import SubjectDetailOut
 from service.api.schemas.terms import HoldIn
-from service.api.subjects import SIMPLE, subject_detail, validate_subject_id
+from service.api.subjects import SIMPLE, subject_detail
 from service.errors import HoldNotFound, StorageFull, SubjectNotFound
 from service.subjects.access_export import export_subject
+from service.subjects.validation import validate_subject_id
 
 ZIP = "application/zip"
 A_ZIP: dict[int | str, dict[str, Any]] = {

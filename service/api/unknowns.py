@@ -13,8 +13,6 @@ from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
 from service.api.schemas.subjects import EnrolOut
 from service.api.schemas.unknowns import EnrolUnknownIn, IgnoredOut, IgnoreIn, UnknownsOut
-from service.api.subjects import validate_name, validate_subject_id
-from service.api.uploads import validate_metadata
 from service.enrolment.types import Duplicates, Enrolment
 from service.errors import (
     AuditUnavailable,
@@ -35,6 +33,7 @@ from service.errors import (
     UnknownNotFound,
 )
 from service.live.decisions import EVENT_ID
+from service.subjects.validation import validate_metadata, validate_name, validate_subject_id
 
 COMMON = (
     *(Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining, AuditUnavailable),

@@ -6,7 +6,6 @@ Uploads are faces, so the service never spools them to a temporary file.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +23,11 @@ from service.api.strict_json import RepeatedName, loads
 from service.api.whole_forms import CutForm, WholeFormParser
 from service.errors import InvalidParameter, MalformedRequest, UnsupportedMediaType
 from service.settings import Settings
+from service.subjects.validation import MAX_METADATA_BYTES, validate_metadata
 
 FORM, JSON = "multipart/form-data", "application/json"
 MAX_FIELDS = 16
 PARSED_AT_ONCE = 64 << 10
-MAX_METADATA_BYTES = 8192
-MAX_METADATA_DEPTH = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,40 +146,3 @@ def parse_metadata(text: str | None) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as error:
         raise MalformedRequest("`metadata` is no JSON") from error
     return validate_metadata(value)
-
-
-def validate_metadata(value: object) -> dict[str, Any]:
-    """Raises InvalidParameter unless the value is an object of at most 8 KiB and 16 levels."""
-    if not isinstance(value, dict):
-        raise InvalidParameter("`metadata` must be a JSON object")
-    if _depth(value) > MAX_METADATA_DEPTH:
-        raise InvalidParameter(f"`metadata` may nest {MAX_METADATA_DEPTH} levels at most")
-    try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except ValueError as error:
-        # JSON has no infinity, but a parser makes one of 1e999.
-        raise InvalidParameter("`metadata` holds a number that is too large") from error
-    if "\x00" in text or "\\u0000" in text:
-        raise InvalidParameter("`metadata` may not hold a null character")
-    try:
-        size = len(text.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidParameter("`metadata` holds half a surrogate pair") from error
-    if size > MAX_METADATA_BYTES:
-        raise InvalidParameter(f"`metadata` may have {MAX_METADATA_BYTES} bytes at most")
-    return value
-
-
-def _depth(value: object) -> int:
-    """Counts levels of nesting, without recursion, which a deep value would exhaust."""
-    deepest, level = 0, [value]
-    while level:
-        deepest += 1
-        children: list[object] = []
-        for item in level:
-            if isinstance(item, dict):
-                children.extend(item.values())
-            elif isinstance(item, list):
-                children.extend(item)
-        level = children
-    return deepest

@@ -83,7 +83,7 @@ class Enroller:
 
         async def accept(index: int, data: ImageSource) -> Accepted | ServiceError:
             async with places:
-                return await self._accept(space, request, index, data)
+                return await self.accept(space, request, index, data)
 
         outcomes = await asyncio.gather(*(accept(i, data) for i, data in enumerate(request.images)))
         accepted = [outcome for outcome in outcomes if isinstance(outcome, Accepted)]
@@ -194,10 +194,13 @@ class Enroller:
         ]
         return answer | {"duplicates": named}
 
-    async def _accept(
+    async def accept(
         self, space: EmbeddingSpace, request: Enrolment, index: int, data: ImageSource
     ) -> Accepted | ServiceError:
-        """Accepts one image, or returns the refusal. Raises RetryLater: overload is no fault of the image."""
+        """Describes one image and stores nothing, or returns the refusal.
+
+        Raises RetryLater: overload is no fault of the image.
+        """
         try:
             found = await self._pipeline.describe(
                 space,

@@ -11,7 +11,6 @@ administrator erases them.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
 import re
@@ -34,13 +33,14 @@ from service.errors import (
     StorageFull,
 )
 from service.jobs.queue import JobQueue
-from service.retraining.archive import BLOCK_BYTES, FULL, ArchiveError, ArchiveLimits, check_room
+from service.retraining.archive import FULL, ArchiveError, ArchiveLimits
+from service.retraining.receiving import ARCHIVE, receive_archive
 from service.retraining.unpack import unpack
 from service.store.database import Database
 from service.store.job_records import FINAL
 
 DATASET_ID = re.compile(r"upload-[0-9a-f]{32}")
-SET, FACTS, ARCHIVE = "set", "facts.json", "archive"
+SET, FACTS = "set", "facts.json"
 PICTURES = (".bmp", ".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff")
 BESIDE = (".csv", ".pos")
 MANIFEST = "manifest.csv"
@@ -85,7 +85,7 @@ class UploadedSets:
         place = self._root / f".{uuid.uuid4().hex}"
         self._places.add(place)
         try:
-            digest = await self._receive(chunks, declared_bytes, place)
+            digest = await receive_archive(chunks, declared_bytes, place, self._limits)
             made = await asyncio.to_thread(self._keep, place, digest)
             async with self._db.write() as uow:
                 detail = {"dataset_id": made.dataset_id, "digest": digest, "files": made.files}
@@ -130,29 +130,6 @@ class UploadedSets:
             with suppress(OSError):
                 if place not in self._places and not written_since(place, time.time() - ABANDONED_S):
                     shutil.rmtree(place, ignore_errors=True)
-
-    async def _receive(self, chunks: AsyncIterator[bytes], declared_bytes: int, place: Path) -> str:
-        """Writes the archive to the disk block by block; returns its SHA-256."""
-        await asyncio.to_thread(place.mkdir, parents=True, mode=0o700)
-        await asyncio.to_thread(check_room, place, declared_bytes, self._limits)
-        digest, waiting, seen = hashlib.sha256(), bytearray(), 0
-        with await asyncio.to_thread((place / ARCHIVE).open, "xb") as out:
-
-            def write() -> None:
-                check_room(place, len(waiting), self._limits)
-                digest.update(waiting)
-                out.write(waiting)
-                waiting.clear()
-
-            async for chunk in chunks:
-                seen += len(chunk)
-                waiting += chunk
-                if len(waiting) >= BLOCK_BYTES:
-                    await asyncio.to_thread(write)
-            await asyncio.to_thread(write)
-        if not seen:
-            raise ArchiveError("the body is empty: send a zip or tar archive")
-        return digest.hexdigest()
 
     def _keep(self, place: Path, digest: str) -> UploadedSet:
         """Unpacks the received archive and gives the set its name."""

@@ -57,6 +57,9 @@ def test_the_openapi_document_lists_every_path(client: httpx.Client) -> None:
     asked = {(path.removeprefix("/v1"), method) for path, methods in paths.items() for method in methods}
     assert asked >= {
         ("/enroll", "post"),
+        ("/enroll/bulk", "post"),
+        ("/enroll/bulk/{job_id}", "get"),
+        ("/enroll/bulk/{job_id}/report", "get"),
         ("/identify", "post"),
         ("/verify", "post"),
         ("/embed", "post"),
