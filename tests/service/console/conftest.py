@@ -29,9 +29,13 @@ WATCH = """
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window. Skips where it or Playwright is missing."""
+    """Chromium without a window. Skips where it or Playwright is missing.
+
+    Of a file, not of the whole run: while Playwright runs, no other test of the process can run an event
+    loop.
+    """
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="Playwright is not installed: it comes with the development lock"
     )
