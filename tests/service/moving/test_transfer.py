@@ -88,7 +88,8 @@ async def shown(db: Database) -> dict[str, Any]:
             kept = await uow.crops.of_samples([s.sample_id for s in samples], crop().alignment_id)
             owned = await uow.templates.of_subject(SPACE, record.subject_id)
             found[record.subject_id] = {
-                "record": asdict(record),
+                # Each database has places of its own.
+                "record": asdict(record) | {"place": None},
                 "terms": await uow.terms.get(record.subject_id),
                 "samples": [asdict(s) for s in samples],
                 "crops": {k: v.png for k, v in kept.items()},
