@@ -110,6 +110,8 @@ class _Parent:
                     self._reap()
                 if self._service in ready and not self._obey():
                     break
+        # Their ends still signal, when the sockets of this process may be closed already.
+        signal.set_wakeup_fd(-1)
         for pid in self._children:
             os.kill(pid, signal.SIGKILL)
 
