@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import errno
 import gzip
-import stat
-import tarfile
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,11 +21,12 @@ from service.bulk.types import MAX_PHOTO_BYTES, BulkPhoto, PhotoTooLarge, Reject
 from service.retraining.archive import BLOCK_BYTES, NOT_WHOLE, ArchiveError, ArchiveLimits, safe_path
 from service.retraining.unpack import (
     BROKEN,
-    ENCRYPTED,
-    ZIP_ENTRY_BYTES,
-    GuardedStream,
+    check_tar_entry,
+    check_zip_entry,
     plain_stream,
-    zip_directory_bytes,
+    tar_content,
+    tar_entries,
+    zip_entries,
 )
 
 LIMITS = ArchiveLimits()
@@ -146,38 +144,18 @@ def _content(entry: _Entry) -> bytes:
 
 
 def _zipped(stream: IO[bytes]) -> Iterator[_Entry]:
-    if zip_directory_bytes(stream) > 2 * LIMITS.files * ZIP_ENTRY_BYTES:
-        raise ArchiveError(f"the archive holds more than {LIMITS.files} files")
-    with zipfile.ZipFile(stream) as packed:
-        for entry in packed.infolist():
-            path = safe_path(entry.filename)
-            if entry.is_dir() or path is None:
-                continue
-            if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
-                raise ArchiveError("the archive holds a link or a device: only plain files are taken")
-            if entry.flag_bits & ENCRYPTED:
-                raise ArchiveError("the archive is encrypted")
-            yield _Entry(path, entry.file_size, partial(packed.open, entry))
-
-
-def _opened(source: IO[bytes]) -> IO[bytes]:
-    return source
+    for packed, entry in zip_entries(stream, LIMITS):
+        path = safe_path(entry.filename)
+        if entry.is_dir() or path is None:
+            continue
+        check_zip_entry(entry)
+        yield _Entry(path, entry.file_size, partial(packed.open, entry))
 
 
 def _tarred(stream: gzip.GzipFile | IO[bytes]) -> Iterator[_Entry]:
-    try:
-        packed = tarfile.TarFile(fileobj=GuardedStream(stream))
-    except tarfile.ReadError as error:
-        raise ArchiveError("neither a zip nor a tar archive") from error
-    with packed:
-        while (entry := packed.next()) is not None:
-            # This list would grow with the archive.
-            packed.members.clear()  # type: ignore[attr-defined]
-            path = safe_path(entry.name)
-            if entry.isdir() or path is None:
-                continue
-            if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.issparse():
-                raise ArchiveError("the archive holds a link or a device: only plain files are taken")
-            source = packed.extractfile(entry)
-            assert source is not None  # noqa: S101 - a plain file has content
-            yield _Entry(path, entry.size, partial(_opened, source))
+    for packed, entry in tar_entries(stream):
+        path = safe_path(entry.name)
+        if entry.isdir() or path is None:
+            continue
+        check_tar_entry(entry)
+        yield _Entry(path, entry.size, partial(tar_content, packed, entry))

@@ -12,7 +12,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -34,6 +34,7 @@ ZIP_ENTRY_BYTES = 2048
 ZIP_END, ZIP64_LOCATOR, ZIP64_END = b"PK\x05\x06", b"PK\x06\x07", b"PK\x06\x06"
 ZIP_END_BYTES, ZIP_COMMENT_BYTES, ZIP64_LOCATOR_BYTES = 22, 65535, 20
 ENCRYPTED = 0x1
+NOT_PLAIN = "the archive holds a link or a device: only plain files are taken"
 BROKEN = (
     EOFError,
     ValueError,
@@ -80,24 +81,36 @@ def unpack(archive: Path, target: Path, limits: ArchiveLimits, *, wanted: Callab
 
 
 def _unzip(stream: IO[bytes], writer: ArchiveWriter, limits: ArchiveLimits) -> None:
-    if zip_directory_bytes(stream) > 2 * limits.files * ZIP_ENTRY_BYTES:
+    for packed, entry in zip_entries(stream, limits):
+        if entry.is_dir():
+            safe_path(entry.filename)
+            continue
+        check_zip_entry(entry)
+        if (path := writer.accept(entry.filename, entry.file_size)) is not None:
+            with packed.open(entry) as source:
+                writer.write(path, source, entry.file_size)
+
+
+def zip_entries(
+    stream: IO[bytes], limits: ArchiveLimits
+) -> Iterator[tuple[zipfile.ZipFile, zipfile.ZipInfo]]:
+    """Each entry of a zip, with the archive that opens it. Raises ArchiveError for too large a directory."""
+    if _zip_directory_bytes(stream) > 2 * limits.files * ZIP_ENTRY_BYTES:
         raise ArchiveError(f"the archive holds more than {limits.files} files")
     with zipfile.ZipFile(stream) as packed:
         for entry in packed.infolist():
-            kind = stat.S_IFMT(entry.external_attr >> 16)
-            if entry.is_dir():
-                safe_path(entry.filename)
-                continue
-            if kind not in (0, stat.S_IFREG):
-                raise ArchiveError("the archive holds a link or a device: only plain files are taken")
-            if entry.flag_bits & ENCRYPTED:
-                raise ArchiveError("the archive is encrypted")
-            if (path := writer.accept(entry.filename, entry.file_size)) is not None:
-                with packed.open(entry) as source:
-                    writer.write(path, source, entry.file_size)
+            yield packed, entry
 
 
-def zip_directory_bytes(stream: IO[bytes]) -> int:
+def check_zip_entry(entry: zipfile.ZipInfo) -> None:
+    """Raises ArchiveError unless the entry is a plain file in clear."""
+    if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
+        raise ArchiveError(NOT_PLAIN)
+    if entry.flag_bits & ENCRYPTED:
+        raise ArchiveError("the archive is encrypted")
+
+
+def _zip_directory_bytes(stream: IO[bytes]) -> int:
     """The size of the archive's directory, which zipfile reads into memory. Raises ArchiveError."""
     size = stream.seek(0, io.SEEK_END)
     start = max(0, size - ZIP_END_BYTES - ZIP_COMMENT_BYTES - ZIP64_LOCATOR_BYTES)
@@ -151,6 +164,23 @@ class GuardedStream(io.RawIOBase):
 
 
 def _untar(stream: gzip.GzipFile | IO[bytes], writer: ArchiveWriter) -> None:
+    for packed, entry in tar_entries(stream):
+        if entry.isdir():
+            safe_path(entry.name)
+            continue
+        check_tar_entry(entry)
+        if (path := writer.accept(entry.name, entry.size)) is not None:
+            with tar_content(packed, entry) as source:
+                writer.write(path, source, entry.size)
+
+
+def tar_entries(
+    stream: gzip.GzipFile | IO[bytes],
+) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
+    """Each entry of a tar, with the archive that opens it until the next one is asked for.
+
+    Raises ArchiveError if it is none.
+    """
     try:
         packed = tarfile.TarFile(fileobj=GuardedStream(stream))
     except tarfile.ReadError as error:
@@ -159,13 +189,17 @@ def _untar(stream: gzip.GzipFile | IO[bytes], writer: ArchiveWriter) -> None:
         while (entry := packed.next()) is not None:
             # This list would grow with the archive.
             packed.members.clear()  # type: ignore[attr-defined]
-            if entry.isdir():
-                safe_path(entry.name)
-                continue
-            if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.issparse():
-                raise ArchiveError("the archive holds a link or a device: only plain files are taken")
-            if (path := writer.accept(entry.name, entry.size)) is not None:
-                source = packed.extractfile(entry)
-                assert source is not None  # noqa: S101 - a plain file has content
-                with source:
-                    writer.write(path, source, entry.size)
+            yield packed, entry
+
+
+def check_tar_entry(entry: tarfile.TarInfo) -> None:
+    """Raises ArchiveError unless the entry is a plain file."""
+    if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or entry.issparse():
+        raise ArchiveError(NOT_PLAIN)
+
+
+def tar_content(packed: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
+    """The content of an entry that `check_tar_entry` has let pass."""
+    source = packed.extractfile(entry)
+    assert source is not None  # noqa: S101 - a plain file has content
+    return source
