@@ -231,18 +231,33 @@ async def restore(
                     await uow.keys.add(_stored_key(fields))
             elif kind is Kind.AUDIT:
                 contents.audit_entries += await _restore_audit(uow, json.loads(payload))
-            elif kind is Kind.SUBJECT:
-                subject = read_subject(reader, payload, keys)
-                if subject is None:
-                    contents.unreadable += 1
-                    continue
-                await restore_subject(uow, subject, split(payload)[0], sizes)
-                contents.take(subject)
+            elif kind is Kind.SUBJECT and await take_subject(uow, reader, payload, keys, sizes, contents):
                 progress(contents.subjects, 0)
         detail = {"archive_id": reader.header.archive_id, "made_at": reader.header.made_at} | asdict(contents)
         await uow.audit.add(ACTOR, "backup.restore", None, detail)
         await uow.commit()
     return contents
+
+
+async def take_subject(
+    uow: UnitOfWork,
+    reader: ArchiveReader,
+    payload: bytes,
+    keys: dict[str, bytes],
+    sizes: dict[str, int],
+    contents: Contents,
+) -> bool:
+    """Restores one subject of an archive and counts it; false, and counted as unreadable, if its key is gone.
+
+    `sizes`: the dimension of each space. Raises ArchiveBroken.
+    """
+    subject = read_subject(reader, payload, keys)
+    if subject is None:
+        contents.unreadable += 1
+        return False
+    await restore_subject(uow, subject, split(payload)[0], sizes)
+    contents.take(subject)
+    return True
 
 
 async def _restore_spaces(uow: UnitOfWork, spaces: list[dict[str, Any]]) -> dict[str, int]:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from service.errors import GalleryNotEmpty, SpaceNotReady
-from service.moving.archive import ArchiveReader, ArchiveWriter, Header, Kind, split
+from service.moving.archive import ArchiveReader, ArchiveWriter, Header, Kind
 from service.moving.backup import (
     Contents,
     Damaged,
     finish_book,
     new_header,
-    read_subject,
+    take_subject,
     verify,
     write_gallery,
     write_spaces,
@@ -31,7 +31,6 @@ from service.moving.book import KeyBook
 from service.moving.locks import For, Secret
 from service.moving.outflow import Waiting, sent
 from service.moving.stream import ArchiveBroken
-from service.moving.subject import restore_subject
 from service.store.database import Database
 from service.store.records import NewBundle
 from service.store.unit import UnitOfWork
@@ -107,13 +106,7 @@ async def import_gallery(
         for kind, payload in reader.records():
             if kind is Kind.SPACES:
                 sizes = await _take_spaces(uow, json.loads(payload))
-            elif kind is Kind.SUBJECT:
-                subject = read_subject(reader, payload, keys)
-                if subject is None:
-                    contents.unreadable += 1
-                    continue
-                await restore_subject(uow, subject, split(payload)[0], sizes)
-                contents.take(subject)
+            elif kind is Kind.SUBJECT and await take_subject(uow, reader, payload, keys, sizes, contents):
                 # Sealing takes milliseconds for each subject; others are answered in between.
                 await asyncio.sleep(0)
         detail = {"archive_id": reader.header.archive_id, "made_at": reader.header.made_at}
