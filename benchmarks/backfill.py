@@ -18,8 +18,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.threads import run_together
 from faces import bundle
 from faces.bundle import Manifest
 from faces.image import DecodeLimits, decode
@@ -154,11 +155,7 @@ def measure(url: str, requests: int, clients: int, interval_s: float) -> NDArray
                 took.append(time.perf_counter() - started)
                 time.sleep(max(0.0, interval_s - (time.perf_counter() - started)))
 
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_together([partial(ask, i) for i in range(clients)])
     return np.array(took)
 
 

@@ -31,6 +31,8 @@ import cv2
 import httpx
 import numpy as np
 
+from benchmarks.threads import AtWork
+
 MIB = 1 << 20
 SAMPLES = Path(__file__).resolve().parent.parent / "service" / "samples"
 
@@ -129,30 +131,23 @@ class Beats:
         return f"of {self.all} beats {self.late} late by 50 ms, {self.busy} of 50 ms of its own computing"
 
 
-class Watch:
+class Watch(AtWork):
     """Samples answer times of `/health/live`, memory and the event loop while a context is open."""
 
     def __init__(self, served: Served) -> None:
-        self._served, self._going = served, True
+        super().__init__([self._wait, self._weigh])
+        self._served = served
         self.waits_s: list[float] = []
         self.before = self.peak = served.resident_mib()
         self.beats = Beats.of(served)
 
-    def __enter__(self) -> Watch:
-        self._threads = [threading.Thread(target=run) for run in (self._wait, self._weigh)]
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._going = False
-        for thread in self._threads:
-            thread.join()
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         self.beats = Beats.of(self._served).since(self.beats)
 
     def _wait(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._served.port, timeout=300)
-        while self._going:
+        while not self.over.is_set():
             began = time.monotonic()
             connection.request("GET", "/health/live")
             connection.getresponse().read()
@@ -161,7 +156,7 @@ class Watch:
         connection.close()
 
     def _weigh(self) -> None:
-        while self._going:
+        while not self.over.is_set():
             now = self._served.resident_mib()
             self.peak = (max(self.peak[0], now[0]), max(self.peak[1], now[1]))
             time.sleep(0.05)

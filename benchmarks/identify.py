@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.threads import run_together
 from faces import bundle
 from faces.align import align
 from faces.image import DecodeLimits, decode
@@ -108,12 +109,8 @@ def run_clients(call: Callable[[bytes], None], data: Sequence[bytes], requests: 
             call(data[i % len(data)])
             seconds[i] = time.perf_counter() - started
 
-    threads = [threading.Thread(target=work) for _ in range(clients)]
     started = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_together([work] * clients)
     return Load(requests / (time.perf_counter() - started), seconds)
 
 

@@ -25,8 +25,9 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -35,6 +36,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks.hostile import SAMPLES, Served
+from benchmarks.threads import AtWork, run_together
 
 MIB = 1 << 20
 SENDERS, PEOPLE, STANDING = 24, 14, 60
@@ -133,38 +135,21 @@ def capacity(mix: Mix, draw: random.Random, seconds: float, callers: int) -> flo
             done[number] += 1
 
     began = time.monotonic()
-    _together([threading.Thread(target=work, args=(n, draw.randrange(1 << 30))) for n in range(callers)])
+    run_together([partial(work, n, draw.randrange(1 << 30)) for n in range(callers)])
     return sum(done) / (time.monotonic() - began)
 
 
-def _together(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+class Timed(AtWork):
+    """Callers at work, and the seconds of their answers."""
 
-
-class Following:
-    """Callers that are at work for a share of the time; the seconds of each answer."""
-
-    def __init__(self, mix: Mix, share: float, callers: int, seed: int) -> None:
-        self._mix, self._share = mix, share
+    def __init__(self, works: Sequence[Callable[[], None]]) -> None:
+        super().__init__(works)
         self._taken_s: list[float] = []
-        self._lock, self._over = threading.Lock(), threading.Event()
-        self._threads = [
-            threading.Thread(target=self._work, args=(random.Random(seed + n),))  # noqa: S311
-            for n in range(callers)
-        ]
+        self._lock = threading.Lock()
 
-    def __enter__(self) -> Following:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+    def note(self, seconds: float) -> None:
+        with self._lock:
+            self._taken_s.append(seconds)
 
     def taken(self) -> list[float]:
         """Seconds of the requests answered since the last call."""
@@ -172,46 +157,34 @@ class Following:
             taken, self._taken_s = self._taken_s, []
         return taken
 
+
+class Following(Timed):
+    """Callers that are at work for a share of the time; the seconds of each answer."""
+
+    def __init__(self, mix: Mix, share: float, callers: int, seed: int) -> None:
+        self._mix, self._share = mix, share
+        super().__init__([partial(self._work, random.Random(seed + n)) for n in range(callers)])  # noqa: S311
+
     def _work(self, draw: random.Random) -> None:
-        while not self._over.is_set():
+        while not self.over.is_set():
             began = time.monotonic()
             self._mix.send(draw.random())
             seconds = time.monotonic() - began
-            with self._lock:
-                self._taken_s.append(seconds)
-            self._over.wait(draw.expovariate(1.0) * seconds * (1 - self._share) / self._share)
+            self.note(seconds)
+            self.over.wait(draw.expovariate(1.0) * seconds * (1 - self._share) / self._share)
 
 
-class Load:
+class Load(Timed):
     """Requests that fall due at random moments at a rate; the seconds from then to each answer."""
 
     def __init__(self, mix: Mix, rate_per_s: float, seed: int) -> None:
         self._mix, self._rate, self._draw = mix, rate_per_s, random.Random(seed)  # noqa: S311
         self._due: queue.SimpleQueue[tuple[float, float] | None] = queue.SimpleQueue()
-        self._taken_s: list[float] = []
-        self._lock, self._over = threading.Lock(), threading.Event()
-        self._threads = [threading.Thread(target=self._work) for _ in range(SENDERS)]
-        self._threads.append(threading.Thread(target=self._schedule))
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def taken(self) -> list[float]:
-        """Seconds of the requests answered since the last call."""
-        with self._lock:
-            taken, self._taken_s = self._taken_s, []
-        return taken
+        super().__init__([*[self._work] * SENDERS, self._schedule])
 
     def _schedule(self) -> None:
         due = time.monotonic()
-        while not self._over.is_set():
+        while not self.over.is_set():
             due += self._draw.expovariate(self._rate)
             time.sleep(max(0.0, due - time.monotonic()))
             self._due.put((due, self._draw.random()))
@@ -222,8 +195,7 @@ class Load:
         while (entry := self._due.get()) is not None:
             due, draw = entry
             self._mix.send(draw)
-            with self._lock:
-                self._taken_s.append(time.monotonic() - due)
+            self.note(time.monotonic() - due)
 
 
 def look(served: Served, data: Path, taken: Sequence[float], minute: float, refused: int) -> Row:

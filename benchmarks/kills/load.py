@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import httpx
 
 from benchmarks.kills.ledger import Fate, Known, Ledger
 from benchmarks.kills.replica import ANSWER_S
+from benchmarks.threads import AtWork
 
 SAMPLES = Path(__file__).resolve().parents[2] / "service" / "samples"
 # Each person has two photos: number 2 n and 2 n + 1.
@@ -43,7 +45,7 @@ def candidates_of(answer: httpx.Response) -> set[str]:
     return {candidate["subject_id"] for candidate in found}
 
 
-class Load:
+class Load(AtWork):
     """Senders in threads. `consistent`: one service has taken it all, so each answer can be judged.
 
     `space_id`: the space that backfills fill.
@@ -54,22 +56,9 @@ class Load:
     ) -> None:
         self._urls, self._ledger, self._data = urls, ledger, data
         self._space_id, self._seed, self._consistent = space_id, seed, len(urls) == 1
-        self._over = threading.Event()
         self.filled, self._answers = 0, threading.Semaphore(0)
-        self._threads = [
-            threading.Thread(target=self._send, args=(number, work))
-            for number, work in enumerate((self._enrol, self._enrol, self._erase, self._identify, self._fill))
-        ]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
+        works = (self._enrol, self._enrol, self._erase, self._identify, self._fill)
+        super().__init__([partial(self._send, number, work) for number, work in enumerate(works)])
 
     def wait(self, answers: int) -> None:
         """Waits until the service has answered so often."""
@@ -79,7 +68,7 @@ class Load:
     def _send(self, number: int, work: Callable[[httpx.Client, random.Random], None]) -> None:
         draw = random.Random(self._seed * 100 + number)  # noqa: S311 - a seed makes the round repeatable
         with httpx.Client(timeout=ANSWER_S) as http:
-            while not self._over.is_set():
+            while not self.over.is_set():
                 http.base_url = httpx.URL(draw.choice(self._urls))
                 try:
                     work(http, draw)
