@@ -89,6 +89,35 @@ export function useLoad<T>(read: () => Promise<T>, keys: readonly unknown[]): Lo
   return { data, problem, loading, reload, put: setData };
 }
 
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly next: string | null;
+}
+
+export interface Pages<T> {
+  readonly first: Loaded<Page<T>>;
+  readonly items: readonly T[];
+  readonly whole: boolean;
+  readonly more: Action<[]>;
+}
+
+/** A list that comes in pages: the first whenever `keys` change, and further ones when a person asks. */
+export function usePages<T>(read: (cursor: string | null) => Promise<Page<T>>, keys: readonly unknown[]): Pages<T> {
+  const first = useLoad(() => read(null), keys);
+  const [further, setFurther] = useState<readonly T[]>([]);
+  const [cursor, setCursor] = useState<string | null>(null);
+  useEffect(() => {
+    setFurther([]);
+    setCursor(first.data?.next ?? null);
+  }, [first.data]);
+  const more = useAction(async () => {
+    const page = await read(cursor);
+    setFurther((old) => [...old, ...page.items]);
+    setCursor(page.next);
+  });
+  return { first, items: [...(first.data?.items ?? []), ...further], whole: !cursor, more };
+}
+
 /** Calls `work` every `everyMs` while the page is seen. */
 export function useInterval(work: () => void, everyMs: number, active = true): void {
   const current = useRef(work);

@@ -1,12 +1,13 @@
 /** The audit log, and its signed head. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
 import { answered, api, type Schemas } from "../api/client";
 import { Button, Empty, Field, Loading, Moment, PageHead, Table } from "../components/basics";
+import { MorePages } from "../components/pages";
 import { ProblemNote } from "../components/problem";
 import { saveJson } from "../download";
-import { useAction, useLoad } from "../hooks";
+import { type Page, useAction, usePages } from "../hooks";
 import { t, tn } from "../texts";
 
 type Entry = Schemas["AuditEntryOut"];
@@ -19,41 +20,33 @@ interface Filter {
 const NOTHING: Filter = { actor: "", action: "", subject_id: "", since: "" };
 const PAGE = 100;
 
-function asked(filter: Filter, cursor: string | null) {
-  return api.GET("/v1/admin/audit", {
-    params: {
-      query: {
-        limit: PAGE,
-        ...(filter.actor ? { actor: filter.actor } : {}),
-        ...(filter.action ? { action: filter.action } : {}),
-        ...(filter.subject_id ? { subject_id: filter.subject_id } : {}),
-        ...(filter.since ? { since: new Date(filter.since).toISOString() } : {}),
-        ...(cursor ? { cursor } : {}),
+async function read(filter: Filter, cursor: string | null): Promise<Page<Entry>> {
+  const found = await answered(
+    api.GET("/v1/admin/audit", {
+      params: {
+        query: {
+          limit: PAGE,
+          ...(filter.actor ? { actor: filter.actor } : {}),
+          ...(filter.action ? { action: filter.action } : {}),
+          ...(filter.subject_id ? { subject_id: filter.subject_id } : {}),
+          ...(filter.since ? { since: new Date(filter.since).toISOString() } : {}),
+          ...(cursor ? { cursor } : {}),
+        },
       },
-    },
-  });
+    }),
+  );
+  return { items: found.entries, next: found.next_cursor };
 }
 
 export function AuditPage() {
   const [typed, setTyped] = useState(NOTHING);
   const [filter, setFilter] = useState(NOTHING);
-  const first = useLoad(() => answered(asked(filter, null)), [filter]);
-  const [more, setMore] = useState<readonly Entry[]>([]);
-  const [cursor, setCursor] = useState<string | null>(null);
-  useEffect(() => {
-    setMore([]);
-    setCursor(first.data?.next_cursor ?? null);
-  }, [first.data]);
-  const going = useAction(async () => {
-    const page = await answered(asked(filter, cursor));
-    setMore((old) => [...old, ...page.entries]);
-    setCursor(page.next_cursor);
-  });
+  const pages = usePages((cursor) => read(filter, cursor), [filter]);
+  const { first, items: entries } = pages;
   const head = useAction(async () => {
     const signed = await answered(api.GET("/v1/admin/audit/head"));
     saveJson(`audit-head-${signed.audit_id}.json`, signed);
   });
-  const entries = [...(first.data?.entries ?? []), ...more];
   const input = (name: "actor" | "action" | "subject_id", label: string) => (
     <Field label={label}>
       {(ids) => (
@@ -125,15 +118,7 @@ export function AuditPage() {
               </tr>
             ))}
           </Table>
-          <p class="row told">
-            {tn("audit.shown", entries.length)}
-            {cursor && (
-              <Button busy={going.busy} onClick={() => void going.run()}>
-                {t("more")}
-              </Button>
-            )}
-          </p>
-          {going.problem && <ProblemNote problem={going.problem} />}
+          <MorePages pages={pages} shown={tn("audit.shown", entries.length)} />
         </>
       )}
     </>

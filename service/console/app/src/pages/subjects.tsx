@@ -3,10 +3,11 @@
 import { useEffect, useState } from "preact/hooks";
 
 import { answered, api, type Schemas } from "../api/client";
-import { Button, Empty, Field, Loading, Moment, PageHead, Select, Table } from "../components/basics";
+import { Empty, Field, Loading, Moment, PageHead, Select, Table } from "../components/basics";
+import { MorePages } from "../components/pages";
 import { ProblemNote } from "../components/problem";
 import { initials } from "../format";
-import { useAction, useLoad } from "../hooks";
+import { type Page, usePages } from "../hooks";
 import { href, route } from "../route";
 import { t, tn } from "../texts";
 import { SubjectPage } from "./subject";
@@ -27,18 +28,21 @@ interface Query {
   spectrum: Spectrum;
 }
 
-function asked(query: Query, cursor: string | null) {
-  return api.GET("/v1/subjects", {
-    params: {
-      query: {
-        limit: PAGE,
-        ...(query.name.trim() ? { name: query.name.trim() } : {}),
-        ...(query.id.trim() ? { id_prefix: query.id.trim() } : {}),
-        ...(query.spectrum ? { spectrum: query.spectrum } : {}),
-        ...(cursor ? { cursor } : {}),
+async function read(query: Query, cursor: string | null): Promise<Page<Subject>> {
+  const found = await answered(
+    api.GET("/v1/subjects", {
+      params: {
+        query: {
+          limit: PAGE,
+          ...(query.name.trim() ? { name: query.name.trim() } : {}),
+          ...(query.id.trim() ? { id_prefix: query.id.trim() } : {}),
+          ...(query.spectrum ? { spectrum: query.spectrum } : {}),
+          ...(cursor ? { cursor } : {}),
+        },
       },
-    },
-  });
+    }),
+  );
+  return { items: found.subjects, next: found.next_cursor };
 }
 
 function SubjectList() {
@@ -48,19 +52,8 @@ function SubjectList() {
     const timer = setTimeout(() => setQuery(typed), TYPING_MS);
     return () => clearTimeout(timer);
   }, [typed]);
-  const first = useLoad(() => answered(asked(query, null)), [query]);
-  const [more, setMore] = useState<readonly Subject[]>([]);
-  const [cursor, setCursor] = useState<string | null>(null);
-  useEffect(() => {
-    setMore([]);
-    setCursor(first.data?.next_cursor ?? null);
-  }, [first.data]);
-  const going = useAction(async () => {
-    const page = await answered(asked(query, cursor));
-    setMore((old) => [...old, ...page.subjects]);
-    setCursor(page.next_cursor);
-  });
-  const subjects = [...(first.data?.subjects ?? []), ...more];
+  const pages = usePages((cursor) => read(query, cursor), [query]);
+  const { first, items: subjects } = pages;
   return (
     <>
       <PageHead title={t("subjects")} lead={t("subjects.lead")}>
@@ -130,15 +123,7 @@ function SubjectList() {
               </tr>
             ))}
           </Table>
-          <p class="row told">
-            {tn("subjects.shown", subjects.length)}
-            {cursor && (
-              <Button busy={going.busy} onClick={() => void going.run()}>
-                {t("more")}
-              </Button>
-            )}
-          </p>
-          {going.problem && <ProblemNote problem={going.problem} />}
+          <MorePages pages={pages} shown={tn("subjects.shown", subjects.length)} />
         </>
       )}
     </>

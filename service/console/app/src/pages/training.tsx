@@ -1,5 +1,6 @@
 /** Asks for a retraining or an evaluation. */
 
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 
 import { answered, api, fetchRaw, type Schemas } from "../api/client";
@@ -83,33 +84,53 @@ function DatasetFields(props: { sources: readonly Source[]; value: string; onCha
   );
 }
 
-export function RetrainDialog({ onClose }: { onClose: () => void }) {
-  const [dataset, setDataset] = useState("enrolled");
-  const [preset, setPreset] = useState<Preset>("hsst");
-  const [activate, setActivate] = useState<Activate>("manual");
-  const [minutes, setMinutes] = useState("");
+interface JobDialogProps {
+  title: string;
+  ready: boolean;
+  start: () => Promise<{ job_id: string }>;
+  onClose: () => void;
+  children: ComponentChildren;
+}
+
+/** Starts a job and goes to its page. */
+function JobDialog({ title, ready, start, onClose, children }: JobDialogProps) {
   const starting = useAction(async () => {
-    const { job_id } = await answered(
-      api.POST("/v1/admin/retrain", {
-        body: { dataset, preset, activate, seed: 0, ...(minutes ? { minutes: Number(minutes) } : {}) },
-      }),
-    );
+    const { job_id } = await start();
     onClose();
     go("jobs", job_id);
   });
   return (
     <Dialog
-      title={t("retrain")}
+      title={title}
       onClose={onClose}
       actions={
         <>
           <Button onClick={onClose}>{t("cancel")}</Button>
-          <Button kind="primary" disabled={!dataset} busy={starting.busy} onClick={() => void starting.run()}>
+          <Button kind="primary" disabled={!ready} busy={starting.busy} onClick={() => void starting.run()}>
             {t("start")}
           </Button>
         </>
       }
     >
+      {children}
+      {starting.problem && <ProblemNote problem={starting.problem} />}
+    </Dialog>
+  );
+}
+
+export function RetrainDialog({ onClose }: { onClose: () => void }) {
+  const [dataset, setDataset] = useState("enrolled");
+  const [preset, setPreset] = useState<Preset>("hsst");
+  const [activate, setActivate] = useState<Activate>("manual");
+  const [minutes, setMinutes] = useState("");
+  const start = () =>
+    answered(
+      api.POST("/v1/admin/retrain", {
+        body: { dataset, preset, activate, seed: 0, ...(minutes ? { minutes: Number(minutes) } : {}) },
+      }),
+    );
+  return (
+    <JobDialog title={t("retrain")} ready={dataset !== ""} start={start} onClose={onClose}>
       <DatasetFields sources={["enrolled", "uploaded", "named", "smoke"]} value={dataset} onChange={setDataset} />
       <Select<Preset>
         label={t("preset")}
@@ -135,34 +156,17 @@ export function RetrainDialog({ onClose }: { onClose: () => void }) {
         ]}
         onChange={setActivate}
       />
-      {starting.problem && <ProblemNote problem={starting.problem} />}
-    </Dialog>
+    </JobDialog>
   );
 }
 
 export function EvaluateDialog({ onClose }: { onClose: () => void }) {
   const [dataset, setDataset] = useState("");
-  const starting = useAction(async () => {
-    const { job_id } = await answered(api.POST("/v1/admin/evaluate", { body: { dataset, seed: 0, by: "training" } }));
-    onClose();
-    go("jobs", job_id);
-  });
+  const start = () => answered(api.POST("/v1/admin/evaluate", { body: { dataset, seed: 0, by: "training" } }));
   return (
-    <Dialog
-      title={t("evaluate")}
-      onClose={onClose}
-      actions={
-        <>
-          <Button onClick={onClose}>{t("cancel")}</Button>
-          <Button kind="primary" disabled={!dataset} busy={starting.busy} onClick={() => void starting.run()}>
-            {t("start")}
-          </Button>
-        </>
-      }
-    >
+    <JobDialog title={t("evaluate")} ready={dataset !== ""} start={start} onClose={onClose}>
       <p>{t("evaluate.told")}</p>
       <DatasetFields sources={["uploaded", "named"]} value={dataset} onChange={setDataset} />
-      {starting.problem && <ProblemNote problem={starting.problem} />}
-    </Dialog>
+    </JobDialog>
   );
 }
