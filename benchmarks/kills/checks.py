@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Select, func, literal, select, text
+from sqlalchemy import Column, Select, func, literal, select, text
 
 from benchmarks.kills.ledger import Known
 from faces.align import ALIGNMENTS
@@ -41,41 +42,29 @@ def _count(query: Select[int]) -> Select[int]:
     return select(func.count()).select_from(query.subquery())
 
 
+def _missing(column: Column[Any], kept: Select[Any] | Column[Any]) -> Select[int]:
+    """Rows whose value of a column is not among those that are kept elsewhere."""
+    values = select(kept) if isinstance(kept, Column) else kept
+    return select(literal(1)).select_from(column.table).where(column.not_in(values))
+
+
 def _must_be_none() -> dict[str, Select[int]]:
     """What no database may hold, by its name."""
-    own = select(literal(1))
+    in_active_space = (
+        select(templates.c.sample_id)
+        .join(spaces, spaces.c.space_id == templates.c.space_id)
+        .where(spaces.c.state == "active")
+    )
     return {
-        "samples without a subject": own.select_from(samples).where(
-            samples.c.subject_id.not_in(select(subjects.c.subject_id))
-        ),
-        "templates without a sample": own.select_from(templates).where(
-            templates.c.sample_id.not_in(select(samples.c.sample_id))
-        ),
-        "crops without a sample": own.select_from(crops).where(
-            crops.c.sample_id.not_in(select(samples.c.sample_id))
-        ),
-        "subjects without a key": own.select_from(subjects).where(
-            subjects.c.subject_id.not_in(select(subject_keys.c.subject_id))
-        ),
-        "keys without a subject": own.select_from(subject_keys).where(
-            subject_keys.c.subject_id.not_in(select(subjects.c.subject_id))
-        ),
-        "audit secrets without a subject": own.select_from(audit_subjects).where(
-            audit_subjects.c.subject_id.not_in(select(subjects.c.subject_id))
-        ),
-        "subjects without a sample": own.select_from(subjects).where(
-            subjects.c.subject_id.not_in(select(samples.c.subject_id))
-        ),
-        "samples without a template in the active space": own.select_from(samples).where(
-            samples.c.sample_id.not_in(
-                select(templates.c.sample_id)
-                .join(spaces, spaces.c.space_id == templates.c.space_id)
-                .where(spaces.c.state == "active")
-            )
-        ),
-        "keys under an unknown master key": own.select_from(subject_keys).where(
-            subject_keys.c.master_id.not_in(select(master_keys.c.key_id))
-        ),
+        "samples without a subject": _missing(samples.c.subject_id, subjects.c.subject_id),
+        "templates without a sample": _missing(templates.c.sample_id, samples.c.sample_id),
+        "crops without a sample": _missing(crops.c.sample_id, samples.c.sample_id),
+        "subjects without a key": _missing(subjects.c.subject_id, subject_keys.c.subject_id),
+        "keys without a subject": _missing(subject_keys.c.subject_id, subjects.c.subject_id),
+        "audit secrets without a subject": _missing(audit_subjects.c.subject_id, subjects.c.subject_id),
+        "subjects without a sample": _missing(subjects.c.subject_id, samples.c.subject_id),
+        "samples without a template in the active space": _missing(samples.c.sample_id, in_active_space),
+        "keys under an unknown master key": _missing(subject_keys.c.master_id, master_keys.c.key_id),
     }
 
 

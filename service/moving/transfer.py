@@ -29,8 +29,8 @@ from service.moving.backup import (
 )
 from service.moving.book import KeyBook
 from service.moving.locks import For, Secret
-from service.moving.outflow import Waiting, sent
 from service.moving.stream import ArchiveBroken
+from service.outflow import Waiting, sent
 from service.store.database import Database
 from service.store.records import NewBundle
 from service.store.unit import UnitOfWork

@@ -11,13 +11,14 @@ import json
 import zipfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
 from faces.align import ALIGNMENTS
 from service.errors import SubjectNotFound
+from service.outflow import Waiting
 from service.store.audit_about import entries_about
 from service.store.database import Database
 from service.store.records import AuditEntry, SampleRecord, SubjectRecord
@@ -51,25 +52,6 @@ class _Subject:
     name: str | None
 
 
-@dataclass(slots=True)
-class _Sent:
-    """Takes the bytes of the zip until they are sent."""
-
-    waiting: bytearray = field(default_factory=bytearray)
-
-    def write(self, data: bytes) -> int:
-        self.waiting += data
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing lies behind this."""
-
-    def take(self) -> bytes:
-        taken = bytes(self.waiting)
-        self.waiting.clear()
-        return taken
-
-
 async def export_subject(db: Database, subject_id: str, actor: str) -> AsyncIterator[bytes]:
     """The bytes of the zip. Before it returns, an audit entry says that the subject was exported.
 
@@ -86,7 +68,7 @@ async def export_subject(db: Database, subject_id: str, actor: str) -> AsyncIter
 
 
 async def _zipped(db: Database, found: _Subject) -> AsyncIterator[bytes]:
-    sent = _Sent()
+    sent = Waiting()
     archive = zipfile.ZipFile(sent, "w", zipfile.ZIP_DEFLATED)  # type: ignore[call-overload]
     files: dict[str, list[str]] = {}
     unreadable: list[str] = []

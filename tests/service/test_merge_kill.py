@@ -15,7 +15,7 @@ from service.sealing.sources import KeyFile, MasterKeys
 from service.store.database import Database
 from tests.conftest import StartService, sample_bytes
 from tests.service.api.test_errors import enroll, identify
-from tests.service.store.support import new_sample
+from tests.service.store.support import new_sample, samples_by_subject
 from tests.service.test_durability import best
 
 SUBJECTS, PAIRS = 24, 10
@@ -39,13 +39,8 @@ async def fill(data: Path) -> None:
 
 def held(data: Path) -> tuple[dict[str, int], set[int], set[int]]:
     """Samples by subject; templates; templates that the log implies."""
+    subjects = samples_by_subject(f"sqlite+aiosqlite:///{data / 'halflight.db'}", data)
     with sqlite3.connect(data / "halflight.db") as db:
-        subjects = dict(
-            db.execute(
-                "SELECT subjects.subject_id, count(sample_id) FROM subjects LEFT JOIN samples"
-                " ON samples.subject_id = subjects.subject_id GROUP BY 1"
-            )
-        )
         templates = {row[0] for row in db.execute("SELECT template_id FROM templates")}
         implied: set[int] = set()
         for op, template_id in db.execute("SELECT op, template_id FROM gallery_log ORDER BY seq"):

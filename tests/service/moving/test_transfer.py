@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
+from service import outflow
 from service.audit.verification import verify_log
 from service.enrolment.enroller import erase_subject
 from service.errors import GalleryNotEmpty, SpaceNotReady
-from service.moving import outflow
 from service.moving.backup import Damaged
 from service.moving.book import KeyBook
 from service.moving.locks import Identity, LockError, Passphrase
-from service.moving.outflow import ClientStalled, Waiting, sent
 from service.moving.stream import ArchiveBroken
 from service.moving.transfer import Imported, export_gallery, import_gallery
+from service.outflow import ClientStalled, Waiting, sent
 from service.sealing.sources import KeyFile, MasterKeys
 from service.store.database import Database
 from service.store.tables import templates

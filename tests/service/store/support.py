@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.types import Spectrum
-from service.sealing.sources import GivenKeys, MasterKeys
+from service.sealing.sources import GivenKeys, KeyFile, MasterKeys
 from service.store.database import Database
 from service.store.records import LogEntry, NewSample
 from service.store.unit import UnitOfWork
@@ -80,3 +83,17 @@ def logged(entries: list[LogEntry]) -> set[int]:
     for entry in entries:
         (held.add if entry.op == "add" else held.discard)(entry.template_id)
     return held
+
+
+def samples_by_subject(url: str, data: Path) -> dict[str, int]:
+    """The number of samples of every subject, by its id, as the database holds them."""
+
+    async def read() -> dict[str, int]:
+        db = await Database.open(url, MasterKeys(KeyFile(data / "master.key")))
+        try:
+            async with db.read() as uow:
+                return {one.subject_id: one.sample_count for one in await uow.subjects.page(None, 10_000)}
+        finally:
+            await db.close()
+
+    return asyncio.run(read())

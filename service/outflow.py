@@ -23,13 +23,16 @@ class ClientStalled(ConnectionError):
 
 @dataclass(slots=True)
 class Waiting:
-    """A file whose bytes wait until they are taken."""
+    """A file whose bytes wait until they are taken. A zip can be written to it too."""
 
     waiting: bytearray = field(default_factory=bytearray)
 
     def write(self, data: bytes) -> int:
         self.waiting += data
         return len(data)
+
+    def flush(self) -> None:
+        """Nothing lies behind this."""
 
     def take(self) -> bytes:
         taken = bytes(self.waiting)
