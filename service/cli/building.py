@@ -14,7 +14,6 @@ from service.bundles.download import ProvisionError, model_cache, pull
 from service.bundles.reference import assemble
 from service.cli.output import Failure, print_status
 from service.errors import TrainingUnavailable
-from service.retraining.environment import missing_modules
 from service.settings import Settings, cache_root
 
 # Maps the name of a recipe to the module that builds it.
@@ -79,6 +78,9 @@ def _reference() -> Path:
 
 def _training_python() -> Path:
     """Returns the interpreter that trains. Raises Failure, which names the extra, if it lacks torch."""
+    # It loads the database's libraries, which no command but this one of `models` needs.
+    from service.retraining.environment import missing_modules
+
     python = Settings().train_python
     try:
         missing = missing_modules(python)

@@ -11,9 +11,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
 from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -23,11 +20,11 @@ from service.store.errors import StoreBusy, StoreError, StoreFull, StoreReadOnly
 from service.store.locks import advisory_lock
 from service.store.refused import RefusedRows
 from service.store.reserve import DiskReserve
+from service.store.revisions import current_revision, newest_revision
 from service.store.subject_keys import SubjectKeys, Unsealed
 from service.store.tidying import forget_deleted, rewrite
 from service.store.unit import UnitOfWork
 
-MIGRATIONS = Path(__file__).resolve().parent / "migrations"
 BUSY_MS = 15_000
 # How long a writer waits for its turn, in the queue of this process and for other processes together.
 WRITE_WAIT_S = 10.0
@@ -271,12 +268,10 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    config.attributes["connection"] = connection
-    try:
-        command.upgrade(config, "head")
-    except CommandError as error:
-        raise StoreError("the database was made by a newer Halflight: start that one") from error
+    if current_revision(connection) != newest_revision():
+        # Only here: Alembic takes longer to load than a migrated database to open.
+        from service.store.migrating import upgrade
+
+        upgrade(connection)
     if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
         raise StoreError("the migration would break a reference; nothing was changed")

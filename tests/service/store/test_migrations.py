@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, text
 
 from service.store.columns import metadata
 from service.store.database import Database
 from service.store.errors import StoreError
+from service.store.revisions import MIGRATIONS, current_revision, newest_revision
 from tests.conftest import free_port
 from tests.service.store.support import SPACE, D
 
@@ -83,6 +86,21 @@ async def test_replicas_that_start_together_register_one_space(database_url: str
     async with replicas[1].read() as uow:
         assert [space.space_id for space in await uow.spaces.all()] == [SPACE]
     await asyncio.gather(*(replica.close() for replica in replicas))
+
+
+async def test_the_newest_revision_is_alembics_head_and_that_of_a_migrated_database(db: Database) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert newest_revision() == ScriptDirectory.from_config(config).get_current_head()
+    async with db.read() as uow:
+        assert await uow.connection.run_sync(current_revision) == newest_revision()
+
+
+async def test_a_database_without_a_schema_has_no_revision(database_url: str) -> None:
+    empty = await Database.open(database_url)
+    async with empty.read() as uow:
+        assert await uow.connection.run_sync(current_revision) is None
+    await empty.close()
 
 
 async def test_a_newer_schema_is_refused(db: Database) -> None:
