@@ -29,7 +29,7 @@ from faces.calibration import UnsupportedFmr
 from faces.files import write_whole
 from faces.rates.intervals import Interval, clopper_pearson
 from faces.rates.resampling import percentiles, weights
-from faces.rates.tail import Impostors
+from faces.rates.tail import Ids, Impostors
 from training.data.prepared import PreparedSet, Split, read_prepared
 from training.data.records import DataSetError
 from training.detector.report import markdown_table
@@ -57,26 +57,51 @@ class PairCheck:
         return self.observed.low <= self.fmr
 
 
-def fmr_interval(impostors: Impostors, threshold: float) -> Interval:
-    """The share of impostor comparisons at or above a threshold; the bootstrap draws people.
+@dataclass(frozen=True, slots=True, eq=False)
+class Passed:
+    """Impostor comparisons at or above a threshold: the person of each probe and of each reference."""
+
+    probe: Ids
+    reference: Ids
+
+
+def passed(impostors: Impostors, threshold: float) -> Passed:
+    """Every impostor comparison at or above a threshold."""
+    found = []
+    for start, scores in impostors.score_blocks():
+        # In float32 the threshold would be rounded.
+        row, column = np.nonzero(scores.astype(np.float64) >= threshold)
+        found.append(np.stack([impostors.own[start + row], column]))
+    probe, reference = np.concatenate(found, axis=1)
+    return Passed(probe, reference)
+
+
+def rate_of(parts: Sequence[tuple[Impostors, Passed]]) -> Interval:
+    """The share of impostor comparisons that pass, over parts with people of their own each; the bootstrap
+    draws people.
 
     A comparison counts as often as both its people were drawn, and nobody is compared with himself. Where no
     comparison passes, no draw has one either: the upper end is then that of one trial a person.
     """
-    people, passed = len(impostors.references), []
-    for start, scores in impostors.score_blocks():
-        # In float32 the threshold would be rounded.
-        row, column = np.nonzero(scores.astype(np.float64) >= threshold)
-        passed.append(np.stack([impostors.own[start + row], column]))
-    probe, reference = np.concatenate(passed, axis=1)
-    if not len(probe):
-        return clopper_pearson(0, impostors.people)
-    probes = np.bincount(impostors.own, minlength=people)
+    if not any(len(one.probe) for _, one in parts):
+        return clopper_pearson(0, sum(impostors.people for impostors, _ in parts))
+    sizes = [len(impostors.references) for impostors, _ in parts]
+    ends = np.cumsum(sizes)
+    people = int(ends[-1])
+    probes = [np.bincount(impostors.own, minlength=n) for (impostors, _), n in zip(parts, sizes, strict=True)]
     rates = []
-    for drawn in [np.ones(people, np.int64), *weights(people)]:
-        made = int(drawn @ probes) * int(drawn.sum()) - int(drawn**2 @ probes)
-        rates.append(int(drawn[probe] @ drawn[reference]) / made if made else np.nan)
+    for everybody in [np.ones(people, np.int64), *weights(people)]:
+        accepted = made = 0
+        for drawn, own, (_, one) in zip(np.split(everybody, ends[:-1]), probes, parts, strict=True):
+            made += int(drawn @ own) * int(drawn.sum()) - int(drawn**2 @ own)
+            accepted += int(drawn[one.probe] @ drawn[one.reference])
+        rates.append(accepted / made if made else np.nan)
     return percentiles(rates[0], np.array(rates[1:]))
+
+
+def fmr_interval(impostors: Impostors, threshold: float) -> Interval:
+    """The share of impostor comparisons at or above a threshold, with an interval over people."""
+    return rate_of([(impostors, passed(impostors, threshold))])
 
 
 def check(

@@ -45,12 +45,16 @@ class Impostors:
 
     def within(self, group: str) -> Impostors:
         """The comparisons of one group's people with one another."""
-        columns = np.array([i for i, one in enumerate(self.groups) if one == group], np.intp)
+        return self.among(np.array([i for i, one in enumerate(self.groups) if one == group], np.intp))
+
+    def among(self, columns: Ids) -> Impostors:
+        """The comparisons of these people, by their columns, with one another."""
         place = np.full(len(self.groups), -1, np.intp)
         place[columns] = np.arange(len(columns))
         rows = np.flatnonzero(place[self.own] >= 0)
         own = place[self.own[rows]]
-        return Impostors(self.probes[rows], self.references[columns], own, (group,) * len(columns))
+        groups = tuple(self.groups[i] for i in columns)
+        return Impostors(self.probes[rows], self.references[columns], own, groups)
 
     def score_blocks(self) -> Iterator[tuple[int, Floats]]:
         """First probe and scores float32 [rows, n] of each block; those of the own person are `OWN`."""
