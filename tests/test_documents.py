@@ -22,7 +22,8 @@ DOCUMENTS = sorted(
     for path in REPO.rglob("*.md")
     if not any(part.startswith(".") or part == "node_modules" for part in path.relative_to(REPO).parts)
 )
-FENCE = re.compile(r"^```\n(.*?)^```", re.M | re.S)
+# Of a block in a language, the second group is empty.
+FENCE = re.compile(r"^```(?:\w+\n.*?|\n(.*?))^```", re.M | re.S)
 INLINE = re.compile(r"`(halflight [^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)[^)]*\)")
 

@@ -17,6 +17,7 @@ import pytest
 from service.app import create_app
 from service.settings import Settings
 from tests.conftest import REPO, START_S, free_port, sample_bytes
+from tests.test_documents import FENCE
 
 README = (REPO / "README.md").read_text(encoding="utf-8")
 ADDRESS = "127.0.0.1:8000"
@@ -24,9 +25,9 @@ SERVE = ".venv/bin/halflight serve"
 
 
 def blocks(heading: str) -> list[list[str]]:
-    """The lines of each code block below a heading, up to the next one."""
+    """The lines of each block of commands below a heading, up to the next one."""
     section = README.split(f"## {heading}\n", 1)[1].split("\n#", 1)[0]
-    return [block.strip().splitlines() for block in re.findall(r"```\n(.*?)```", section, re.S)]
+    return [block.strip().splitlines() for block in FENCE.findall(section) if block]
 
 
 def prepare(place: Path) -> None:

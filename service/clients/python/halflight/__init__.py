@@ -1,0 +1,1 @@
+"""What programs import of Halflight: `halflight.client`, the client of the service."""

@@ -1,0 +1,118 @@
+"""A client of the Halflight service, for code that waits (`Client`) and for asyncio (`AsyncClient`).
+
+    with Client("http://127.0.0.1:8000", key=key) as client:
+        client.enrol("anna", ["photo1.jpg", "photo2.jpg"])
+        print(client.identify("probe.png").best)
+
+It needs httpx and pydantic, and nothing else of the service. `docs/clients.md` has the guide.
+"""
+
+from halflight.client.aio import AsyncClient
+from halflight.client.archive import BulkPhoto
+from halflight.client.errors import (
+    BadRequest,
+    ClientError,
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    RateLimited,
+    Refused,
+    ServerFailed,
+    StorageFull,
+    TimedOut,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+    UnexpectedAnswer,
+    Unreachable,
+    UnsupportedMediaType,
+)
+from halflight.client.options import EnrolOptions, IdentifyOptions, VerifyOptions
+from halflight.client.photos import Photo
+from halflight.client.retry import Retry
+from halflight.client.sync import Client
+from halflight.client.types import (
+    Calibration,
+    Candidate,
+    Condition,
+    Decision,
+    Detection,
+    Detections,
+    Embedding,
+    Embeddings,
+    EnrolledSample,
+    Enrolment,
+    ErasedMany,
+    Face,
+    Identification,
+    Identified,
+    Job,
+    Merged,
+    Missed,
+    Quality,
+    Readiness,
+    Receipt,
+    Rejected,
+    Sample,
+    Sighting,
+    Subject,
+    SubjectDetail,
+    Verification,
+    Whoami,
+)
+
+__all__ = [
+    "AsyncClient",
+    "BadRequest",
+    "BulkPhoto",
+    "Calibration",
+    "Candidate",
+    "Client",
+    "ClientError",
+    "Condition",
+    "Conflict",
+    "Decision",
+    "Detection",
+    "Detections",
+    "Embedding",
+    "Embeddings",
+    "EnrolOptions",
+    "EnrolledSample",
+    "Enrolment",
+    "ErasedMany",
+    "Face",
+    "Forbidden",
+    "Identification",
+    "Identified",
+    "IdentifyOptions",
+    "InvalidInput",
+    "Job",
+    "Merged",
+    "Missed",
+    "NotFound",
+    "Photo",
+    "Quality",
+    "RateLimited",
+    "Readiness",
+    "Receipt",
+    "Refused",
+    "Rejected",
+    "Retry",
+    "Sample",
+    "ServerFailed",
+    "Sighting",
+    "StorageFull",
+    "Subject",
+    "SubjectDetail",
+    "TimedOut",
+    "TooLarge",
+    "Unauthorized",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "Unreachable",
+    "UnsupportedMediaType",
+    "Verification",
+    "VerifyOptions",
+    "Whoami",
+]

@@ -1,0 +1,194 @@
+"""The client for code that waits."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Generator, Iterable, Sequence
+from types import TracebackType
+from typing import Self, Unpack
+
+import httpx
+
+from halflight.client import operations as do
+from halflight.client.archive import Archive, BulkPhoto, archive_body, photos_body
+from halflight.client.connection import connection
+from halflight.client.options import (
+    Change,
+    EmbedOptions,
+    EnrolOptions,
+    IdentifyOptions,
+    SeenOptions,
+    SharedOptions,
+    SubjectFilter,
+    VerifyOptions,
+)
+from halflight.client.photos import Photo
+from halflight.client.retry import Retry
+from halflight.client.shells import Shell
+from halflight.client.types import (
+    Decision,
+    Detections,
+    Embeddings,
+    Enrolment,
+    ErasedMany,
+    Identification,
+    Job,
+    Merged,
+    Missed,
+    Readiness,
+    Receipt,
+    ReportRow,
+    Subject,
+    SubjectDetail,
+    Verification,
+    Whoami,
+)
+
+
+class Client:
+    """A client of one service; may be shared by threads. Every method raises `ClientError`.
+
+    `key`: needed unless the service has none. `timeout_s`: of each step of a request: to connect, to send, to
+    wait for the answer. `retry`: how patient it is. `verify`: certificates, as httpx takes them.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        timeout_s: float = 60.0,
+        retry: Retry = Retry(),  # noqa: B008 - frozen
+        verify: ssl.SSLContext | bool = True,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        to = connection(url, key, timeout_s)
+        self._url, self._retry = to["base_url"], retry
+        self._http = httpx.Client(**to, verify=verify, transport=transport)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._url!r})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def enrol(
+        self,
+        subject_id: str,
+        photos: Photo | Sequence[Photo],
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[EnrolOptions],
+    ) -> Enrolment:
+        """Enrols 1 to 16 photos of a subject; raises Refused if none of them could be.
+
+        `idempotency_key`: a request with the same one is done once, even if another process sends it. Without
+        one, each call has its own, which makes its repetitions safe.
+        """
+        return Shell(self._http).run(do.enrol(subject_id, photos, options, idempotency_key, self._retry))
+
+    def identify(self, image: Photo, **options: Unpack[IdentifyOptions]) -> Identification:
+        """Asks who is on a picture. An unknown face is an answer."""
+        return Shell(self._http).run(do.identify(image, options, self._retry))
+
+    def verify(
+        self,
+        image: Photo,
+        *,
+        subject_id: str | None = None,
+        reference: Photo | None = None,
+        **options: Unpack[VerifyOptions],
+    ) -> Verification:
+        """Asks whether a picture shows a subject, or the face of another picture: give one of them."""
+        return Shell(self._http).run(do.verify(image, subject_id, reference, options, self._retry))
+
+    def detect(self, image: Photo, **options: Unpack[SeenOptions]) -> Detections:
+        """Returns every face of a picture with its quality."""
+        return Shell(self._http).run(do.detect(image, options, self._retry))
+
+    def embed(self, image: Photo, **options: Unpack[EmbedOptions]) -> Embeddings:
+        """Returns the templates of a picture's faces."""
+        return Shell(self._http).run(do.embed(image, options, self._retry))
+
+    def subjects(self, **wanted: Unpack[SubjectFilter]) -> Generator[Subject, None, None]:
+        """Yields every subject that fits everything asked for; asks for the next page when it is needed."""
+        return Shell(self._http).iterate(do.subjects(wanted, self._retry))
+
+    def subject(self, subject_id: str) -> SubjectDetail:
+        """Returns one subject with its samples."""
+        return Shell(self._http).run(do.subject(subject_id, self._retry))
+
+    def change(self, subject_id: str, /, **asked: Unpack[Change]) -> SubjectDetail:
+        """Changes what is given of a subject; what is absent stays."""
+        return Shell(self._http).run(do.change(subject_id, asked, self._retry))
+
+    def merge(self, into: str, source: str) -> Merged:
+        """Moves every sample of `source` into `into`; `source` is gone. It cannot be undone."""
+        return Shell(self._http).run(do.merge(into, source, self._retry))
+
+    def erase(self, subject_id: str, sample_id: str | None = None) -> Receipt:
+        """Erases a subject, or one of its samples, and returns the receipt.
+
+        If the connection breaks meanwhile, the subject may be gone: `erase_many` may be repeated.
+        """
+        return Shell(self._http).run(do.erase(subject_id, sample_id, self._retry))
+
+    def erase_many(self, subject_ids: Iterable[str]) -> ErasedMany:
+        """Erases up to 400 subjects together, or none of them; those who are not there stop nothing."""
+        return Shell(self._http).run(do.erase_many(subject_ids, self._retry))
+
+    def enrol_many(self, photos: Iterable[BulkPhoto], **options: Unpack[SharedOptions]) -> Job:
+        """Sends photos of many subjects as they are asked for, and returns the job that enrols them.
+
+        Never more than a photo is in memory. It is not repeated: send the same photos again if it fails, and
+        none is enrolled twice.
+        """
+        return Shell(self._http).run(do.submit(photos_body(photos), options, self._retry))
+
+    def enrol_archive(self, archive: Archive, **options: Unpack[SharedOptions]) -> Job:
+        """Sends a zip or tar, `<subject>/<photo>` or with a `manifest.csv`, as `enrol_many` does."""
+        return Shell(self._http).run(do.submit(archive_body(archive), options, self._retry))
+
+    def job(self, job: Job | str) -> Job:
+        """Returns a bulk enrolment as it is now."""
+        return Shell(self._http).run(do.job(do.id_of(job), self._retry))
+
+    def follow(self, job: Job | str) -> Generator[Job, None, None]:
+        """Yields a bulk enrolment whenever it has changed, last as it ended; outlives restarts of the service
+        that are no longer than the client's patience."""
+        return Shell(self._http).iterate(do.follow(do.id_of(job), self._retry))
+
+    def report(self, job: Job | str) -> tuple[ReportRow, ...]:
+        """Returns what became of each file of a bulk enrolment; kept for a day after its end."""
+        return Shell(self._http).run(do.rows(do.id_of(job), self._retry))
+
+    def report_page(self, job: Job | str) -> str:
+        """Returns the same as an HTML page, with thumbnails of what was refused."""
+        return Shell(self._http).run(do.page(do.id_of(job), self._retry))
+
+    def events(
+        self, *, after: str | None = None, recent: int = 0
+    ) -> Generator[Decision | Missed, None, None]:
+        """Yields each decision of the service as it is made, without an end.
+
+        `after`: the `place` of the last one that was seen; else it begins with the `recent` last ones. It
+        takes the stream up again where it breaks, without a gap if the service still knows the place.
+        """
+        return Shell(self._http).iterate(do.events(after, recent, self._retry))
+
+    def ready(self) -> Readiness:
+        """Asks whether the service can match."""
+        return Shell(self._http).run(do.ready(self._retry))
+
+    def whoami(self) -> Whoami:
+        """Asks what the client's own key may do."""
+        return Shell(self._http).run(do.whoami(self._retry))
