@@ -71,7 +71,7 @@ run: setup
 # Tests start hundreds of processes. Each would compile our modules again where PYTHONDONTWRITEBYTECODE is set.
 test: dev check
 	$(BIN)/python -m compileall -q faces service training export benchmarks tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Without torch mypy checks only the packages that do not import it.
 check: environment

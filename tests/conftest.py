@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,16 @@ if (REFERENCE / "manifest.json").is_file():
     os.environ.setdefault("HALFLIGHT_BUNDLE_DIR", str(REFERENCE))
 # Generous limits for a busy machine: they only end a wait that would never succeed.
 START_S, ANSWER_S = 600.0, 300.0
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Puts the files with the most slow tests first if several processes share the files.
+
+    Otherwise the last process may begin minutes of work when the others have none left.
+    """
+    if hasattr(config, "workerinput"):
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -39,13 +42,48 @@ def postgres() -> Iterator[str]:
         yield server
 
 
+def migrate(url: str) -> None:
+    """Gives a database the schema, from its first revision to the newest."""
+
+    async def migrated() -> None:
+        db = await Database.open(url)
+        await db.migrate()
+        await db.close()
+
+    # In a thread, because the loop of a test may belong to this one.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(migrated())).result()
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file to copy: running every migration takes longer than most tests."""
+    path = tmp_path_factory.mktemp("migrated") / "halflight.db"
+    migrate(f"sqlite+aiosqlite:///{path}")
+    assert [one.name for one in path.parent.iterdir()] == [path.name], "a journal holds a part of it"
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: str) -> Iterator[str]:
+    """The name of a migrated database of PostgreSQL, which new ones are copied from."""
+    with fresh_database(postgres) as url:
+        migrate(url)
+        yield url.rpartition("/")[2]
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database without a schema."""
+    """An empty database: without a schema, unless the test asks for `db`, which has the newest."""
+    migrated = "db" in request.fixturenames
     if request.param == "sqlite":
-        yield f"sqlite+aiosqlite:///{tmp_path / 'halflight.db'}"
+        path = tmp_path / "halflight.db"
+        if migrated:
+            shutil.copyfile(request.getfixturevalue("migrated_sqlite"), path)
+        yield f"sqlite+aiosqlite:///{path}"
         return
-    with fresh_database(request.getfixturevalue("postgres")) as url:
+    template = request.getfixturevalue("migrated_postgres") if migrated else None
+    with fresh_database(request.getfixturevalue("postgres"), template) as url:
         yield url
 
 

@@ -95,14 +95,17 @@ def _wait(process: subprocess.Popen[Any], port: int, log: Path) -> None:
 
 
 @contextmanager
-def fresh_database(server: str) -> Iterator[str]:
-    """Yields the URL of an empty database and drops it at the end."""
+def fresh_database(server: str, template: str | None = None) -> Iterator[str]:
+    """Yields the URL of an empty database, or of a copy of `template`, and drops it at the end."""
     host, port = server.split(":")
     name = f"t{time.monotonic_ns()}"
     with psycopg.connect(
         host=host, port=port, user="halflight", dbname="postgres", autocommit=True
     ) as connection:
-        connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+        create = psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name))
+        if template is not None:
+            create += psycopg.sql.SQL(" TEMPLATE {}").format(psycopg.sql.Identifier(template))
+        connection.execute(create)
         yield f"postgresql+psycopg://halflight@{server}/{name}"
         connection.execute(
             psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)").format(psycopg.sql.Identifier(name))
