@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +12,21 @@ import typer
 
 from service.cli.configuration import settings_from
 from service.cli.options import DatabaseUrl, DataDir
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Stops the garbage collector while modules load, and exempts what they made from it afterwards.
+
+    Modules are no garbage: walking through them costs a tenth of the time of loading, and again whenever
+    the service collects everything.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def serve(
@@ -51,6 +69,7 @@ def serve(
         log_level=log_level,
     )
     # Imported here, because the inference and index libraries take a second to import.
-    from service.server import run
+    with loading():
+        from service.server import run
 
     raise typer.Exit(run(settings))

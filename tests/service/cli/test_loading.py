@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from service.cli.serve import loading
 from tests.conftest import REPO
 
 HEAVY = ("sqlalchemy", "alembic", "fastapi", "uvicorn", "onnxruntime", "faiss", "torch", "matplotlib")
@@ -37,3 +41,15 @@ def test_a_migrated_database_opens_without_alembic(tmp_path: Path) -> None:
     )
     assert loaded(opens, url) == {"sqlalchemy", "alembic"}
     assert loaded(opens, url) == {"sqlalchemy"}
+
+
+def test_the_collector_rests_while_modules_load_and_then_leaves_them_alone() -> None:
+    before = gc.get_freeze_count()
+    try:
+        with pytest.raises(ImportError), loading():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
