@@ -24,6 +24,7 @@ from service.api import (
     problems,
     recognition,
     search,
+    site_evaluation,
     spaces,
     subjects,
     terms,
@@ -90,6 +91,8 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
         app.include_router(part.router)
     app.include_router(bulk.upload_router)
     app.include_router(bulk.router)
+    app.include_router(site_evaluation.upload_router)
+    app.include_router(site_evaluation.router)
     app.include_router(transfer.export_router)
     app.include_router(transfer.import_router)
     operations.install_docs(app)

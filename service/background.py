@@ -16,6 +16,8 @@ from service.inference.engine import EngineOptions
 from service.jobs.child import job_directory
 from service.loop_lag import LoopLag
 from service.retention import erase_expired, erase_expired_subjects, expire_probes
+from service.retraining.request import EVALUATE
+from service.retraining.site_evaluation import remove_old_evaluations
 from service.state import State
 from service.store.errors import StoreError
 from service.store.job_records import FINAL
@@ -121,11 +123,14 @@ async def _purge(state: State) -> None:
     old reports."""
     while True:
         await asyncio.to_thread(state.uploads.remove_abandoned)
-        await asyncio.to_thread(remove_old_reports, job_directory(state.settings.data_dir))
+        for remove in (remove_old_reports, remove_old_evaluations):
+            await asyncio.to_thread(remove, job_directory(state.settings.data_dir))
         try:
             unfinished = [job for job in await state.jobs.page(None, 1000) if job.state not in FINAL]
             in_use = [str(job.request["upload"]) for job in unfinished if job.kind == BULK]
             await asyncio.to_thread(state.bulk_uploads.remove_abandoned, in_use)
+            evaluated = [str(job.request["dataset"]) for job in unfinished if job.kind == EVALUATE]
+            await asyncio.to_thread(state.labelled_uploads.remove_abandoned, evaluated)
             async with state.db.write() as uow:
                 now = await erase_expired(uow, state.settings, state.signer)
                 await uow.commit()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from service.inference.decoding import Decoder
 from service.jobs.base import JobKind
 from service.jobs.child import job_directory
 from service.jobs.queue import JobQueue
-from service.jobs.runner import JobRunner, RunnerOptions
+from service.jobs.runner import JobRunner, OnEnd, RunnerOptions
 from service.live.feed import DecisionFeed
 from service.live.keeping import ProbeKeeper
 from service.live.review import Review
@@ -39,6 +39,8 @@ from service.retraining.datasets import UploadedSets
 from service.retraining.enrolled_crops import EnrolledCrops
 from service.retraining.environment import TrainingEnvironment
 from service.retraining.evaluate_job import EvaluateJob
+from service.retraining.labelled_uploads import LabelledUploads
+from service.retraining.request import EVALUATE, PASSING
 from service.retraining.retrain_job import RetrainJob
 from service.retraining.submit import TrainingJobs
 from service.sealing.sources import MasterKeys
@@ -51,7 +53,6 @@ from service.spaces.space import EmbeddingSpace
 from service.spaces.threshold_admin import ThresholdAdmin
 from service.store.clear_rows import seal_clear_rows
 from service.store.database import Database
-from service.store.job_records import JobRecord
 from service.subjects.editor import SubjectEditor
 from service.telemetry import Metrics
 
@@ -79,6 +80,7 @@ class State:
     training_jobs: TrainingJobs
     uploads: UploadedSets
     bulk_uploads: BulkUploads
+    labelled_uploads: LabelledUploads
     pipeline: FacePipeline
     enroller: Enroller
     editor: SubjectEditor
@@ -136,10 +138,24 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
     audit = AuditRecorder(db, metrics, strict=settings.audit == "strict", flush_s=settings.audit_flush_s)
     bulk_uploads = BulkUploads(settings.data_dir / "bulk", _archive_limits(settings))
 
-    async def end_cancelled_bulk(job: JobRecord, _actor: str) -> None:
-        await bulk_uploads.erase(str(job.request["upload"]))
+    labelled_uploads = LabelledUploads(settings.data_dir / "evaluations", _archive_limits(settings))
 
-    queue = JobQueue(db, {BACKFILL: admin.end_cancelled_backfill, BULK: end_cancelled_bulk})
+    async def end_bulk(request: Mapping[str, Any]) -> None:
+        await bulk_uploads.erase(str(request["upload"]))
+
+    async def end_evaluation(request: Mapping[str, Any]) -> None:
+        if request.get(PASSING):
+            await labelled_uploads.erase(str(request["dataset"]))
+
+    on_end = {BULK: end_bulk, EVALUATE: end_evaluation}
+    queue = JobQueue(
+        db,
+        {
+            BACKFILL: admin.end_cancelled_backfill,
+            BULK: lambda job, _actor: end_bulk(job.request),
+            EVALUATE: lambda job, _actor: end_evaluation(job.request),
+        },
+    )
     enroller = Enroller(db, pipeline, registry, settings, encode)
     bulk = BulkJob(
         db,
@@ -160,10 +176,11 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         spaces=admin,
         thresholds=ThresholdAdmin(db, registry),
         jobs=queue,
-        runner=_runner(settings, db, registry, admin, worker, pipeline, bulk),
+        runner=_runner(settings, db, registry, admin, worker, pipeline, bulk, labelled_uploads, on_end),
         training_jobs=TrainingJobs(queue, _environment(settings)),
         uploads=UploadedSets(db, queue, settings.data_dir / "datasets", _archive_limits(settings)),
         bulk_uploads=bulk_uploads,
+        labelled_uploads=labelled_uploads,
         pipeline=pipeline,
         enroller=enroller,
         editor=SubjectEditor(db, enroller.follow_log),
@@ -235,6 +252,8 @@ def _runner(
     worker: BackfillWorker,
     pipeline: FacePipeline,
     bulk: BulkJob,
+    labelled: LabelledUploads,
+    on_end: Mapping[str, OnEnd],
 ) -> JobRunner:
     """The runner, with every kind of job."""
     environment = _environment(settings)
@@ -248,6 +267,7 @@ def _runner(
         rendered=settings.data_dir / "rendered",
     )
     options = RunnerOptions(lease_s=settings.job_lease_s)
-    evaluate, backfill = EvaluateJob(environment, registry, pipeline), BackfillJob(worker, admin)
+    evaluate = EvaluateJob(environment, registry, pipeline, labelled, db)
+    backfill = BackfillJob(worker, admin)
     kinds: list[JobKind] = [retrain, evaluate, backfill, bulk]
-    return JobRunner(db, kinds, job_directory(settings.data_dir), options)
+    return JobRunner(db, kinds, job_directory(settings.data_dir), options, on_end=on_end)

@@ -6,6 +6,8 @@ signs in. Its own pages are fragments (`#/live`), so every other path stays the 
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,14 +17,19 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from service.api.prefix import VERSION
+from service.evaluation.page import STYLE
 
 DIST = Path(__file__).resolve().parent.parent / "console" / "dist"
 PAGE = "index.html"
-# Nothing from another host, nothing inline, nobody's frame. `blob:` shows pictures that scripts have made
-# or fetched with the key, which an `img` cannot send.
+# The report of an evaluation is fetched with the key and opened from the browser's memory, where this policy
+# holds as well: it lets this one style sheet in, by its digest.
+REPORT_STYLE = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+# Nothing from another host, nothing inline but that, nobody's frame. `blob:` shows pictures that scripts have
+# made or fetched with the key, which an `img` cannot send.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'self'",
+        f"style-src 'self' 'sha256-{REPORT_STYLE}'",
         "img-src 'self' data: blob:",
         "media-src 'self' blob:",
         "object-src 'none'",

@@ -72,21 +72,13 @@ class BulkJob:
     async def run(self, handle: JobHandle) -> Mapping[str, Any]:
         asked = BulkRequest.of_job(handle.request)
         try:
-            metrics = await self._run(handle, asked)
+            return await self._run(handle, asked)
         except SourceError as error:
-            await self._uploads.erase(asked.upload)
             raise JobFailed(str(error)) from error
         except ServiceError as error:
-            await self._uploads.erase(asked.upload)
             raise JobFailed(f"{error.detail}; what was enrolled before stays") from error
         except OSError as error:
-            await self._uploads.erase(asked.upload)
             raise JobFailed("the disk takes no report; what was enrolled before stays") from error
-        except (JobCancelled, JobFailed):
-            await self._uploads.erase(asked.upload)
-            raise
-        await self._uploads.erase(asked.upload)
-        return metrics
 
     async def _run(self, handle: JobHandle, asked: BulkRequest) -> Mapping[str, Any]:
         directory = handle.directory / WORK

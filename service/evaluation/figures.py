@@ -14,6 +14,8 @@ from faces.rates.intervals import Interval
 from faces.types import Condition, Pair, Role
 from service.evaluation.points import Coverage
 
+# Whose the references are: the set's own, or the enrolled gallery's.
+Against = Literal["set", "gallery"]
 Source = Literal["suggested", "in_force"]
 
 
@@ -173,6 +175,7 @@ class SiteEvaluation:
     pairs: tuple[PairFigures, ...]
     identification: tuple[Identification, ...]
     mistakes: tuple[Mistake, ...]
+    against: Against = "set"
 
 
 def as_json(value: object) -> Any:

@@ -15,7 +15,7 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -58,8 +58,11 @@ class LabelledPhoto:
     camera: str | None = None
 
 
-def read_labelled(source: Path) -> tuple[LabelledPhoto, ...]:
-    """Lists the photos of a folder or a CSV in a fixed order, without opening one. Raises LabelError."""
+def read_labelled(source: Path, *, needs: tuple[Role, ...] = tuple(Role)) -> tuple[LabelledPhoto, ...]:
+    """Lists the photos of a folder or a CSV in a fixed order, without opening one.
+
+    Raises LabelError, also if there is no photo of a role in `needs`.
+    """
     try:
         if source.is_file():
             found = _from_csv(source)
@@ -69,12 +72,20 @@ def read_labelled(source: Path) -> tuple[LabelledPhoto, ...]:
             found = tuple(_from_folder(source))
     except OSError as error:
         raise LabelError(f"{source.name} cannot be read: {error.strerror}") from error
-    _check(found)
+    _check(found, needs)
     return found
 
 
-def _check(photos: Sequence[LabelledPhoto]) -> None:
-    for role in Role:
+def with_camera(photos: Sequence[LabelledPhoto], camera: str | None) -> tuple[LabelledPhoto, ...]:
+    """The same photos, in which the probes that belong to no camera are of this one."""
+    return tuple(
+        replace(photo, camera=camera) if photo.role is Role.PROBE and photo.camera is None else photo
+        for photo in photos
+    )
+
+
+def _check(photos: Sequence[LabelledPhoto], needs: tuple[Role, ...]) -> None:
+    for role in needs:
         if not any(photo.role is role for photo in photos):
             raise LabelError(
                 f"there are no {role.value}s: put them into <subject>/{role.value}s/, or name them in a CSV"

@@ -15,6 +15,7 @@ from faces.types import CONDITIONS, PAIRS, Condition, Pair, Role
 from service.evaluation.described import Described, Reason, Template
 from service.evaluation.figures import (
     Acquisition,
+    Against,
     LostPhoto,
     Mistake,
     OtherwiseSeen,
@@ -35,7 +36,10 @@ LEAST_SUBJECTS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What the service says of itself. `in_force`: its thresholds, `default_fmr`: where it decides."""
+    """What the service says of itself. `in_force`: its thresholds, `default_fmr`: where it decides.
+
+    `against`: whose the references are, the set's own or those of the enrolled gallery.
+    """
 
     space_id: str
     bundle: str = ""
@@ -43,6 +47,7 @@ class Setting:
     default_fmr: float | None = None
     in_force: ThresholdsOf = lambda _camera: {}
     fmr_points: tuple[float, ...] = FMR_POINTS
+    against: Against = "set"
 
 
 class NothingToCompare(ValueError):
@@ -175,10 +180,11 @@ def measure(found: Sequence[Described], setting: Setting) -> SiteEvaluation:
         bundle=setting.bundle,
         gallery_templates=setting.gallery_templates,
         default_fmr=setting.default_fmr,
+        against=setting.against,
         subjects=len(bench.names),
         references=sum(one.photo.role is Role.REFERENCE for one in found),
         probes=sum(one.photo.role is Role.PROBE for one in found),
-        acquisition=_acquisition(found, cameras),
+        acquisition=_acquisition(found, cameras, setting.against),
         lost=_lost(found),
         otherwise_seen=_otherwise_seen(found),
         pairs=tuple(pairs),
@@ -233,8 +239,12 @@ def _mistakes(bench: Bench, pairs: Sequence[PairFigures], setting: Setting) -> t
     return tuple(found)
 
 
-def _acquisition(found: Sequence[Described], cameras: Sequence[str | None]) -> tuple[Acquisition, ...]:
-    wanted = [(Role.REFERENCE, None), *((Role.PROBE, camera) for camera in cameras)]
+def _acquisition(
+    found: Sequence[Described], cameras: Sequence[str | None], against: Against
+) -> tuple[Acquisition, ...]:
+    # Whoever failed to enrol is not in the gallery.
+    references = [(Role.REFERENCE, None)] if against == "set" else []
+    wanted = [*references, *((Role.PROBE, camera) for camera in cameras)]
     return tuple(_acquired(found, role, camera) for role, camera in wanted)
 
 

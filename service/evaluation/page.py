@@ -107,8 +107,9 @@ class _Pictures:
 
 
 def _summary(evaluation: SiteEvaluation, made_at: str) -> str:
+    whose = "enrolled references" if evaluation.against == "gallery" else "references"
     said = (
-        f"{made_at}. {evaluation.references} references and {evaluation.probes} probes of"
+        f"{made_at}. {evaluation.references} {whose} and {evaluation.probes} probes of"
         f" {evaluation.subjects} subjects; space {evaluation.space_id}"
     )
     said += f", bundle {evaluation.bundle}" if evaluation.bundle else ""

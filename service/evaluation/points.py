@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from faces.rates.tail import Tail, tail_of_comparison
 from faces.types import Pair
 from service.spaces.threshold_table import LEAST_PEOPLE
 
+# What is too few or too high for one more threshold.
+Limit = Literal["people", "comparisons", "scores"]
 FMR_POINTS = (1e-2, 1e-3, 1e-4, 1e-5)
 # What a supported FMR allows: the rule of three.
 ALLOWED = 3.0
@@ -33,7 +36,7 @@ class Coverage:
 
     `people`: subjects with a probe that was compared with others; `independent`: as many independent
     comparisons give an interval as wide; `supports`: the strictest FMR with a threshold, None without any.
-    `why`: what keeps the next one out.
+    `why`: what keeps the next one out; `limit` says it to programs, `next_fmr` is that FMR, if any.
     """
 
     probes: int
@@ -42,6 +45,8 @@ class Coverage:
     independent: float
     supports: float | None
     why: str
+    limit: Limit | None = None
+    next_fmr: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,22 +71,28 @@ def site_points(
     tail = tail_of_comparison(comparison)
     mated = comparison.scores[comparison.mated].astype(np.float64)
     points: list[OperatingPoint] = []
-    why = ""
+    limit: Limit | None
+    next_fmr: float | None
+    why, limit, next_fmr = "", None, None
     if not tail.total:
         return SitePoints(
-            Coverage(probes, people, 0, 0.0, None, "nobody was compared with anybody else"), None
+            Coverage(probes, people, 0, 0.0, None, "nobody was compared with anybody else", "people"), None
         )
     independent = tail.total / design_effect(tail, tail.allowed(max(fmr_points)))
-    if tail.people < LEAST_PEOPLE:
-        why = f"{tail.people} people are too few for a threshold: take {LEAST_PEOPLE} at least"
+    # A large gallery does not make up for few people in front of the camera.
+    if people < LEAST_PEOPLE:
+        why = f"{people} people are too few for a threshold: take {LEAST_PEOPLE} at least"
+        limit = "people"
     for fmr in () if why else sorted(fmr_points, reverse=True):
         if why := _unsupported(tail, fmr):
+            limit, next_fmr = "comparisons", fmr
             break
         threshold, method = _threshold(tail, fmr)
         # Rounded up: a shorter number must not let one more comparison in.
         threshold = math.ceil(max(threshold, points[-1].threshold if points else -1.0) * DIGITS) / DIGITS
         if threshold > 1.0:
             why = f"FMR {fmr:g} would need a threshold above the largest score"
+            limit, next_fmr = "scores", fmr
             break
         points.append(
             OperatingPoint(
@@ -93,13 +104,15 @@ def site_points(
             )
         )
     supports = points[-1].fmr if points else None
-    coverage = Coverage(probes, people, tail.total, float(f"{independent:.3g}"), supports, why)
+    coverage = Coverage(
+        probes, people, tail.total, float(f"{independent:.3g}"), supports, why, limit, next_fmr
+    )
     if not points:
         return SitePoints(coverage, None)
     found = PairPoints(
         reference=pair.reference,
         probe=pair.probe,
-        subjects=tail.people,
+        subjects=people,
         mated=len(mated) + failed,
         non_mated=tail.total,
         points=tuple(points),

@@ -31,9 +31,16 @@ def threshold_table(evaluation: SiteEvaluation, *, made_at: str) -> ThresholdTab
     return ThresholdTable(
         space_id=evaluation.space_id,
         made_at=made_at,
-        data=f"{evaluation.probes} probes and {evaluation.references} references of"
-        f" {evaluation.subjects} subjects",
+        data=_data(evaluation),
         cameras=tuple(cameras),
+    )
+
+
+def _data(evaluation: SiteEvaluation) -> str:
+    if evaluation.against == "gallery":
+        return f"{evaluation.probes} probes against {evaluation.references} enrolled references"
+    return (
+        f"{evaluation.probes} probes and {evaluation.references} references of {evaluation.subjects} subjects"
     )
 
 

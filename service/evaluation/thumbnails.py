@@ -11,6 +11,7 @@ import numpy as np
 from faces.formats import ImageError
 from faces.image import DecodeLimits, decode
 from faces.types import Pixels, Spectrum
+from service.evaluation.described import Described, Template
 
 SIDE_PX, QUALITY, FRAME_PX = 128, 80, 2
 FRAME = (60, 160, 60)
@@ -30,6 +31,13 @@ def thumbnail(path: Path, box: Box | None) -> str | None:
     except OSError:
         return None
     return None if picture is None else data_url(picture)
+
+
+def picture_of(one: Described | None) -> str | None:
+    """The thumbnail of a described photo, with its face if it has a template; None without a photo."""
+    if one is None:
+        return None
+    return thumbnail(one.photo.path, one.found.box if isinstance(one.found, Template) else None)
 
 
 def data_url(jpeg: bytes) -> str:

@@ -11,7 +11,7 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from service.store.errors import StoreError
 from service.store.job_records import Claim, JobState
 
 log = structlog.get_logger("halflight.jobs")
+OnEnd = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +43,23 @@ class RunnerOptions:
 
 
 class JobRunner:
-    """Runs jobs of the given kinds."""
+    """Runs jobs of the given kinds.
+
+    `on_end`: by kind, called with the request of a job that ended, whatever its outcome, before its row says
+    so: it erases what that job alone needed.
+    """
 
     def __init__(
-        self, db: Database, kinds: Sequence[JobKind], directory: Path, options: RunnerOptions | None = None
+        self,
+        db: Database,
+        kinds: Sequence[JobKind],
+        directory: Path,
+        options: RunnerOptions | None = None,
+        *,
+        on_end: Mapping[str, OnEnd] | None = None,
     ) -> None:
         self._db, self._directory, self._options = db, directory, options or RunnerOptions()
+        self._on_end = on_end or {}
         self._kinds = {kind.name: kind for kind in kinds}
         self._process = ProcessId.of(os.getpid())
         # Two runners in one process (tests) are two owners.
@@ -176,6 +188,8 @@ class JobRunner:
         self, handle: JobHandle, state: JobState, message: str, metrics: Mapping[str, Any] | None
     ) -> None:
         await asyncio.to_thread(shutil.rmtree, handle.directory / PRIVATE, ignore_errors=True)
+        if (on_end := self._on_end.get(handle.kind)) is not None:
+            await on_end(handle.request)
         log.info("job ends", job=handle.job_id, kind=handle.kind, state=state, message=message)
         shown = handle.metrics | dict(metrics or {})
         while True:

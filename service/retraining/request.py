@@ -9,10 +9,17 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from faces.strict import Strict
+from faces.types import Role
+from service.spaces.threshold_table import CameraName
 
 RETRAIN, EVALUATE = "retrain", "evaluate"
 Preset = Literal["hsst", "hsst+distill", "adapter"]
+References = Literal["set", "gallery"]
 Activate = Literal["manual", "if_better"]
+# Fields of an evaluation that the training package does not know.
+SERVICE_ONLY = ("by", "camera", "pictures", "references")
+# Marks the row of an evaluation whose photos were uploaded for it alone.
+PASSING = "passing"
 MAX_ITERATIONS = 10_000_000
 MAX_MINUTES = 14 * 24 * 60
 
@@ -61,12 +68,30 @@ class Evaluation(_TrainingRequest):
     """An evaluation of the active bundle. `seed`: of random draws.
 
     `by`: the training package in a process of its own, or the service's own pipeline, which also suggests
-    thresholds by camera.
+    thresholds by camera, and alone knows the other fields. `camera`: of probes that lie in no camera's
+    folder. `pictures`: whether the report shows failed photos and the worst mistakes.
+    `references`: what probes are compared with, those of the set or the enrolled gallery, whose subjects the
+    labels then name.
     """
 
     dataset: DatasetName
     seed: Seed = 0
     by: Literal["training", "service"] = "training"
+    camera: CameraName | None = None
+    pictures: bool = False
+    references: References = "set"
+
+    @model_validator(mode="after")
+    def _known_to_the_service(self) -> Self:
+        given = self.camera is not None or self.pictures or self.references != "set"
+        if self.by != "service" and given:
+            raise ValueError('`camera`, `pictures` and `references` need "by": "service"')
+        return self
+
+    @property
+    def needs(self) -> tuple[Role, ...]:
+        """Of which roles the set must have photos."""
+        return tuple(Role) if self.references == "set" else (Role.PROBE,)
 
     @classmethod
     def of_job(cls, params: Mapping[str, Any]) -> Self:
@@ -74,5 +99,5 @@ class Evaluation(_TrainingRequest):
         return cls.model_validate({name: params[name] for name in cls.model_fields if name in params})
 
     def file(self, **places: Path | str | None) -> dict[str, Any]:
-        """The process is the training package: it needs not be told."""
-        return {name: value for name, value in super().file(**places).items() if name != "by"}
+        """The process is the training package: it knows nothing of the service's own fields."""
+        return {name: value for name, value in super().file(**places).items() if name not in SERVICE_ONLY}

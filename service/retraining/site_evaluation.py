@@ -1,12 +1,15 @@
 """Evaluates labelled photos with the service's own pipeline: no training extra, no other process.
 
 It takes one photo at a time, so that requests keep the networks. The job's row holds figures and thresholds,
-and no name of a file or a subject; the report with names lies in the job's directory.
+and no name of a file or a subject; the report with names lies in the job's directory for a day.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,18 +18,52 @@ from typing import Any
 from service.errors import Draining, RetryLater
 from service.evaluation.described import Describer, Reason, Template, describe_all, without_repeats
 from service.evaluation.kept import KeptTemplates
-from service.evaluation.labelled import LabelError, LabelledPhoto, read_labelled
+from service.evaluation.labelled import LabelError, LabelledPhoto, read_labelled, with_camera
 from service.evaluation.local import PipelineDescriber
 from service.evaluation.measure import NothingToCompare, Setting, measure
-from service.evaluation.report import facts_of, write_report
+from service.evaluation.report import FACTS, PAGE, facts_of, write_report
+from service.evaluation.thumbnails import picture_of
 from service.jobs.base import JobCancelled, JobFailed, JobHandle
+from service.jobs.job_files import PRIVATE
 from service.matching.pipeline import FacePipeline
+from service.retraining.enrolled_references import enrolled_references
+from service.retraining.request import Evaluation
 from service.spaces.space import EmbeddingSpace
+from service.store.database import Database
 
-REPORT = "report"
+# Beside `report`, which the training package writes.
+REPORT = "site-report"
+# Reports name subjects and may show faces.
+REPORT_KEPT_S = 24 * 3600.0
+TITLE = "POST /admin/evaluate"
 DESCRIBING = 0.95
 # Parts of the facts that name files and subjects.
 NAMED = ("lost", "otherwise_seen", "mistakes")
+
+
+def report_page(job_directory: Path) -> Path:
+    """The place of a job's report."""
+    return job_directory / REPORT / PAGE
+
+
+def remove_old_evaluations(jobs: Path) -> None:
+    """Removes reports that are older than `REPORT_KEPT_S`."""
+    for page in jobs.glob(f"*/{REPORT}/{PAGE}"):
+        if page.stat().st_mtime < time.time() - REPORT_KEPT_S:
+            shutil.rmtree(page.parent, ignore_errors=True)
+
+
+def finished_metrics(job_directory: Path) -> Mapping[str, Any] | None:
+    """The metrics of a job whose report is written; None if it is not. Raises OSError."""
+    try:
+        facts = json.loads((job_directory / REPORT / FACTS).read_bytes())
+    except FileNotFoundError:
+        return None
+    return _nameless(facts)
+
+
+def _nameless(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name not in NAMED}
 
 
 class _Patient:
@@ -51,45 +88,63 @@ class _Patient:
 
 
 async def evaluate_site(
-    handle: JobHandle, root: Path, space: EmbeddingSpace, pipeline: FacePipeline
+    handle: JobHandle,
+    root: Path,
+    asked: Evaluation,
+    space: EmbeddingSpace,
+    pipeline: FacePipeline,
+    db: Database,
 ) -> Mapping[str, Any]:
     """Returns the metrics of the job. Raises JobFailed, JobCancelled, LeaseLost, StoreError."""
     try:
-        photos = await asyncio.to_thread(read_labelled, root)
-        kept = await asyncio.to_thread(KeptTemplates, handle.directory, space.space_id)
+        listed = await asyncio.to_thread(lambda: read_labelled(root, needs=asked.needs))
+        photos = with_camera([one for one in listed if one.role in asked.needs], asked.camera)
+        # The runner removes this part of the directory when the job ends, whatever its outcome.
+        kept = await asyncio.to_thread(KeptTemplates, handle.directory / PRIVATE, space.space_id)
     except (LabelError, OSError) as error:
         said = str(error) if isinstance(error, LabelError) else "the job's directory cannot be written"
         raise JobFailed(said) from error
     done = False
     try:
         found = await _described(handle, photos, _Patient(PipelineDescriber(pipeline, space)), kept)
+        if asked.references == "gallery":
+            subjects = {photo.subject for photo in photos}
+            found += await enrolled_references(db, space.space_id, subjects)
         setting = Setting(
             space_id=space.space_id,
             bundle=f"{space.manifest.name} {space.manifest.version}",
             gallery_templates=space.gallery.size,
             default_fmr=space.calibration.default_fmr,
             in_force=lambda camera: {p.pair: p for p in space.thresholds.of(camera).calibration.pairs},
+            against=asked.references,
             fmr_points=space.bundle_calibration.common,
         )
         await handle.report_progress(DESCRIBING, "comparing")
         made_at = datetime.now(UTC).isoformat(timespec="seconds")
         evaluation = await asyncio.to_thread(measure, without_repeats(found), setting)
         out = handle.directory / REPORT
+        shown = {one.photo.name: one for one in found} if asked.pictures else {}
         await asyncio.to_thread(
             lambda: write_report(
-                out, evaluation, made_at=made_at, title="POST /admin/evaluate", picture=lambda _name: None
+                out,
+                evaluation,
+                made_at=made_at,
+                title=TITLE,
+                picture=lambda name: picture_of(shown.get(name)),
             )
         )
         done = True
     except NothingToCompare as error:
         raise JobFailed(str(error)) from error
+    except OSError as error:
+        raise JobFailed("the disk takes no report") from error
     except Draining as error:
         raise JobFailed("the active space changed or the service ended meanwhile: evaluate again") from error
     finally:
         kept.close(remove=done)
-    facts = facts_of(evaluation, made_at=made_at, title="POST /admin/evaluate")
+    facts = facts_of(evaluation, made_at=made_at, title=TITLE)
     await handle.report_progress(1.0, "done", "; ".join(facts["coverage"]))
-    return {name: value for name, value in facts.items() if name not in NAMED}
+    return _nameless(facts)
 
 
 async def _described(

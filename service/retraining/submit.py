@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from service.errors import InvalidParameter
+from service.errors import InvalidParameter, JobRunning
 from service.jobs.queue import JobQueue
 from service.retraining.environment import ENROLLED, SMOKE, TrainingEnvironment
-from service.retraining.request import EVALUATE, RETRAIN, Evaluation, Retraining
+from service.retraining.request import EVALUATE, PASSING, RETRAIN, Evaluation, Retraining
+from service.store.job_records import FINAL
+
+RECENT_JOBS = 1000
 
 
 class TrainingJobs:
@@ -34,3 +37,16 @@ class TrainingJobs:
         if request.by == "training":
             await asyncio.to_thread(self._environment.check_interpreter)
         return await self._queue.submit(EVALUATE, request.params(), actor=actor, sole=True)
+
+    async def check_no_evaluation(self) -> None:
+        """Raises JobRunning, StoreError: nobody uploads photos for an evaluation that may not start."""
+        for job in await self._queue.page(None, RECENT_JOBS):
+            if job.kind == EVALUATE and job.state not in FINAL:
+                raise JobRunning("an evaluate job waits or runs already: cancel it, or wait for its end")
+
+    async def evaluate_upload(self, request: Evaluation, *, actor: str) -> str:
+        """Evaluates photos that were uploaded for this alone; they are erased when the job ends.
+
+        Returns the job's id. Raises JobRunning, StoreError, and the upload is then still there.
+        """
+        return await self._queue.submit(EVALUATE, request.params() | {PASSING: True}, actor=actor, sole=True)

@@ -90,5 +90,6 @@ class EvaluateIn(Evaluation):
     """`dataset`: the id of an uploaded set, or a directory below `HALFLIGHT_DATASETS`. `seed`: of draws.
 
     `by`: `training` measures in a process of the training package; `service` with this service's pipeline,
-    and suggests thresholds by camera that `POST /admin/thresholds` takes.
+    and suggests thresholds by camera that `POST /admin/thresholds` takes. It alone knows `camera`, of probes
+    in no camera's folder, and `pictures`: the report shows failed photos and the worst mistakes.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import httpx
 import pytest
 
 from service.api.console import DIST
+from service.evaluation.page import STYLE
 from tests.conftest import REPO, Service, StartService
 from tests.service.api.test_access import make_key
 from tests.service.api.test_errors import problem
@@ -58,6 +61,9 @@ def test_the_policy_lets_nothing_in_from_elsewhere_and_nothing_inline(client: ht
     page = client.get("/")
     allowed = policy(page)
     assert allowed["default-src"] == "'self'"
+    # Inline there is one style sheet, that of the report of an evaluation.
+    digest = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+    assert allowed["style-src"] == f"'self' 'sha256-{digest}'"
     assert allowed["frame-ancestors"] == allowed["base-uri"] == allowed["object-src"] == "'none'"
     assert not re.search(r"unsafe|https?:|\*", page.headers["content-security-policy"])
     assert page.headers["referrer-policy"] == "no-referrer"

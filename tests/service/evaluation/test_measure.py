@@ -70,6 +70,9 @@ def test_an_fmr_is_supported_by_three_over_fmr_independent_comparisons() -> None
     assert many.coverage.comparisons == 10 * one.coverage.comparisons
     assert many.coverage.independent < 3 * one.coverage.independent
     assert "supports FMR" in coverage_sentence(one)
+    # The next one, and what it lacks.
+    assert one.coverage.limit == "comparisons"
+    assert one.coverage.next_fmr == max(fmr for fmr in SETTING.fmr_points if fmr < supports)
     assert f"{one.coverage.probes} masked NIR probes of 40 people" in coverage_sentence(one)
 
 
@@ -79,6 +82,7 @@ def test_few_people_support_nothing_however_many_photos() -> None:
     assert one.coverage.supports is None
     assert one.points is None
     assert "9 people are too few" in coverage_sentence(one)
+    assert (one.coverage.limit, one.coverage.next_fmr) == ("people", None)
     assert threshold_table(evaluation, made_at="now") is None
 
 

@@ -39,6 +39,11 @@ export function whenUnauthorized(handler: () => void): void {
   onUnauthorized = handler;
 }
 
+/** The header that lets a request in; null where the service asks for no key. */
+export function authorization(): string | null {
+  return token === null ? null : `Bearer ${token}`;
+}
+
 const withKey: Middleware = {
   onRequest({ request }) {
     if (token !== null) request.headers.set("Authorization", `Bearer ${token}`);

@@ -1,19 +1,18 @@
 /** Long work: trainings, evaluations, backfills. With an id in the address, one of them as it goes on. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useState } from "preact/hooks";
 
-import { answered, api, type Schemas } from "../api/client";
-import { follow } from "../api/stream";
-import { Badge, Button, Card, Empty, Loading, Moment, PageHead, Table, type Tone } from "../components/basics";
+import { answered, api } from "../api/client";
+import { factsOf } from "../calibration/facts";
+import { Badge, Button, Card, Empty, Loading, Moment, Note, PageHead, Table, type Tone } from "../components/basics";
 import { DetChart } from "../components/chart";
 import { ProblemNote } from "../components/problem";
 import { number, percent } from "../format";
-import { announce, useAction, useInterval, useLoad } from "../hooks";
+import { useInterval, useLoad } from "../hooks";
 import { href, route } from "../route";
 import { t } from "../texts";
+import { isOver, type Job, useJob } from "../watching";
 import { EvaluateDialog, RetrainDialog } from "./training";
-
-export type Job = Schemas["JobOut"];
 
 const TONES: Readonly<Record<Job["state"], Tone>> = {
   queued: "neutral",
@@ -23,10 +22,6 @@ const TONES: Readonly<Record<Job["state"], Tone>> = {
   cancelled: "warn",
 };
 const EVERY_MS = 3000;
-
-export function isOver(job: Job): boolean {
-  return job.state === "succeeded" || job.state === "failed" || job.state === "cancelled";
-}
 
 export function JobState({ job }: { job: Job }) {
   return <Badge tone={TONES[job.state]}>{t(`job.${job.state}`)}</Badge>;
@@ -102,30 +97,8 @@ function JobList() {
 }
 
 function JobDetail({ id }: { id: string }) {
-  const found = useLoad(() => answered(api.GET("/v1/admin/jobs/{job_id}", { params: { path: { job_id: id } } })), [id]);
-  const { data: job, put, reload } = found;
-  const over = job === null || isOver(job);
-  useEffect(() => {
-    if (over) return undefined;
-    const stopping = new AbortController();
-    void follow(
-      `admin/jobs/${encodeURIComponent(id)}/events`,
-      stopping.signal,
-      {
-        onEvent: ({ event, data }) => {
-          if (event === "end") {
-            announce(t("job.over"));
-            reload();
-          } else if (job) put({ ...job, ...(data as Partial<Job>) });
-        },
-      },
-      "end",
-    );
-    return () => stopping.abort();
-  }, [id, over]);
-  const cancelling = useAction(async () => {
-    put(await answered(api.POST("/v1/admin/jobs/{job_id}/cancel", { params: { path: { job_id: id } } })));
-  });
+  const { found, cancelling } = useJob(id);
+  const { data: job, reload } = found;
   return (
     <>
       <nav class="crumbs" aria-label={t("crumbs")}>
@@ -172,6 +145,13 @@ function JobDetail({ id }: { id: string }) {
               </p>
             )}
           </Card>
+          {factsOf(job.metrics) && (
+            <Note title={t("calibration.made")}>
+              <p>
+                <a href={href("thresholds", "calibrate", job.job_id)}>{t("calibration.show")}</a>
+              </p>
+            </Note>
+          )}
           <Curves metrics={job.metrics} />
           {Object.keys(job.metrics).length > 0 && (
             <Card title={t("figures")}>

@@ -9,8 +9,10 @@ import { Dialog } from "../components/dialog";
 import { ProblemNote } from "../components/problem";
 import { number, percent, rate, score } from "../format";
 import { announce, useAction, useLoad } from "../hooks";
-import { href } from "../route";
+import { href, route } from "../route";
 import { t, type TextKey } from "../texts";
+import { CalibratePage } from "./calibrate";
+import { CalibrationPage } from "./calibration";
 
 type InForce = Schemas["ThresholdsOut"];
 type Version = InForce["thresholds"][number];
@@ -21,7 +23,14 @@ function told(condition: Condition): string {
   return `${condition.spectrum.toUpperCase()}, ${t((condition.masked ? "mask.masked" : "mask.unmasked") as TextKey)}`;
 }
 
+/** With `calibrate` in the address: a site's own cameras are measured; with a job behind it, what one found. */
 export function ThresholdsPage() {
+  const [, part, id] = route.value;
+  if (part !== "calibrate") return <Deciding />;
+  return id === undefined ? <CalibratePage /> : <CalibrationPage key={id} id={id} />;
+}
+
+function Deciding() {
   const found = useLoad(() => answered(api.GET("/v1/admin/thresholds")), []);
   const [camera, setCamera] = useState("");
   const [installing, setInstalling] = useState(false);
@@ -37,12 +46,12 @@ export function ThresholdsPage() {
   return (
     <>
       <PageHead title={t("thresholds")} lead={t("thresholds.lead")}>
-        <a class="button plain" href={href("jobs")}>
-          <span>{t("evaluate")}</span>
-        </a>
-        <Button kind="primary" icon="upload" onClick={() => setInstalling(true)}>
+        <Button icon="upload" onClick={() => setInstalling(true)}>
           {t("thresholds.install")}
         </Button>
+        <a class="button primary" href={href("thresholds", "calibrate")}>
+          <span>{t("calibrate")}</span>
+        </a>
       </PageHead>
       {found.problem && <ProblemNote problem={found.problem} onRetry={reload} />}
       {!data && !found.problem && <Loading />}

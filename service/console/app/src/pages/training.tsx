@@ -162,7 +162,7 @@ export function RetrainDialog({ onClose }: { onClose: () => void }) {
 
 export function EvaluateDialog({ onClose }: { onClose: () => void }) {
   const [dataset, setDataset] = useState("");
-  const start = () => answered(api.POST("/v1/admin/evaluate", { body: { dataset, seed: 0, by: "training" } }));
+  const start = () => answered(api.POST("/v1/admin/evaluate", { body: { dataset, seed: 0, by: "training", pictures: false, references: "set" } }));
   return (
     <JobDialog title={t("evaluate")} ready={dataset !== ""} start={start} onClose={onClose}>
       <p>{t("evaluate.told")}</p>
