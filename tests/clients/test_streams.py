@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halflight.client import BulkPhoto, Decision, InvalidInput, Missed, NotFound, Retry, Unauthorized
@@ -175,6 +175,7 @@ STREAM = (
 READ = [Message("decision", '{\n"x": 1}', "a-1"), Message("message", "", "a-1"), Message("message", "ä", "")]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, len(STREAM)), max_size=12))
 def test_events_are_read_however_their_bytes_arrive(cuts: list[int]) -> None:
     parser, places = Parser(), [0, *sorted(cuts), len(STREAM)]
