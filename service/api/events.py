@@ -55,10 +55,14 @@ router = APIRouter(tags=["events"], route_class=GuardedRoute)
 
 @dataclass(frozen=True, slots=True)
 class _Start:
-    """The place before the first decision to send. `known`: whether this process gave the place."""
+    """The place before the first decision to send. `known`: whether this process gave the place.
+
+    `follow`: whether the reader waits for decisions to come.
+    """
 
     seq: int
     known: bool = True
+    follow: bool = True
 
 
 async def _start(
@@ -68,11 +72,15 @@ async def _start(
         int,
         Query(ge=0, le=1000, description="so many of the decisions before, at most"),
     ] = 0,
+    follow: Annotated[
+        bool, Query(description="false: end after the decisions that are kept, and wait for none")
+    ] = True,
 ) -> _Start:
     """Where a reader begins: after what it saw, or with the last `recent` decisions."""
     if last_event_id is None or not last_event_id.strip():
-        return _Start(state.decisions.before_last(recent))
-    return _Start(*state.decisions.resume(last_event_id))
+        return _Start(state.decisions.before_last(recent), follow=follow)
+    seq, known = state.decisions.resume(last_event_id)
+    return _Start(seq, known, follow)
 
 
 async def _place_of_stream(state: StateDep) -> AsyncIterator[None]:
@@ -115,8 +123,12 @@ async def watch_decisions(
         for placed, out in zip(page.placed, shown, strict=True):
             seq = placed.seq
             yield _event("decision", out, feed.name(seq))
-        if not page.placed:
-            await feed.wait(LOOK_EVERY_S)
+        if page.placed:
+            continue
+        if not start.follow:
+            why = StreamEndOut(reason="all_sent")
+            break
+        await feed.wait(LOOK_EVERY_S)
     # A client that was told why it ended still knows where to go on.
     yield _event("end", why, feed.name(seq))
 

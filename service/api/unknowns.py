@@ -1,4 +1,4 @@
-"""Routes of /unknowns: unknown faces by person, while their crops are kept; enrol or ignore them."""
+"""Routes of /unknowns: unknown faces by person, while their crops are kept; enrol, ignore or forget them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.api.deps import ADMITTED, Operator, SpaceDep, StateDep
 from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
 from service.api.schemas.subjects import EnrolOut
-from service.api.schemas.unknowns import EnrolUnknownIn, IgnoredOut, IgnoreIn, UnknownsOut
+from service.api.schemas.unknowns import EnrolUnknownIn, ForgottenOut, IgnoredOut, IgnoreIn, UnknownsOut
 from service.enrolment.types import Duplicates, Enrolment
 from service.errors import (
     AuditUnavailable,
@@ -101,3 +101,12 @@ async def ignore_unknown(
     """Hides a face and what joins it later, as long as one of its pictures is kept."""
     found = await state.review.ignore(space, unknown_id, ignored=asked.ignored, actor=operator.key_id)
     return IgnoredOut(unknown_id=found.cluster_id, count=len(found.sightings), ignored=asked.ignored)
+
+
+@router.delete("/{unknown_id}", responses=problem_docs(*COMMON, UnknownNotFound))
+async def forget_unknown(
+    unknown_id: AskedUnknown, operator: Operator, state: StateDep, space: SpaceDep
+) -> ForgottenOut:
+    """Erases every picture that is kept of a face, at once. A later sighting is an unknown face again."""
+    erased = await state.review.forget(space, unknown_id, actor=operator.key_id)
+    return ForgottenOut(unknown_id=unknown_id, erased=erased)

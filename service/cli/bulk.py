@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from service.bulk.journal import Journal
@@ -28,6 +29,7 @@ from service.bulk.types import (
 )
 from service.cli.client import Answer, ServiceClient
 from service.cli.output import BAD, GOOD, UNSURE, Failure, print_json, print_status, print_table, progress_bar
+from service.cli.patience import Patience
 from service.cli.problems import AFFECTS_EVERY_REQUEST, HINTS, ServiceRefusal
 
 Options = Mapping[str, str | None]
@@ -105,9 +107,10 @@ async def _enrol(
 ) -> dict[str, str]:
     """Returns the warnings of the service by their code. Raises Failure, which says how to continue."""
     warned, done = dict[str, str](), 0
-    with progress_bar() as bar, ThreadPoolExecutor(bulk.jobs) as pool:
+    # The pool ends last, so whoever waits in it has been told to stop.
+    with ThreadPoolExecutor(bulk.jobs) as pool, Patience() as patience, progress_bar() as bar:
         task = bar.add_task(f"enrolling {count.photos} photos", total=count.entries)
-        outcomes = enrol_all(source, _sender(client, bulk, pool), journal, at_once=bulk.jobs)
+        outcomes = enrol_all(source, _sender(client, bulk, pool, patience), journal, at_once=bulk.jobs)
         try:
             async with aclosing(outcomes) as following:
                 async for one in following:
@@ -127,17 +130,29 @@ async def _enrol(
     return warned
 
 
-def _sender(client: ServiceClient, bulk: Bulk, pool: ThreadPoolExecutor) -> EnrolPhoto:
+def _sender(client: ServiceClient, bulk: Bulk, pool: ThreadPoolExecutor, patience: Patience) -> EnrolPhoto:
     async def send(photo: BulkPhoto, data: bytes, digest: str, before: Earlier) -> Outcome:
         await finished(before)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(pool, _send, client, photo, data, digest, bulk.options)
+        return await loop.run_in_executor(
+            pool, partial(_send, client, photo, data, digest, bulk.options, patience)
+        )
 
     return send
 
 
-def _send(client: ServiceClient, photo: BulkPhoto, data: bytes, digest: str, shared: Options) -> Outcome:
-    """Sends one photo. Raises Failure if the service refuses more than this photo."""
+def _send(
+    client: ServiceClient,
+    photo: BulkPhoto,
+    data: bytes,
+    digest: str,
+    shared: Options,
+    patience: Patience,
+) -> Outcome:
+    """Sends one photo, again while the service is away or at its limit: the same key makes that safe.
+
+    Raises Failure if the service refuses more than this photo, or stays away.
+    """
     own = {
         "spectrum": photo.spectrum,
         "display_name": photo.display_name,
@@ -146,11 +161,13 @@ def _send(client: ServiceClient, photo: BulkPhoto, data: bytes, digest: str, sha
     options = dict(shared) | {name: value for name, value in own.items() if value is not None}
     outcome = Outcome(name=photo.name, subject_id=photo.subject_id, digest=digest)
     try:
-        answer = client.enroll(
-            photo.subject_id,
-            [data],
-            idempotency_key=idempotency_key(photo.subject_id, data, options),
-            options=options,
+        answer = patience.until_answered(
+            lambda: client.enroll(
+                photo.subject_id,
+                [data],
+                idempotency_key=idempotency_key(photo.subject_id, data, options),
+                options=options,
+            )
         )
     except ServiceRefusal as refusal:
         if refusal.status in AFFECTS_EVERY_REQUEST:

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NoReturn, Self
 from urllib.parse import quote
 
 import httpx
 
 from service.cli.output import Failure
 from service.cli.problems import ServiceRefusal, is_problem
+from service.cli.stream import Event, read_events
 
 TIMEOUT_S = 60.0
 MAX_RETRY_S = 30.0
@@ -23,8 +24,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 Answer = dict[str, Any]
 
 
+class Unanswered(Failure):
+    """No answer came: nobody knows what became of the request, or it did not arrive."""
+
+
 class ServiceClient:
-    """A client of one service. Every method raises ServiceRefusal for a problem response, else Failure."""
+    """A client of one service. Every method raises ServiceRefusal for a problem response, else Failure:
+    Unanswered if no answer came."""
 
     def __init__(self, url: str, key: str | None, *, timeout_s: float = TIMEOUT_S) -> None:
         self.url = url.rstrip("/")
@@ -164,6 +170,47 @@ class ServiceClient:
             "DELETE", path if sample_id is None else f"{path}/samples/{quote(sample_id, '')}"
         )
 
+    def unknowns(self, *, ignored: bool) -> Answer:
+        """Unknown faces by person, with the ignored ones if asked for."""
+        return self._request("GET", "/unknowns", params={"ignored": str(ignored).lower()})
+
+    def enrol_unknown(self, unknown_id: str, asked: Mapping[str, Any]) -> Answer:
+        """Enrols an unknown face; leaves what is None to the service."""
+        return self._request("POST", _unknown_path(unknown_id, "/enrol"), json=_drop_none(asked))
+
+    def ignore_unknown(self, unknown_id: str, *, ignored: bool) -> Answer:
+        """Hides an unknown face, or shows it again; safe to repeat."""
+        path = _unknown_path(unknown_id, "/ignore")
+        return self._request("POST", path, retry=True, json={"ignored": ignored})
+
+    def forget_unknown(self, unknown_id: str) -> Answer:
+        """Erases what is kept of an unknown face."""
+        return self._request("DELETE", _unknown_path(unknown_id))
+
+    def crop(self, event_id: str) -> bytes:
+        """The face of a decision, as PNG."""
+        response = self._send("GET", f"/events/{quote(event_id, safe='')}/crop", {})
+        return response.content if response.is_success else self._refused(response)
+
+    def correct(self, event_id: str, subject_id: str | None) -> Answer:
+        """Notes that a decision was wrong; None: who it is, nobody knows."""
+        path = f"/events/{quote(event_id, safe='')}/correct"
+        return self._request("POST", path, json=_drop_none({"subject_id": subject_id}))
+
+    def decisions(self, last_id: str | None, *, recent: int, follow: bool) -> Iterator[Event]:
+        """Yields the events of decisions: after that of `last_id`, or with the last `recent` before."""
+        headers = {} if last_id is None else {"Last-Event-ID": last_id}
+        params: dict[str, str | int] = {"recent": recent, "follow": str(follow).lower()}
+        asked = self._http.stream("GET", "/events", params=params, headers=headers)
+        with self._transfer(), asked as response:
+            if not response.is_success:
+                response.read()
+                self._refused(response)
+            try:
+                yield from read_events(response.iter_lines())
+            except ValueError as error:
+                raise self._strange(response) from error
+
     def ready(self) -> Answer:
         return self._request("GET", "/health/ready")
 
@@ -187,17 +234,17 @@ class ServiceClient:
         try:
             yield
         except httpx.ConnectError as error:
-            raise Failure(
+            raise Unanswered(
                 f"no service answers at {self.url}",
                 hint="start one with `halflight serve`, or name another with --url or HALFLIGHT_URL",
             ) from error
         except httpx.TimeoutException as error:
-            raise Failure(
+            raise Unanswered(
                 f"the service at {self.url} did not answer in time",
                 hint="look at its log and at its load, then try again",
             ) from error
         except httpx.TransportError as error:
-            raise Failure(
+            raise Unanswered(
                 f"the connection to {self.url} broke ({type(error).__name__})",
                 hint="check that the service still runs, then send it again",
             ) from error
@@ -211,7 +258,15 @@ class ServiceClient:
             return body
         if is_problem(body):
             raise ServiceRefusal(body)
-        raise Failure(
+        raise self._strange(response)
+
+    def _refused(self, response: httpx.Response) -> NoReturn:
+        """Raises what a response says that is no success."""
+        self._read(response)
+        raise self._strange(response)
+
+    def _strange(self, response: httpx.Response) -> Failure:
+        return Failure(
             f"{self.url} answered {response.status_code}, and not as Halflight does",
             hint="check --url: another service, or a proxy, stands at this address",
         )
@@ -227,6 +282,10 @@ def read_file(path: Path) -> bytes:
 
 def _subject_path(subject_id: str) -> str:
     return f"/subjects/{quote(subject_id, safe='')}"
+
+
+def _unknown_path(unknown_id: str, what: str = "") -> str:
+    return f"/unknowns/{quote(unknown_id, safe='')}{what}"
 
 
 def _drop_none(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from service.cli import (
     enrol,
     erase,
     evaluate,
+    events,
     keys,
     models,
     recognise,
     serve,
     subjects,
     thresholds,
+    unknowns,
 )
 from service.cli.output import Failure, print_failure, print_line
 
@@ -40,12 +42,15 @@ app.command("demo")(demo.demo)
 app.command("enroll")(enrol.enroll)
 app.command("identify")(recognise.identify)
 app.command("verify")(recognise.verify)
+app.command("events")(events.events)
+app.command("correct")(events.correct)
 app.command("evaluate")(evaluate.evaluate)
 app.command("erase")(erase.erase)
 app.command("backup")(backup.backup)
 app.command("restore")(backup.restore)
 app.command("backup-key")(backup.backup_key)
 app.add_typer(subjects.app, name="subjects")
+app.add_typer(unknowns.app, name="unknowns")
 app.add_typer(thresholds.app, name="thresholds")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")

@@ -22,6 +22,10 @@ Threshold = Annotated[float | None, typer.Option(min=-1, max=1, help="Decide at 
 ProbeSpectrum = Annotated[
     Literal["auto", "nir", "vis"], typer.Option(help="Of the probe; auto recognises it from the pixels.")
 ]
+Camera = Annotated[
+    str | None,
+    typer.Option(help="Id of the camera that took it: its own thresholds decide, if installed."),
+]
 AskedTurn = Annotated[
     TurnChoice | None,
     typer.Option(

@@ -80,6 +80,11 @@ def print_line(text: str) -> None:
     sys.stdout.flush()
 
 
+def print_styled(line: Text) -> None:
+    """Prints one line on stdout, with its colours on a terminal, and never wraps it."""
+    stdout_console().print(line, soft_wrap=True)
+
+
 def make_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Builds a plain table. Columns that start with `>` are right-aligned; cells may be styled Text."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)

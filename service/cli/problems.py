@@ -25,6 +25,9 @@ HINTS: Mapping[str, str] = {
     "sample_not_found": "`halflight subjects show ID` shows the samples of a subject",
     "thresholds_not_found": "`halflight thresholds list` shows every version",
     "invalid_thresholds": "measure again with `halflight evaluate`, with more people where they are too few",
+    "unknown_not_found": "`halflight unknowns list` shows who is kept",
+    "event_not_found": "its crop has expired or was erased: `halflight events` shows what is there",
+    "probes_not_kept": "set HALFLIGHT_KEEP_PROBES_HOURS for the service, if people may be kept so long",
     "key_not_found": "`halflight keys list` shows every key",
     "last_admin_key": "create another admin key first",
     "duplicate_face": (

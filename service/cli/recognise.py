@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from service.cli.client import Answer, ServiceClient, read_file
-from service.cli.options import DEFAULT_URL, AskedTurn, Fmr, Json, Key, ProbeSpectrum, Threshold, Url
+from service.cli.options import DEFAULT_URL, AskedTurn, Camera, Fmr, Json, Key, ProbeSpectrum, Threshold, Url
 from service.cli.output import GOOD, UNSURE, Failure, print_failure, print_json, print_table, progress_bar
 from service.cli.problems import AFFECTS_EVERY_REQUEST, ServiceRefusal
 
@@ -36,6 +36,7 @@ def identify(
     ] = "largest",
     spectrum: ProbeSpectrum = "auto",
     turn: AskedTurn = None,
+    camera: Camera = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: Json = False,
@@ -50,6 +51,7 @@ def identify(
         "faces": faces,
         "spectrum": spectrum,
         "turn": turn,
+        "camera": camera,
     }
     answers: list[tuple[Path, Answer]] = []
     failed: list[tuple[Path, Failure]] = []
@@ -104,6 +106,7 @@ def verify(
     threshold: Threshold = None,
     spectrum: ProbeSpectrum = "auto",
     turn: AskedTurn = None,
+    camera: Camera = None,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: Json = False,
@@ -118,7 +121,13 @@ def verify(
                 read_file(image),
                 subject_id=subject,
                 reference=None if reference is None else read_file(reference),
-                options={"fmr": fmr, "threshold": threshold, "spectrum": spectrum, "turn": turn},
+                options={
+                    "fmr": fmr,
+                    "threshold": threshold,
+                    "spectrum": spectrum,
+                    "turn": turn,
+                    "camera": camera,
+                },
             )
         except Failure as failure:
             # The service does not say which of two pictures it refused.

@@ -1,4 +1,5 @@
-"""Use cases over kept probes: look at unknown faces by person, enrol or ignore one, correct a decision."""
+"""Use cases over kept probes: look at unknown faces by person, enrol, ignore or forget one, correct a
+decision."""
 
 from __future__ import annotations
 
@@ -82,6 +83,17 @@ class Review:
             await uow.audit.add(actor, "unknown.ignore", None, detail)
             await uow.commit()
         return cluster
+
+    async def forget(self, space: EmbeddingSpace, unknown_id: str, *, actor: str) -> int:
+        """Erases every sighting of an unknown face now; returns their number. Raises UnknownNotFound,
+        StoreError."""
+        cluster = await self._cluster(space, unknown_id)
+        async with self._db.write(erasing=True) as uow:
+            erased = await uow.probes.erase([one.event_id for one in cluster.sightings])
+            detail = {"unknown_id": cluster.cluster_id, "sightings": erased}
+            await uow.audit.add(actor, "unknown.forget", None, detail)
+            await uow.commit()
+        return erased
 
     async def enrol(self, space: EmbeddingSpace, unknown_id: str, request: Enrolment) -> dict[str, Any]:
         """Enrols the best sightings of an unknown face; all of them then go with the subject.

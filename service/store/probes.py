@@ -138,6 +138,14 @@ class Probes:
         await self._connection.execute(changed.values(facts=key.seal(facts, FACTS, event_id)))
         return True
 
+    async def erase(self, event_ids: Sequence[str]) -> int:
+        """Erases these probes, and returns how many were there."""
+        erased = 0
+        for chosen in portions(event_ids):
+            these = delete(kept_probes).where(kept_probes.c.event_id.in_(chosen))
+            erased += (await self._connection.execute(these)).rowcount
+        return erased
+
     async def purge(self, before: datetime | None) -> int:
         """Erases the probes that are older, or all, and returns their number."""
         old = delete(kept_probes)

@@ -96,9 +96,10 @@ class MissedOut(Wire):
 
 class StreamEndOut(Wire):
     """Why the stream ends. `draining`: the service shuts down, come back. `unauthorized`: the key is revoked
-    or has expired. `unavailable`: the database does not answer, come back."""
+    or has expired. `unavailable`: the database does not answer, come back. `all_sent`: the reader asked
+    with `follow=false`, and has every decision that is kept."""
 
-    reason: Literal["draining", "unauthorized", "unavailable"]
+    reason: Literal["draining", "unauthorized", "unavailable", "all_sent"]
 
 
 class CorrectIn(Wire):

@@ -80,3 +80,10 @@ class IgnoredOut(Wire):
     unknown_id: str
     count: int
     ignored: bool
+
+
+class ForgottenOut(Wire):
+    """`erased`: how many sightings of the face were kept, and are gone."""
+
+    unknown_id: str
+    erased: int

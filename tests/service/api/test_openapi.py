@@ -102,6 +102,7 @@ def test_the_openapi_document_lists_every_path(client: httpx.Client) -> None:
         ("/events/{event_id}/crop", "get"),
         ("/events/{event_id}/correct", "post"),
         ("/unknowns", "get"),
+        ("/unknowns/{unknown_id}", "delete"),
         ("/unknowns/{unknown_id}/enrol", "post"),
         ("/unknowns/{unknown_id}/ignore", "post"),
     }

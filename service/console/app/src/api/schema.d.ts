@@ -891,6 +891,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/unknowns/{unknown_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Forget Unknown
+         * @description Erases every picture that is kept of a face, at once. A later sighting is an unknown face again.
+         */
+        delete: operations["forget_unknown_unknowns__unknown_id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/whoami": {
         parameters: {
             query?: never;
@@ -1593,6 +1613,16 @@ export interface components {
             rotation: 0 | 90 | 180 | 270;
             /** Subject Probability */
             subject_probability?: number | null;
+        };
+        /**
+         * ForgottenOut
+         * @description `erased`: how many sightings of the face were kept, and are gone.
+         */
+        ForgottenOut: {
+            /** Unknown Id */
+            unknown_id: string;
+            /** Erased */
+            erased: number;
         };
         /**
          * GroupRate
@@ -6143,6 +6173,8 @@ export interface operations {
             query?: {
                 /** @description so many of the decisions before, at most */
                 recent?: number;
+                /** @description false: end after the decisions that are kept, and wait for none */
+                follow?: boolean;
             };
             header?: {
                 "last-event-id"?: string | null;
@@ -6597,6 +6629,91 @@ export interface operations {
                 };
                 content: {
                     "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unknown_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `probes_not_kept` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `draining`, `audit_unavailable`, `overloaded` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    forget_unknown_unknowns__unknown_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                unknown_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ForgottenOut"];
                 };
             };
             /** @description `unauthorized` */
