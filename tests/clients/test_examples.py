@@ -95,5 +95,8 @@ def test_the_lines_of_the_readme(keyed: Keyed, place: Path) -> None:
         photo = (place / "photo1.jpg").read_bytes()
         answer = web.post("/enroll", data={"subject_id": "anna"}, files={"images": photo})
         assert answer.status_code == 201
-    assert "subject_id='anna'" in python(asked, keyed, place)
+    # Without an FMR the default decides, which this bundle's masked NIR probes seldom pass.
+    (place / "probe.png").write_bytes(sample_bytes("s13", "vis_2.jpg"))
+    told = python(asked, keyed, place)
+    assert "subject_id='anna'" in told
     erased(keyed, "anna")
