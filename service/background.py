@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from faces import bundle
-from service.bulk.job import remove_old_reports
+from service.bulk.erasure import look_through
 from service.bulk.request import BULK
 from service.inference.batcher import Observe
 from service.inference.engine import EngineOptions
@@ -123,9 +123,9 @@ async def _purge(state: State) -> None:
     old reports."""
     while True:
         await asyncio.to_thread(state.uploads.remove_abandoned)
-        for remove in (remove_old_reports, remove_old_evaluations):
-            await asyncio.to_thread(remove, job_directory(state.settings.data_dir))
+        await asyncio.to_thread(remove_old_evaluations, job_directory(state.settings.data_dir))
         try:
+            await look_through(state.db, state.settings.data_dir)
             unfinished = [job for job in await state.jobs.page(None, 1000) if job.state not in FINAL]
             in_use = [str(job.request["upload"]) for job in unfinished if job.kind == BULK]
             await asyncio.to_thread(state.bulk_uploads.remove_abandoned, in_use)

@@ -15,6 +15,7 @@ from service.access.private import make_private
 from service.audit.recorder import AuditRecorder
 from service.audit.refusals import RefusalLog
 from service.audit.signing import AuditSigner, open_signer
+from service.bulk.erasure import after_erasure
 from service.bulk.job import BulkJob
 from service.bulk.request import BULK
 from service.bulk.uploads import BulkUploads
@@ -33,7 +34,6 @@ from service.live.keeping import ProbeKeeper
 from service.live.review import Review
 from service.matching.comparison import Comparer
 from service.matching.pipeline import FacePipeline
-from service.moving.book import forgetting
 from service.retraining.archive import ArchiveLimits
 from service.retraining.datasets import UploadedSets
 from service.retraining.enrolled_crops import EnrolledCrops
@@ -121,7 +121,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
     """
     make_private(settings.data_dir)
     db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source))
-    db.on_shredded = forgetting(settings.backup_keys)
+    db.on_shredded = after_erasure(settings)
     await db.migrate()
     await _seal_old(db, settings)
     decoder = Decoder(settings, metrics)

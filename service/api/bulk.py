@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
 from faces.types import Spectrum
@@ -18,8 +19,10 @@ from service.api.jobs import JOB_ID
 from service.api.problems import problem_docs
 from service.api.schemas.jobs import JobOut, SubmittedOut
 from service.api.schemas.terms import ConsentDay, Expiry
-from service.bulk.job import report_file
-from service.bulk.report import LIST, PAGE
+from service.bulk.erasure import forget_gone
+from service.bulk.job import WORK
+from service.bulk.journal import JOURNAL, Journal
+from service.bulk.report import LIST, PAGE, list_lines, page_parts
 from service.bulk.request import BULK, BulkRequest
 from service.enrolment.types import Duplicates
 from service.errors import (
@@ -44,6 +47,7 @@ from service.store.job_records import JobRecord
 UPLOAD_PATH = "/enroll/bulk"
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining)
 FILES = {"html": (PAGE, "text/html"), "csv": (LIST, "text/csv")}
+NO_REPORT = "there is no report: the job has not ended, ended more than a day ago, or ran on another replica"
 A_REPORT: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "the report, as a file to save",
@@ -128,19 +132,38 @@ async def get_bulk(job: AskedBulk) -> JobOut:
 
 @router.get(
     f"{BULK_PROGRESS}/report",
-    response_class=FileResponse,
+    response_class=StreamingResponse,
     responses=A_REPORT | problem_docs(*COMMON, JobNotFound),
 )
 async def get_bulk_report(
     job: AskedBulk,
     state: StateDep,
     file_format: Annotated[Literal["html", "csv"], Query(alias="format")] = "html",
-) -> FileResponse:
-    """Each refused file with its reason and a small picture, and conflicts; kept for a day after the end."""
+) -> StreamingResponse:
+    """Each refused file with its reason and a small picture, and conflicts; kept for a day after the end.
+    Whoever was erased since is in it no more."""
     name, kind = FILES[file_format]
-    path = report_file(job_directory(state.settings.data_dir) / job.job_id, name)
-    if not await asyncio.to_thread(path.is_file):
-        raise JobNotFound(
-            "there is no report: the job has not ended, ended more than a day ago, or ran on another replica"
-        )
-    return FileResponse(path, media_type=kind, filename=f"{job.job_id}-{name}")
+    directory = job_directory(state.settings.data_dir) / job.job_id / WORK
+    if not await asyncio.to_thread((directory / JOURNAL).is_file):
+        raise JobNotFound(NO_REPORT)
+    journal = Journal(directory, None)
+    ended_at = journal.ended_at
+    if ended_at is None:
+        journal.close()
+        raise JobNotFound(NO_REPORT)
+    try:
+        await forget_gone(state.db, journal)
+    except BaseException:
+        journal.close()
+        raise
+
+    def parts() -> Iterator[str]:
+        with journal:
+            yield from (
+                list_lines(journal)
+                if file_format == "csv"
+                else page_parts(journal, title="Bulk enrolment", made_at=ended_at.isoformat())
+            )
+
+    saved = {"content-disposition": f'attachment; filename="{job.job_id}-{name}"'}
+    return StreamingResponse(parts(), media_type=kind, headers=saved)

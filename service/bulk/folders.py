@@ -36,6 +36,10 @@ class FolderSource:
                 yield Rejection(entry.name, "no_subject", f"move it to {self._root.name}/<subject>/")
 
     def _of_subject(self, folder: Path) -> Iterator[BulkPhoto | Rejection]:
+        if not folder.is_dir():
+            # Somebody removed it since it was listed: an erasure does, while a job reads an upload.
+            yield Rejection(f"{folder.name}/", "unreadable_file", "the folder is gone")
+            return
         for item in _entries(folder):
             name = f"{folder.name}/{item.name}"
             if is_other(item.name, folder=item.is_dir()):

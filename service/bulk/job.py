@@ -7,17 +7,14 @@ described several at a time, so that forward passes are full, and give way to ot
 from __future__ import annotations
 
 import asyncio
-import shutil
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
-from service.bulk.journal import Journal, Tally
-from service.bulk.report import PAGE, summary, write_report
+from service.bulk.erasure import forget_gone, note_enrolled, note_people
+from service.bulk.journal import Journal, Tally, people_of
+from service.bulk.report import summary
 from service.bulk.request import BULK, BulkRequest
 from service.bulk.run import Earlier, enrol_all, finished
 from service.bulk.types import CONFLICT_CODES, BulkPhoto, Conflict, ConflictKind, Outcome, SourceError
@@ -30,24 +27,10 @@ from service.spaces.registry import SpaceRegistry
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 
-# Reports show faces and name subjects, who may be erased meanwhile.
-REPORT_KEPT_S = 24 * 3600.0
 WORK = "bulk"
 SERVER_ERROR = 500
 GIVE_WAY_S, MAX_WAIT_S = 0.02, 5.0
 T = TypeVar("T")
-
-
-def report_file(job_directory: Path, name: str) -> Path:
-    """The place of a job's report; `name`: `PAGE` or `LIST`."""
-    return job_directory / WORK / name
-
-
-def remove_old_reports(jobs: Path) -> None:
-    """Removes reports that are older than `REPORT_KEPT_S`."""
-    for page in jobs.glob(f"*/{WORK}/{PAGE}"):
-        if page.stat().st_mtime < time.time() - REPORT_KEPT_S:
-            shutil.rmtree(page.parent, ignore_errors=True)
 
 
 class BulkJob:
@@ -82,19 +65,25 @@ class BulkJob:
 
     async def _run(self, handle: JobHandle, asked: BulkRequest) -> Mapping[str, Any]:
         directory = handle.directory / WORK
-        if await asyncio.to_thread((directory / PAGE).is_file):
-            # Killed after the report: nothing is left to do.
-            return handle.metrics
-        source = await asyncio.to_thread(self._uploads.open, asked.upload)
-        count = await asyncio.to_thread(source.count)
-        enrolment = PhotoEnroller(self._db, self._registry, self._enroller, asked, self._busy)
-        with Journal(directory, {"upload": asked.upload}) as journal:
+        # Each outcome is committed at once, so that an erasure meanwhile meets no open transaction.
+        with Journal(directory, {"upload": asked.upload}, commit_every=1) as journal:
+            if journal.ended_at is not None:
+                # Killed after its end: nothing is left to do.
+                return handle.metrics
+            source = await asyncio.to_thread(self._uploads.open, asked.upload)
+            count = await asyncio.to_thread(source.count)
+            await note_enrolled(self._db, journal, source)
+            enrolment = PhotoEnroller(
+                self._db, self._registry, self._enroller, asked, self._busy, journal.is_gone
+            )
             done = 0
             outcomes = enrol_all(source, enrolment.enrol, journal, at_once=self._at_once, in_order=True)
             tally = journal.tally()
             async with aclosing(outcomes) as following:
                 async for one in following:
                     done += 1
+                    if not one.kept:
+                        await note_people(self._db, journal, people_of(one))
                     if one.code is None and not (one.existing or one.kept):
                         self._count_enrolled()
                     if handle.cancelled():
@@ -105,12 +94,11 @@ class BulkJob:
                     await handle.report_progress(
                         0.99 * done / max(1, count.entries), "enrolling", said, _metrics(tally, count.entries)
                     )
+            await forget_gone(self._db, journal)
             tally = journal.tally()
             metrics = _metrics(tally, count.entries)
-            made_at = datetime.now(UTC).isoformat(timespec="seconds")
             await handle.report_progress(handle.fraction, "reporting", summary(tally), metrics)
-            await asyncio.to_thread(write_report, directory, journal, title="Bulk enrolment", made_at=made_at)
-        await asyncio.to_thread(journal.remove)
+            await asyncio.to_thread(journal.end)
         if handle.cancelled():
             raise JobCancelled
         await handle.report_progress(1.0, "done", summary(tally), metrics)
@@ -127,18 +115,25 @@ class PhotoEnroller:
         enroller: Enroller,
         asked: BulkRequest,
         busy: Callable[[], bool],
+        is_gone: Callable[[str], bool] = lambda _subject: False,
     ) -> None:
+        """`is_gone`: whether a subject was erased since the job began; none of its photos is enrolled."""
         self._db, self._registry, self._enroller, self._asked = db, registry, enroller, asked
-        self._busy, self._working = busy, 0
+        self._busy, self._working, self._is_gone = busy, 0, is_gone
 
     async def enrol(self, photo: BulkPhoto, data: bytes, digest: str, before: Earlier) -> Outcome:
         outcome = Outcome(name=photo.name, subject_id=photo.subject_id, digest=digest)
+        erased = replace(outcome, code="erased", detail="the subject was erased meanwhile")
+        if self._is_gone(photo.subject_id):
+            return erased
         try:
             request = self._asked.enrolment(photo, data)
             if await self._is_there(request, digest):
                 return replace(outcome, existing=True)
             space, accepted = await self._described(request, data)
             await finished(before)
+            if self._is_gone(photo.subject_id):
+                return erased
             answer = await self._committed(space, request, accepted)
         except ServiceError as error:
             if error.status >= SERVER_ERROR:

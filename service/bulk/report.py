@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
+from io import StringIO
 from pathlib import Path
-from typing import TextIO
 
 from service.bulk.journal import Journal, Tally
 from service.bulk.types import Conflict, ConflictKind, Outcome
@@ -32,32 +32,38 @@ def write_report(
 ) -> None:
     """Writes both files whole, under their names once they are complete. Raises OSError."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _write(directory / LIST, lambda file: _list(file, journal))
-    _write(
-        directory / PAGE,
-        lambda file: file.writelines(_page(journal, title=title, made_at=made_at, advice=advice or {})),
-    )
+    _write(directory / LIST, list_lines(journal))
+    _write(directory / PAGE, page_parts(journal, title=title, made_at=made_at, advice=advice))
 
 
-def _write(path: Path, fill: Callable[[TextIO], None]) -> None:
+def _write(path: Path, parts: Iterable[str]) -> None:
     part = path.with_name(f".{path.name}.part")
     # Pictures and ids of people: for the owner alone.
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", newline="") as file:
-        fill(file)
+        file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
 
 
-def _list(file: TextIO, journal: Journal) -> None:
-    rows = csv.writer(file)
-    rows.writerow(COLUMNS)
+def list_lines(journal: Journal) -> Iterator[str]:
+    """The CSV, line by line."""
+    line = StringIO(newline="")
+    rows = csv.writer(line)
+
+    def written(cells: Iterable[str]) -> str:
+        line.seek(0)
+        line.truncate()
+        rows.writerow(cells)
+        return line.getvalue()
+
+    yield written(COLUMNS)
     for one in journal.outcomes():
         result = "refused" if one.code else "existing" if one.existing else "enrolled"
         first = (one.name, one.subject_id or "", result, one.code or "", one.detail)
         for conflict in one.conflicts or (None,):
             last = ("", "", "") if conflict is None else _cells(conflict)
-            rows.writerow(_safe(cell) for cell in (*first, *last, one.digest or ""))
+            yield written(_safe(cell) for cell in (*first, *last, one.digest or ""))
 
 
 def _cells(conflict: Conflict) -> tuple[str, str, str]:
@@ -69,7 +75,8 @@ def _safe(cell: str) -> str:
     return f"'{cell}" if cell.startswith(FORMULA) else cell
 
 
-def _page(journal: Journal, *, title: str, made_at: str, advice: Advice) -> Iterator[str]:
+def page_parts(journal: Journal, *, title: str, made_at: str, advice: Advice | None = None) -> Iterator[str]:
+    """The HTML page, tile by tile."""
     tally = journal.tally()
     yield (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -78,7 +85,7 @@ def _page(journal: Journal, *, title: str, made_at: str, advice: Advice) -> Iter
         f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
         f"<h1>{escape(title)}</h1><p class='soft'>{escape(made_at)}. {escape(summary(tally))}.</p>"
     )
-    yield from _reasons(tally, advice)
+    yield from _reasons(tally, advice or {})
     yield "<h2>One face under two subjects</h2>"
     yield from _conflicts(journal, ConflictKind.TWO_SUBJECTS)
     yield "<h2>Two faces under one subject</h2>"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import csv
+import os
+import shutil
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 
 from service.bulk.lists import MANIFEST
@@ -10,7 +13,7 @@ from service.bulk.names import is_other
 from service.bulk.sources import Source, open_source
 from service.bulk.types import SourceError
 from service.retraining.archive import ArchiveError, ArchiveLimits
-from service.retraining.passing import PassingUploads
+from service.retraining.passing import SET, UPLOAD, PassingUploads
 
 MAX_TOP_FOLDERS = 3
 
@@ -30,6 +33,39 @@ class BulkUploads(PassingUploads):
         if (place := self.place_of(name)) is None:
             raise SourceError("the photos are not in the data directory of this replica")
         return open_source(_root_of(place))
+
+
+def forget_photos(root: Path, name: str, subject_ids: Collection[str]) -> None:
+    """Erases the photos of subjects from an upload, and their lines of its list. Raises OSError.
+
+    `root`: of the uploads. A job that reads them meanwhile finds them gone.
+    """
+    place = root / name / SET
+    if not UPLOAD.fullmatch(name) or not place.is_dir():
+        return
+    top = _root_of(place)
+    if (top / MANIFEST).is_file():
+        _shorten(top, subject_ids)
+        return
+    for subject_id in subject_ids:
+        if subject_id not in ("", ".", "..") and "/" not in subject_id:
+            shutil.rmtree(top / subject_id, ignore_errors=True)
+
+
+def _shorten(top: Path, subject_ids: Collection[str]) -> None:
+    """Leaves out the lines of some subjects, and erases the photos that no other line names."""
+    with (top / MANIFEST).open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    left = [row for row in rows if (row.get("subject") or "").strip() not in subject_ids]
+    named = {row["path"].strip() for row in left}
+    part = top / f".{MANIFEST}.part"
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["subject", "path"])
+        writer.writeheader()
+        writer.writerows(left)
+    part.replace(top / MANIFEST)
+    for path in {row["path"].strip() for row in rows} - named:
+        (top / path.replace("\\", "/")).unlink(missing_ok=True)
 
 
 def _wanted(name: str) -> bool:

@@ -188,7 +188,7 @@ def with_database(
 
     Raises Failure if the database cannot be used, and without `create_missing` also if there is none yet.
     """
-    from service.moving.book import forgetting
+    from service.bulk.erasure import after_erasure
     from service.sealing.keys import MasterKeyError
     from service.sealing.sources import MasterKeys
     from service.store.database import Database
@@ -200,7 +200,7 @@ def with_database(
 
     async def run() -> T:
         db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source) if sealed else None)
-        db.on_shredded = forgetting(settings.backup_keys)
+        db.on_shredded = after_erasure(settings)
         try:
             await db.migrate()
             return await work(db)
