@@ -273,6 +273,30 @@ def test_a_run_that_is_killed_goes_on_and_describes_no_photo_twice(
     assert len(rows_of(report)) == 29
 
 
+@pytest.mark.slow
+def test_a_run_waits_for_a_service_that_was_killed_and_goes_to_its_end(
+    tmp_path: Path, start_service: StartService
+) -> None:
+    service = start_service(**BUILTIN)
+    env = {"HALFLIGHT_URL": service.url}
+    root, report = people(tmp_path / "people", photos=(1, 2)), tmp_path / "report"
+    command = ["enroll", str(root), "--report", str(report), "--jobs", "2"]
+    running = subprocess.Popen(
+        [sys.executable, *HALFLIGHT[1:], *command], env=environment(env), stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 120
+    while not _kept(report) and time.monotonic() < end:
+        time.sleep(0.02)
+    service.kill()
+    assert 0 < _kept(report) < 28
+    service.start()
+    _, said = running.communicate(timeout=300)
+    assert running.returncode == 0, said
+    assert "waiting for it" in said
+    assert "28 photos enrolled, 0 files refused, 14 subjects" in said
+    assert enrolled(env) == dict.fromkeys(SUBJECTS, 2)
+
+
 def _kept(report: Path) -> int:
     """The outcomes that are safe in the journal."""
     if not (report / JOURNAL).is_file():

@@ -1,4 +1,4 @@
-"""The first-time walk by the command line alone: enrol, identify, calibrate, review.
+"""The first-time walk by the command line alone: enrol, identify, calibrate, review, erase.
 
 The steps are one walk: each goes on with the gallery of the one before.
 """
@@ -147,3 +147,26 @@ def test_step_3_a_stranger_becomes_a_subject_and_a_passer_by_is_ignored_then_for
     gone = ["unknown_not_found", "halflight unknowns list"]
     fails(1, "unknowns", "forget", passer_by["unknown_id"], expected=gone, env=env)
     assert kept_unknowns(env, 0, "--ignored") == []
+
+    (last,) = succeeds("events", "--json", "--recent", "1", env=env).lines()
+    assert (last["decision"], last["subject"]["display_name"]) == ("match", "Mr Stranger")
+    shown = succeeds("events", "--recent", "2", env=env).out.splitlines()
+    assert len(shown) == 2
+    for part in ("match", f"{STRANGER} (Mr Stranger)", CAMERA, "vis unmasked", last["event_id"]):
+        assert part in shown[1]
+    noted = succeeds("correct", last["event_id"], "s01", env=env).err
+    assert f"the decision named {STRANGER}; the face is that of s01" in noted
+
+
+@pytest.mark.slow
+def test_step_4_subjects_are_erased_over_http_and_on_the_machine_with_a_search_for_what_is_left(
+    running: Service, env: dict[str, str]
+) -> None:
+    (receipt,) = succeeds("subjects", "delete", "s02", "--json", env=env).lines()
+    assert receipt["erased"]["samples"] == 1
+    (erased,) = succeeds("erase", STRANGER, "--verify", "--data", running.data, "--json").lines()
+    # The two sightings were of one file.
+    assert (erased["erased"]["samples"], erased["found"]) == (1, [])
+    left = {one["subject_id"] for one in succeeds("subjects", "list", "--json", env=env).lines()}
+    assert left == {one.subject_id for one in load_samples()} - {"s02", STRANGER, PASSER_BY}
+    assert running.stop() == 0

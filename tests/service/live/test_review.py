@@ -123,6 +123,22 @@ def test_an_ignored_face_stays_out_of_sight_and_comes_back_when_asked(
     assert unknown_of(operator, again["event_id"]) is not None
 
 
+def test_a_forgotten_face_is_gone_with_every_picture_at_once(
+    keeping: tuple[Service, dict[str, httpx.Client]],
+) -> None:
+    service, clients = keeping
+    operator, photo = clients["operator"], sample_bytes("s14")
+    ours = {seen(operator, photo)["event_id"] for _ in range(2)}
+    other = seen(operator, sample_bytes("s12", "vis_2.jpg"))["event_id"]
+    forgotten = operator.delete(f"/unknowns/{min(ours)}")
+    assert forgotten.json() == {"unknown_id": min(ours), "erased": 2}
+    assert not ours & kept(service)
+    assert other in kept(service)
+    problem(operator.delete(f"/unknowns/{min(ours)}"), 404, "unknown_not_found")
+    (entry,) = entries(clients["admin"], action="unknown.forget")
+    assert entry["detail"] == {"unknown_id": min(ours), "sightings": 2}
+
+
 def test_a_corrected_decision_is_feedback_and_its_face_an_unknown_one(
     keeping: tuple[Service, dict[str, httpx.Client]],
 ) -> None:
@@ -223,6 +239,7 @@ def test_without_the_setting_nothing_is_kept_and_the_answer_names_it(
         ("GET", "/unknowns", None),
         ("POST", f"/unknowns/{NOBODY}/enrol", {"subject_id": "x"}),
         ("POST", f"/unknowns/{NOBODY}/ignore", {}),
+        ("DELETE", f"/unknowns/{NOBODY}", None),
     ):
         said = problem(client.request(method, path, json=body), 409, "probes_not_kept")
         assert SETTING in said["detail"], path
