@@ -9,7 +9,7 @@ DEMO   ?=
 BEGIN  := @touch $(VENV)/.unfinished
 DONE    = @rm -f $(VENV)/.unfinished && touch $@
 
-.PHONY: help environment setup dev train models demo run test check format lock sbom console clean
+.PHONY: help environment setup dev train models demo run test check format lock sbom client console clean
 
 help:
 	@echo "make demo    enrol and identify the sample subjects over HTTP (on a terminal it stays, with the console)"
@@ -21,6 +21,7 @@ help:
 	@echo "make sbom    write a bill of materials (CycloneDX) and a licence list to build/"
 	@echo "make setup   only build $(VENV)"
 	@echo "make console build the console again after a change of service/console/app (needs Node 20.19)"
+	@echo "make client  build the TypeScript client to build/halflight-client-VERSION.tgz (needs Node 20.19)"
 	@echo "make lock    resolve the locks again after a change of pyproject.toml"
 
 # Says at once which Python is wanted, and makes anew what a stopped run left half made.
@@ -101,13 +102,17 @@ lock:
 	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra dev --extra train \
 	  -c requirements/dev.lock $(NOT_LOCKED) -o requirements/train.lock
 
-# The types of the client come from the OpenAPI document of this checkout.
+# The types of the client come from the OpenAPI document of this checkout. The console is built with its sources.
 CONSOLE := service/console/app
-console: setup
+CLIENT  := service/clients/typescript
+client: setup
 	mkdir -p build
 	$(BIN)/python -c 'import json; from service.app import create_app; from service.settings import Settings; \
 	  print(json.dumps(create_app(Settings()).openapi()))' > build/openapi.json
-	cd $(CONSOLE) && npm ci && npm run types && npm run build
+	cd $(CLIENT) && npm ci && npm run types && npm run build && npm pack --pack-destination ../../../build
+
+console: client
+	cd $(CONSOLE) && npm ci && npm run build
 
 # What the service's image holds, without the packages of its base image.
 sbom: setup

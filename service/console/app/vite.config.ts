@@ -4,6 +4,8 @@ import { defineConfig } from "vite";
 // `cssCodeSplit: false` and no inlining: the Content-Security-Policy allows files of this host alone.
 export default defineConfig({
   base: "./",
+  // `paths` there name the client that programs use too, by its sources.
+  resolve: { tsconfigPaths: true },
   build: {
     outDir: "../dist",
     emptyOutDir: true,

@@ -15,7 +15,9 @@ from service.app import create_app
 from service.settings import Settings
 from tests.conftest import REPO
 
-APP = REPO / "service" / "console" / "app"
+SERVICE = REPO / "service"
+# The console, and the client that it shares with programs.
+APP, CLIENT = "console/app", "clients/typescript"
 
 
 @pytest.fixture
@@ -23,12 +25,13 @@ def copy(tmp_path: Path) -> Path:
     """The sources beside the packages that npm installed. Skips without Node or these."""
     if shutil.which("node") is None:
         pytest.skip("no Node: the build is compared where there is one")
-    if not (APP / "node_modules" / ".bin" / "vite").exists():
-        pytest.skip("no node_modules: make console")
-    made = tmp_path / "console" / "app"
-    shutil.copytree(APP, made, ignore=shutil.ignore_patterns("node_modules"))
-    (made / "node_modules").symlink_to(APP / "node_modules")
-    return made
+    for room, tool in ((APP, "vite"), (CLIENT, "openapi-typescript")):
+        source = SERVICE / room
+        if not (source / "node_modules" / ".bin" / tool).exists():
+            pytest.skip("no node_modules: make console")
+        shutil.copytree(source, tmp_path / room, ignore=shutil.ignore_patterns("node_modules", "dist"))
+        (tmp_path / room / "node_modules").symlink_to(source / "node_modules")
+    return tmp_path
 
 
 def run(folder: Path, *command: str) -> None:
@@ -42,16 +45,21 @@ def files(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_the_build_is_that_of_the_sources(copy: Path) -> None:
-    run(copy, "node_modules/.bin/vite", "build")
-    assert files(copy.parent / "dist") == files(DIST)
+    run(copy / APP, "node_modules/.bin/vite", "build")
+    assert files(copy / "console" / "dist") == files(DIST)
 
 
 @pytest.mark.slow
 def test_the_sources_fit_the_api_of_today(copy: Path) -> None:
-    document = copy / "openapi.json"
+    client = copy / CLIENT
+    document = client / "openapi.json"
     document.write_text(json.dumps(create_app(Settings()).openapi()), encoding="utf-8")
-    run(copy, "node_modules/.bin/openapi-typescript", "openapi.json", "--output", "src/api/schema.d.ts")
-    run(copy, "node_modules/.bin/tsc", "--noEmit")
+    run(client, "node_modules/.bin/openapi-typescript", "openapi.json", "--output", "src/schema.ts")
+    assert (client / "src" / "schema.ts").read_bytes() == (
+        SERVICE / CLIENT / "src" / "schema.ts"
+    ).read_bytes()
+    run(client, "node_modules/.bin/tsc", "--noEmit")
+    run(copy / APP, "node_modules/.bin/tsc", "--noEmit")
 
 
 def test_the_build_names_no_other_host() -> None:

@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 
-import { fetchRaw, Problem, type Schemas } from "./api/client";
+import { service, Problem, type Schemas } from "./api/client";
 
 export type Readiness = Omit<Schemas["ReadyOut"], "status"> & {
   readonly status: Schemas["ReadyOut"]["status"] | "unreachable";
@@ -12,7 +12,7 @@ export const readiness = signal<Readiness | null>(null);
 
 export async function refreshReadiness(): Promise<void> {
   try {
-    const response = await fetchRaw("health/ready");
+    const response = await service.raw("health/ready");
     readiness.value = (await response.json()) as Readiness;
   } catch (error) {
     if (!(error instanceof Problem)) throw error;

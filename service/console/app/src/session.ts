@@ -2,7 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 
-import { answered, api, Problem, type Schemas, useToken, whenUnauthorized } from "./api/client";
+import { answered, api, Problem, type Schemas, service, whenUnauthorized } from "./api/client";
 
 export type Whoami = Schemas["WhoamiOut"];
 export type Role = Whoami["role"];
@@ -44,7 +44,7 @@ function storeKey(key: string | null): void {
 }
 
 async function enter(key: string | null): Promise<void> {
-  useToken(key);
+  service.useKey(key);
   whoami.value = await answered(api.GET("/v1/whoami"));
   session.value = "in";
   signedOutBy.value = null;
@@ -56,14 +56,14 @@ export async function signIn(key: string): Promise<void> {
     await enter(key);
     storeKey(key);
   } catch (error) {
-    useToken(null);
+    service.useKey(null);
     throw error;
   }
 }
 
 export function signOut(): void {
   storeKey(null);
-  useToken(null);
+  service.useKey(null);
   whoami.value = null;
   signedOutBy.value = null;
   session.value = "out";
@@ -76,7 +76,7 @@ export async function resumeSession(): Promise<void> {
     await enter(key);
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    useToken(null);
+    service.useKey(null);
     // Without a key a 401 is no news: the page asks for one.
     signedOutBy.value = key === null && error.status === 401 ? null : error;
     if (error.status === 401) storeKey(null);
@@ -87,7 +87,7 @@ export async function resumeSession(): Promise<void> {
 whenUnauthorized(() => {
   if (session.value !== "in") return;
   storeKey(null);
-  useToken(null);
+  service.useKey(null);
   whoami.value = null;
   signedOutBy.value = new Problem(401, "key_ended", "");
   session.value = "out";

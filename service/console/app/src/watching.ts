@@ -2,8 +2,7 @@
 
 import { useEffect } from "preact/hooks";
 
-import { answered, api, type Schemas } from "./api/client";
-import { follow } from "./api/stream";
+import { answered, api, follow, type Schemas } from "./api/client";
 import { type Action, announce, type Loaded, useAction, useLoad } from "./hooks";
 import { t } from "./texts";
 

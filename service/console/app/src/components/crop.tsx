@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 
-import { fetchRaw } from "../api/client";
+import { service } from "../api/client";
 import { t } from "../texts";
 import { Picture } from "./pictures";
 
@@ -11,7 +11,7 @@ export function Crop({ eventId, alt }: { eventId: string; alt: string }) {
   useEffect(() => {
     const stopping = new AbortController();
     // Leaving the page ends the request, also between its head and its body.
-    fetchRaw(`events/${encodeURIComponent(eventId)}/crop`, { signal: stopping.signal })
+    service.raw(`events/${encodeURIComponent(eventId)}/crop`, { signal: stopping.signal })
       .then((response) => response.blob())
       .then(setPicture, () => stopping.signal.aborted || setPicture("gone"));
     return () => stopping.abort();

@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "preact/hooks";
 
-import { answered, api, fetchRaw } from "../api/client";
+import { answered, api, service } from "../api/client";
 import { type Facts, factsOf, type PairFacts, type Point } from "../calibration/facts";
 import {
   acquisitionText,
@@ -274,7 +274,7 @@ function Curves({ pairs }: { pairs: readonly PairFacts[] }) {
 function Report({ id }: { id: string }) {
   const [address, setAddress] = useState<string | null>(null);
   const fetching = useAction(async () => {
-    const response = await fetchRaw(`admin/evaluate/${encodeURIComponent(id)}/report`);
+    const response = await service.raw(`admin/evaluate/${encodeURIComponent(id)}/report`);
     setAddress(URL.createObjectURL(new Blob([await response.text()], { type: "text/html" })));
     announce(t("report.ready"));
   });

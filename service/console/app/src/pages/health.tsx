@@ -3,7 +3,7 @@
 import { Fragment } from "preact";
 import { useEffect } from "preact/hooks";
 
-import { fetchRaw } from "../api/client";
+import { service } from "../api/client";
 import { Badge, Button, Card, Loading, Note, PageHead } from "../components/basics";
 import { ProblemNote } from "../components/problem";
 import { number } from "../format";
@@ -35,7 +35,7 @@ function sums(text: string): ReadonlyMap<string, number> {
 }
 
 export function HealthPage() {
-  const metrics = useLoad(async () => sums(await (await fetchRaw("metrics")).text()), []);
+  const metrics = useLoad(async () => sums(await (await service.raw("metrics")).text()), []);
   useEffect(() => {
     void refreshReadiness();
   }, []);

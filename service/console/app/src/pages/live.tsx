@@ -2,8 +2,7 @@
 
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { answered, api, type Problem, type Schemas } from "../api/client";
-import { follow } from "../api/stream";
+import { answered, api, follow, type Problem, type Schemas } from "../api/client";
 import { Badge, Button, Empty, Field, Moment, Note, PageHead, Select } from "../components/basics";
 import { Crop } from "../components/crop";
 import { Dialog } from "../components/dialog";

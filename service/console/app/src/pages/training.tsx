@@ -3,7 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 
-import { answered, api, fetchRaw, type Schemas } from "../api/client";
+import { answered, api, type Schemas, service } from "../api/client";
 import { Button, Field, Segments, Select } from "../components/basics";
 import { Dialog } from "../components/dialog";
 import { ProblemNote } from "../components/problem";
@@ -28,7 +28,7 @@ function DatasetFields(props: { sources: readonly Source[]; value: string; onCha
   };
   const sending = useAction(async (file: File) => {
     const type = file.name.endsWith(".zip") ? "application/zip" : "application/x-tar";
-    const response = await fetchRaw("admin/datasets", { method: "POST", body: file, headers: { "Content-Type": type } });
+    const response = await service.raw("admin/datasets", { method: "POST", body: file, headers: { "Content-Type": type } });
     const made = (await response.json()) as Schemas["DatasetOut"];
     uploads.reload();
     props.onChange(made.dataset_id);

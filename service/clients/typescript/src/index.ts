@@ -1,0 +1,18 @@
+/** The client of the Halflight service, for browsers and Node. */
+
+export {
+  answered,
+  type BulkOptions,
+  Client,
+  type ClientOptions,
+  type EnrolOptions,
+  form,
+  type IdentifyOptions,
+  type LiveEvent,
+  type Schemas,
+  type SubjectFilter,
+  type VerifyOptions,
+} from "./client.js";
+export { Problem, problemOf } from "./problem.js";
+export type { components, operations, paths } from "./schema.js";
+export type { StreamedEvent, StreamOptions } from "./stream.js";
