@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -45,7 +45,8 @@ from service.subjects.validation import validate_subject_id
 # How soon an idle stream notices that the service drains or that its key is gone.
 LOOK_EVERY_S = 1.0
 PAGE = 50
-# A decision that is older may name a subject that has been erased since: the database knows.
+# A decision that is older may name a subject that has been erased since, and its crop with it: the database
+# knows.
 FRESH = timedelta(seconds=2)
 RETRY_MS = 2000
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining, AuditUnavailable)
@@ -149,24 +150,25 @@ async def _over(request: Request, state: State) -> StreamEndOut | None:
 
 
 async def _shown(state: State, page: Page) -> Sequence[DecisionOut]:
-    """What readers see of a page: no subject that is there no more. Raises StoreError."""
+    """What readers see of a page: no subject that is there no more, and no crop. Raises StoreError."""
     before = datetime.now(UTC) - FRESH
-    gone: set[str] = set()
-    old = {
-        placed.decision.subject.subject_id
-        for placed in page.placed
-        if placed.decision.subject is not None and placed.decision.at < before
-    }
-    if old:
-        async with state.db.read() as uow:
-            gone = {subject_id for subject_id in old if await uow.subjects.get(subject_id) is None}
-    return [_out(placed, gone) for placed in page.placed]
+    old = [placed.decision for placed in page.placed if placed.decision.at < before]
+    named = {one.subject.subject_id for one in old if one.subject is not None}
+    kept = [one.event_id for one in old if one.kept]
+    if not named and not kept:
+        return [_out(placed, named, set()) for placed in page.placed]
+    async with state.db.read() as uow:
+        gone = {subject_id for subject_id in named if await uow.subjects.get(subject_id) is None}
+        there = await uow.probes.there(kept, state.review.since()) if kept else set()
+    return [_out(placed, gone, set(kept) - there) for placed in page.placed]
 
 
-def _out(placed: Placed, gone: set[str]) -> DecisionOut:
-    subject = placed.decision.subject
+def _out(placed: Placed, gone: set[str], forgotten: set[str]) -> DecisionOut:
+    """`gone`: ids of subjects; `forgotten`: of decisions whose crops are kept no more."""
+    decision, subject = placed.decision, placed.decision.subject
     hidden = subject is not None and subject.subject_id in gone
-    return DecisionOut.of(placed.decision, subject=None if hidden else subject)
+    kept = decision.kept and decision.event_id not in forgotten
+    return DecisionOut.of(replace(decision, kept=kept), subject=None if hidden else subject)
 
 
 AskedEvent = Annotated[str, Path(pattern=f"^{EVENT_ID.pattern}$")]

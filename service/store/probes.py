@@ -94,6 +94,16 @@ class Probes:
         row = (await self._connection.execute(query)).first()
         return None if row is None else self._open(row, row.crop, CROP)
 
+    async def there(self, event_ids: Sequence[str], since: datetime) -> set[str]:
+        """Those of the probes whose crops are kept, and are as young."""
+        found = set[str]()
+        for chosen in portions(event_ids):
+            query = select(kept_probes.c.event_id).where(
+                kept_probes.c.event_id.in_(chosen), kept_probes.c.at >= since
+            )
+            found |= set((await self._connection.execute(query)).scalars())
+        return found
+
     async def get(self, event_id: str, since: datetime) -> KeptProbe | None:
         """A probe with its facts; None if there is none that is as young, or it does not open."""
         query = _FACTS.where(kept_probes.c.event_id == event_id, kept_probes.c.at >= since)

@@ -67,6 +67,8 @@ async def test_a_probe_is_kept_sealed_and_opens_again(db: Database) -> None:
         assert await uow.probes.crop(event(2), LONG_AGO) is None
         # What is too old is not shown, erased already or not.
         assert await uow.probes.crop(event(1), NOW + timedelta(seconds=1)) is None
+        assert await uow.probes.there([event(1), event(2)], LONG_AGO) == {event(1)}
+        assert await uow.probes.there([event(1)], NOW + timedelta(seconds=1)) == set()
 
 
 async def test_exchanged_crops_do_not_open(db: Database) -> None:

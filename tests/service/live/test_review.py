@@ -13,6 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from service.api.events import FRESH
 from tests.conftest import Service, sample_bytes
 from tests.service.api.test_access import make_key
 from tests.service.api.test_audit import entries
@@ -103,6 +104,11 @@ def test_the_way_of_a_stranger_from_the_first_sighting_to_the_erasure(
     assert operator.delete("/subjects/anna").status_code == 200
     assert not ours & kept(service)
     problem(operator.get(f"/events/{known['event_id']}/crop"), 404, "event_not_found")
+    # Who looks at the decisions again is not sent to crops that are no more. A fresh one may be in between.
+    time.sleep(FRESH.total_seconds())
+    with Reader(operator, recent=3) as reader:
+        again = {one["event_id"]: (one["crop"], one["subject"]) for one in reader.decisions(3)}
+    assert again == dict.fromkeys(ours, (False, None))
 
 
 def test_an_ignored_face_stays_out_of_sight_and_comes_back_when_asked(
