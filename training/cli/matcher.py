@@ -12,10 +12,15 @@ import torch
 import typer
 from rich.console import Console
 
+from faces.types import CONDITIONS
 from training.cli.errors import exit_on_user_error
+from training.data.prepared import read_prepared
+from training.data.records import DataSetError
 from training.engine.compile import check_compiler
 from training.engine.recipe_file import read_recipe
 from training.matcher.build import Tools, build_cache
+from training.matcher.gap import gap_lines
+from training.matcher.measure import embed_set
 from training.matcher.mix import mix
 from training.matcher.overlap import EXCLUDED, exclude, watched
 from training.matcher.probe_sets import FAMILIES, lfw_probes, real_probes
@@ -35,6 +40,8 @@ from training.views.set_builder import ViewAssets
 
 RENDERED_HELP = "a set of `rendered-family --split train`"
 BUNDLE = Path(".halflight/bundles/reference")
+GAP_COLUMNS = ("condition", "probes", "run", "rank-1", "minus the first", "separation", "minus the first")
+GAP_HEAD = f"| {' | '.join(GAP_COLUMNS)} |\n|{'---|' * len(GAP_COLUMNS)}"
 HEAD = "| probes | condition | probes/people | system | rank-1 | TAR at FMR .1 % |\n|---|---|---|---|---|---|"
 
 matcher = typer.Typer(
@@ -217,6 +224,28 @@ def measure(
         chosen = systems(fused=second is not None, runs=names)
         print(HEAD)
         for line in table_lines(sets, embeds, kept, chosen):
+            print(line)
+
+
+@matcher.command()
+def gap(
+    sets: Annotated[Path, typer.Argument(help="what `matcher probes` made")],
+    run: Annotated[list[Path], typer.Option(help="encoder of a run; others are compared with the first")],
+    bundle: Annotated[Path, typer.Option(help="the bundle whose embedder is the trunk")] = BUNDLE,
+    kept: Annotated[Path | None, typer.Option(help="folder that keeps the templates")] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """How far runs' probes stand out among the trunk's references of LFW, by each family of generators."""
+    torch.set_num_threads(threads)
+    with exit_on_user_error():
+        trunk, _ = import_bundle(bundle)
+        names = [path.resolve().parent.name for path in run]
+        if len(set(names)) < len(names) or "trunk" in names:
+            raise DataSetError("the folders of the runs need names of their own: they are shown by them")
+        embeds = dict(zip(names, map(checkpoint_embed, run), strict=True)) | {"trunk": imported_embed(trunk)}
+        of = {str(name): embed_set(read_prepared(sets / f"lfw-{name}"), embeds, kept) for name in FAMILIES}
+        print(GAP_HEAD)
+        for line in gap_lines(of, "trunk", [*names, "trunk"], CONDITIONS[1:]):
             print(line)
 
 
