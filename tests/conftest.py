@@ -29,6 +29,12 @@ if (REFERENCE / "manifest.json").is_file():
 START_S, ANSWER_S = 600.0, 300.0
 
 
+def pytest_configure() -> None:
+    """Background jobs of a shell ignore Ctrl-C. Commands under test would inherit that and never end."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Puts the files with the most slow tests first if several processes share the files.
 
