@@ -39,7 +39,9 @@ def test_the_file_of_a_retraining_is_the_request_and_its_places(tmp_path: Path) 
 
 def test_the_row_of_an_evaluation_is_the_request() -> None:
     request = EvaluateIn.model_validate({"dataset": "good", "seed": 3})
-    assert json.dumps(request.params()) == '{"dataset": "good", "seed": 3, "by": "training"}'
+    row = {"dataset": "good", "seed": 3, "by": "training"}
+    row |= {"camera": None, "pictures": False, "references": "set"}
+    assert json.dumps(request.params()) == json.dumps(row)
     assert Evaluation.of_job(request.params()) == Evaluation(dataset="good", seed=3)
 
 
