@@ -8,10 +8,9 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
-from starlette.requests import ClientDisconnect
 
 from faces.types import Spectrum
-from service.api.datasets import ARCHIVE_TYPES, BODY
+from service.api.archive_body import BODY, check_archive_type, received
 from service.api.deps import Operator, StateDep
 from service.api.guard import BULK_PROGRESS, GuardedRoute, StreamRoute
 from service.api.image_options import turn_of
@@ -88,14 +87,8 @@ async def enroll_bulk(
     The archive is checked before the answer, and its photos are enrolled by a job, which erases them.
     """
     state.space()
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ARCHIVE_TYPES:
-        raise UnsupportedMediaType("send a zip or tar archive as the body, with its own media type")
-    declared = request.headers.get("content-length", "0")
-    try:
-        upload = await state.bulk_uploads.add(request.stream(), int(declared) if declared.isdigit() else 0)
-    except ClientDisconnect as error:
-        raise MalformedRequest("the archive ended early") from error
+    check_archive_type(request)
+    upload = await received(request, state.bulk_uploads.add)
     asked = BulkRequest(
         upload=upload,
         actor=operator.key_id,

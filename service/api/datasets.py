@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
-from starlette.requests import ClientDisconnect
+from functools import partial
 
+from fastapi import APIRouter, Request
+
+from service.api.archive_body import BODY, check_archive_type, received
 from service.api.deps import Admin, StateDep
 from service.api.guard import StreamRoute
 from service.api.problems import problem_docs
@@ -27,20 +29,9 @@ from service.errors import (
 )
 
 UPLOAD_PATH = "/admin/datasets"
-ARCHIVE_TYPES = (
-    "application/zip",
-    "application/x-tar",
-    "application/gzip",
-    "application/x-bzip2",
-    "application/x-xz",
-    "application/octet-stream",
-)
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining)
 
 router = APIRouter(prefix=UPLOAD_PATH, tags=["administration"], route_class=StreamRoute)
-
-
-BODY = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ARCHIVE_TYPES}
 
 
 @router.post(
@@ -63,16 +54,8 @@ async def upload_dataset(request: Request, admin: Admin, state: StateDep) -> Dat
     It goes to the disk as it comes. The answer's id is a `dataset` for `/admin/retrain`.
     """
     state.space()
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ARCHIVE_TYPES:
-        raise UnsupportedMediaType("send a zip or tar archive as the body, with its own media type")
-    declared = request.headers.get("content-length", "0")
-    try:
-        made = await state.uploads.add(
-            request.stream(), int(declared) if declared.isdigit() else 0, actor=admin.key_id
-        )
-    except ClientDisconnect as error:
-        raise MalformedRequest("the archive ended early") from error
+    check_archive_type(request)
+    made = await received(request, partial(state.uploads.add, actor=admin.key_id))
     return DatasetOut.of(made)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
-from starlette.requests import ClientDisconnect
 
-from service.api.datasets import ARCHIVE_TYPES, BODY
+from service.api.archive_body import BODY, check_archive_type, received
 from service.api.deps import Admin, StateDep
 from service.api.guard import GuardedRoute, StreamRoute
 from service.api.jobs import JOB_ID
@@ -76,20 +76,12 @@ async def evaluate_upload(
     checked before the answer. The job erases the photos when it ends, whatever its outcome.
     """
     state.space()
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ARCHIVE_TYPES:
-        raise UnsupportedMediaType("send a zip or tar archive as the body, with its own media type")
+    check_archive_type(request)
     asked = Evaluation(
         dataset="upload", by="service", camera=camera, pictures=pictures, references=references
     )
     await state.training_jobs.check_no_evaluation()
-    declared = request.headers.get("content-length", "0")
-    try:
-        upload = await state.labelled_uploads.add(
-            request.stream(), int(declared) if declared.isdigit() else 0, needs=asked.needs
-        )
-    except ClientDisconnect as error:
-        raise MalformedRequest("the archive ended early") from error
+    upload = await received(request, partial(state.labelled_uploads.add, needs=asked.needs))
     try:
         asked = asked.model_copy(update={"dataset": upload})
         return SubmittedOut(job_id=await state.training_jobs.evaluate_upload(asked, actor=admin.key_id))
