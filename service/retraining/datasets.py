@@ -26,15 +26,13 @@ from pathlib import Path, PurePosixPath
 from faces.files import write_json
 from service.errors import (
     DatasetNotFound,
-    InvalidArchive,
     InvalidParameter,
     JobRunning,
     Overloaded,
-    StorageFull,
 )
 from service.jobs.queue import JobQueue
-from service.retraining.archive import FULL, ArchiveError, ArchiveLimits
-from service.retraining.receiving import ARCHIVE, receive_archive
+from service.retraining.archive import ArchiveError, ArchiveLimits
+from service.retraining.receiving import ARCHIVE, receive_archive, refusing
 from service.retraining.unpack import unpack
 from service.store.database import Database
 from service.store.job_records import FINAL
@@ -85,18 +83,13 @@ class UploadedSets:
         place = self._root / f".{uuid.uuid4().hex}"
         self._places.add(place)
         try:
-            digest = await receive_archive(chunks, declared_bytes, place, self._limits)
-            made = await asyncio.to_thread(self._keep, place, digest)
-            async with self._db.write() as uow:
-                detail = {"dataset_id": made.dataset_id, "digest": digest, "files": made.files}
-                await uow.audit.add(actor, "dataset.upload", None, detail)
-                await uow.commit()
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            raise StorageFull("the disk of the service holds no more") from error
-        except ArchiveError as error:
-            raise InvalidArchive(str(error)) from error
+            with refusing():
+                digest = await receive_archive(chunks, declared_bytes, place, self._limits)
+                made = await asyncio.to_thread(self._keep, place, digest)
+                async with self._db.write() as uow:
+                    detail = {"dataset_id": made.dataset_id, "digest": digest, "files": made.files}
+                    await uow.audit.add(actor, "dataset.upload", None, detail)
+                    await uow.commit()
         finally:
             self._arriving -= 1
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)

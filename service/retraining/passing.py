@@ -17,10 +17,10 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
-from service.errors import InvalidArchive, Overloaded, StorageFull
-from service.retraining.archive import FULL, ArchiveError, ArchiveLimits
+from service.errors import Overloaded
+from service.retraining.archive import ArchiveLimits
 from service.retraining.datasets import ABANDONED_S, UPLOADS_AT_ONCE, written_since
-from service.retraining.receiving import ARCHIVE, receive_archive
+from service.retraining.receiving import ARCHIVE, receive_archive, refusing
 from service.retraining.unpack import unpack
 
 UPLOAD = re.compile(r"upload-[0-9a-f]{32}")
@@ -52,14 +52,9 @@ class PassingUploads:
         place = self._root / f".{name}"
         self._places.add(place)
         try:
-            await receive_archive(chunks, declared_bytes, place, self._limits)
-            return await asyncio.to_thread(self._keep, place, f"upload-{name}", check)
-        except OSError as error:
-            if error.errno not in FULL:
-                raise
-            raise StorageFull("the disk of the service holds no more") from error
-        except ArchiveError as error:
-            raise InvalidArchive(str(error)) from error
+            with refusing():
+                await receive_archive(chunks, declared_bytes, place, self._limits)
+                return await asyncio.to_thread(self._keep, place, f"upload-{name}", check)
         finally:
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
             self._places.discard(place)

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from service.retraining.archive import BLOCK_BYTES, ArchiveError, ArchiveLimits, check_room
+from service.errors import InvalidArchive, StorageFull
+from service.retraining.archive import BLOCK_BYTES, FULL, ArchiveError, ArchiveLimits, check_room
 
 ARCHIVE = "archive"
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Raises InvalidArchive for an archive that is damaged, hostile or of no use, StorageFull for a full
+    disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise StorageFull("the disk of the service holds no more") from error
+    except ArchiveError as error:
+        raise InvalidArchive(str(error)) from error
 
 
 async def receive_archive(
