@@ -36,8 +36,8 @@ from service.errors import (
     SubjectNotFound,
     Unauthorized,
 )
-from service.live.decisions import EVENT_ID
-from service.live.feed import Page, Placed
+from service.live.decisions import EVENT_ID, Decision
+from service.live.feed import Page
 from service.state import State
 from service.store.errors import StoreError
 from service.subjects.validation import validate_subject_id
@@ -154,21 +154,20 @@ async def _shown(state: State, page: Page) -> Sequence[DecisionOut]:
     before = datetime.now(UTC) - FRESH
     old = [placed.decision for placed in page.placed if placed.decision.at < before]
     named = {one.subject.subject_id for one in old if one.subject is not None}
-    kept = [one.event_id for one in old if one.kept]
-    if not named and not kept:
-        return [_out(placed, named, set()) for placed in page.placed]
-    async with state.db.read() as uow:
-        gone = {subject_id for subject_id in named if await uow.subjects.get(subject_id) is None}
-        there = await uow.probes.there(kept, state.review.since()) if kept else set()
-    return [_out(placed, gone, set(kept) - there) for placed in page.placed]
+    gone, lost = named, {one.event_id for one in old if one.kept}
+    if gone or lost:
+        async with state.db.read() as uow:
+            gone = {subject_id for subject_id in named if await uow.subjects.get(subject_id) is None}
+            if lost:
+                lost -= await uow.probes.there(sorted(lost), state.review.since())
+    return [DecisionOut.of(_without(placed.decision, gone, lost)) for placed in page.placed]
 
 
-def _out(placed: Placed, gone: set[str], forgotten: set[str]) -> DecisionOut:
-    """`gone`: ids of subjects; `forgotten`: of decisions whose crops are kept no more."""
-    decision, subject = placed.decision, placed.decision.subject
-    hidden = subject is not None and subject.subject_id in gone
-    kept = decision.kept and decision.event_id not in forgotten
-    return DecisionOut.of(replace(decision, kept=kept), subject=None if hidden else subject)
+def _without(decision: Decision, gone: set[str], lost: set[str]) -> Decision:
+    """The decision without a subject or a crop that is there no more. `lost`: decisions, by their ids."""
+    if decision.subject is not None and decision.subject.subject_id in gone:
+        decision = replace(decision, subject=None)
+    return replace(decision, kept=False) if decision.event_id in lost else decision
 
 
 AskedEvent = Annotated[str, Path(pattern=f"^{EVENT_ID.pattern}$")]

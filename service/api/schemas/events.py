@@ -8,7 +8,7 @@ from typing import Literal
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, QualityOut
 from service.api.schemas.recognition import SCORE_DIGITS, CalibrationOut, SearchOut
-from service.live.decisions import Decision, SeenSubject
+from service.live.decisions import Decision
 
 # Fields may be added to version 1, never renamed or removed.
 SchemaVersion = Literal[1]
@@ -48,9 +48,8 @@ class DecisionOut(Wire):
     crop: bool
 
     @classmethod
-    def of(cls, one: Decision, *, subject: SeenSubject | None) -> DecisionOut:
-        """`subject`: the decision's own, or None where it must not be shown any more."""
-        picture, rule = one.picture, one.rule
+    def of(cls, one: Decision) -> DecisionOut:
+        picture, rule, subject = one.picture, one.rule, one.subject
         return cls(
             event_id=one.event_id,
             at=one.at,
