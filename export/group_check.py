@@ -21,12 +21,11 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import track
 
-from export.kept_templates import SetTemplates
 from export.operating_points import LEAST_GROUP, Mated, Unsupported, operating_points
 from export.prepared_sets import impostors_of, plans_of
-from export.threshold_check import Passed, passed, rate_of
+from export.threshold_check import Passed, embedded, passed, rate_of
 from faces.bundle import BundleError, read, verify
 from faces.calibration import EVERYBODY
 from faces.files import write_whole
@@ -36,7 +35,6 @@ from faces.types import Pair
 from training.data.prepared import read_prepared
 from training.data.records import DataSetError
 from training.detector.report import markdown_table
-from training.networks.onnx_encoders import BundleEncoder
 
 Places = NDArray[np.intp]
 PARTS = 5
@@ -103,16 +101,9 @@ def check_set(
     plans = {pair: found[0] for pair, found in plans_of([prepared], ["validation"]).items()}
     if not plans:
         raise DataSetError(f"{prepared.info.name} has nobody to compare in the split validation")
-    templates = SetTemplates(BundleEncoder(opened.root), prepared, kept)
-    wanted = sorted({one for plan in plans.values() for one in plan.wanted})
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("embedding", total=len(wanted))
-        templates.embed(wanted, lambda count: progress.advance(bar, count))
-        bar = progress.add_task("pairs of conditions", total=len(plans))
-        for pair, plan in plans.items():
-            yield from check_groups(pair, impostors_of(plan, templates), fmr=fmr, parts=parts, seed=seed)
-            progress.advance(bar)
+    templates = embedded(opened, prepared, plans.values(), kept)
+    for pair, plan in track(plans.items(), "pairs of conditions", console=Console(stderr=True)):
+        yield from check_groups(pair, impostors_of(plan, templates), fmr=fmr, parts=parts, seed=seed)
 
 
 def table(checks: Sequence[GroupCheck]) -> str:

@@ -11,7 +11,7 @@ population pass than the bundle says; `export.recalibrate` sets thresholds by su
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +23,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from export.kept_templates import SetTemplates
-from export.prepared_sets import impostors_of, mated_of, plans_of
+from export.prepared_sets import Plan, impostors_of, mated_of, plans_of
 from faces.bundle import Bundle, BundleError, read, verify
 from faces.calibration import UnsupportedFmr
 from faces.files import write_whole
@@ -104,6 +104,17 @@ def fmr_interval(impostors: Impostors, threshold: float) -> Interval:
     return rate_of([(impostors, passed(impostors, threshold))])
 
 
+def embedded(bundle: Bundle, prepared: PreparedSet, plans: Iterable[Plan], kept: Path | None) -> SetTemplates:
+    """The templates of everything that the plans compare. `kept`: a folder that keeps them."""
+    templates = SetTemplates(BundleEncoder(bundle.root), prepared, kept)
+    wanted = sorted({one for plan in plans for one in plan.wanted})
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("embedding", total=len(wanted))
+        templates.embed(wanted, lambda count: progress.advance(bar, count))
+    return templates
+
+
 def check(
     bundle: Bundle, prepared: PreparedSet, splits: Sequence[Split], *, fmr: float, kept: Path | None = None
 ) -> list[PairCheck]:
@@ -119,12 +130,7 @@ def check(
             f" {' or '.join(splits)}: there is nothing to check"
         )
     points = {pair: calibration.at(pair, fmr) for pair in plans}
-    templates = SetTemplates(BundleEncoder(bundle.root), prepared, kept)
-    wanted = sorted({one for plan in plans.values() for one in plan.wanted})
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("embedding", total=len(wanted))
-        templates.embed(wanted, lambda count: progress.advance(bar, count))
+    templates = embedded(bundle, prepared, plans.values(), kept)
     found = []
     for pair, plan in plans.items():
         impostors, mated, point = impostors_of(plan, templates), mated_of(plan, templates), points[pair]

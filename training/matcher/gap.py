@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from faces.rates.intervals import Interval
 from faces.rates.resampling import percentiles, weights
-from faces.types import Condition, Spectrum
+from faces.types import Condition
 from training.data.records import DataSetError
-from training.matcher.measure import Templates
+from training.matcher.measure import Templates, references
 
 Floats = NDArray[np.float64]
 
@@ -59,11 +59,10 @@ def standing(of: Templates, reference: str, probe: str, condition: Condition) ->
     Raises DataSetError if no probe of the condition has a reference.
     """
     rows = of.prepared.rows
-    gallery = of.prepared.select(role="gallery", masked=False, spectrum=Spectrum.VIS)
+    gallery, owner = references(of)
     probes = of.prepared.select(role="probe", masked=condition.masked, spectrum=condition.spectrum)
-    owner = np.array([rows[i].subject for i in gallery])
     found: list[tuple[str, bool, float]] = []
-    for row, scores in zip(probes, of.of[probe][probes] @ of.of[reference][gallery].T, strict=True):
+    for row, scores in zip(probes, of.of[probe][probes] @ gallery[reference].T, strict=True):
         own = owner == rows[row].subject
         if own.any():
             best, others = float(scores[own].max()), scores[~own].astype(np.float64)
