@@ -139,7 +139,7 @@ class Campaign:
         done = known
         while command.poll() is None:
             peaks = [max(peaks[0], _peak_mib(command.pid)), max(peaks[1], _peak_mib(self._service.pid))]
-            done = max(done, self._known())
+            done = max(done, len(self._outcomes()))
             bar.update(bar.task_ids[0], completed=done)
             if until is not None and done >= until:
                 events.append(f"stopped at {done:,}")
@@ -195,26 +195,18 @@ class Campaign:
             self._service.send_signal(signal.SIGTERM)
             self._service.wait()
 
-    def _known(self) -> int:
-        """Photos with an outcome that a killed run goes on from."""
-        return len(self._outcomes())
-
     def _outcomes(self) -> dict[tuple[str, str], str]:
         """The code of the refusal of each photo, empty if it is enrolled, by file and subject."""
         if not (self._report / JOURNAL).exists() and (self._report / LIST).exists():
             with (self._report / LIST).open(newline="") as file:
                 return {(row["file"], row["subject"]): row["code"] for row in csv.DictReader(file)}
-        rows = self._asked_journal("SELECT name, subject, code FROM outcomes")
-        return {
-            (row[0], row[1]): row[2] or "" for row in rows if len(row) == len(("name", "subject", "code"))
-        }
-
-    def _asked_journal(self, query: str) -> list[tuple[str, ...]]:
+        # A run may be about to make its journal, or to remove it.
         with suppress(sqlite3.Error):
             place = f"file:{self._report / JOURNAL}?mode=ro"
             with closing(sqlite3.connect(place, uri=True)) as journal:
-                return list(journal.execute(query).fetchall())
-        return [("0",)]
+                rows = journal.execute("SELECT name, subject, code FROM outcomes").fetchall()
+                return {(name, subject): code or "" for name, subject, code in rows}
+        return {}
 
     def _start(self) -> subprocess.Popen[bytes]:
         """Raises RuntimeError if the service does not become ready."""
