@@ -6,41 +6,23 @@ import csv
 import io
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from service.settings import builtin_bundle
 from tests.conftest import Service, StartService, sample_bytes
 from tests.service.api.test_access import make_key
 from tests.service.api.test_errors import problem
+from tests.service.bulk.conftest import BUILTIN
 from tests.service.jobs.events import Listener
 
 BROKEN = b"\xff\xd8\xff\xe0 cut short"
 ZIP = {"content-type": "application/zip"}
-BUILTIN = {"HALFLIGHT_BUNDLE_DIR": str(builtin_bundle())}
 SUBJECTS = [f"s{i:02}" for i in range(1, 15)]
 WAIT_S = 300.0
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service whose gallery only these tests fill."""
-    running = Service(tmp_path_factory.mktemp("bulk") / "data", BUILTIN).start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def web(own: Service) -> Iterator[httpx.Client]:
-    """The gallery is empty again after each test."""
-    with own.client() as client:
-        yield client
-        if found := [one["subject_id"] for one in client.get("/subjects").json()["subjects"]]:
-            client.post("/subjects/delete", json={"subject_ids": found}).raise_for_status()
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,24 +15,9 @@ from service.bulk.types import Conflict, ConflictKind, Outcome
 from service.bulk.uploads import forget_photos
 from service.subjects.residue import Trace, search
 from tests.conftest import Service, sample_bytes
-from tests.service.bulk.test_bulk_job import BROKEN, BUILTIN, ended, rows_of, submitted, until
+from tests.service.bulk.test_bulk_job import BROKEN, ended, rows_of, submitted, until
 
 ERASED, ALIKE, OTHER = "erase-me-wholly", "looks-like-them", "somebody-else"
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    running = Service(tmp_path_factory.mktemp("erasure") / "data", BUILTIN).start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def web(own: Service) -> Iterator[httpx.Client]:
-    with own.client() as client:
-        yield client
-        if found := [one["subject_id"] for one in client.get("/subjects").json()["subjects"]]:
-            client.post("/subjects/delete", json={"subject_ids": found}).raise_for_status()
 
 
 def pictures(own: Service, job_id: str) -> dict[str, bytes]:
