@@ -50,3 +50,9 @@ ConsentDate = Annotated[
 ConsentReference = Annotated[
     str | None, typer.Option(help="Where the consent is written down; needs --consent-date.")
 ]
+
+
+def check_consent(date: str | None, reference: str | None) -> None:
+    """Raises BadParameter for a reference to a consent of no day."""
+    if reference is not None and date is None:
+        raise typer.BadParameter("--consent-reference needs --consent-date")

@@ -10,7 +10,7 @@ import typer
 
 from service.cli.client import Answer, ServiceClient
 from service.cli.enrol import parse_metadata
-from service.cli.options import DEFAULT_URL, ConsentDate, ConsentReference, Json, Key, Url
+from service.cli.options import DEFAULT_URL, ConsentDate, ConsentReference, Json, Key, Url, check_consent
 from service.cli.output import GOOD, Failure, print_json, print_status, print_table
 
 app = typer.Typer(no_args_is_help=True, help="List, show, change, merge and erase subjects.")
@@ -117,8 +117,7 @@ def set_(
     as_json: Json = False,
 ) -> None:
     """Change the display name, the metadata, the consent or the end of a subject."""
-    if consent_reference is not None and consent_date is None:
-        raise typer.BadParameter("--consent-reference needs --consent-date")
+    check_consent(consent_date, consent_reference)
     if no_consent and consent_date is not None:
         raise typer.BadParameter("--no-consent and --consent-date say different things")
     change: dict[str, Any] = {}

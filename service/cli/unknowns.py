@@ -11,7 +11,7 @@ from rich.text import Text
 
 from service.cli.client import Answer, ServiceClient
 from service.cli.enrol import parse_metadata
-from service.cli.options import DEFAULT_URL, ConsentDate, ConsentReference, Json, Key, Url
+from service.cli.options import DEFAULT_URL, ConsentDate, ConsentReference, Json, Key, Url, check_consent
 from service.cli.output import GOOD, UNSURE, Failure, print_json, print_status, print_table
 
 app = typer.Typer(
@@ -74,8 +74,7 @@ def enrol(
     as_json: Json = False,
 ) -> None:
     """Enrol an unknown face as a subject, from its best sightings: look at the pictures first."""
-    if consent_reference is not None and consent_date is None:
-        raise typer.BadParameter("--consent-reference needs --consent-date")
+    check_consent(consent_date, consent_reference)
     asked: dict[str, Any] = {
         "subject_id": subject,
         "display_name": display_name,
