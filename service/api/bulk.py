@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -46,7 +48,6 @@ from service.store.job_records import JobRecord
 UPLOAD_PATH = "/enroll/bulk"
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining)
 FILES = {"html": (PAGE, "text/html"), "csv": (LIST, "text/csv")}
-NO_REPORT = "there is no report: the job has not ended, ended more than a day ago, or ran on another replica"
 A_REPORT: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "the report, as a file to save",
@@ -137,13 +138,12 @@ async def get_bulk_report(
     Whoever was erased since is in it no more."""
     name, kind = FILES[file_format]
     directory = job_directory(state.settings.data_dir) / job.job_id / WORK
-    if not await asyncio.to_thread((directory / JOURNAL).is_file):
-        raise JobNotFound(NO_REPORT)
-    journal = Journal(directory, None)
-    ended_at = journal.ended_at
-    if ended_at is None:
-        journal.close()
-        raise JobNotFound(NO_REPORT)
+    found = await asyncio.to_thread(_ended_journal, directory)
+    if found is None:
+        raise JobNotFound(
+            "there is no report: the job has not ended, ended more than a day ago, or ran on another replica"
+        )
+    journal, ended_at = found
     try:
         await forget_gone(state.db, journal)
     except BaseException:
@@ -160,3 +160,14 @@ async def get_bulk_report(
 
     saved = {"content-disposition": f'attachment; filename="{job.job_id}-{name}"'}
     return StreamingResponse(parts(), media_type=kind, headers=saved)
+
+
+def _ended_journal(directory: Path) -> tuple[Journal, datetime] | None:
+    """The journal of a job that has ended, and when; None if there is none. It blocks."""
+    if not (directory / JOURNAL).is_file():
+        return None
+    journal = Journal(directory, None)
+    if (ended_at := journal.ended_at) is None:
+        journal.close()
+        return None
+    return journal, ended_at

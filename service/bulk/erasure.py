@@ -71,15 +71,18 @@ async def forget_gone(db: Database, journal: Journal) -> list[str]:
     """Learns the keys of subjects that were enrolled since, then forgets those whose keys are gone; returns
     their ids. Raises StoreError, OSError."""
     gone, after = list[str](), ""
-    while people := journal.unknown_people(PORTION, after):
+    while people := await asyncio.to_thread(journal.unknown_people, PORTION, after):
         there = await note_people(db, journal, people)
         # Erased before anybody noted the key.
         gone += [one for one, was_enrolled in people.items() if was_enrolled and one not in there]
         after = max(people)
     async with db.read() as uow:
         left = await uow.subject_keys.key_ids()
-    lost = journal.key_ids() - left
-    return await asyncio.to_thread(lambda: journal.forget_people(gone) + journal.forget(lost))
+
+    def forget() -> list[str]:
+        return journal.forget_people(gone) + journal.forget(journal.key_ids() - left)
+
+    return await asyncio.to_thread(forget)
 
 
 async def look_through(db: Database, data_dir: Path) -> None:
@@ -87,7 +90,7 @@ async def look_through(db: Database, data_dir: Path) -> None:
     await asyncio.to_thread(_remove_written_reports, data_dir)
     for directory in await asyncio.to_thread(lambda: list(kept_journals(data_dir))):
         try:
-            with Journal(directory, None) as journal:
+            with await asyncio.to_thread(Journal, directory, None) as journal:
                 ended_at, asked = journal.ended_at, journal.asked
                 erased = await forget_gone(db, journal)
             if ended_at is not None and ended_at < datetime.now(UTC) - REPORT_KEPT:
@@ -129,5 +132,5 @@ async def note_people(db: Database, journal: Journal, subject_ids: Collection[st
     OSError."""
     async with db.read() as uow:
         keys = await uow.subject_keys.of_subjects(sorted(subject_ids))
-    journal.note({subject: key.key_id for subject, key in keys.items()})
+    await asyncio.to_thread(journal.note, {subject: key.key_id for subject, key in keys.items()})
     return keys.keys()
