@@ -984,6 +984,7 @@ export interface paths {
         /**
          * Get Bulk Report
          * @description Each refused file with its reason and a small picture, and conflicts; kept for a day after the end.
+         *     Whoever was erased since is in it no more.
          */
         get: operations["get_bulk_report_enroll_bulk__job_id__report_get"];
         put?: never;
