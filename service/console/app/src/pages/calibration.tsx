@@ -13,6 +13,7 @@ import {
   pairText,
 } from "../calibration/sentences";
 import { Button, Card, Field, Loading, Moment, Note, PageHead, Select, Table } from "../components/basics";
+import { CameraChoice } from "../components/cameras";
 import { DetChart, HistogramChart } from "../components/chart";
 import { ProblemNote } from "../components/problem";
 import { number, percent, rate, score } from "../format";
@@ -118,14 +119,7 @@ function Result({ id, facts }: { id: string; facts: Facts }) {
         <Report id={id} />
       </Card>
       <Install facts={facts} />
-      {cameras.length > 0 && (
-        <Select
-          label={t("camera.name")}
-          value={camera}
-          choices={[{ value: "", text: t("thresholds.all") }, ...cameras.map((each) => ({ value: each, text: each }))]}
-          onChange={setCamera}
-        />
-      )}
+      <CameraChoice cameras={cameras} value={camera} onChange={setCamera} />
       <Rates pairs={pairs} />
       <Searches facts={facts} camera={camera} />
       <Curves pairs={pairs} />

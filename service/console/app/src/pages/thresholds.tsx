@@ -4,6 +4,7 @@ import { useMemo, useState } from "preact/hooks";
 
 import { answered, api, type Schemas } from "../api/client";
 import { Badge, Button, Card, Field, Loading, Moment, Note, PageHead, Select, Table } from "../components/basics";
+import { CameraChoice } from "../components/cameras";
 import { DetChart } from "../components/chart";
 import { Dialog } from "../components/dialog";
 import { ProblemNote } from "../components/problem";
@@ -68,14 +69,7 @@ function Deciding() {
               <dt>{t("thresholds.duplicate")}</dt>
               <dd>{rate(data.duplicate_fmr)}</dd>
             </dl>
-            {cameras.length > 0 && (
-              <Select
-                label={t("camera.name")}
-                value={camera}
-                choices={[{ value: "", text: t("thresholds.all") }, ...cameras.map((each) => ({ value: each, text: each }))]}
-                onChange={setCamera}
-              />
-            )}
+            <CameraChoice cameras={cameras} value={camera} onChange={setCamera} />
           </Card>
           <Pairs pairs={pairs} defaultFmr={data.default_fmr} />
           <Versions data={data} onActivate={setAsked} />
