@@ -151,14 +151,26 @@ def start_service(tmp_path: Path, bundle_dir: Path) -> Iterator[StartService]:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory, bundle_dir: Path) -> Iterator[Service]:
-    """One service shared by many tests, each of which uses subject ids of its own."""
+def shared_service(tmp_path_factory: pytest.TempPathFactory, bundle_dir: Path) -> Iterator[Service]:
     running = Service(tmp_path_factory.mktemp("service") / "data").start()
     yield running
     running.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def service(shared_service: Service) -> Iterator[Service]:
+    """One service shared by many tests. Its gallery is empty when a module of tests begins.
+
+    The tests of a module use subject ids of their own.
+    """
+    yield shared_service
+    with shared_service.client() as client:
+        while found := client.get("/subjects").raise_for_status().json()["subjects"]:
+            ids = [one["subject_id"] for one in found]
+            client.post("/subjects/delete", json={"subject_ids": ids}).raise_for_status()
+
+
+@pytest.fixture(scope="module")
 def service_url(service: Service) -> str:
     return service.url
 
