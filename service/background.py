@@ -13,11 +13,9 @@ from service.bulk.erasure import look_through
 from service.bulk.request import BULK
 from service.inference.batcher import Observe
 from service.inference.engine import EngineOptions
-from service.jobs.child import job_directory
 from service.loop_lag import LoopLag
 from service.retention import erase_expired, erase_expired_subjects, expire_probes
 from service.retraining.request import EVALUATE
-from service.retraining.site_evaluation import remove_old_evaluations
 from service.state import State
 from service.store.errors import StoreError
 from service.store.job_records import FINAL
@@ -123,7 +121,6 @@ async def _purge(state: State) -> None:
     old reports."""
     while True:
         await asyncio.to_thread(state.uploads.remove_abandoned)
-        await asyncio.to_thread(remove_old_evaluations, job_directory(state.settings.data_dir))
         try:
             await look_through(state.db, state.settings.data_dir)
             unfinished = [job for job in await state.jobs.page(None, 1000) if job.state not in FINAL]

@@ -32,8 +32,8 @@ from service.errors import (
     UnsupportedMediaType,
 )
 from service.jobs.child import job_directory
+from service.retraining.report_erasure import report_page
 from service.retraining.request import EVALUATE, Evaluation, References
-from service.retraining.site_evaluation import report_page
 from service.spaces.threshold_table import CameraName
 
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Draining)
@@ -96,13 +96,14 @@ async def evaluate_upload(
     responses=A_REPORT | problem_docs(*COMMON, JobNotFound),
 )
 async def get_evaluation_report(job_id: str, _admin: Admin, state: StateDep) -> FileResponse:
-    """The page that an evaluation by the service wrote, with names of files; kept for a day after its end."""
+    """The page that an evaluation by the service wrote, with names of files; kept for a day after its end, or
+    until a subject that it names is erased."""
     if not JOB_ID.fullmatch(job_id) or (await state.jobs.get(job_id)).kind != EVALUATE:
         raise JobNotFound("there is no such evaluation")
     path = report_page(job_directory(state.settings.data_dir) / job_id)
     if not await asyncio.to_thread(path.is_file):
         raise JobNotFound(
-            "there is no report: the job has not ended, ended more than a day ago, ran on another replica, or"
-            " the training package measured it"
+            "there is no report: the job has not ended, ended more than a day ago, ran on another replica,"
+            " was measured by the training package, or named a subject that was erased since"
         )
     return FileResponse(path, media_type="text/html", filename=f"{job_id}-report.html")

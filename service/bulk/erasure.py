@@ -1,4 +1,6 @@
-"""Takes erased subjects out of what jobs of a bulk enrolment keep on the disk: journals and photos in work.
+"""Takes erased subjects out of what jobs keep on the disk: journals and photos in work of bulk enrolments.
+
+Reports of evaluations are `service.retraining.report_erasure`'s.
 
 An erasure tells the ids of the keys that it shredded, and a journal knows those of the subjects that it
 names. This replica is told at once, after the commit; what another replica erased, or a kill left, is found
@@ -24,6 +26,7 @@ from service.bulk.types import BulkPhoto
 from service.bulk.uploads import forget_photos
 from service.jobs.child import job_directory
 from service.moving.book import forgetting
+from service.retraining.report_erasure import forget_reports, look_through_reports
 from service.settings import Settings
 from service.store.database import Database
 
@@ -50,6 +53,11 @@ def after_erasure(settings: Settings) -> Callable[[Sequence[str]], None]:
 
 def forget_keys(data_dir: Path, key_ids: Collection[str]) -> None:
     """Takes the subjects of these keys out of every job's files of this data directory."""
+    try:
+        forget_reports(job_directory(data_dir), key_ids)
+    except OSError as error:
+        # The next round tries again, here as below.
+        log.error("a report still names an erased subject", cause=type(error).__name__)
     for directory in kept_journals(data_dir):
         try:
             with Journal(directory, None) as journal:
@@ -57,7 +65,6 @@ def forget_keys(data_dir: Path, key_ids: Collection[str]) -> None:
                 if erased and (upload := journal.asked.get("upload")):
                     forget_photos(data_dir / BULK_FILES, str(upload), erased)
         except OSError as error:
-            # The next round tries again.
             log.error("a job still names an erased subject", cause=type(error).__name__)
 
 
@@ -88,6 +95,10 @@ async def forget_gone(db: Database, journal: Journal) -> list[str]:
 async def look_through(db: Database, data_dir: Path) -> None:
     """Removes old reports, and takes out of the others whoever is gone. Raises StoreError."""
     await asyncio.to_thread(_remove_written_reports, data_dir)
+    try:
+        await look_through_reports(db, job_directory(data_dir))
+    except OSError as error:
+        log.error("a report of an evaluation cannot be removed", cause=type(error).__name__)
     for directory in await asyncio.to_thread(lambda: list(kept_journals(data_dir))):
         try:
             with await asyncio.to_thread(Journal, directory, None) as journal:

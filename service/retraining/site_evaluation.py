@@ -1,15 +1,14 @@
 """Evaluates labelled photos with the service's own pipeline: no training extra, no other process.
 
 It takes one photo at a time, so that requests keep the networks. The job's row holds figures and thresholds,
-and no name of a file or a subject; the report with names lies in the job's directory for a day.
+and no name of a file or a subject; the report with names lies in the job's directory for a day, or until a
+subject that it names is erased.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,36 +20,21 @@ from service.evaluation.kept import KeptTemplates
 from service.evaluation.labelled import LabelError, LabelledPhoto, read_labelled, with_camera
 from service.evaluation.local import PipelineDescriber
 from service.evaluation.measure import NothingToCompare, Setting, measure
-from service.evaluation.report import FACTS, PAGE, facts_of, write_report
+from service.evaluation.report import FACTS, facts_of, write_report
 from service.evaluation.thumbnails import picture_of
 from service.jobs.base import JobCancelled, JobFailed, JobHandle
 from service.jobs.job_files import PRIVATE
 from service.matching.pipeline import FacePipeline
 from service.retraining.enrolled_references import enrolled_references
+from service.retraining.report_erasure import REPORT, write_with_people
 from service.retraining.request import Evaluation
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 
-# Beside `report`, which the training package writes.
-REPORT = "site-report"
-# Reports name subjects and may show faces.
-REPORT_KEPT_S = 24 * 3600.0
 TITLE = "POST /admin/evaluate"
 DESCRIBING = 0.95
 # Parts of the facts that name files and subjects.
 NAMED = ("lost", "otherwise_seen", "mistakes")
-
-
-def report_page(job_directory: Path) -> Path:
-    """The place of a job's report."""
-    return job_directory / REPORT / PAGE
-
-
-def remove_old_evaluations(jobs: Path) -> None:
-    """Removes reports that are older than `REPORT_KEPT_S`."""
-    for page in jobs.glob(f"*/{REPORT}/{PAGE}"):
-        if page.stat().st_mtime < time.time() - REPORT_KEPT_S:
-            shutil.rmtree(page.parent, ignore_errors=True)
 
 
 def finished_metrics(job_directory: Path) -> Mapping[str, Any] | None:
@@ -124,14 +108,17 @@ async def evaluate_site(
         evaluation = await asyncio.to_thread(measure, without_repeats(found), setting)
         out = handle.directory / REPORT
         shown = {one.photo.name: one for one in found} if asked.pictures else {}
-        await asyncio.to_thread(
+        await write_with_people(
+            db,
+            out,
+            {photo.subject for photo in photos},
             lambda: write_report(
                 out,
                 evaluation,
                 made_at=made_at,
                 title=TITLE,
                 picture=lambda name: picture_of(shown.get(name)),
-            )
+            ),
         )
         done = True
     except NothingToCompare as error:

@@ -1,4 +1,5 @@
-"""Looks for what a subject left: the bytes of its id, description, templates, crops and key in files.
+"""Looks for what a subject left: the bytes of its id, description, templates, crops and key in files and
+their names.
 
 Long values are looked for in pieces, because databases split them at the ends of pages.
 """
@@ -6,6 +7,7 @@ Long values are looked for in pieces, because databases split them at the ends o
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +30,13 @@ class Trace:
     what: str
     pieces: tuple[bytes, ...]
 
+    def shown_in(self, content: bytes | mmap.mmap) -> bool:
+        return any(content.find(piece) >= 0 for piece in self.pieces)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file that holds a piece of a value."""
+    """A file that holds a piece of a value, or a file or directory whose name does."""
 
     path: Path
     what: str
@@ -70,13 +75,16 @@ async def traces(uow: UnitOfWork, subject_id: str) -> tuple[Trace, ...]:
 
 
 def search(directories: Iterable[Path], wanted: Sequence[Trace]) -> tuple[list[Found], int]:
-    """Every file below these directories that shows one of the traces, and the number of files read.
+    """Every file below these directories that shows one of the traces, and the number of files read. Names of
+    files and directories below them count like contents.
 
     Blocks. Raises OSError for a file that cannot be read, which is not one without traces.
     """
     found, count = [], 0
     for directory in directories:
         for path in sorted(directory.rglob("*")):
+            name = os.fsencode(path.name)
+            found += [Found(path, f"{one.what} in its name") for one in wanted if one.shown_in(name)]
             if path.is_symlink() or not path.is_file():
                 continue
             try:
@@ -94,7 +102,7 @@ def _search_file(path: Path, wanted: Sequence[Trace]) -> list[str]:
         if not path.stat().st_size:
             return []
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            shown = [t.what for t in wanted if any(content.find(piece) >= 0 for piece in t.pieces)]
+            shown = [trace.what for trace in wanted if trace.shown_in(content)]
     return sorted(set(shown))
 
 

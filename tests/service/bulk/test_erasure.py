@@ -29,9 +29,7 @@ def pictures(own: Service, job_id: str) -> dict[str, bytes]:
 
 def places(directory: Path, *wanted: Trace) -> list[str]:
     """Files that show one of these, or bear its name."""
-    found = [one.path.name for one in search([directory], wanted)[0]]
-    texts = [piece.decode() for one in wanted if one.what == "subject id" for piece in one.pieces]
-    return found + [path.name for path in directory.rglob("*") if any(text in str(path) for text in texts)]
+    return [one.path.name for one in search([directory], wanted)[0]]
 
 
 def id_trace(subject_id: str) -> Trace:

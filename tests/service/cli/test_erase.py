@@ -75,6 +75,11 @@ def test_erasing_leaves_no_bytes_that_show_the_subject(database_url: str, tmp_pa
         planted.mkdir()
         (planted / "file").write_bytes(os.urandom(5000) + trace.pieces[-1] + os.urandom(5000))
         assert [found.what for found in search([planted], wanted)[0]] == [trace.what]
+    uploads = tmp_path / "planted" / f"of {SUBJECT}"
+    uploads.mkdir(parents=True)
+    (uploads / "photo.jpg").write_bytes(b"")
+    (found,) = search([tmp_path / "planted"], wanted)[0]
+    assert (found.path, found.what) == (uploads, "subject id in its name")
     # Sealed, so that nothing is there before either: not in tables, indexes, journals, statistics, logs.
     assert search([data] if place is None else [data, place], wanted)[0] == []
     also = [] if place is None else ["--also", str(place)]

@@ -19,7 +19,7 @@ import pytest
 from service.cli.samples import load_samples
 from service.evaluation.kept import NAME
 from service.evaluation.report import PAGE
-from service.retraining.site_evaluation import REPORT, remove_old_evaluations
+from service.retraining.report_erasure import REPORT, remove_old_reports
 from service.settings import builtin_bundle
 from tests.conftest import Service
 from tests.service.api.test_errors import enroll, problem
@@ -132,7 +132,7 @@ def test_uploaded_photos_are_measured_and_erased_and_the_report_goes_after_a_day
         place = site.data / "jobs" / job["job_id"] / REPORT
         old = time.time() - 25 * 3600
         os.utime(place / PAGE, (old, old))
-        remove_old_evaluations(site.data / "jobs")
+        remove_old_reports(site.data / "jobs")
         assert not place.exists()
         problem(client.get(f"/admin/evaluate/{job['job_id']}/report"), 404, "job_not_found")
 
@@ -252,5 +252,16 @@ def test_probes_are_compared_with_the_enrolled_gallery(tmp_path: Path) -> None:
         assert "s01" not in json.dumps(metrics)
         assert "it is the same picture as s01, enrolled sample" in report
         assert photos_left(service) == []
+
+        # The report names whoever is erased, so it goes with them; figures name nobody and stay.
+        with service.client() as client:
+            asked = f"/admin/evaluate/{job['job_id']}/report"
+            client.delete("/subjects/s12").raise_for_status()
+            assert (
+                "named a subject that was erased"
+                in problem(client.get(asked), 404, "job_not_found")["detail"]
+            )
+            assert client.get(f"/admin/jobs/{job['job_id']}").json()["metrics"] == metrics
+        assert not (service.data / "jobs" / job["job_id"] / REPORT).exists()
     finally:
         service.stop()
