@@ -6,7 +6,6 @@ among VIS prototypes g(VIS), and p(VIS) among NIR prototypes g(NIR). `docs/hsst.
 
 from __future__ import annotations
 
-import copy
 from typing import Annotated, Literal
 
 import torch
@@ -20,6 +19,7 @@ from training.data.pairs import QueueError
 from training.engine.distributed import gather_rows, rank
 from training.engine.ema import ema_update
 from training.engine.task import Outcome, step_generator
+from training.methods.gallery_net import gallery_net
 from training.methods.losses import LossConfig, cosines, per_sample
 from training.methods.pair_task import PairTask
 from training.methods.prototypes import PrototypeQueues
@@ -56,7 +56,7 @@ class Hsst(PairTask):
     ) -> None:
         super().__init__(encoder, bn_mode=config.bn_mode)
         self.config, self.seed = config, seed
-        self.gallery = copy.deepcopy(encoder).requires_grad_(False)
+        self.gallery = gallery_net(encoder)
         self.queues = PrototypeQueues(
             size=config.queue, batch=batch, dimension=dimension, spectra=(Spectrum.VIS, Spectrum.NIR)
         )
@@ -101,7 +101,6 @@ class Hsst(PairTask):
         return per_sample(cosine, target, allowed, self.config.loss)
 
     def _mean(self, nv: Tensor, vn: Tensor, iteration: int) -> Tensor:
-        """Equation (b), or one direction, from the losses [b] of each row in both directions."""
         """Equation (b), or one direction, from the losses [b] of each row in both directions."""
         match self.config.direction:
             case "both":

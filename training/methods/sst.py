@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Annotated, Literal
 
 import torch
@@ -15,6 +14,7 @@ from training.data.batches import PairBatch
 from training.engine.distributed import gather_rows, rank
 from training.engine.ema import ema_update
 from training.engine.task import Outcome, step_generator
+from training.methods.gallery_net import gallery_net
 from training.methods.losses import LossConfig, cosines, per_sample
 from training.methods.pair_task import PairTask
 from training.methods.prototypes import PrototypeQueues
@@ -45,7 +45,7 @@ class Sst(PairTask):
     ) -> None:
         super().__init__(encoder, bn_mode=config.bn_mode)
         self.config, self.seed = config, seed
-        self.gallery = copy.deepcopy(encoder).requires_grad_(False)
+        self.gallery = gallery_net(encoder)
         self.queues = PrototypeQueues(size=config.queue, batch=batch, dimension=dimension, spectra=(MIXED,))
 
     def forward(self, batch: PairBatch) -> Outcome:
