@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from faces.types import Pixels
 from training.data.records import DataSetError
 from training.matcher.overlap import excluded
 from training.matcher.recipe import BatchRecipe
@@ -23,17 +24,29 @@ from training.matcher.views import ViewMaker, Wanted, clean, trunk_input
 Ids = NDArray[np.int64]
 # LFW's photos may be used for research; a recipe with open terms takes them as open.
 RESEARCH = frozenset({"LFW-research"})
+# How far clear views are moved, as a share of how far probes are.
+CLEAR = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class Others:
+    """Clear views of another photo of a probe's subject: `pixels` [k, 3, h, w], 0 to 255; `row` int64 [k]:
+    which probe of the batch each belongs to."""
+
+    pixels: Tensor
+    row: Tensor
 
 
 @dataclass(frozen=True, eq=False)
 class ProbeBatch:
     """`pixels` [B, 3, h, w], 0 to 255; `photo`, `subject` int64 [B]: rows of the cache and places of people;
-    `clear` bool [B]: visible views without a mask."""
+    `clear` bool [B]: visible views without a mask; `others`: where they are asked for."""
 
     pixels: Tensor
     photo: Tensor
     subject: Tensor
     clear: Tensor
+    others: Others | None = None
 
 
 class People:
@@ -79,7 +92,7 @@ class People:
 
 
 class Batches:
-    """Draws batches of a cache."""
+    """Draws batches of a cache. `others`: each comes with other photos of the people it shows."""
 
     def __init__(
         self,
@@ -90,8 +103,9 @@ class Batches:
         columns: tuple[int, int],
         size: tuple[int, int],
         seed: int,
+        others: bool = False,
     ) -> None:
-        self._store, self._recipe, self._seed = store, recipe, seed
+        self._store, self._recipe, self._seed, self._others = store, recipe, seed, others
         self._columns, self._size = columns, size
         self.people = People(store, taught=taught, terms_open=recipe.terms_open)
         self._views = ViewMaker(store, recipe.ingredients)
@@ -116,15 +130,31 @@ class Batches:
         for person in rng.choice(everybody, recipe.clear, replace=False):
             plain = people.plain[int(person)]
             photos.append(plain[int(rng.integers(len(plain)))])
-            crops.append(clean(self._store.frames[photos[-1]], rng, extent=0.4))
-        pixels = torch.from_numpy(trunk_input(np.stack(crops), self._columns, self._size))
+            crops.append(clean(self._store.frames[photos[-1]], rng, extent=CLEAR))
         shown = np.array(photos, np.int64)
         return ProbeBatch(
-            pixels.contiguous(memory_format=torch.channels_last),
+            self._input(crops),
             torch.from_numpy(shown),
             torch.from_numpy(people.subject[shown]),
             torch.arange(len(shown)) >= len(wanted),
+            self._beside(photos[: len(wanted)], iteration) if self._others else None,
         )
+
+    def _input(self, crops: list[Pixels]) -> Tensor:
+        pixels = torch.from_numpy(trunk_input(np.stack(crops), self._columns, self._size))
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    def _beside(self, photos: list[int], iteration: int) -> Others | None:
+        """None if nobody has another photo. It has draws of its own, so probes are the same without it."""
+        rng = np.random.default_rng([self._seed, iteration, 1])
+        crops, rows = list[Pixels](), list[int]()
+        for row, photo in enumerate(photos):
+            others = [p for p in self.people.plain[int(self.people.subject[photo])] if p != photo]
+            if others:
+                frame = self._store.frames[others[int(rng.integers(len(others)))]]
+                crops.append(clean(frame, rng, extent=CLEAR))
+                rows.append(row)
+        return Others(self._input(crops), torch.tensor(rows)) if rows else None
 
     def _shown(self, place: int, rng: np.random.Generator) -> int:
         photos = self.people.shown[place]

@@ -10,6 +10,9 @@ the trunk stay valid and the visible accuracy of references is not touched. Five
   because a door has one threshold (Zhou et al., UniTSFace, NeurIPS 2023, has such a term);
 - pull: the cosine to the mean of the person's templates;
 - hold: the cosine of clear visible views to the trunk's own template.
+
+Two more are off unless the recipe gives them a weight (`training.matcher.classes`): a softmax with a margin
+over subjects, and HSST's queue of prototypes.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.matcher.classes import PrototypeTerm, SubjectSoftmax
 from training.matcher.recipe import LossRecipe
 
 NEVER = -1.0e4
@@ -36,7 +40,7 @@ class Scored:
 
 class MatchObjective(nn.Module):
     """`anchors` [n, d]: unit templates of all training photos without a mask; `subject`, `photo` int64 [n]:
-    of each anchor. The queue of earlier probes is part of the state, so a resumed run goes on the same."""
+    of each anchor; `batch`: rows of one. Queues are part of the state, so a resumed run goes on the same."""
 
     anchors: Tensor
     anchor_subject: Tensor
@@ -47,7 +51,9 @@ class MatchObjective(nn.Module):
     queue_subject: Tensor
     pointer: Tensor
 
-    def __init__(self, anchors: Tensor, subject: Tensor, photo: Tensor, recipe: LossRecipe) -> None:
+    def __init__(
+        self, anchors: Tensor, subject: Tensor, photo: Tensor, recipe: LossRecipe, *, batch: int
+    ) -> None:
         super().__init__()
         self.recipe = recipe
         self.register_buffer("anchors", anchors, persistent=False)
@@ -61,9 +67,21 @@ class MatchObjective(nn.Module):
         self.register_buffer("queue_subject", torch.full((recipe.queue,), -1))
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         self.threshold = nn.Parameter(torch.tensor(0.35))
+        self.subjects: SubjectSoftmax | None = None
+        if recipe.subjects.weight:
+            self.subjects = SubjectSoftmax(self.means, torch.bincount(subject), recipe.subjects)
+        self.prototypes: PrototypeTerm | None = None
+        if recipe.prototypes.weight:
+            self.prototypes = PrototypeTerm(anchors.shape[1], batch, recipe.prototypes)
 
-    def forward(self, rows: Tensor, subject: Tensor, photo: Tensor, clear: Tensor) -> Scored:
-        """`rows` [B, d] unit templates of probes; `subject`, `photo` int64 [B]; `clear` bool [B]."""
+    def forward(
+        self, rows: Tensor, subject: Tensor, photo: Tensor, clear: Tensor, prototypes: Tensor | None = None
+    ) -> Scored:
+        """`rows` [B, d] unit templates of probes; `subject`, `photo` int64 [B]; `clear` bool [B];
+        `prototypes` [B, d] of other photos, zeros where there is none, if the recipe asks for them.
+
+        Raises ValueError if it does and there are none.
+        """
         r = self.recipe
         cosines = rows @ self.anchors.T
         same = subject[:, None] == self.anchor_subject[None, :]
@@ -90,6 +108,14 @@ class MatchObjective(nn.Module):
             "hold": _mean_where(away, clear),
         }
         loss = torch.stack([getattr(r, name) * value for name, value in parts.items()]).sum()
+        if self.subjects is not None:
+            parts["subjects"] = self.subjects(rows, subject)
+            loss = loss + r.subjects.weight * parts["subjects"]
+        if self.prototypes is not None:
+            if prototypes is None:
+                raise ValueError("the recipe asks for prototypes, and none were given")
+            parts["prototypes"] = self.prototypes(rows, subject, prototypes)
+            loss = loss + r.prototypes.weight * parts["prototypes"]
         return Scored(loss, {name: value.detach() for name, value in parts.items()})
 
     def _backward(self, rows: Tensor, subject: Tensor, at: Tensor, found: Tensor) -> Tensor:
@@ -107,8 +133,10 @@ class MatchObjective(nn.Module):
         return _mean_where(functional.softplus(most - own), found)
 
     @torch.no_grad()
-    def enqueue(self, rows: Tensor, subject: Tensor) -> None:
-        """Keep these probes instead of the oldest ones."""
+    def enqueue(self, rows: Tensor, subject: Tensor, prototypes: Tensor | None = None) -> None:
+        """Keep these probes, and prototypes, instead of the oldest ones."""
+        if self.prototypes is not None and prototypes is not None:
+            self.prototypes.enqueue(subject, prototypes)
         size = len(self.queue)
         if size == 0:
             return

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from faces.strict import Strict
+from training.methods.losses import LossConfig
 from training.synthesis.spectra import EVERYTHING, Ingredient
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -43,9 +44,37 @@ class BatchRecipe(Strict):
         return self
 
 
+class SubjectsRecipe(Strict):
+    """A softmax with a margin over all subjects with two or more references; at a weight of 0 there is none.
+
+    `loss`: its margin and scale, `am` or `arc`; AM's default margin is .35.
+    """
+
+    weight: Weight = 0.0
+    loss: LossConfig = LossConfig(name="am")
+
+    @model_validator(mode="after")
+    def _classes(self) -> SubjectsRecipe:
+        if self.loss.name == "triplet":
+            raise ValueError("a triplet has no classes: choose softmax, am or arc")
+        return self
+
+
+class PrototypesRecipe(Strict):
+    """HSST's queue of prototypes, made by the average of the weights; at a weight of 0 there is none.
+
+    `queue`: columns, a multiple of the batch; `loss`: of a probe among them.
+    """
+
+    weight: Weight = 0.0
+    loss: LossConfig = LossConfig(name="am")
+    queue: Annotated[int, Field(gt=0)] = 512
+
+
 class LossRecipe(Strict):
     """Weights of the terms of `training.matcher.objective`. `scale`, `margin`: of the softmax; `queue`:
-    earlier probes that references are told apart from."""
+    earlier probes that references are told apart from; `subjects`, `prototypes`: two more terms, off unless
+    they are given a weight."""
 
     scale: Annotated[float, Field(gt=0)] = 32.0
     margin: Weight = 0.1
@@ -55,6 +84,8 @@ class LossRecipe(Strict):
     pull: Weight = 2.0
     hold: Weight = 4.0
     queue: Annotated[int, Field(ge=0)] = 2048
+    subjects: SubjectsRecipe = SubjectsRecipe()
+    prototypes: PrototypesRecipe = PrototypesRecipe()
 
 
 class FineTuneRecipe(Strict):
@@ -77,6 +108,15 @@ class FineTuneRecipe(Strict):
     log_every: Annotated[int, Field(gt=0)] = 20
     batch: BatchRecipe = BatchRecipe()
     loss: LossRecipe = LossRecipe()
+
+    @model_validator(mode="after")
+    def _queue(self) -> FineTuneRecipe:
+        columns = self.loss.prototypes.queue
+        if self.loss.prototypes.weight and columns % self.batch.size:
+            raise ValueError(
+                f"loss.prototypes.queue holds whole batches: {columns} is no multiple of {self.batch.size}"
+            )
+        return self
 
     def rate(self, iteration: int) -> float:
         """Learning rate of an iteration: warm up, stay, cool down."""

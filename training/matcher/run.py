@@ -20,7 +20,7 @@ from training.data.records import DataSetError
 from training.engine.ema import ema_update
 from training.engine.loop import LAST, LOG, Diverged
 from training.matcher.adapter import adapt, merged
-from training.matcher.batches import Batches
+from training.matcher.batches import Batches, ProbeBatch
 from training.matcher.objective import MatchObjective
 from training.matcher.recipe import FineTuneRecipe
 from training.matcher.store import Store
@@ -68,6 +68,7 @@ class FineTuning:
             columns=seen.columns,
             size=seen.size,
             seed=recipe.seed,
+            others=recipe.loss.prototypes.weight > 0,
         )
         subject = self.batches.people.subject
         rows = np.flatnonzero((subject >= 0) & taught)
@@ -76,6 +77,7 @@ class FineTuning:
             torch.from_numpy(subject[rows]),
             torch.from_numpy(rows),
             recipe.loss,
+            batch=recipe.batch.size,
         )
         groups: list[dict[str, Any]] = [
             {"params": list(self.net.parameters())},
@@ -150,7 +152,8 @@ class FineTuning:
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
             made = forward(batch.pixels)
         rows = unit_rows(made)
-        scored = self.objective(rows, batch.subject, batch.photo, batch.clear)
+        prototypes = self._prototypes(batch)
+        scored = self.objective(rows, batch.subject, batch.photo, batch.clear, prototypes)
         loss = float(scored.loss.detach())
         if loss != loss or abs(loss) == float("inf"):
             raise Diverged(f"the loss is {loss} at iteration {self.iteration}: choose a smaller lr")
@@ -158,12 +161,24 @@ class FineTuning:
         scored.loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), recipe.clip)
         self.optimiser.step()
-        self.objective.enqueue(rows, batch.subject)
+        self.objective.enqueue(rows, batch.subject, prototypes)
         self.iteration += 1
         # In the first iterations the average follows faster.
         ema_update(self.average, self.net, min(recipe.ema, (1 + self.iteration) / (10 + self.iteration)))
         parts = {name: round(float(value), 4) for name, value in scored.parts.items()}
         return {"iteration": self.iteration, "loss": round(loss, 4), "norm": round(float(norm), 2), **parts}
+
+    @torch.no_grad()
+    def _prototypes(self, batch: ProbeBatch) -> Tensor | None:
+        """The average's templates [B, d] of other photos, zeros for probes without; None if none are used."""
+        if self.objective.prototypes is None:
+            return None
+        made = torch.zeros(len(batch.subject), self.objective.anchors.shape[1])
+        if batch.others is not None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.bf16):
+                rows = as_trunk(self.average, batch.others.pixels)
+            made[batch.others.row] = unit_rows(rows).float()
+        return made
 
     def _log(self, line: dict[str, float]) -> None:
         with (self.out / LOG).open("a") as stream:

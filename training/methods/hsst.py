@@ -22,7 +22,7 @@ from training.engine.task import Outcome, step_generator
 from training.methods.gallery_net import gallery_net
 from training.methods.losses import LossConfig, cosines, per_sample
 from training.methods.pair_task import PairTask
-from training.methods.prototypes import PrototypeQueues
+from training.methods.prototypes import PrototypeQueues, among
 from training.networks.layers import BnMode
 
 Direction = Literal["both", "random_batch", "random_pair", "nv", "vn"]
@@ -94,11 +94,8 @@ class Hsst(PairTask):
             cosine = torch.cat([own, negatives], dim=1)  # [b, 1 + K]
             allowed = torch.cat([torch.ones_like(kept[:, :1]), kept], dim=1)  # [b, 1 + K]
             target = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)  # [b]
-        else:
-            cosine = cosines(rows, self.queues.with_positives(spectrum, positives))  # [b, K], equation (a)
-            allowed = self.queues.allowed(identity)[mine]  # [b, K]
-            target = self.queues.slots()[mine]  # [b]
-        return per_sample(cosine, target, allowed, self.config.loss)
+            return per_sample(cosine, target, allowed, self.config.loss)
+        return among(self.queues, rows, spectrum, positives, identity, self.config.loss, mine)
 
     def _mean(self, nv: Tensor, vn: Tensor, iteration: int) -> Tensor:
         """Equation (b), or one direction, from the losses [b] of each row in both directions."""

@@ -42,6 +42,11 @@ class Head(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         return cosines(rows, unit_rows(self.weight))
 
+    @torch.no_grad()
+    def start_at(self, means: Tensor) -> None:
+        """Sets the weights to class means [classes, dimension]."""
+        self.weight.copy_(unit_rows(means))
+
 
 class Plain(PairTask):
     """Classification of every photo of the batch, or triplets within it."""
@@ -54,8 +59,7 @@ class Plain(PairTask):
     def start_at(self, means: Tensor) -> None:
         """Sets the head's weights to the class means [classes, dimension]."""
         if self.head is not None:
-            with torch.no_grad():
-                self.head.weight.copy_(unit_rows(means))
+            self.head.start_at(means)
 
     def forward(self, batch: PairBatch) -> Outcome:
         rows = self.embed_pair(self.encoder, batch)  # [B, d] each

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from faces.types import Spectrum
 from training.data.pairs import QueueError
+from training.methods.losses import LossConfig, cosines, per_sample
 
+# The id of a slot without a prototype.
 EMPTY = -1
 
 
@@ -57,19 +59,41 @@ class PrototypeQueues(nn.Module):
 
     def allowed(self, identity: Tensor) -> Tensor:
         """Which columns each row is compared with, bool [batch, size]: filled ones of other subjects, and
-        its own slot. `identity` int64 [batch]: the subjects that the next slots receive."""
+        its own slot. `identity` int64 [batch]: the subjects that the next slots receive, EMPTY for none."""
         slots = self.slots()  # [batch]
         ids, filled = self.ids.clone(), self.filled.clone()  # [size] each
-        ids[slots], filled[slots] = identity, True
+        ids[slots], filled[slots] = identity, identity != EMPTY
         allowed = filled[None, :] & (ids[None, :] != identity[:, None])  # [batch, size]
         return allowed.scatter(1, slots[:, None], True)
 
     @torch.no_grad()
     def enqueue(self, prototypes: dict[Spectrum, Tensor], identity: Tensor) -> None:
-        """Writes unit rows [batch, dimension] of each spectrum to the next slots, advances the pointer."""
+        """Writes unit rows [batch, dimension] of each spectrum to the next slots, advances the pointer.
+
+        A slot whose `identity` is EMPTY takes part in no comparison.
+        """
         slots = self.slots()  # [batch]
         for spectrum, rows in prototypes.items():
             self.rows(spectrum)[slots] = rows.to(self.rows(spectrum).dtype)
         self.ids[slots] = identity
-        self.filled[slots] = True
+        self.filled[slots] = identity != EMPTY
         self.pointer.copy_((self.pointer + self.batch) % self.size)
+
+
+def among(
+    queues: PrototypeQueues,
+    rows: Tensor,
+    spectrum: Spectrum,
+    positives: Tensor,
+    identity: Tensor,
+    loss: LossConfig,
+    mine: slice = slice(None),
+) -> Tensor:
+    """The loss [b] of unit rows [b, d] among a spectrum's prototypes, positives in the next slots: equation
+    (2) as docs/hsst.md, 3.3 puts it.
+
+    `positives` [B, d] and `identity` int64 [B] are those of the whole step, `mine` the place of the rows.
+    """
+    cosine = cosines(rows, queues.with_positives(spectrum, positives))  # [b, K], equation (a)
+    allowed = queues.allowed(identity)[mine]  # [b, K]
+    return per_sample(cosine, queues.slots()[mine], allowed, loss)

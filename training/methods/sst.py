@@ -15,9 +15,9 @@ from training.engine.distributed import gather_rows, rank
 from training.engine.ema import ema_update
 from training.engine.task import Outcome, step_generator
 from training.methods.gallery_net import gallery_net
-from training.methods.losses import LossConfig, cosines, per_sample
+from training.methods.losses import LossConfig
 from training.methods.pair_task import PairTask
-from training.methods.prototypes import PrototypeQueues
+from training.methods.prototypes import PrototypeQueues, among
 from training.networks.layers import BnMode
 
 # Names the one queue, which holds prototypes of either spectrum.
@@ -63,9 +63,7 @@ class Sst(PairTask):
     def _among(self, rows: Tensor, positives: Tensor, identity: Tensor) -> Tensor:
         """The mean loss of rows [b, d] among the queue with positives [B, d] in its next slots."""
         mine = slice(rank() * len(rows), (rank() + 1) * len(rows))
-        cosine = cosines(rows, self.queues.with_positives(MIXED, positives))  # [b, K]
-        allowed = self.queues.allowed(identity)[mine]  # [b, K]
-        return per_sample(cosine, self.queues.slots()[mine], allowed, self.config.loss).mean()
+        return among(self.queues, rows, MIXED, positives, identity, self.config.loss, mine).mean()
 
     @torch.no_grad()
     def after_step(self, batch: PairBatch, outcome: Outcome) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.matcher.objective import MatchObjective
-from training.matcher.recipe import LossRecipe
+from training.matcher.recipe import LossRecipe, PrototypesRecipe, SubjectsRecipe
 
 DIM = 16
 
@@ -21,7 +21,7 @@ def made(people: int = 6, photos: int = 3, **weights: float) -> tuple[MatchObjec
     anchors = functional.normalize(centres.repeat_interleave(photos, 0) + noise, dim=1)
     subject = torch.arange(people).repeat_interleave(photos)
     recipe = LossRecipe(queue=8, **weights)
-    return MatchObjective(anchors, subject, torch.arange(len(anchors)), recipe), centres
+    return MatchObjective(anchors, subject, torch.arange(len(anchors)), recipe, batch=people), centres
 
 
 def test_the_loss_is_lower_for_the_right_person_than_for_another() -> None:
@@ -69,3 +69,37 @@ def test_the_queue_is_a_ring_and_part_of_the_state() -> None:
     objective.enqueue(centres, torch.arange(6) + 10)
     assert objective.queue_subject.tolist() == [12, 13, 14, 15, 4, 5, 10, 11]
     assert {"queue", "queue_subject", "pointer", "threshold"} == set(objective.state_dict())
+
+
+def test_no_further_term_and_no_further_state_unless_it_has_a_weight() -> None:
+    objective, centres = made()
+    subject, photo, clear = torch.arange(6), torch.arange(6) * 3, torch.zeros(6, dtype=torch.bool)
+    torch.manual_seed(4)
+    scored = objective(centres, subject, photo, clear)
+    assert list(scored.parts) == ["forward", "backward", "threshold", "pull", "hold"]
+    assert [name for name, _ in objective.named_parameters()] == ["threshold"]
+    weighted = sum(getattr(objective.recipe, name) * value for name, value in scored.parts.items())
+    assert float(scored.loss.detach()) == pytest.approx(float(weighted), rel=1e-6)
+
+
+def test_the_further_terms_are_added_by_their_weights() -> None:
+    plain, centres = made()
+    both = MatchObjective(
+        plain.anchors,
+        plain.anchor_subject,
+        plain.anchor_photo,
+        LossRecipe(
+            queue=8, subjects=SubjectsRecipe(weight=0.5), prototypes=PrototypesRecipe(weight=3, queue=12)
+        ),
+        batch=6,
+    )
+    given = centres, torch.arange(6), torch.arange(6) * 3, torch.zeros(6, dtype=torch.bool)
+    torch.manual_seed(4)
+    first = plain(*given)
+    torch.manual_seed(4)
+    second = both(*given, centres.roll(1, 0))
+    added = 0.5 * second.parts["subjects"] + 3 * second.parts["prototypes"]
+    assert float(added) > 1
+    assert float(second.loss.detach()) == pytest.approx(float(first.loss.detach() + added), rel=1e-6)
+    with pytest.raises(ValueError, match="none were given"):
+        both(*given)
