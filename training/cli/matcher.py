@@ -20,13 +20,14 @@ from training.engine.compile import check_compiler
 from training.engine.recipe_file import read_recipe
 from training.matcher.build import Tools, build_cache
 from training.matcher.gap import gap_lines
-from training.matcher.measure import embed_set
+from training.matcher.measure import Embed, embed_set
 from training.matcher.mix import mix
 from training.matcher.overlap import EXCLUDED, exclude, watched
 from training.matcher.probe_sets import FAMILIES, lfw_probes, real_probes
 from training.matcher.recipe import FineTuneRecipe
 from training.matcher.report import bundle_embed, checkpoint_embed, imported_embed, systems
 from training.matcher.report import lines as table_lines
+from training.matcher.rule import SETS, rule_lines
 from training.matcher.run import FineTuning
 from training.matcher.sources import Archives, rendered_shots, shots
 from training.matcher.store import Store
@@ -42,6 +43,7 @@ RENDERED_HELP = "a set of `rendered-family --split train`"
 BUNDLE = Path(".halflight/bundles/reference")
 GAP_COLUMNS = ("condition", "probes", "run", "rank-1", "minus the first", "separation", "minus the first")
 GAP_HEAD = f"| {' | '.join(GAP_COLUMNS)} |\n|{'---|' * len(GAP_COLUMNS)}"
+RULE_HEAD = "| run | mean of the rule | minus the first |\n|---|---|---|"
 HEAD = "| probes | condition | probes/people | system | rank-1 | TAR at FMR .1 % |\n|---|---|---|---|---|---|"
 
 matcher = typer.Typer(
@@ -238,14 +240,37 @@ def gap(
     """How far runs' probes stand out among the trunk's references of LFW, by each family of generators."""
     torch.set_num_threads(threads)
     with exit_on_user_error():
-        trunk, _ = import_bundle(bundle)
-        names = [path.resolve().parent.name for path in run]
-        if len(set(names)) < len(names) or "trunk" in names:
-            raise DataSetError("the folders of the runs need names of their own: they are shown by them")
-        embeds = dict(zip(names, map(checkpoint_embed, run), strict=True)) | {"trunk": imported_embed(trunk)}
+        embeds = _compared(run, bundle)
         of = {str(name): embed_set(read_prepared(sets / f"lfw-{name}"), embeds, kept) for name in FAMILIES}
         print(GAP_HEAD)
-        for line in gap_lines(of, "trunk", [*names, "trunk"], CONDITIONS[1:]):
+        for line in gap_lines(of, "trunk", list(embeds), CONDITIONS[1:]):
+            print(line)
+
+
+def _compared(runs: list[Path], bundle: Path) -> dict[str, Embed]:
+    """The encoders of runs by the names of their folders, and the trunk as the last."""
+    names = [path.resolve().parent.name for path in runs]
+    if len(set(names)) < len(names) or "trunk" in names:
+        raise DataSetError("the folders of the runs need names of their own: they are shown by them")
+    trunk, _ = import_bundle(bundle)
+    return dict(zip(names, map(checkpoint_embed, runs), strict=True)) | {"trunk": imported_embed(trunk)}
+
+
+@matcher.command()
+def rule(
+    sets: Annotated[Path, typer.Argument(help="what `matcher probes` made")],
+    run: Annotated[list[Path], typer.Option(help="encoder of a run; others are compared with the first")],
+    bundle: Annotated[Path, typer.Option(help="the bundle whose embedder is the trunk")] = BUNDLE,
+    kept: Annotated[Path | None, typer.Option(help="folder that keeps the templates")] = None,
+    threads: Annotated[int, typer.Option(min=1)] = 1,
+) -> None:
+    """The mean that selects a run, for runs' probes among the trunk's references, and paired differences."""
+    torch.set_num_threads(threads)
+    with exit_on_user_error():
+        embeds = _compared(run, bundle)
+        of = {name: embed_set(read_prepared(sets / name), embeds, kept) for name in SETS}
+        print(RULE_HEAD)
+        for line in rule_lines(of, "trunk", list(embeds)):
             print(line)
 
 

@@ -30,9 +30,36 @@ class Figures:
     threshold: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcomes:
+    """Of each probe of an enrolled person, failures last [n]: whose it is, whether nobody else scores as
+    high, and whether the threshold accepts it."""
+
+    subject: Names
+    hit: NDArray[np.bool_]
+    accepted: NDArray[np.bool_]
+    threshold: float
+
+    def figures(self) -> Figures:
+        return Figures(
+            len(self.subject),
+            len(np.unique(self.subject)),
+            _share(self.hit, self.subject),
+            _share(self.accepted, self.subject),
+            self.threshold,
+        )
+
+
 def figures(
     scores: Floats, probe: Names, gallery: Names, *, failed: Names | None = None, fmr: float = FMR
 ) -> Figures:
+    """The shares of `outcomes`."""
+    return outcomes(scores, probe, gallery, failed=failed, fmr=fmr).figures()
+
+
+def outcomes(
+    scores: Floats, probe: Names, gallery: Names, *, failed: Names | None = None, fmr: float = FMR
+) -> Outcomes:
     """`scores` [probes, references]; `probe`, `gallery`: whose they are; `failed`: subjects of probes that
     gave no template. A person's best reference counts; a tie is a miss."""
     everybody, place = np.unique(gallery, return_inverse=True)
@@ -48,14 +75,9 @@ def figures(
     subject = np.concatenate([probe[enrolled], failed[np.isin(failed, everybody)]])
     missed = np.zeros(len(subject) - int(enrolled.sum()), bool)
     hit = np.concatenate([(own > other)[enrolled], missed])
-    accepted = np.concatenate([(own >= threshold)[enrolled], missed])
-    return Figures(
-        len(subject),
-        len(np.unique(subject)),
-        _share(hit, subject),
-        _share(accepted, subject),
-        float(threshold),
-    )
+    # In float32 a threshold just above the highest non-mated score would be that score.
+    accepted = np.concatenate([(own.astype(np.float64) >= threshold)[enrolled], missed])
+    return Outcomes(subject, hit, accepted, float(threshold))
 
 
 def _share(hit: NDArray[np.bool_], subject: Names) -> Interval:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from faces.types import Pixels, Spectrum
 from training.data.prepared import PreparedSet
-from training.matcher.figures import Figures, figures
+from training.matcher.figures import Figures, Outcomes, outcomes
 from training.networks.teacher import cached
 
 Floats = NDArray[np.float32]
@@ -77,6 +77,13 @@ def measured(
     system: System, probes: Templates, *galleries: Templates, spectrum: Spectrum, masked: bool
 ) -> Figures:
     """One condition of a set's probes among the galleries."""
+    return judged(system, probes, *galleries, spectrum=spectrum, masked=masked).figures()
+
+
+def judged(
+    system: System, probes: Templates, *galleries: Templates, spectrum: Spectrum, masked: bool
+) -> Outcomes:
+    """What becomes of each probe of a condition among the galleries."""
     of, owner = references(*galleries)
     prepared = probes.prepared
     rows = prepared.select(role="probe", spectrum=spectrum, masked=masked)
@@ -93,4 +100,4 @@ def measured(
         for r in prepared.refused
         if r.role == "probe" and r.spectrum is spectrum and r.masked == masked
     ]
-    return figures(np.asarray(scores, np.float32), subject, owner, failed=np.array(failed, np.str_))
+    return outcomes(np.asarray(scores, np.float32), subject, owner, failed=np.array(failed, np.str_))
