@@ -78,7 +78,7 @@ class BulkJob:
             )
             done = 0
             outcomes = enrol_all(source, enrolment.enrol, journal, at_once=self._at_once, in_order=True)
-            tally = journal.tally()
+            tally = await asyncio.to_thread(journal.tally)
             async with aclosing(outcomes) as following:
                 async for one in following:
                     done += 1
@@ -95,7 +95,7 @@ class BulkJob:
                         0.99 * done / max(1, count.entries), "enrolling", said, _metrics(tally, count.entries)
                     )
             await forget_gone(self._db, journal)
-            tally = journal.tally()
+            tally = await asyncio.to_thread(journal.tally)
             metrics = _metrics(tally, count.entries)
             await handle.report_progress(handle.fraction, "reporting", summary(tally), metrics)
             await asyncio.to_thread(journal.end)
@@ -124,7 +124,7 @@ class PhotoEnroller:
     async def enrol(self, photo: BulkPhoto, data: bytes, digest: str, before: Earlier) -> Outcome:
         outcome = Outcome(name=photo.name, subject_id=photo.subject_id, digest=digest)
         erased = replace(outcome, code="erased", detail="the subject was erased meanwhile")
-        if self._is_gone(photo.subject_id):
+        if await self._was_erased(photo):
             return erased
         try:
             request = self._asked.enrolment(photo, data)
@@ -132,7 +132,7 @@ class PhotoEnroller:
                 return replace(outcome, existing=True)
             space, accepted = await self._described(request, data)
             await finished(before)
-            if self._is_gone(photo.subject_id):
+            if await self._was_erased(photo):
                 return erased
             answer = await self._committed(space, request, accepted)
         except ServiceError as error:
@@ -150,6 +150,10 @@ class PhotoEnroller:
                 for one in answer["duplicates"]
             ),
         )
+
+    async def _was_erased(self, photo: BulkPhoto) -> bool:
+        # In a thread: it waits for whatever is being written to the journal.
+        return await asyncio.to_thread(self._is_gone, photo.subject_id)
 
     async def _is_there(self, request: Enrolment, digest: str) -> bool:
         """Whether the subject has this photo, and all else that the request says of it."""

@@ -11,12 +11,14 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from service.bulk.types import Conflict, ConflictKind, Outcome
 
@@ -56,6 +58,23 @@ class Tally:
     by_code: dict[str, int]
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _in_turn(
+    method: Callable[Concatenate[Journal, P], T],
+) -> Callable[Concatenate[Journal, P], T]:
+    """Lets one thread in: a run that is cancelled closes the journal while a thread still writes to it."""
+
+    @wraps(method)
+    def alone(self: Journal, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self.turn:
+            return method(self, *args, **kwargs)
+
+    return alone
+
+
 class Journal:
     """The outcomes of one run. `asked`: what was asked for; a journal of another run is begun anew. None
     opens one as it is.
@@ -67,6 +86,7 @@ class Journal:
         self, directory: Path, asked: dict[str, Any] | None, *, commit_every: int = COMMIT_EVERY
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.turn = threading.RLock()
         self._path, self._waiting, self._commit_every = directory / JOURNAL, 0, commit_every
         try:
             self._path.touch(mode=0o600)
@@ -93,6 +113,7 @@ class Journal:
     ) -> None:
         self.close()
 
+    @_in_turn
     def close(self) -> None:
         """Raises OSError."""
         self._commit()
@@ -118,17 +139,20 @@ class Journal:
         row = self._db.execute("SELECT ended_at FROM run").fetchone()
         return None if row is None or row[0] is None else datetime.fromisoformat(row[0])
 
+    @_in_turn
     def end(self) -> None:
         """Notes that the run has ended. Raises OSError."""
         self._write("UPDATE run SET ended_at=?", [(datetime.now(UTC).isoformat(timespec="seconds"),)])
         self._commit()
 
+    @_in_turn
     def note(self, keys: Mapping[str, str]) -> None:
         """Notes the ids of the keys of subjects, by the subjects' ids. Raises OSError."""
         known = [(subject, key_id) for subject, key_id in keys.items() if not self.is_gone(subject)]
         self._write("INSERT OR REPLACE INTO people VALUES (?, ?)", known)
         self._commit()
 
+    @_in_turn
     def unknown_people(self, limit: int, after: str = "") -> dict[str, bool]:
         """Ids of subjects that it names, in their order, whose keys it does not know, and whether they were
         enrolled then."""
@@ -138,19 +162,23 @@ class Journal:
         )
         return {row[0]: bool(row[1]) for row in self._db.execute(query, (after, limit)).fetchall()}
 
+    @_in_turn
     def key_ids(self) -> set[str]:
         return {row[0] for row in self._db.execute("SELECT key_id FROM people").fetchall()}
 
+    @_in_turn
     def is_gone(self, subject_id: str) -> bool:
         """Whether the subject was erased since the run began."""
         mark = (self._mark(subject_id),)
         return self._db.execute("SELECT 1 FROM gone WHERE mark=?", mark).fetchone() is not None
 
+    @_in_turn
     def forget(self, key_ids: Collection[str]) -> list[str]:
         """Erases what names the subjects of these keys, and returns their ids. Raises OSError."""
         found = self._db.execute("SELECT subject, key_id FROM people").fetchall()
         return self.forget_people([subject for subject, key_id in found if key_id in key_ids])
 
+    @_in_turn
     def forget_people(self, subject_ids: Sequence[str]) -> list[str]:
         """Erases what names these subjects, and returns their ids. Raises OSError."""
         if not subject_ids:
@@ -170,6 +198,7 @@ class Journal:
         row = self._db.execute("SELECT salt FROM run").fetchone()
         return hashlib.blake2b(subject_id.encode(), key=b"" if row is None else row[0]).digest()
 
+    @_in_turn
     def known(self, name: str, subject_id: str, digest: str) -> Outcome | None:
         """What became of this photo in an interrupted run."""
         row = self._db.execute(
@@ -178,6 +207,7 @@ class Journal:
         ).fetchone()
         return None if row is None else _outcome(row)
 
+    @_in_turn
     def add(self, one: Outcome) -> None:
         """Keeps an outcome, unless it names a subject that was erased meanwhile. Raises OSError if the disk
         is full."""
@@ -218,6 +248,7 @@ class Journal:
         (count,) = self._db.execute("SELECT count(*) FROM outcomes").fetchone()
         return int(count)
 
+    @_in_turn
     def tally(self) -> Tally:
         enrolled, existing, refused, conflicts = self._db.execute(
             "SELECT count(*) FILTER (WHERE code IS NULL), count(*) FILTER (WHERE code IS NULL AND existing),"

@@ -73,7 +73,7 @@ async def enrol_all(
             outcome = await task
             last.forget(outcome, task)
             if not outcome.kept:
-                journal.add(outcome)
+                await asyncio.to_thread(journal.add, outcome)
             yield outcome
     finally:
         for task in working:
@@ -95,7 +95,8 @@ async def _next(
         task = asyncio.create_task(_as_is(read))
     else:
         photo, data, digest = read
-        if (known := journal.known(photo.name, photo.subject_id, digest)) is not None:
+        known = await asyncio.to_thread(journal.known, photo.name, photo.subject_id, digest)
+        if known is not None:
             task = asyncio.create_task(_as_is(known))
         else:
             task = asyncio.create_task(_enrolled(enrol, photo, data, digest, last.of(photo)))
