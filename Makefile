@@ -69,10 +69,11 @@ demo: setup
 run: setup
 	$(BIN)/halflight serve --data data
 
-# Tests start hundreds of processes. Each would compile our modules again where PYTHONDONTWRITEBYTECODE is set.
+# Tests start hundreds of processes, each of which would compile our modules again where PYTHONDONTWRITEBYTECODE is
+# set. Half of their time they wait for leases, polls and restarts, so four at a time keep two cores busy.
 test: dev check
 	$(BIN)/python -m compileall -q faces service training export benchmarks tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Without torch mypy checks only the packages that do not import it.
 check: environment
