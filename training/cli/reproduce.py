@@ -1,41 +1,42 @@
-"""`python -m training reproduce table1|table2|fig4`."""
+"""`python -m training reproduce table1|table2|fig4|queue-sizes`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
 from faces.files import write_whole
 from faces.rates.resampling import BOOTSTRAPS
 from training.cli.errors import exit_on_user_error, print_once
-from training.cli.progress import bar_columns
 from training.data.pairs import paired_subjects
 from training.data.records import DataSetError
 from training.engine.devices import chosen_device
+from training.engine.progress import Reporter
 from training.finetune.recipe import load_recipe
-from training.research.reproduce.datasets import load_folds, load_standin
-from training.research.reproduce.figure import queue_png
-from training.research.reproduce.published import On, Plan, Table, plan_of
-from training.research.reproduce.run import FoldData, Result, Settings, run_arm
+from training.research.reproduce.datasets import FoldData, load_folds, load_standin
+from training.research.reproduce.figure import bars_png, queue_png
+from training.research.reproduce.printed import printed_lines
+from training.research.reproduce.published import ALL_FOLDS, FIG4, On, Plan, Table, plan_of
+from training.research.reproduce.run import Result, Settings, check_sets, run_arm, start_backbone
 from training.research.reproduce.tables import SYNTHETIC, lines_of, write_table
-
-UNREAD = "the paper's Fig. 4 could not be read; that it shows this, and what it shows, is not known here"
 
 
 def reproduce(
-    table: Annotated[str, typer.Argument(help="table1, table2 or fig4")],
+    table: Annotated[str, typer.Argument(help="table1, table2, fig4, or the ablation queue-sizes")],
     out: Annotated[Path, typer.Argument(help="folder of the arms and tables; finished arms are left alone")],
     casia: Annotated[Path | None, typer.Option(help="CASIA NIR-VIS 2.0, prepared with --masks nir")] = None,
     oulu: Annotated[Path | None, typer.Option(help="Oulu-CASIA, prepared alike")] = None,
     buaa: Annotated[Path | None, typer.Option(help="BUAA-VisNir, prepared alike")] = None,
-    start: Annotated[Path | None, typer.Option(help="checkpoint of the pre-trained backbone")] = None,
+    start: Annotated[Path | None, typer.Option(help="the pre-trained trunk: checkpoint or bundle")] = None,
     casia_root: Annotated[Path | None, typer.Option(help="the data set's folder, for its folds")] = None,
-    fold: Annotated[list[int] | None, typer.Option(min=1, help="folds; the paper's is 1")] = None,
+    fold: Annotated[
+        list[int] | None, typer.Option(min=1, help="folds; the paper's are 1, and 1 to 10 in fig4")
+    ] = None,
     standin: Annotated[Path | None, typer.Option(help="instead: the stand-in's set (SYNTHETIC)")] = None,
     trunk: Annotated[Path | None, typer.Option(help="the stand-in's checkpoint to begin with")] = None,
     arm: Annotated[list[str] | None, typer.Option(help="only these arms")] = None,
@@ -51,9 +52,11 @@ def reproduce(
     """Train and try every arm of a table of Du et al. 2021, and print ours beside the paper's figures."""
     errors = Console(stderr=True)
     with exit_on_user_error():
+        name = _known(table)
         datasets, begin = _chosen(
-            casia, {On.OULU: oulu, On.BUAA: buaa}, start, casia_root, fold, standin, trunk
+            name, casia, {On.OULU: oulu, On.BUAA: buaa}, start, casia_root, fold, standin, trunk
         )
+        check_sets(datasets, start_backbone(begin))
         settings = Settings(
             start=begin,
             device=chosen_device(device),
@@ -63,18 +66,26 @@ def reproduce(
             seed=seed,
             bootstraps=bootstraps,
         )
-        plan = _plan(table, datasets, batch, arm)
+        plan = _plan(name, datasets, batch, arm)
         results = _run(plan, datasets, settings, out, errors)
         lines = lines_of(plan, results, _notes(plan, datasets))
         names = list(write_table(out, plan, results, lines))
-        if plan.table == "fig4":
+        if plan.table in ("fig4", "queue-sizes"):
             names.append(_figure(plan, results, out))
     mark = f"{SYNTHETIC}: " if datasets[0].synthetic else ""
     lines.append(f"{mark}written: {', '.join(names)}")
     print_once(Console(), "\n".join(lines))
 
 
+def _known(table: str) -> Table:
+    known: dict[str, Table] = {name: name for name in get_args(Table)}
+    if table not in known:
+        raise DataSetError(f"{table!r} is none of {', '.join(known)}")
+    return known[table]
+
+
 def _chosen(
+    table: Table,
     casia: Path | None,
     others: dict[On, Path | None],
     start: Path | None,
@@ -95,15 +106,15 @@ def _chosen(
         raise DataSetError("give --casia SET --start CHECKPOINT, or --standin SET --trunk FILE")
     if start is None or trunk is not None:
         raise DataSetError("--casia needs --start, the pre-trained backbone to begin with, and no --trunk")
-    return load_folds(casia, given, root=root, folds=folds or ()), start
+    wanted = FIG4.folds if table == FIG4.table else (1,)
+    return load_folds(casia, given, root=root, folds=folds or (), wanted=wanted), start
 
 
-def _plan(table: str, datasets: Sequence[FoldData], batch: int | None, arms: Sequence[str] | None) -> Plan:
-    known: dict[str, Table] = {name: name for name in get_args(Table)}
-    if table not in known:
-        raise DataSetError(f"{table!r} is none of {', '.join(known)}")
-    subjects = min(len(paired_subjects(data.prepared, "train")) for data in datasets)
-    plan = plan_of(known[table], batch=batch or load_recipe("hsst-softmax").batch, subjects=subjects)
+def _plan(table: Table, datasets: Sequence[FoldData], batch: int | None, arms: Sequence[str] | None) -> Plan:
+    subjects = 0
+    if table == "queue-sizes":
+        subjects = min(len(paired_subjects(data.prepared, "train")) for data in datasets)
+    plan = plan_of(table, batch=batch or load_recipe("hsst-softmax").batch, subjects=subjects)
     if not plan.arms:
         raise DataSetError(f"{subjects} training subjects do not fill one batch: choose a smaller --batch")
     if not arms:
@@ -112,38 +123,47 @@ def _plan(table: str, datasets: Sequence[FoldData], batch: int | None, arms: Seq
     unknown = set(arms) - set(names)
     if unknown:
         raise DataSetError(f"no arm {min(unknown)!r}; there are: {'; '.join(names)}")
-    return Plan(plan.table, plan.title, tuple(one for one in plan.arms if one.name in arms))
+    return replace(plan, arms=tuple(one for one in plan.arms if one.name in arms))
 
 
 def _run(
     plan: Plan, datasets: Sequence[FoldData], settings: Settings, out: Path, console: Console
 ) -> list[Result]:
     results = []
-    jobs = [(one, data) for one in plan.arms for data in datasets]
-    with Progress(*bar_columns(), console=console) as progress:
-        length = settings.iterations or load_recipe("hsst-softmax").loop.iterations
-        bar = progress.add_task("iterations", total=len(jobs) * length, loss="")
-        for number, (one, data) in enumerate(jobs):
-            progress.update(bar, description=f"{one.name}, {data.name}", completed=number * length)
+    jobs = [(one, data) for data in datasets for one in plan.arms]
+    length = settings.iterations or load_recipe("hsst-softmax").loop.iterations
+    with Reporter(console) as progress:
+        for number, (one, data) in enumerate(jobs, 1):
+            label = f"{number} of {len(jobs)}, {one.name}, {data.name}"
 
-            def step(done: int, loss: float, before: int = number * length) -> None:
-                progress.update(bar, completed=before + done, loss=f"loss {loss:.3f}")
+            def step(done: int, loss: float, label: str = label) -> None:
+                progress.show(f"{label}: training", done, length, f"loss {loss:.3f}")
 
-            results.append(run_arm(one, data, settings, out, on_step=step))
-        progress.update(bar, completed=len(jobs) * length)
+            def embedded(on: On, done: int, total: int, label: str = label) -> None:
+                progress.show(f"{label}: evaluating on {on.value} test subjects", done, total)
+
+            results.append(run_arm(one, data, settings, out, on_step=step, on_embedded=embedded))
     return results
 
 
 def _notes(plan: Plan, datasets: Sequence[FoldData]) -> list[str]:
-    notes = [UNREAD] if plan.table == "fig4" else []
-    notes += [f"trained and tried on {data.name}" for data in datasets]
-    sets = [data.prepared for data in datasets] + list(datasets[0].others.values())
-    notes += [f"{one.info.name}: {one.info.synthetic}" for one in sets if one.info.synthetic]
+    notes = [f"trained and tried on {data.name}" for data in datasets]
+    if plan.folds == ALL_FOLDS and len(datasets) != len(ALL_FOLDS):
+        notes.append(f"not the paper's: {len(datasets)} of its {len(ALL_FOLDS)} folds")
+    notes += [f"{one.info.name}: {one.info.synthetic}" for one in datasets[0].sets if one.info.synthetic]
     return list(dict.fromkeys(notes))
 
 
 def _figure(plan: Plan, results: Sequence[Result], out: Path) -> str:
-    mark = f"{SYNTHETIC}-" if results[0].synthetic else ""
-    title = ("SYNTHETIC: " if results[0].synthetic else "") + plan.title
-    write_whole(out / f"{mark}{plan.table}.png", queue_png(results, title=title))
-    return f"{mark}{plan.table}.png"
+    synthetic = results[0].synthetic
+    name = (f"{SYNTHETIC}-" if synthetic else "") + f"{plan.table}.png"
+    folds = len({result.fold for result in results})
+    over = f"mean and standard deviation of {folds} folds" if folds > 1 else "one fold"
+    title = f"{'SYNTHETIC: ' if synthetic else ''}{plan.title}, {over}"
+    drawn = (
+        queue_png(results, title=title)
+        if plan.table == "queue-sizes"
+        else bars_png(printed_lines(plan, results), title=title)
+    )
+    write_whole(out / name, drawn)
+    return name

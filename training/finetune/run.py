@@ -23,6 +23,7 @@ from training.engine.run_record import RunRecord
 from training.finetune.fine_tuning import FineTuning
 from training.finetune.recipe import Recipe
 from training.finetune.validation import Validator
+from training.networks.backbone import BackboneConfig
 from training.networks.initial_weights import load_initial
 from training.networks.teacher import Teacher, by_row, cached_templates
 
@@ -57,6 +58,7 @@ def train_recipe(
     # Every process draws the same random numbers from here on.
     torch.manual_seed(recipe.seed)
     net, recipe = _network(recipe, options)
+    check_alignment(prepared, recipe.backbone)
     learned = TrainingData(prepared.info, rows_digest(prepared))
     record = new_record(recipe.facts(), learned, start=options.start, device=options.device)
     run_log = RunLog(record, options.out, images_seen=recipe.images_seen)
@@ -109,6 +111,18 @@ class _Run:
     def _keep(self, iteration: int) -> None:
         self.tuning.save(self.options.out / ENCODER)
         self.run_log.keep(iteration)
+
+
+def check_alignment(prepared: PreparedSet, backbone: BackboneConfig) -> None:
+    """Raises DataSetError if the set is aligned otherwise than the network wants its crops.
+
+    The network would train on resized crops, and every evaluation on the set would refuse it afterwards.
+    """
+    if prepared.info.alignment != backbone.alignment:
+        raise DataSetError(
+            f"{prepared.info.name} is aligned to {prepared.info.alignment}, the network wants"
+            f" {backbone.alignment}: prepare the set with --alignment {backbone.alignment}"
+        )
 
 
 def _network(recipe: Recipe, options: RunOptions) -> tuple[nn.Module, Recipe]:

@@ -88,7 +88,10 @@ class PretrainRun:
         return record
 
     def _keep(self, iteration: int) -> None:
-        save_encoder(self.options.out / ENCODER, self.training.task.encoder, self.recipe.backbone)
+        record = self.run_log.record
+        history = {"recipe": record.recipe, "set": record.set_name, "start": record.start}
+        encoder = self.training.task.encoder
+        save_encoder(self.options.out / ENCODER, encoder, self.recipe.backbone, history=history)
         self.run_log.keep(iteration)
 
 

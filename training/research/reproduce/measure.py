@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated
 
@@ -49,13 +50,29 @@ class Cell(Strict):
     failed_probes: int
 
 
-def measure(encoder: CropEncoder, prepared: PreparedSet, on: On, *, bootstraps: int) -> tuple[Cell, ...]:
+def measure(
+    encoder: CropEncoder,
+    prepared: PreparedSet,
+    on: On,
+    *,
+    bootstraps: int,
+    on_embedded: Callable[[int, int], None] | None = None,
+) -> tuple[Cell, ...]:
     """Measures unmasked, then masked probes of the test split, as far as the set has them.
 
-    Raises DataSetError if the split lacks references or probes, or if the alignment is not the encoder's.
+    `on_embedded` takes the crops embedded so far and their number. Raises DataSetError if the split lacks
+    references or probes, or if the alignment is not the encoder's.
     """
     pool = split_pool(prepared, "test")
-    bench = Bench(embed(encoder, prepared, pool.rows), pool)
+    done = 0
+
+    def report(count: int) -> None:
+        nonlocal done
+        done += count
+        if on_embedded is not None:
+            on_embedded(done, len(pool.rows))
+
+    bench = Bench(embed(encoder, prepared, pool.rows, on_done=report), pool)
     cells = []
     for masked in (False, True):
         condition = Condition(Spectrum.NIR, masked)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +14,32 @@ from pydantic import ValidationError
 from faces.files import write_whole
 from faces.rates.resampling import BOOTSTRAPS
 from faces.strict import Strict
-from training.data.digests import file_digest
-from training.data.prepared import PreparedSet
 from training.data.records import DataSetError
 from training.engine.devices import OnDevice
+from training.engine.loop import OnStep
 from training.finetune.recipe import Recipe, differences, load_recipe, shortened
-from training.finetune.run import ENCODER, RunOptions, train_recipe
+from training.finetune.run import ENCODER, RunOptions, check_alignment, train_recipe
 from training.methods.invariant import InvariantConfig
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import load_network
+from training.networks.initial_weights import initial_digest, load_initial
 from training.networks.torch_encoder import TorchEncoder
+from training.research.reproduce.datasets import FoldData
 from training.research.reproduce.measure import Cell, measure
 from training.research.reproduce.published import QUEUE, Arm, On
+from training.research.reproduce.trunk import trunk_departures
 
 RESULT = "result.json"
-
-
-@dataclass(frozen=True, slots=True)
-class FoldData:
-    """One fold to train and evaluate on, and other data sets to evaluate on.
-
-    `synthetic`: generators made it, so its results must not stand beside the paper's figures.
-    """
-
-    name: str
-    prepared: PreparedSet
-    others: Mapping[On, PreparedSet]
-    synthetic: bool
+# Of an embedding, in the paper.
+DIMENSION = 512
+# The name of the test subjects, the crops embedded so far, and all of them.
+OnEmbedded = Callable[[On, int, int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The departures from the paper that the caller asks for. `changes`: `key=value` over each recipe."""
+    """The departures from the paper that the caller asks for. `start`: the trunk, a checkpoint or a bundle's
+    folder; `changes`: `key=value` over each recipe."""
 
     start: Path
     device: torch.device
@@ -56,7 +51,7 @@ class Settings:
 
 
 class Result(Strict):
-    """One arm on one fold. `departures`: what differs in its recipe from the paper's."""
+    """One arm on one fold. `departures`: what differs from the paper in its recipe and its trunk."""
 
     synthetic: bool
     arm: str
@@ -103,41 +98,53 @@ def slug(name: str) -> str:
     return "-".join("".join(c if c.isalnum() else " " for c in name.replace("+", " plus")).split()).lower()
 
 
+def start_backbone(start: Path) -> BackboneConfig:
+    """The backbone of the trunk. Raises DataSetError."""
+    return load_initial(start, dimension=DIMENSION)[1]
+
+
+def check_sets(datasets: Sequence[FoldData], backbone: BackboneConfig) -> None:
+    """Raises DataSetError if crops of a set are not what the trunk takes, which embedding would find last."""
+    for data in datasets:
+        for prepared in data.sets:
+            check_alignment(prepared, backbone)
+
+
 def run_arm(
     arm: Arm,
     data: FoldData,
     settings: Settings,
     out: Path,
     *,
-    on_step: Callable[[int, float], None] | None = None,
+    on_step: OnStep | None = None,
+    on_embedded: OnEmbedded | None = None,
 ) -> Result:
     """Trains on the fold's train split and evaluates the written encoder on its test split and the others.
 
     An arm with a result in `out` is not run again. Raises DataSetError if that result is of other settings.
     """
-    _, backbone = load_network(settings.start)
-    recipe, paper = recipes_of(arm, settings, backbone)
+    recipe, paper = recipes_of(arm, settings, start_backbone(settings.start))
     place = RunOptions(
         out=out / slug(arm.name) / slug(data.name), start=settings.start, device=settings.device
     )
     found = read_result(place.out / RESULT)
     if found is not None:
-        _check(found, recipe, data, file_digest(settings.start))
+        _check(found, recipe, data, initial_digest(settings.start))
         return found
-    record = train_recipe(recipe, data.prepared, place, on_step=on_step)
+    own = data.prepared
+    record = train_recipe(recipe, own, place, on_step=on_step)
     net, trained = load_network(place.out / ENCODER)
     encoder = TorchEncoder(OnDevice(net.to(settings.device), settings.device), trained, name=arm.name)
-    cells = [
-        cell
-        for on, prepared in {On.OWN: data.prepared, **data.others}.items()
-        for cell in measure(encoder, prepared, on, bootstraps=settings.bootstraps)
-    ]
+    cells: list[Cell] = []
+    for on, prepared in {On.OWN: own, **data.others}.items():
+        report = None if on_embedded is None else partial(on_embedded, on)
+        cells += measure(encoder, prepared, on, bootstraps=settings.bootstraps, on_embedded=report)
     result = Result(
         synthetic=data.synthetic,
         arm=arm.name,
         fold=data.name,
         recipe=record.recipe,
-        departures=differences(recipe.facts(), paper.facts()),
+        departures=(*trunk_departures(settings.start), *differences(recipe.facts(), paper.facts())),
         start=record.start or "",
         commit=record.commit,
         device=record.device,

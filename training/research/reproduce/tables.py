@@ -1,21 +1,35 @@
-"""Writes results as Markdown and JSON: ours beside the paper's, or SYNTHETIC in every line and name."""
+"""Writes results as Markdown and JSON: ours beside the paper's, or SYNTHETIC in every line and name.
+
+The paper's rows and columns come first, as it prints them. What it does not print stands below a line that
+says so.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from faces.files import write_whole
-from training.research.reproduce.measure import Cell, Rate
-from training.research.reproduce.published import VR_POINTS, Arm, On, Plan, Published
+from training.research.reproduce.measure import Rate
+from training.research.reproduce.printed import (
+    NAMES,
+    Line,
+    cells_of,
+    figure_name,
+    printed_lines,
+    rates_at,
+)
+from training.research.reproduce.published import VR_POINTS, On, Plan
 from training.research.reproduce.run import Result, departures
 
 SYNTHETIC = "SYNTHETIC"
-NAMES = {On.OWN: "CASIA NIR-VIS 2.0", On.OULU: "Oulu-CASIA", On.BUAA: "BUAA-VisNir"}
 FEW = "†"
+BELOW = "below this line stands what the paper does not print"
+# Rank-1, then VR at each FAR.
+FIGURES: tuple[float | None, ...] = (None, *VR_POINTS)
 
 
 def lines_of(plan: Plan, results: Sequence[Result], notes: Sequence[str] = ()) -> list[str]:
@@ -24,28 +38,17 @@ def lines_of(plan: Plan, results: Sequence[Result], notes: Sequence[str] = ()) -
         raise ValueError("synthetic and real results do not belong in one table")
     synthetic = bool(results) and results[0].synthetic
     mark = f"{SYNTHETIC}: " if synthetic else ""
-    wanted = [(on, masked) for on in On for masked in (False, True)]
-    first = [SYNTHETIC] if synthetic else ["test subjects of"]
-    columns = [*first, "arm", "probes", "rank-1 %"] + ([] if synthetic else ["paper"])
-    for far in VR_POINTS:
-        columns += [f"VR@FAR {100 * far:g} %"] + ([] if synthetic else ["paper"])
-    rows = [
-        [SYNTHETIC if synthetic else NAMES[on], *_row(arm, on, masked, cells, with_paper=not synthetic)]
-        for on, masked in wanted
-        for arm in plan.arms
-        if (cells := _cells(results, arm, on, masked))
-    ]
+    printed = printed_lines(plan, results)
     lines = [f"# {mark}{plan.title}", ""]
-    lines += [_markdown(columns), _markdown(["---"] * len(columns)), *map(_markdown, rows), ""]
-    remarks = [*notes, *(f"not the paper's: {text}" for text in departures(results))]
-    if any(point.doubt for result in results for cell in result.cells for point in cell.vr):
-        remarks.append(f"{FEW}: so few subjects do not support that FAR by the rule of 30")
-    folds = len({result.fold for result in results})
-    remarks.append(
-        "intervals: 95 %, by bootstrap of subjects" if folds == 1 else f"mean ± deviation of {folds} folds"
-    )
-    for text in remarks:
-        lines.append(f"- {mark}{text}")
+    if printed:
+        lines += [*_paper_table(plan, printed, synthetic=synthetic), ""]
+    extra = list(_extra_rows(plan, results, printed, synthetic=synthetic))
+    if extra:
+        if plan.rows:
+            lines += [f"**{mark}{BELOW}.**", ""]
+        columns = [SYNTHETIC if synthetic else "test subjects of", "arm", "probes"]
+        lines += [*_table([*columns, *(f"{figure_name(far)}, %" for far in FIGURES)], extra), ""]
+    lines += [f"- {mark}{text}" for text in _remarks(results, notes)]
     return [line for line in lines if line or not synthetic]
 
 
@@ -53,53 +56,73 @@ def write_table(out: Path, plan: Plan, results: Sequence[Result], lines: Sequenc
     """Writes `table1.md` and `table1.json`, named SYNTHETIC-... if they are; returns the names."""
     synthetic = bool(results) and results[0].synthetic
     stem = f"{SYNTHETIC}-{plan.table}" if synthetic else plan.table
+    rows = []
+    for line in printed_lines(plan, results):
+        values = [value.facts() for value in line.values]
+        if synthetic:
+            # No figure of the paper goes into a file of synthetic results.
+            values = [{key: fact for key, fact in value.items() if key != "paper"} for value in values]
+        labels = dict(zip(plan.heads, line.labels, strict=True))
+        rows.append({**labels, "arm": line.arm, "masked": line.masked, "values": values})
     facts = {
         "synthetic": synthetic,
         "table": plan.table,
         "title": plan.title,
+        "departures": list(departures(results)),
+        "rows": rows,
         "results": [json.loads(result.model_dump_json()) for result in results],
     }
-    if not synthetic:
-        facts["published"] = [
-            {
-                "arm": arm.name,
-                "cells": [
-                    {
-                        "on": p.on,
-                        "masked": p.masked,
-                        "rank1": p.rank1,
-                        "vr": {f"{k:g}": v for k, v in p.vr.items()},
-                    }
-                    for p in arm.paper
-                ],
-            }
-            for arm in plan.arms
-        ]
     write_whole(out / f"{stem}.md", ("\n".join(lines) + "\n").encode())
     write_whole(out / f"{stem}.json", (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
     return f"{stem}.md", f"{stem}.json"
 
 
-def _cells(results: Sequence[Result], arm: Arm, on: On, masked: bool) -> list[Cell]:
-    """Returns the cells of an arm, one for each fold."""
-    return [
-        cell
-        for result in results
-        if result.arm == arm.name
-        for cell in result.cells
-        if (cell.on, cell.masked) == (on, masked)
-    ]
+def _paper_table(plan: Plan, printed: Sequence[Line], *, synthetic: bool) -> list[str]:
+    several = len({column.on for column in plan.columns}) > 1
+    # The stand-in has one set of test subjects, and no columns for others.
+    kept = [i for i in range(len(plan.columns)) if not synthetic or any(p.values[i].rates for p in printed)]
+    with_paper = not synthetic and any(v.paper is not None for line in printed for v in line.values)
+    heads = [*([SYNTHETIC] if synthetic else []), *plan.heads]
+    for column in (plan.columns[i] for i in kept):
+        where = f"{NAMES[column.on]}: " if several and not synthetic else ""
+        heads += [f"{where}{figure_name(column.far)}, %", *(["paper"] if with_paper else [])]
+    rows = []
+    for line in printed:
+        row = [*([SYNTHETIC] if synthetic else []), *line.labels]
+        for value in (line.values[i] for i in kept):
+            row.append(_shown(value.rates, value.doubt))
+            row += ([""] if value.paper is None else [f"{value.paper:g}"]) if with_paper else []
+        rows.append(row)
+    return _table(heads, rows)
 
 
-def _row(arm: Arm, on: On, masked: bool, cells: Sequence[Cell], *, with_paper: bool) -> list[str]:
-    paper = next((p for p in arm.paper if (p.on, p.masked) == (on, masked)), Published(on, masked))
-    row = [arm.name, f"{'masked' if masked else 'unmasked'} NIR", rate_text([cell.rank1 for cell in cells])]
-    row += [_known(paper.rank1)] if with_paper else []
-    for i, far in enumerate(VR_POINTS):
-        few = f" {FEW}" if any(cell.vr[i].doubt for cell in cells) else ""
-        row.append(rate_text([cell.vr[i].vr for cell in cells]) + few)
-        row += [_known(paper.vr.get(far))] if with_paper else []
-    return row
+def _extra_rows(
+    plan: Plan, results: Sequence[Result], printed: Sequence[Line], *, synthetic: bool
+) -> Iterator[list[str]]:
+    """Rows of what is not among the paper's; figures that stand above are left out."""
+    above = {(line.arm, v.column.on, line.masked, v.column.far) for line in printed for v in line.values}
+    for on in On:
+        for masked in (False, True):
+            for arm in plan.arms:
+                cells = cells_of(results, arm.name, on, masked)
+                wanted = [far for far in FIGURES if (arm.name, on, masked, far) not in above]
+                if cells and wanted:
+                    shown = [_shown(*rates_at(cells, far)) if far in wanted else "" for far in FIGURES]
+                    state = f"{'masked' if masked else 'unmasked'} NIR"
+                    yield [SYNTHETIC if synthetic else NAMES[on], arm.name, state, *shown]
+
+
+def _remarks(results: Sequence[Result], notes: Sequence[str]) -> list[str]:
+    remarks = [*notes, *(f"not the paper's: {text}" for text in departures(results))]
+    if any(point.doubt for result in results for cell in result.cells for point in cell.vr):
+        remarks.append(f"{FEW}: so few subjects do not support that FAR by the rule of 30")
+    folds = len({result.fold for result in results})
+    several = f"mean ± standard deviation of {folds} folds"
+    return [*remarks, "intervals: 95 %, by bootstrap of subjects" if folds == 1 else several]
+
+
+def _shown(rates: Sequence[Rate], doubt: bool) -> str:
+    return rate_text(rates) + (f" {FEW}" if doubt else "") if rates else ""
 
 
 def rate_text(rates: Sequence[Rate]) -> str:
@@ -110,8 +133,8 @@ def rate_text(rates: Sequence[Rate]) -> str:
     return f"{np.mean(values):.2f} ± {np.std(values):.2f}"
 
 
-def _known(figure: float | None) -> str:
-    return "" if figure is None else f"{figure:g}"
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [_markdown(heads), _markdown(["---"] * len(heads)), *map(_markdown, rows)]
 
 
 def _markdown(cells: Sequence[str]) -> str:
