@@ -79,7 +79,13 @@ class FineTuning:
             seed=recipe.seed,
         )
         taught = templates(sampler) if recipe.task.distil and templates is not None else None
-        self._loader = loader(prepared, sampler, side_px=recipe.backbone.side_px, teacher=taught)
+        self._loader = loader(
+            prepared,
+            sampler,
+            side_px=recipe.backbone.side_px,
+            teacher=taught,
+            augmentation=recipe.augment,
+        )
         # This layout makes convolutions faster on current CPUs and GPUs.
         net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         start = None

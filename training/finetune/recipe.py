@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from faces.strict import Strict
+from training.data.augment import Augmentation
 from training.engine.loop import LoopConfig
 from training.engine.recipe_file import read_recipe
 from training.methods.build import TaskConfig
@@ -31,6 +32,7 @@ class Recipe(Strict):
     backbone: BackboneConfig = BackboneConfig()
     batch: Annotated[int, Field(gt=0)] = 64
     p_mask: Annotated[float, Field(ge=0, le=1)] = 1.0
+    augment: Augmentation = Augmentation()
     seed: int = 0
     validation: Validation = Validation()
 

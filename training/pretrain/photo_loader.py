@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from training.data.augment import augment
+from training.data.augment import Augmentation, augment
 from training.data.network_input import network_input
 from training.data.prepared import Indices
 from training.data.records import DataSetError
@@ -76,6 +76,7 @@ class PhotoLoader:
             raise DataSetError(f"a batch of {config.batch} cannot be shared by {world_size()} processes")
         self.photos, self.config, self.masks = photos, config, masks_of(photos, config.p_mask)
         self._side, self._seed, self._teacher = side_px, seed, teacher
+        self._augmentation = Augmentation(grey=config.grey, mirror=config.mirror)
         self._by_subject = np.argsort(photos.label, kind="stable")
         self._count = np.bincount(photos.label)
         self._first = np.cumsum(self._count) - self._count
@@ -107,7 +108,7 @@ class PhotoLoader:
         crops = self._seen(mine, rng)
         return LabelledBatch(
             iteration,
-            augment(network_input(crops, self._side), rng, grey=self.config.grey, mirror=self.config.mirror),
+            augment(network_input(crops, self._side), rng, self._augmentation),
             torch.from_numpy(self.photos.label[mine]),
             None if self._teacher is None else torch.from_numpy(self._teacher.rows(mine)),
         )

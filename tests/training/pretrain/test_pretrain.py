@@ -249,12 +249,18 @@ def test_a_wrong_key_in_the_file_is_named_with_it(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["pretrain-ms1m", "pretrain-ir50"])
+PRETRAINING = ("pretrain-ms1m", "pretrain-ir50", "pretrain-paper", "pretrain-paper-ir50")
+
+
+@pytest.mark.parametrize("name", PRETRAINING)
 def test_the_committed_recipes_build(name: str) -> None:
     found = read_recipe(PretrainRecipe, name)
     assert found.backbone.dimension == 512
     assert found.backbone.side_px == ALIGNMENTS[found.backbone.alignment].side_px
-    assert found.feed.p_mask > 0
+    # The paper's trunk has seen neither masks nor grey pictures.
+    assert bool(found.feed.p_mask) == bool(found.feed.grey) == ("paper" not in name)
+    if "paper" in name:
+        assert found.backbone.side_px == 144
     with torch.device("meta"):
         assert sum(p.numel() for p in found.backbone.build().parameters()) > 1e6
 

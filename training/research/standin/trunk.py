@@ -19,7 +19,7 @@ from pydantic import Field
 
 from faces.strict import Strict
 from faces.types import Pixels
-from training.data.augment import augment
+from training.data.augment import Augmentation, augment
 from training.data.network_input import network_input
 from training.data.prepared import PreparedSet
 from training.engine.compile import compile_networks
@@ -89,10 +89,11 @@ def batches(labelled: LabelledImages, config: TrunkConfig, start: int) -> Iterat
 
     Nothing is mirrored here: the teacher has labelled mirror images as images of their own.
     """
+    augmentation = Augmentation(grey=config.grey, mirror=False)
     for iteration in range(start, config.iterations):
         rng = np.random.default_rng([config.seed, iteration])
         chosen: NDArray[np.int64] = rng.integers(len(labelled.images), size=config.batch)
-        images = augment(labelled.images[chosen], rng, grey=config.grey, mirror=False)
+        images = augment(labelled.images[chosen], rng, augmentation)
         yield TaughtBatch(iteration, images, torch.from_numpy(labelled.templates[chosen]))
 
 
