@@ -33,13 +33,18 @@ def prepare(
     bundle: Annotated[Path, typer.Option(help="the bundle whose detector is used")] = BUNDLE,
     alignment: Annotated[str, typer.Option(help="arcface-112 or arcface-144")] = "arcface-112",
     masks: Annotated[MaskedSpectra, typer.Option(help="whose pictures also get a masked copy")] = "none",
-    engine: Annotated[MaskEngine, typer.Option(help="how masks are put on")] = "mesh",
+    engine: Annotated[
+        MaskEngine, typer.Option(help="how masks are put on; uv: as the paper's Eq. 4")
+    ] = "mesh",
     mask_family: Annotated[
         MaskFamily, typer.Option(help="split: test pictures wear held-out masks")
     ] = "split",
     templates: Annotated[Path | None, typer.Option(help="folder with masks.cfg and its photos")] = None,
     models: Annotated[Path | None, typer.Option(help="folder of the face mesh's files")] = None,
     fold: Annotated[int | None, typer.Option(help="one fold alone, with its split in the rows")] = None,
+    validation: Annotated[
+        int, typer.Option(min=0, help="training subjects held out for validation and thresholds")
+    ] = 0,
     split: Annotated[Path | None, typer.Option(help="a split written by an earlier run")] = None,
     seed: Annotated[int, typer.Option(help="of drawn splits and masks")] = 0,
     min_inter_eye_px: Annotated[float, typer.Option(help="smaller faces are refused")] = MIN_INTER_EYE_PX,
@@ -55,7 +60,14 @@ def prepare(
     work = WorkOptions(
         alignment=alignment, seed=seed, min_inter_eye_px=min_inter_eye_px, bundle=bundle, masks=mask_options
     )
-    options = PrepareOptions(dataset=dataset, work=work, fold=fold, workers=workers or cores(), again=again)
+    options = PrepareOptions(
+        dataset=dataset,
+        work=work,
+        fold=fold,
+        validation=validation,
+        workers=workers or cores(),
+        again=again,
+    )
     with exit_on_user_error():
         source = load_data_set(dataset, root, LoadOptions(strict=not subset, seed=seed, split=split))
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -19,12 +19,15 @@ from training.synthesis.masks.designs import MaskDesign
 from training.synthesis.masks.draw_design import draw_design
 from training.synthesis.masks.painter import MaskPainter
 from training.synthesis.masks.templates import load_templates
+from training.synthesis.masks.uv import UvMasker
 from training.synthesis.mesh import MeshFitter, load_topology
 
 Floats = NDArray[np.float32]
 # The spectra whose pictures also get a masked copy.
 MaskedSpectra = Literal["none", "nir", "all"]
-MaskEngine = Literal["mesh", "landmarks"]
+# `mesh` lays a sheet of cloth over the fitted face; `uv` is equation (4) of the paper, literally; `landmarks`
+# needs no mesh.
+MaskEngine = Literal["mesh", "uv", "landmarks"]
 # `split`: test samples get masks of the held-out family, all others of the training family.
 MaskFamily = Literal["split", "training", "held-out"]
 
@@ -68,7 +71,7 @@ class MaskOptions:
         if self.masked == "none":
             return {"masked": "none"}
         facts: dict[str, str] = {"masked": self.masked, "engine": self.engine}
-        if self.engine == "mesh":
+        if self.engine != "landmarks":
             assets = find_assets(self.models)
             facts |= {"family": self.family}
             facts |= {"mesh network": file_sha256(assets.network), "face": file_sha256(assets.canonical)}
@@ -94,13 +97,13 @@ class MaskedImage:
 class MaskApplier:
     """Puts a random mask on a face, in the linear light of the source picture.
 
-    Raises SynthesisError if a file of the mesh engine is missing.
+    Raises SynthesisError if a file of the face mesh is missing.
     """
 
     def __init__(self, options: MaskOptions) -> None:
         self._options = options
         self._mesh: _MeshEngine | None = None
-        if options.masked != "none" and options.engine == "mesh":
+        if options.masked != "none" and options.engine != "landmarks":
             self._mesh = _MeshEngine(options)
 
     def apply(
@@ -118,7 +121,8 @@ class MaskApplier:
             mask = simple.random_mask(rng, nir=nir)
             after = simple.draw_mask(before, mask, face.landmarks)
             name = f"landmarks {mask.shape}/{mask.coverage}/{mask.reflectance[1]:.2f}"
-        if nir:
+        # The paper adds the mask after the camera, so its engine changes no exposure.
+        if nir and self._options.engine != "uv":
             after = after * np.float32(min(1.0, _metered(before) / _metered(after)))
         return MaskedImage(Image(simple.to_pixels(after), image.spectrum), name)
 
@@ -145,7 +149,13 @@ class _MeshEngine:
         assets = find_assets(options.models)
         self._fitter = MeshFitter(assets.network)
         self._templates = load_templates(options.templates) if options.templates is not None else None
-        self._painter = MaskPainter(load_topology(assets.canonical), self._templates)
+        topology = load_topology(assets.canonical)
+        self._name: MaskEngine = options.engine
+        self._painter: MaskPainter | UvMasker = (
+            UvMasker(topology, self._templates)
+            if options.engine == "uv"
+            else MaskPainter(topology, self._templates)
+        )
 
     def apply(
         self, linear: Floats, image: Image, face: Face, rng: np.random.Generator, *, held_out: bool
@@ -155,10 +165,10 @@ class _MeshEngine:
             return None
         nir = image.spectrum is Spectrum.NIR
         design = draw_design(rng, nir=nir, templates=self._templates, held_out=held_out)
-        return _MaskedLight(self._painter.apply(linear, mesh, design), _mask_name(design))
+        return _MaskedLight(self._painter.apply(linear, mesh, design), _mask_name(self._name, design))
 
 
-def _mask_name(design: MaskDesign) -> str:
+def _mask_name(engine: MaskEngine, design: MaskDesign) -> str:
     kind = design.template or design.cut
     family = "held-out" if design.held_out else "training"
-    return f"mesh {family} {design.shape}/{design.coverage}/{kind}/{design.reflectance[1]:.2f}"
+    return f"{engine} {family} {design.shape}/{design.coverage}/{kind}/{design.reflectance[1]:.2f}"

@@ -17,7 +17,7 @@ from training.synthesis.masks.paint import Texture, paint, width_for
 from training.synthesis.masks.raster import FAR, blend, fill, lay_under, shade
 from training.synthesis.masks.raster import normals as unit_normals
 from training.synthesis.masks.surface import Sheet, build_sheet
-from training.synthesis.masks.templates import TemplateSet
+from training.synthesis.masks.templates import TemplateSet, chosen_template
 from training.synthesis.mesh import FaceMesh, MeshTopology
 
 Floats = NDArray[np.float32]
@@ -137,13 +137,7 @@ class MaskPainter:
         if key in self._prepared:
             self._prepared.move_to_end(key)
             return self._prepared[key]
-        template = None
-        if design.template is not None:
-            if self._templates is None:
-                raise KeyError(
-                    f"the design wants the template {design.template}, and no templates were given"
-                )
-            template = self._templates[design.template]
+        template = chosen_template(design, self._templates)
         sheet, loops = self._fitted(design)
         prepared = _Prepared(sheet, paint(design, template, width_px), loops)
         self._prepared[key] = prepared

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.synthesis.assets import SynthesisError
-from training.synthesis.masks.designs import is_held_out_template
+from training.synthesis.masks.designs import MaskDesign, is_held_out_template
 from training.synthesis.simple import to_linear
 
 ANCHORS = "abcdef"
@@ -58,6 +58,15 @@ class TemplateSet:
         if name not in self._templates:
             raise KeyError(f"no mask template {name}; there are {', '.join(self._templates)}")
         return self._templates[name]
+
+
+def chosen_template(design: MaskDesign, templates: TemplateSet | None) -> Template | None:
+    """The template that a design names, None if it names none. Raises KeyError for an unknown one."""
+    if design.template is None:
+        return None
+    if templates is None:
+        raise KeyError(f"the design wants the template {design.template}, and no templates were given")
+    return templates[design.template]
 
 
 def load_templates(directory: Path) -> TemplateSet:
