@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -14,11 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from faces.rates.resampling import BOOTSTRAPS
 from training.cli.errors import exit_on_user_error
 from training.data.prepared import PreparedSet, Split, read_prepared
+from training.data.registry import load_folds
+from training.engine.progress import Reporter
 from training.evaluation.conditions import Asked
 from training.evaluation.evaluate import Curves, Evaluation, evaluate_split
+from training.evaluation.folds import FoldTable, evaluate_folds
 from training.evaluation.pools import split_pool
-from training.evaluation.report import REPORT_HTML, write_report
-from training.evaluation.tables import evaluation_tables
+from training.evaluation.report import FOLDS_JSON, REPORT_HTML, write_fold_report, write_report
+from training.evaluation.tables import evaluation_tables, fold_table
 from training.evaluation.verification import ThresholdRule
 from training.networks.encoders import load_encoder
 
@@ -53,6 +57,13 @@ def evaluate(
     prepared_set: Annotated[Path, typer.Argument(help="a set made by `python -m training prepare`")],
     out: Annotated[Path | None, typer.Option(help="where the report goes; without it, only tables")] = None,
     split: Annotated[SplitName, typer.Option(help="whose gallery and probes")] = SplitName.TEST,
+    dataset: Annotated[
+        str | None, typer.Option(help="instead of a split: the data set of --root, as `prepare` calls it")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="that data set's folder, for the folds")] = None,
+    fold: Annotated[
+        list[int] | None, typer.Option(min=1, help="folds of its protocol; repeat for more; none: all")
+    ] = None,
     fmr: Annotated[list[float] | None, typer.Option(help="FMR points; repeat for more")] = None,
     bootstraps: Annotated[int, typer.Option(min=2, help="draws of subjects for the intervals")] = BOOTSTRAPS,
     seed: Annotated[int, typer.Option(help="of the draws")] = 0,
@@ -61,11 +72,26 @@ def evaluate(
     ] = RuleName.AT_MOST,
     threads: Annotated[int, typer.Option(min=1, help="for an ONNX network")] = 1,
 ) -> None:
-    """Find a set's probes in its gallery: rank-1, VR at FAR, masks, open set, with intervals."""
+    """Find a set's probes in its gallery: rank-1, VR at FAR, masks, open set, with intervals.
+
+    With --dataset and --root: mean and standard deviation over the folds of its protocol.
+    """
     asked = Asked(bootstraps=bootstraps, seed=seed, rule=_RULES[rule])
     if fmr:
         asked = Asked(fmr_points=tuple(fmr), bootstraps=bootstraps, seed=seed, rule=_RULES[rule])
     console = Console()
+    if dataset is not None or root is not None or fold:
+        with exit_on_user_error(ValueError):
+            found = _run_folds(model, read_prepared(prepared_set), dataset, root, fold or (), asked, threads)
+        console.print(fold_table(found, asked.fmr_points, title=f"{model.name}, {len(found.folds)} folds"))
+        if out is not None:
+            named = " ".join(f"--fold {number}" for number in fold or ())
+            command = (
+                f"python -m training evaluate {model.name} {prepared_set.name} --dataset {dataset} {named}"
+            )
+            write_fold_report(out, found, command=command.rstrip(), date=_now())
+            console.print(f"report: {out / FOLDS_JSON}", markup=False)
+        return
     with exit_on_user_error(ValueError):
         evaluation, curves = _run(model, read_prepared(prepared_set), split, asked, threads, console)
     for part in evaluation.synthetic:
@@ -74,9 +100,33 @@ def evaluate(
         console.print(table)
     if out is not None:
         command = f"python -m training evaluate {model.name} {prepared_set.name} --split {split.value}"
-        date = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        write_report(out, evaluation, curves, command=command, date=date)
+        write_report(out, evaluation, curves, command=command, date=_now())
         console.print(f"report: {out / REPORT_HTML}", markup=False)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _run_folds(
+    model: Path,
+    prepared: PreparedSet,
+    dataset: str | None,
+    root: Path | None,
+    chosen: Sequence[int],
+    asked: Asked,
+    threads: int,
+) -> FoldTable:
+    """Evaluates on folds of a protocol. Raises DataSetError if there is no such fold."""
+    folds = load_folds(dataset, root, chosen)
+    with Reporter(Console(stderr=True)) as progress:
+        return evaluate_folds(
+            load_encoder(model, threads=threads),
+            prepared,
+            folds,
+            asked=asked,
+            on_embedded=lambda fold, done, total: progress.show(f"{fold.name}: embedding", done, total),
+        )
 
 
 def _run(

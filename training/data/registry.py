@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -88,9 +88,15 @@ def load_data_set(name: str, root: Path, options: LoadOptions | None = None) -> 
 
 def load_fold(dataset: str | None, root: Path | None, number: int) -> Fold:
     """A fold of a data set's protocol. Raises DataSetError."""
+    return load_folds(dataset, root, (number,))[0]
+
+
+def load_folds(dataset: str | None, root: Path | None, numbers: Sequence[int] = ()) -> tuple[Fold, ...]:
+    """Folds of a data set's protocol, counted from 1; all if no number is given. Raises DataSetError."""
     if dataset is None or root is None:
         raise DataSetError("a fold of a protocol needs both --dataset and --root")
     folds = load_data_set(dataset, root, LoadOptions(strict=False)).folds()
-    if number > len(folds):
-        raise DataSetError(f"{dataset} has {len(folds)} folds: there is no fold {number}")
-    return folds[number - 1]
+    for number in numbers:
+        if number > len(folds):
+            raise DataSetError(f"{dataset} has {len(folds)} folds: there is no fold {number}")
+    return tuple(folds[number - 1] for number in numbers) if numbers else tuple(folds)

@@ -61,30 +61,44 @@ def evaluate_folds(
     folds: Sequence[Fold],
     *,
     asked: Asked | None = None,
-    on_fold: Callable[[Fold], None] | None = None,
+    on_embedded: Callable[[Fold, int, int], None] | None = None,
 ) -> FoldTable:
     """Evaluates one encoder on all folds, or the encoder that `encoder_of` returns for each.
 
-    Raises DataSetError if there are no folds, or if a fold names a photo that the set lacks.
+    `on_embedded` takes the fold, its crops embedded so far, and their number. Raises DataSetError if there
+    are no folds, or if a fold names a photo that the set lacks, which is found before any work.
     """
     if not folds:
         raise DataSetError(f"{prepared.info.name}: no folds to evaluate")
     asked = asked or Asked()
     done = []
-    for fold in folds:
+    for fold, pool in [(fold, fold_pool(prepared, fold)) for fold in folds]:
         encoder = encoder_of(fold) if callable(encoder_of) else encoder_of
-        pool = fold_pool(prepared, fold)
-        bench = Bench(embed(encoder, prepared, pool.rows), pool)
+        count = _Counter(fold, len(pool.rows), on_embedded)
+        bench = Bench(embed(encoder, prepared, pool.rows, on_done=count.add), pool)
         done.append(
             FoldFigures(fold.name, fold.digest, by_condition(bench, asked), mask_matrix(bench, asked))
         )
-        if on_fold is not None:
-            on_fold(fold)
     return FoldTable(
         tuple(done),
         summarise([cell for fold in done for cell in fold.conditions]),
         summarise([cell for fold in done for cell in fold.matrix]),
     )
+
+
+@dataclass
+class _Counter:
+    """Counts the embedded crops of a fold and reports them."""
+
+    fold: Fold
+    total: int
+    report: Callable[[Fold, int, int], None] | None
+    done: int = 0
+
+    def add(self, count: int) -> None:
+        self.done += count
+        if self.report is not None:
+            self.report(self.fold, self.done, self.total)
 
 
 def summarise(cells: Sequence[ConditionFigures]) -> tuple[FoldSummary, ...]:

@@ -16,11 +16,12 @@ from faces.files import write_whole
 from faces.rates.intervals import Interval
 from faces.types import Condition
 from training.evaluation.evaluate import Curves, Evaluation
-from training.evaluation.folds import Spread
+from training.evaluation.folds import FoldTable, Spread
 from training.evaluation.masks import MaskMatrix
 from training.evaluation.plots import cmc_png, det_png
 
 REPORT_JSON, REPORT_HTML, DET_PNG, CMC_PNG = "report.json", "report.html", "det.png", "cmc.png"
+FOLDS_JSON = "folds.json"
 TEMPLATE = "report.html.j2"
 
 
@@ -70,6 +71,13 @@ def write_report(out: Path, evaluation: Evaluation, curves: Curves, *, command: 
     write_whole(out / REPORT_JSON, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
     page = render(evaluation, det=det, cmc=cmc, command=command, date=date)
     write_whole(out / REPORT_HTML, page.encode())
+
+
+def write_fold_report(out: Path, found: FoldTable, *, command: str, date: str) -> None:
+    """Writes `folds.json`: the figures of every fold, and mean and standard deviation of each condition."""
+    out.mkdir(parents=True, exist_ok=True)
+    facts = {"command": command, "date": date, **as_json(found)}
+    write_whole(out / FOLDS_JSON, (json.dumps(facts, indent=1, allow_nan=False) + "\n").encode())
 
 
 def render(evaluation: Evaluation, *, det: bytes, cmc: bytes, command: str, date: str) -> str:

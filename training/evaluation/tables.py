@@ -9,6 +9,7 @@ from rich.table import Table
 from training.evaluation.conditions import ConditionFigures
 from training.evaluation.evaluate import Evaluation
 from training.evaluation.figures import Figures
+from training.evaluation.folds import FoldTable
 from training.evaluation.report import percent, rate_name
 
 
@@ -37,6 +38,18 @@ def evaluation_tables(evaluation: Evaluation) -> tuple[Table, ...]:
             made.add_row(*row)
         tables.append(made)
     return tuple(tables)
+
+
+def fold_table(found: FoldTable, points: Sequence[float], *, title: str) -> Table:
+    """Returns mean and standard deviation over folds, a row for each condition of the probes."""
+    made = Table(title=title)
+    for name in ("probes", "gallery", "rank-1 %", *(f"VR at FMR {rate_name(p)}" for p in points), "folds"):
+        made.add_column(name)
+    for cell in (*found.conditions, *found.matrix):
+        rates = [percent(cell.tar[p]) if p in cell.tar else "not supported" for p in points]
+        state = _state(cell.gallery_masked)
+        made.add_row(str(cell.condition), state, percent(cell.rank1), *rates, str(cell.rank1.folds))
+    return made
 
 
 def _conditions(title: str, cells: Sequence[ConditionFigures], points: Sequence[float]) -> Table:

@@ -44,13 +44,15 @@ OnPart = Callable[[int, int], None]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareOptions:
     """`dataset`: its name in commands, for the record of how the set was made. `fold`: the one fold to
-    prepare, counted from 1, with its split and roles in the rows; None for all samples. `workers` never
-    changes the result.
+    prepare, counted from 1, with its split and roles in the rows; None for all samples. `validation`: how
+    many training subjects become validation subjects, as the seed draws them. `workers` never changes the
+    result.
     """
 
     dataset: str
     work: WorkOptions
     fold: int | None = None
+    validation: int = 0
     workers: int = 1
     again: bool = False
 
@@ -93,7 +95,13 @@ def prepare_set(
         raise DataSetError(
             f"{source.name} needs a detector: give a bundle (`halflight models pull` gets one)"
         )
-    plan = plan_of(source, options.fold, part_samples=PART_SAMPLES)
+    plan = plan_of(
+        source,
+        options.fold,
+        part_samples=PART_SAMPLES,
+        validation=options.validation,
+        seed=options.work.seed,
+    )
     if not plan.tasks:
         raise DataSetError(f"{source.name}: no picture to prepare")
     for task in plan.tasks:
@@ -179,6 +187,7 @@ def _info(name: str, options: PrepareOptions, work: WorkOptions) -> SetInfo:
     masks = work.masks
     command = f"python -m training prepare {options.dataset} --alignment {work.alignment}"
     command += f" --fold {options.fold}" if options.fold is not None else ""
+    command += f" --validation {options.validation}" if options.validation else ""
     synthetic = None
     if masks.masked != "none":
         command += f" --masks {masks.masked} --engine {masks.engine} --mask-family {masks.family}"

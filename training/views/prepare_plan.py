@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 
+from faces.types import Spectrum
 from training.data.loaded import Place, Source, places_of
 from training.data.records import DataSetError, Fold, Sample
+from training.data.splits import drawn
 from training.views.prepare_sample import Task
 
 
@@ -39,8 +42,46 @@ class PreparePlan:
         return digest.hexdigest()
 
 
-def plan_of(source: Source, fold: int | None, *, part_samples: int) -> PreparePlan:
-    """Plans the samples of a fold, or of all. Raises DataSetError if the set has no such fold."""
+def plan_of(
+    source: Source, fold: int | None, *, part_samples: int, validation: int = 0, seed: int = 0
+) -> PreparePlan:
+    """Plans the samples of a fold, or of all; `validation` training subjects become validation subjects.
+
+    Raises DataSetError if the set has no such fold, or too few training subjects.
+    """
+    plan = _plan_of(source, fold, part_samples)
+    if not validation:
+        return plan
+    return replace(plan, tasks=_held_out(plan, validation, seed))
+
+
+def _held_out(plan: PreparePlan, count: int, seed: int) -> tuple[Task, ...]:
+    """The first VIS sample of each chosen subject is its reference; every other sample is a probe."""
+    spectra: dict[str, set[Spectrum]] = defaultdict(set)
+    for task in plan.tasks:
+        if task.place.split == "train":
+            spectra[task.sample.subject].add(task.sample.spectrum)
+    usable = sorted(name for name, found in spectra.items() if len(found) == len(Spectrum))
+    if count >= len(usable):
+        raise DataSetError(
+            f"{plan.name}: {count} of {len(usable)} training subjects cannot be held out for validation"
+            + ("; prepare one fold (--fold 1), which has training subjects" if not spectra else "")
+        )
+    chosen = set(drawn(usable, count, seed=seed, salt="validation subjects"))
+    enrolled: set[str] = set()
+    tasks = []
+    for task in plan.tasks:
+        subject = task.sample.subject
+        if task.place.split == "train" and subject in chosen:
+            first = task.sample.spectrum is Spectrum.VIS and subject not in enrolled
+            if first:
+                enrolled.add(subject)
+            task = replace(task, place=Place("validation", "gallery" if first else "probe"))
+        tasks.append(task)
+    return tuple(tasks)
+
+
+def _plan_of(source: Source, fold: int | None, part_samples: int) -> PreparePlan:
     if fold is None:
         tasks = tuple(Task(s, source.place(s)) for s in source.samples())
         return PreparePlan(source.name, tasks, _absent(source), tuple(source.folds()), part_samples)

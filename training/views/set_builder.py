@@ -9,21 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from rich.console import Console
-from rich.progress import track
 
-from faces.bundle import read
+from faces.bundle import file_sha256, read
 from training.data.prepared import PreparedSet, Refused, SetInfo
 from training.data.set_writer import Made, SetWriter
+from training.engine.progress import Reporter
 from training.engine.worker_pool import in_order, worker_pool
 from training.networks.onnx_runner import BundleRunner
+from training.synthesis.assets import find_assets
 from training.views.conditions import Family, ViewMaker
 from training.views.found_faces import ALIGNMENT, SIDE_PX
+from training.views.job_parts import JobParts, jobs_key
 
-# Jobs that are handed to the workers ahead of the one that is written next.
-JOBS_AT_ONCE = 64
+# Jobs that are handed to the workers ahead of the one that is read next.
+JOBS_AT_ONCE = 32
+# Small enough that a killed build loses seconds.
+PART_JOBS = 16
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -67,6 +71,9 @@ class Job(Protocol[R_co]):
         ...
 
 
+SetJob: TypeAlias = Job[list[Made | Refused]]
+
+
 def run_jobs(
     jobs: Sequence[Job[R]],
     assets: ViewAssets,
@@ -76,25 +83,28 @@ def run_jobs(
     label: str,
     console: Console | None = None,
 ) -> Iterator[R]:
-    """Yields the results in the order of the jobs, with a progress bar; the same for any `workers`.
+    """Yields the results in the order of the jobs and shows how far it is; the same for any `workers`.
 
-    Raises BundleError or SynthesisError if a file is missing, before any process is started.
+    `console`: where progress is shown, else stderr. Raises BundleError or SynthesisError if a file is
+    missing, before any process is started.
     """
     ViewTools(assets, families)
-    return _results(jobs, assets, tuple(families), workers, label, console)
+    return _shown(_results(jobs, assets, tuple(families), workers), len(jobs), label, console)
+
+
+def _shown(results: Iterator[R], total: int, label: str, console: Console | None) -> Iterator[R]:
+    with Reporter(console or Console(stderr=True)) as progress:
+        progress.show(label, 0, total)
+        for done, result in enumerate(results, 1):
+            yield result
+            progress.show(label, done, total)
 
 
 def _results(
-    jobs: Sequence[Job[R]],
-    assets: ViewAssets,
-    families: tuple[Family, ...],
-    workers: int,
-    label: str,
-    console: Console | None,
+    jobs: Sequence[Job[R]], assets: ViewAssets, families: tuple[Family, ...], workers: int
 ) -> Iterator[R]:
-    with worker_pool(workers, _open, assets, families) as pool:
-        results = in_order(pool, _run, jobs, at_once=JOBS_AT_ONCE)
-        yield from track(results, label, total=len(jobs), console=console)
+    with worker_pool(min(workers, len(jobs)), _open, assets, families) as pool:
+        yield from in_order(pool, _run, jobs, at_once=JOBS_AT_ONCE)
 
 
 _TOOLS: list[ViewTools] = []
@@ -109,8 +119,18 @@ def _run(job: Job[R]) -> R:
     return job.run(_TOOLS[0])
 
 
+@dataclass(frozen=True)
+class _Part:
+    """The jobs of one part."""
+
+    jobs: Sequence[SetJob]
+
+    def run(self, tools: ViewTools) -> list[Made | Refused]:
+        return [item for job in self.jobs for item in job.run(tools)]
+
+
 def build_set(
-    jobs: Sequence[Job[list[Made | Refused]]],
+    jobs: Sequence[SetJob],
     out: Path,
     assets: ViewAssets,
     *,
@@ -124,12 +144,58 @@ def build_set(
 ) -> PreparedSet:
     """Writes the crops and refusals of all jobs, in their order, as a prepared set in `out`.
 
-    `name`, `made_by`, `synthetic`: what the set says of itself. Raises BundleError or SynthesisError if a
-    file is missing.
+    A killed build goes on where it was; the set is the same for any `workers`. `name`, `made_by`,
+    `synthetic`: what the set says of itself. `console`: where progress is shown, else stderr. Raises
+    BundleError or SynthesisError if a file is missing, before any process is started.
     """
-    results = run_jobs(jobs, assets, families=families, workers=workers, label=label, console=console)
+    ViewTools(assets, families)
     info = SetInfo(name=name, alignment=ALIGNMENT, side_px=SIDE_PX, made_by=made_by, synthetic=synthetic)
+    out.mkdir(parents=True, exist_ok=True)
+    parts = JobParts(out, jobs_key(jobs, info.model_dump_json().encode(), *_asset_facts(assets, families)))
+    numbers = range(-(-len(jobs) // PART_JOBS))
+    with Reporter(console or Console(stderr=True)) as progress:
+        _make_parts(jobs, numbers, parts, assets, tuple(families), workers, label, progress)
     writer = SetWriter(out, info)
-    for items in results:
-        writer.take(items)
-    return writer.close()
+    for number in numbers:
+        writer.take(parts.read(number))
+    made = writer.close()
+    parts.remove()
+    return made
+
+
+def _make_parts(
+    jobs: Sequence[SetJob],
+    numbers: range,
+    parts: JobParts,
+    assets: ViewAssets,
+    families: tuple[Family, ...],
+    workers: int,
+    label: str,
+    progress: Reporter,
+) -> None:
+    """Runs the jobs of the parts that an earlier build did not finish."""
+    by_part = [_Part(jobs[number * PART_JOBS : (number + 1) * PART_JOBS]) for number in numbers]
+    waiting = [number for number in numbers if not parts.path(number).is_file()]
+    done = len(jobs) - sum(len(by_part[number].jobs) for number in waiting)
+    progress.show(label, done, len(jobs))
+    if not waiting:
+        return
+    results = _results([by_part[number] for number in waiting], assets, families, workers)
+    for number, items in zip(waiting, results, strict=True):
+        parts.write(number, items, side_px=SIDE_PX)
+        done += len(by_part[number].jobs)
+        progress.show(label, done, len(jobs))
+
+
+def _asset_facts(assets: ViewAssets, families: Sequence[Family]) -> Iterator[bytes]:
+    """What of the files decides the crops."""
+    yield read(assets.bundle).manifest.detector.model_dump_json().encode()
+    yield repr(tuple(families)).encode()
+    if families:
+        found = find_assets(assets.models)
+        yield file_sha256(found.network).encode()
+        yield file_sha256(found.canonical).encode()
+    if assets.templates is not None:
+        for path in sorted(assets.templates.rglob("*")):
+            if path.is_file():
+                yield f"{path.name} {file_sha256(path)}".encode()

@@ -195,7 +195,11 @@ def test_folds_give_mean_and_population_deviation(tmp_path: Path) -> None:
     trained: dict[str, CropEncoder] = {f.name: BlockEncoder() for f in folds}
     done: list[str] = []
     table = evaluate_folds(
-        lambda f: trained[f.name], prepared, folds, asked=QUICK, on_fold=lambda f: done.append(f.name)
+        lambda f: trained[f.name],
+        prepared,
+        folds,
+        asked=QUICK,
+        on_embedded=lambda f, count, total: done.append(f.name) if count == total else None,
     )
     assert done == ["1", "2", "3"]
     assert table.folds[0].digest == "abc"

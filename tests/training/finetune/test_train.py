@@ -309,8 +309,20 @@ def test_a_bundles_templates_are_distilled_and_cached(
     lines = [json.loads(line) for line in (place.out / "log.jsonl").read_text().splitlines()]
     assert all(0 < line["away"] < 2 for line in lines)
     elsewhere = replace(larger, info=larger.info.model_copy(update={"alignment": "arcface-144"}))
+    other = BACKBONE.model_copy(update={"alignment": "arcface-144"})
+    save_encoder(tmp_path / "other.pt", other.build(), other)
     with pytest.raises(DataSetError, match="the teacher wants arcface-112"):
-        train_recipe(recipe, elsewhere, replace(place, out=tmp_path / "other"))
+        train_recipe(recipe, elsewhere, replace(place, start=tmp_path / "other.pt", out=tmp_path / "other"))
+
+
+def test_a_set_of_another_crop_size_is_refused_before_anything_is_written(
+    prepared: PreparedSet, start: Path, tmp_path: Path
+) -> None:
+    elsewhere = replace(prepared, info=prepared.info.model_copy(update={"alignment": "arcface-144"}))
+    place = RunOptions(out=tmp_path / "run", start=start, device=CPU)
+    with pytest.raises(DataSetError, match=r"the network wants arcface-112: prepare the set with --align"):
+        train_recipe(load_recipe("hsst-softmax", SMALL), elsewhere, place)
+    assert not place.out.exists()
 
 
 @pytest.mark.slow

@@ -211,6 +211,26 @@ def test_departures_say_what_the_trunk_was_pre_trained_with(start: Path, tmp_pat
     assert trunk_departures(start) == ("trunk: its checkpoint does not say what it was pre-trained with",)
 
 
+def test_evaluate_knows_the_folds_of_a_protocol(
+    casia: PreparedSet, tree: Path, start: Path, tmp_path: Path
+) -> None:
+    words = ["evaluate", start, casia.root, "--dataset", "casia", "--root", tree, "--bootstraps", 10]
+    chosen = ["--fold", 1, "--fold", 3, "--out", tmp_path, "--fmr", 0.01]
+    done = CliRunner().invoke(app, [*map(str, words), *map(str, chosen)])
+    assert done.exit_code == 0, done.output
+    facts = json.loads((tmp_path / "folds.json").read_text())
+    assert [fold["fold"] for fold in facts["folds"]] == ["casia-view2-fold1", "casia-view2-fold3"]
+    masked = [fold["conditions"][0] for fold in facts["folds"]]
+    assert {cell["condition"] for cell in masked} == {"nir-masked"}
+    rates = [cell["figures"]["rank1"]["value"] for cell in masked]
+    assert facts["conditions"][0]["rank1"] == {"mean": np.mean(rates), "std": np.std(rates), "folds": 2}
+    assert "casia-view2-fold3: embedding" in done.stderr
+    assert f"{100 * np.mean(rates):.2f} ± {100 * np.std(rates):.2f}" in done.stdout
+    unknown = CliRunner().invoke(app, [*map(str, words), "--fold", "11"])
+    assert unknown.exit_code == 2
+    assert "casia has 10 folds: there is no fold 11" in unknown.stderr
+
+
 def test_a_bundle_is_a_start(fold1: PreparedSet, bundle_dir: Path, tmp_path: Path) -> None:
     words = ("--casia", fold1.root, "--start", bundle_dir, "--set", "loop.optimiser=adamw")
     done = call("table1", tmp_path, *words, "--arm", "HSST softmax, trained masked")

@@ -17,7 +17,7 @@ from training.engine.worker_pool import in_order
 from training.views.conditions import PHOTO
 from training.views.found_faces import SIDE_PX
 from training.views.row_facts import RowFacts
-from training.views.set_builder import ViewAssets, ViewTools, build_set
+from training.views.set_builder import PART_JOBS, ViewAssets, ViewTools, build_set
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,46 @@ def test_a_set_is_the_same_for_any_number_of_workers(bundle_dir: Path, tmp_path:
     assert [row.source for row in one.rows] == [f"{n}.jpg" for n in range(70) if n % 3 != 2]
     assert [int(one.crop(i)[0, 0, 0]) for i in range(3)] == [0, 1, 3]
     assert len(one.refused) == 23
+
+
+@dataclass(frozen=True)
+class CountedJob:
+    """A job that leaves a line in `record` each time it runs; number 40 fails while `broken` exists."""
+
+    number: int
+    record: Path
+    broken: Path
+
+    def run(self, tools: ViewTools) -> list[Made | Refused]:
+        if self.number == 40 and self.broken.exists():
+            raise RuntimeError("the power failed")
+        with self.record.open("a") as stream:
+            stream.write(f"{self.number}\n")
+        return NumberJob(self.number).run(tools)
+
+
+def test_a_build_that_was_stopped_goes_on_and_says_how_far_it_is(
+    bundle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record, broken, out = tmp_path / "record", tmp_path / "broken", tmp_path / "set"
+    jobs = [CountedJob(number, record, broken) for number in range(50)]
+    assets = ViewAssets(bundle=bundle_dir)
+    broken.touch()
+    with pytest.raises(RuntimeError, match="the power failed"):
+        build_set(jobs, out, assets, name="n", made_by="a test", workers=1)
+    assert not (out / SET_FILE).exists()
+    first = set(record.read_text().split())
+    assert {str(n) for n in range(2 * PART_JOBS)} <= first
+    assert "making the set: 0 of 50" in capsys.readouterr().err
+    record.unlink()
+    broken.unlink()
+    made = build_set(jobs, out, assets, name="n", made_by="a test", workers=1)
+    # The finished parts are not made again.
+    assert {int(n) for n in record.read_text().split()} == set(range(2 * PART_JOBS, 50))
+    assert [row.source for row in made.rows] == [f"{n}.jpg" for n in range(50) if n % 3 != 2]
+    assert "making the set: 50 of 50" in capsys.readouterr().err
+    whole = build_set([NumberJob(n) for n in range(50)], tmp_path / "w", assets, name="n", made_by="a test")
+    assert contents(whole.root) == contents(out)
 
 
 def test_a_missing_bundle_is_refused_before_the_old_set_is_touched(tmp_path: Path) -> None:

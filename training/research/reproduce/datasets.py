@@ -10,7 +10,7 @@ from training.data.assign_splits import assign_fold
 from training.data.fold_rows import resolve
 from training.data.prepared import PreparedSet, read_prepared
 from training.data.records import DataSetError, Fold
-from training.data.registry import LoadOptions, load_data_set
+from training.data.registry import load_folds as load_protocol
 from training.research.reproduce.published import On
 
 CASIA = "casia"
@@ -60,11 +60,7 @@ def load_folds(
                 " prepare it with --fold 1, or give --casia-root"
             )
         return (FoldData(prepared.info.name, prepared, None, tried, synthetic=False),)
-    known = load_data_set(CASIA, root, LoadOptions(strict=False)).folds()
-    missing = [number for number in folds if number > len(known)]
-    if missing:
-        raise DataSetError(f"{CASIA} has {len(known)} folds: there is no fold {missing[0]}")
-    chosen = [known[number - 1] for number in folds or wanted]
+    chosen = load_protocol(CASIA, root, folds or wanted)
     for fold in chosen:
         # Every fold is checked before the first one is trained on.
         resolve(fold, prepared)
