@@ -5,11 +5,12 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 DEMO   ?=
+DOCS   ?=
 # An installation that is stopped leaves its mark, and `environment` then begins again.
 BEGIN  := @touch $(VENV)/.unfinished
 DONE    = @rm -f $(VENV)/.unfinished && touch $@
 
-.PHONY: help environment setup dev train models demo run test check format lock sbom client console clean
+.PHONY: help environment setup dev train models demo run test check format lock sbom docs client console clean
 
 help:
 	@echo "make demo    enrol and identify the sample subjects over HTTP (on a terminal it stays, with the console)"
@@ -19,6 +20,7 @@ help:
 	@echo "make train   add what training needs (torch) to $(VENV)"
 	@echo "make models  fetch the reference bundle (HALFLIGHT_BUNDLE_DIR serves it)"
 	@echo "make sbom    write a bill of materials (CycloneDX) and a licence list to build/"
+	@echo "make docs    build the documentation's site to build/site (DOCS=\"--serve 8080\" also shows it)"
 	@echo "make setup   only build $(VENV)"
 	@echo "make console build the console again after a change of service/console/app (needs Node 20.19)"
 	@echo "make client  build the TypeScript client to build/halflight-client-VERSION.tgz (needs Node 20.19)"
@@ -49,12 +51,18 @@ $(VENV)/.train: requirements/train.lock $(VENV)/.dev
 	$(PIP) install "$$(grep -o '^torch==[^ ]*' requirements/torch.in)"
 	$(DONE)
 
+$(VENV)/.docs: requirements/docs.lock $(VENV)/.cpu
+	$(BEGIN)
+	$(PIP) install --no-deps --require-hashes -r requirements/docs.lock
+	$(DONE)
+
 # In a make of its own, which sees what `environment` has removed.
 setup: environment
 	@$(MAKE) --no-print-directory $(VENV)/.cpu
 
 # Without the reference bundle, tests that compare with it or learn from it are skipped.
 dev: train
+	@$(MAKE) --no-print-directory $(VENV)/.docs
 	-$(BIN)/halflight models pull
 
 train: environment
@@ -72,7 +80,7 @@ run: setup
 # Tests start hundreds of processes, each of which would compile our modules again where PYTHONDONTWRITEBYTECODE is
 # set. Half of their time they wait for leases, polls and restarts, so four at a time keep two cores busy.
 test: dev check
-	$(BIN)/python -m compileall -q faces service training export benchmarks tests
+	$(BIN)/python -m compileall -q faces service training export benchmarks website tests
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Without torch mypy checks only the packages that do not import it.
@@ -102,6 +110,8 @@ lock:
 	  -c requirements/cpu.lock -o requirements/dev.lock
 	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra dev --extra train \
 	  -c requirements/dev.lock $(NOT_LOCKED) -o requirements/train.lock
+	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra docs \
+	  -c requirements/train.lock -o requirements/docs.lock
 
 # The types of the client come from the OpenAPI document of this checkout. The console is built with its sources.
 CONSOLE := service/console/app
@@ -114,6 +124,11 @@ client: setup
 
 console: client
 	cd $(CONSOLE) && npm ci && npm run build
+
+# Needs no network once its packages are installed. A broken link or anchor fails.
+docs: environment
+	@$(MAKE) --no-print-directory $(VENV)/.docs
+	$(BIN)/python -m website --to build/site $(DOCS)
 
 # What the service's image holds, without the packages of its base image.
 sbom: setup

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,10 +18,12 @@ from service.cli.main import app
 from service.settings import Settings
 from tests.conftest import REPO
 
+# What npm installed, and what `make docs` gathered.
+MADE = ("node_modules", "build")
 DOCUMENTS = sorted(
     path
     for path in REPO.rglob("*.md")
-    if not any(part.startswith(".") or part == "node_modules" for part in path.relative_to(REPO).parts)
+    if not any(part.startswith(".") or part in MADE for part in path.relative_to(REPO).parts)
 )
 # Of a block in a language, the second group is empty.
 FENCE = re.compile(r"^```(?:\w+\n.*?|\n(.*?))^```", re.M | re.S)
@@ -75,6 +78,20 @@ def parse(words: tuple[str, ...]) -> Parsed:
         refusal = f"takes no {left}" if left else None
     options = (option for one in command.get_params(context) for option in (*one.opts, *one.secondary_opts))
     return Parsed(context.command_path, frozenset(options), refusal)
+
+
+def commands_there() -> Iterator[tuple[str, frozenset[str]]]:
+    """Every command with the names of its options, as the parser has them."""
+
+    def walk(command: Any, *path: str) -> Iterator[tuple[str, ...]]:
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from walk(inner, *path, name)
+        if not hasattr(command, "commands"):
+            yield path
+
+    for path in walk(get_command(app)):
+        parsed = parse(path)
+        yield parsed.path, frozenset(option for option in parsed.options if option.startswith("--"))
 
 
 def test_the_version_is_the_last_one_of_the_changelog() -> None:

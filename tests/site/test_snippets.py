@@ -1,0 +1,182 @@
+"""Every command and script of the tutorial and of the how-to pages runs as it is written, in its order."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.conftest import REPO, START_S, free_port, sample_bytes
+from tests.site.compreface import KEY, compreface
+from tests.test_documents import parse
+
+pytestmark = pytest.mark.slow
+
+DOCS = REPO / "docs"
+PAGES = sorted([*DOCS.glob("tutorial/*.md"), *DOCS.glob("how-to/*.md")])
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
+SAVED = re.compile(r"Save this as `(\w+\.py)`")
+ADDRESS = "127.0.0.1:8000"
+SERVE = ".venv/bin/halflight serve --host 127.0.0.1 --port 8000 --data data"
+# What the tutorial has left to whoever reads on.
+BEFORE = f"{SERVE}\n.venv/bin/halflight enroll anna service/samples/s05/vis_1.jpg\n"
+FOREIGN = ("HALFLIGHT_URL", "HALFLIGHT_KEY", "HALFLIGHT_BUNDLE_DIR")
+READY = f"""
+ready() {{
+  for _ in $(seq {int(START_S)}); do
+    kill -0 "$1"
+    if curl --silent --fail http://{ADDRESS}/health/ready >/dev/null; then return; fi
+    sleep 1
+  done
+  exit 9
+}}
+"""
+
+
+class Block(NamedTuple):
+    """`language`: empty for commands; `saved`: the file that a script becomes, if it is not run at once."""
+
+    language: str
+    text: str
+    saved: str | None
+
+
+def blocks(page: Path) -> list[Block]:
+    text, made, end = page.read_text(encoding="utf-8"), [], 0
+    for found in BLOCK.finditer(text):
+        (saved,) = SAVED.findall(text[end : found.start()]) or (None,)
+        made.append(Block(found[1], found[2], saved))
+        end = found.end()
+    return made
+
+
+def script(page: Path) -> str:
+    """One shell runs all, so that `export` counts for what follows. `make` has tests of its own."""
+    lines = [READY, "set -eu"]
+    parts = blocks(page)
+    if not any(SERVE in part.text for part in parts):
+        parts = [Block("", BEFORE, None), *parts]
+    for part in parts:
+        if part.language == "python":
+            lines.append(f"cat > {part.saved or 'example.py'} <<'END'\n{part.text}END")
+            lines += [] if part.saved else [".venv/bin/python -W error example.py"]
+        elif part.language == "":
+            for line in part.text.splitlines():
+                if line.startswith(SERVE):
+                    lines += [f"{line} > service.log 2>&1 &", "echo $! > service.pid", "ready $!"]
+                elif not line.startswith("make "):
+                    lines.append(line)
+    return "\n".join(lines)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """A folder that looks like a checkout; whatever service was started in it ends."""
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name, command in (("halflight", f"{sys.executable} -m service.cli.main"), ("python", sys.executable)):
+        made = tmp_path / ".venv" / "bin" / name
+        made.write_text(f'#!/bin/sh\nexec {shlex.join(command.split())} "$@"\n')
+        made.chmod(0o755)
+    (tmp_path / "service").mkdir()
+    (tmp_path / "service" / "samples").symlink_to(REPO / "service" / "samples")
+    yield tmp_path
+    if (pid := tmp_path / "service.pid").is_file():
+        os.kill(int(pid.read_text()), signal.SIGTERM)
+
+
+def run(page: str, place: Path, **env: str) -> str:
+    """Runs a page and returns its output."""
+    address = f"127.0.0.1:{free_port()}"
+    text = script(DOCS / page).replace(f"--port {ADDRESS.split(':')[1]}", f"--port {address.split(':')[1]}")
+    mine = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    mine |= {"HALFLIGHT_URL": f"http://{address}", **env}
+    mine["PYTHONPATH"] = os.pathsep.join([str(REPO), str(REPO / "service" / "clients" / "python")])
+    command = ["bash", "-c", text.replace(ADDRESS, address)]
+    done = subprocess.run(command, cwd=place, env=mine, capture_output=True, text=True)
+    log = place / "service.log"
+    told = done.stderr[-3000:] + done.stdout[-3000:] + (log.read_text()[-1000:] if log.is_file() else "")
+    assert done.returncode == 0, told
+    return done.stdout + done.stderr
+
+
+def test_every_page_has_a_test() -> None:
+    named = set(re.findall(r'run\("([\w/-]+\.md)"', Path(__file__).read_text(encoding="utf-8")))
+    assert named == {path.relative_to(DOCS).as_posix() for path in PAGES}
+
+
+def test_commands_that_need_more_than_the_samples_exist_all_the_same() -> None:
+    shown = [part.text for page in PAGES for part in blocks(page) if part.language == "sh"]
+    assert shown
+    for line in "".join(shown).splitlines():
+        assert parse(tuple(shlex.split(line)[1:])).refusal is None, line
+
+
+def test_the_tutorial(place: Path) -> None:
+    told = run("tutorial/first-steps.md", place)
+    decided = r"s{}/nir_masked_{}\.jpg .* (\w+) +0\.\d+ +0\.\d+ +0\.0001 +(match|unknown)"
+    assert re.findall(decided.format("01", 1), told) == [("anna", "match")]
+    assert re.findall(decided.format("13", 1), told) == [("anna", "unknown")]
+    assert re.findall(decided.format("01", 2), told) == [("anna", "match")]
+    assert '"subject_id":"anna"' in told
+    assert '"decision":"match"' in told
+    assert re.search(r"anna 0\.\d+ 0\.\d+$", told, re.M)
+    # Who is erased is not in the second list.
+    assert re.findall(r"^ (anna|bert) +(?:Anna Müller +)?(?=\d)", told, re.M) == [
+        "anna",
+        "bert",
+        "bert",
+        "anna",
+    ]
+
+
+def test_a_camera_at_the_door(place: Path) -> None:
+    told = run("how-to/infrared-camera.md", place)
+    assert '"subject_id":"s01"' in told
+    assert "open for s01" in told
+    assert len(re.findall(r"identify +match +s01 .* door-1 ", told)) == 3
+    assert "0 unknown faces" in told
+    assert (place / "enrolment" / "report.html").is_file()
+
+
+def test_thresholds_of_ones_own(place: Path) -> None:
+    told = run("how-to/own-thresholds.md", place)
+    assert (place / "report" / "report.html").is_file()
+    assert not (place / "report" / "thresholds.json").exists()
+    assert "supports no threshold (2 people are too few" in told
+    assert "the bundle's own thresholds decide" in told
+
+
+def test_pictures_for_a_retraining(place: Path) -> None:
+    told = run("how-to/retrain.md", place)
+    assert '"dataset_id":"upload-' in told
+
+
+def test_a_backup_is_made_and_restored(place: Path) -> None:
+    run("how-to/backup.md", place)
+    assert (place / "backups" / "monday.backup").stat().st_size > 0
+    assert (place / "restored" / "halflight.db").is_file()
+
+
+def test_moving_from_compreface(place: Path) -> None:
+    examples = [
+        *(("Anna Müller", sample_bytes("s01", f"vis_{number}.jpg")) for number in (1, 2)),
+        ("bert", sample_bytes("s02")),
+        ("../up", sample_bytes("s03")),
+        ("gone", b""),
+    ]
+    with compreface(examples) as address:
+        told = run("how-to/from-compreface.md", place, COMPREFACE=address, COMPREFACE_KEY=KEY)
+    assert "1 examples without a photo" in told
+    assert "4 photos enrolled, 0 files refused, 3 subjects" in told
+    assert re.search(r"Anna-M-ller-[0-9a-f]{8}", told)
+    assert "Anna Müller" in told
+    assert sorted(path.name for path in place.glob("photos/*"))[-1] == "manifest.csv"
+    assert not (place.parent / "up").exists()
