@@ -11,7 +11,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -52,6 +52,9 @@ class Normalisation(Strict):
     std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class ScoreCalibration(Strict):
     """The probability that a detection shows the face which a photo is about, by its score:
     1 / (1 + exp(-(offset + slope * logit(score)))).
@@ -72,10 +75,11 @@ class ScoreCalibration(Strict):
 
 class LookWindow(Strict):
     """What a second look shows: a square of `times` the longer side of a detection around it, or its mirror
-    image."""
+    image, on a canvas of `side_px`; without it, on the detector's smallest."""
 
     times: Annotated[float, Field(ge=1, le=16)]
     mirrored: bool = False
+    side_px: Annotated[int, Field(ge=64, le=1024, multiple_of=32)] | None = None
 
 
 class SecondLook(Strict):
@@ -93,13 +97,49 @@ class SecondLook(Strict):
         return self
 
 
+class VerdictRule(Strict):
+    """How a detector's score and a verifier's output make one score, see `faces.verifier`.
+
+    The verifier is asked about detections that score from `least` to below `below`. Their score becomes
+    1 / (1 + exp(-(offset + score * logit(score) + verdict * output))). `data`: what the numbers were
+    fitted on.
+    """
+
+    least: Annotated[float, Field(gt=0, lt=1)]
+    below: Annotated[float, Field(gt=0, le=1)]
+    offset: Finite
+    score: Annotated[Finite, Field(ge=0)]
+    verdict: Annotated[Finite, Field(gt=0)]
+    data: str
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.least >= self.below:
+            raise ValueError("a verifier is asked from `least` to a larger `below`")
+        return self
+
+
+class VerifierSpec(VerdictRule):
+    """A network that tells whether a detection shows a face.
+
+    Input float32 [batch, 3, side, side], the square of `window` around the detection on `input_px` squared;
+    output float32 [batch, 1], a logit.
+    """
+
+    file: FileRef
+    normalisation: Normalisation
+    input_px: Annotated[int, Field(ge=16, le=256)]
+    window: LookWindow
+
+
 class DetectorSpec(Strict):
     """A single-shot face detector. Input float32 [batch, 3, height, width], both sides dynamic.
 
     The image is scaled so that its longer side is at most the last of `canvas_px`, padded at the right and
     the bottom to a square of the smallest of `canvas_px` that holds it. `decoder`: the meaning of
     its outputs, see `faces.detect.decode_yunet` and `decode_centres`. `calibration`: what its scores mean;
-    `second_look`: which of them a second look makes surer, None for none.
+    `second_look`: which of them a second look makes surer, `verifier`: which of them another network judges,
+    after the second look if there are both; None for none.
     """
 
     file: FileRef
@@ -110,12 +150,33 @@ class DetectorSpec(Strict):
     nms_iou: Annotated[float, Field(gt=0, lt=1)]
     calibration: ScoreCalibration | None = None
     second_look: SecondLook | None = None
+    verifier: VerifierSpec | None = None
 
     @model_validator(mode="after")
     def _ascending(self) -> DetectorSpec:
         if not self.canvas_px or list(self.canvas_px) != sorted(set(self.canvas_px)):
             raise ValueError("canvas_px must be ascending sizes")
+        if self.second_look is not None and self.verifier is not None:
+            both = (self.second_look, self.verifier)
+            if len({(one.least, one.below) for one in both}) > 1:
+                raise ValueError("a second look and a verifier are for the same doubtful scores")
         return self
+
+    @property
+    def doubt(self) -> tuple[float, float] | None:
+        """The scores, from the first to below the second, that a second look or a verifier is for."""
+        one = self.verifier or self.second_look
+        return None if one is None else (one.least, one.below)
+
+    def look_px(self, window: LookWindow) -> int:
+        """The side of the canvas that shows a window."""
+        return window.side_px or self.canvas_px[0]
+
+    @property
+    def sides_px(self) -> tuple[int, ...]:
+        """The sides of every canvas that the network sees, ascending."""
+        windows = () if self.second_look is None else self.second_look.windows
+        return tuple(sorted({*self.canvas_px, *(self.look_px(window) for window in windows)}))
 
 
 Routing = Literal["role", "condition"]
@@ -246,10 +307,10 @@ class Manifest(Strict):
 
     @property
     def detection_files(self) -> tuple[FileRef, ...]:
-        """The files of the detector, and of the mask classifier if there is one."""
-        if isinstance(self.mask, MaskSpec):
-            return (self.detector.file, self.mask.file)
-        return (self.detector.file,)
+        """The files of the detector, and of its verifier and the mask classifier if there are such."""
+        verifier = () if self.detector.verifier is None else (self.detector.verifier.file,)
+        mask = (self.mask.file,) if isinstance(self.mask, MaskSpec) else ()
+        return (self.detector.file, *verifier, *mask)
 
     @property
     def files(self) -> tuple[FileRef, ...]:

@@ -14,21 +14,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.bundle import DetectorSpec, LookWindow, SecondLook
+from faces.bundle import DetectorSpec, LookWindow
 from faces.tone import brightened
 from faces.types import Box, Face, Image
 
-# Of the detections of a picture, so many of the largest weight get a second look: a crowd must not cost more.
-MOST = 4
+# So many doubtful detections of a picture are looked at, of the largest weight: a crowd must not cost more.
+MOST = 8
 # A detection in a window is the same one at this overlap; the window is centred on it.
 SAME_IOU = 0.4
 # What scores less in a window counts as not seen again.
 LOWEST_AGAIN = 0.3
 
 
-def doubtful(faces: Sequence[Face], look: SecondLook) -> list[int]:
-    """Returns the indices of the detections that get a second look, those of the largest weight first."""
-    chosen = [i for i, face in enumerate(faces) if look.least <= face.score < look.below]
+def doubtful(faces: Sequence[Face], spec: DetectorSpec) -> list[int]:
+    """Returns the indices of the detections that are looked at again, or judged by the verifier: those of the
+    largest weight first, at most `MOST`."""
+    least, below = spec.doubt or (1.0, 0.0)
+    chosen = [i for i, face in enumerate(faces) if least <= face.score < below]
     return sorted(chosen, key=lambda i: -faces[i].weight)[:MOST]
 
 

@@ -19,6 +19,7 @@ from training.cli.scenes import scenes
 from training.cli.smoke import smoke
 from training.cli.standin import standin
 from training.cli.train import train
+from training.cli.verifier import verifier
 
 app = typer.Typer(help="HSST training, its baselines, synthesis and evaluation.", no_args_is_help=True)
 app.command("smoke")(smoke)
@@ -33,6 +34,7 @@ app.command("masks")(masks)
 app.command("scenes")(scenes)
 app.command("rendered-family")(rendered_family)
 app.add_typer(builtin, name="builtin")
+detector.add_typer(verifier, name="verifier")
 app.add_typer(detector, name="detector")
 app.add_typer(matcher, name="matcher")
 app.add_typer(standin, name="standin")

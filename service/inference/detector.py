@@ -13,8 +13,10 @@ from faces.bundle import DetectorSpec, LookWindow
 from faces.detect import LOOKS, Placement, canvas_input, decode, letterbox
 from faces.second_look import LOWEST_AGAIN, doubtful, rescored, score_in, window_canvas
 from faces.types import Box, Face, Image
+from faces.verifier import judged, verifier_input
 from service.inference.batcher import Batcher, Observe
 from service.inference.session import OnnxSession
+from service.inference.verifier import FaceVerifier
 
 # Detections between this score and the one asked for are counted, not described.
 LOWEST_SCORE = 0.3
@@ -56,8 +58,13 @@ class Detector:
         max_batch: int,
         max_queue: int,
         observe: Observe | None = None,
+        verifier: FaceVerifier | None = None,
     ) -> None:
-        self._spec, self._session = spec, session
+        """`verifier`: the network that `spec.verifier` describes. Raises ValueError if one is there without
+        the other."""
+        if (spec.verifier is None) != (verifier is None):
+            raise ValueError("a detector has a verifier exactly if its specification names one")
+        self._spec, self._session, self.verifier = spec, session, verifier
         lowest = min(LOWEST_SCORE, spec.score_threshold)
         self._decoded = spec.model_copy(update={"score_threshold": lowest})
         self.batcher: Batcher[DetectorInput, Detected] = Batcher(
@@ -103,22 +110,30 @@ class Detector:
         return Detected(faces, len(others), others)
 
     async def _look_again(self, image: Image, found: Detected, min_score: float | None) -> Detected:
-        """What is found, with the doubtful detections seen a second time in windows of their own."""
-        again, side = self._spec.second_look, self._spec.canvas_px[0]
-        faces = [*found.faces, *found.others]
-        chosen = [] if again is None else doubtful(faces, again)
-        if again is None or not chosen:
+        """What is found, with the doubtful detections seen again in windows of their own and judged."""
+        faces, spec = [*found.faces, *found.others], self._spec
+        chosen = doubtful(faces, spec)
+        if not chosen:
             return found
 
         async def seen(box: Box, window: LookWindow) -> float:
+            side = spec.look_px(window)
             pixels = await asyncio.to_thread(window_canvas, image, box, window, side_px=side)
             shown = DetectorInput(pixels, Placement(1.0, side), (side, side), LOWEST_AGAIN)
             return score_in((await self.batcher.submit(shown)).faces, box, window, side_px=side)
 
-        for i in chosen:
-            # One detection after the other: a crowd must not fill the queue that others wait in.
-            seconds = await asyncio.gather(*(seen(faces[i].box, window) for window in again.windows))
-            faces[i] = rescored(faces[i], seconds, self._spec)
+        done = [faces[i] for i in chosen]
+        if spec.second_look is not None:
+            for number, face in enumerate(done):
+                # One detection after the other: a crowd must not fill the queue that others wait in.
+                windows = spec.second_look.windows
+                seconds = await asyncio.gather(*(seen(face.box, window) for window in windows))
+                done[number] = rescored(face, seconds, spec)
+        if spec.verifier is not None and self.verifier is not None:
+            crops = await asyncio.to_thread(verifier_input, image, done, spec.verifier)
+            done = judged(done, await self.verifier.judge(crops), spec)
+        for i, face in zip(chosen, done, strict=True):
+            faces[i] = face
         return self._split(sorted(faces, key=lambda face: -face.box.area), min_score)
 
     async def detect(
@@ -129,7 +144,8 @@ class Detector:
         looks: Sequence[float] = LOOKS,
         first: DetectorInput | None = None,
     ) -> Detected:
-        """Returns the faces in pixels of the image, doubtful ones after a second look; there may be none.
+        """Returns the faces in pixels of the image; there may be none. Doubtful ones have had their
+        verdict or second look.
 
         Repeats the detection at other zooms (`looks`) until it finds a face; without one, `below` is that
         of the look that came closest. `min_score`: None for the detector's own threshold. `first`: the image

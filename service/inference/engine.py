@@ -22,6 +22,7 @@ from service.inference.encoder import DetectedMasks, Encoder, MaskClassifier
 from service.inference.quality import Quality, assess, is_overexposed
 from service.inference.session import OnnxSession
 from service.inference.tensorrt import Shapes, TensorRtOptions
+from service.inference.verifier import FaceVerifier
 from service.settings import Settings
 
 # The value of warm-up inputs: a black input could give an all-zero vector, which is no embedding.
@@ -141,7 +142,7 @@ class Engine:
             return observe(name) if observe else None
 
         manifest, spec = bundle.manifest, bundle.manifest.encoder
-        canvas = manifest.detector.canvas_px
+        sides = manifest.detector.sides_px
         encoders = {
             Role.PROBE: session(spec.probe, spec.input_px, spec.input_px),
             Role.REFERENCE: session(spec.reference, spec.input_px, spec.input_px),
@@ -154,12 +155,19 @@ class Engine:
             mask = MaskClassifier(manifest.mask, network, observe=watch("mask"), **limits)
         else:
             mask = DetectedMasks()
+        verifier: FaceVerifier | None = None
+        if (judge := manifest.detector.verifier) is not None:
+            judge_px = (judge.input_px, judge.input_px)
+            verifier = FaceVerifier(
+                session(judge.file, judge_px, judge_px), observe=watch("verify"), **limits
+            )
         engine = cls(
             bundle,
             Detector(
                 manifest.detector,
-                session(manifest.detector.file, (canvas[0], canvas[0]), (canvas[-1], canvas[-1])),
+                session(manifest.detector.file, (sides[0], sides[0]), (sides[-1], sides[-1])),
                 observe=watch("detect"),
+                verifier=verifier,
                 **limits,
             ),
             Encoder(
@@ -178,7 +186,8 @@ class Engine:
     @property
     def batchers(self) -> tuple[Batcher[Any, Any], ...]:
         own = (self.mask.batcher,) if isinstance(self.mask, MaskClassifier) else ()
-        return (self.detector.batcher, self.encoder.batcher, *own)
+        judge = () if self.detector.verifier is None else (self.detector.verifier.batcher,)
+        return (self.detector.batcher, *judge, self.encoder.batcher, *own)
 
     def start(self) -> None:
         """Starts the batch loops. Call it inside the event loop."""
@@ -221,9 +230,13 @@ class Engine:
     def forward(self) -> None:
         """Runs one real forward pass through every network, for warm-up and readiness; blocks."""
         spec, mask = self.manifest.encoder, self.manifest.mask
-        for side in self.manifest.detector.canvas_px:
+        for side in self.manifest.detector.sides_px:
             blank = np.full((side, side, 3), MID_GREY, np.uint8)
             self.detector.run([DetectorInput(blank, Placement(scale=1.0, canvas_px=side), (side, side))])
+        if (judge := self.manifest.detector.verifier) is not None and self.detector.verifier is not None:
+            self.detector.verifier.run(
+                [np.full((1, 3, judge.input_px, judge.input_px), MID_GREY, np.float32)]
+            )
         for role in Role:
             self.encoder.run([(role, np.full((3, *spec.input_px), MID_GREY, np.float32))])
         if isinstance(self.mask, MaskClassifier) and isinstance(mask, MaskSpec):

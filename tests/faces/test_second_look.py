@@ -31,9 +31,15 @@ def picture(*, held: int = 1) -> Image:
 
 
 def test_only_doubtful_detections_are_seen_again_and_never_a_crowd() -> None:
-    assert doubtful([face(0.39), face(0.4), face(0.74), face(0.75), face(0.9)], LOOK) == [2, 1]
+    plain = read(builtin_bundle()).manifest.detector.model_copy(
+        update={"second_look": None, "verifier": None}
+    )
+    looking = plain.model_copy(update={"second_look": LOOK})
+    seen = [face(0.39), face(0.4), face(0.74), face(0.75), face(0.9)]
+    assert doubtful(seen, looking) == [2, 1]
+    assert doubtful(seen, plain) == []
     crowd = [face(0.6, Box(0, 0, 10 + i, 10)) for i in range(50)]
-    assert doubtful(crowd, LOOK) == [49, 48, 47, 46][:MOST]
+    assert doubtful(crowd, looking) == list(range(49, 49 - MOST, -1))
 
 
 @pytest.mark.parametrize("held", [1, 2])
@@ -86,6 +92,17 @@ def test_a_face_that_is_not_seen_again_falls_below_the_threshold() -> None:
     assert kept.probability == pytest.approx(spec.calibration.probability(0.6))
     plain = spec.model_copy(update={"calibration": None})
     assert rescored(face(0.5), [0.6, 0.7], plain).probability is None
+
+
+def test_a_window_has_a_canvas_of_its_own_or_the_smallest_of_the_detector() -> None:
+    small = LookWindow(times=2.0, side_px=160)
+    look = LOOK.model_copy(update={"windows": (LookWindow(times=4.0), small)})
+    spec = read(builtin_bundle()).manifest.detector.model_copy(update={"second_look": look, "verifier": None})
+    assert [spec.look_px(window) for window in look.windows] == [320, 160]
+    assert spec.sides_px == (160, 320, 640)
+    assert spec.model_copy(update={"second_look": None}).sides_px == (320, 640)
+    with pytest.raises(ValidationError, match="multiple of 32"):
+        LookWindow(times=2.0, side_px=100)
 
 
 def test_a_second_look_of_no_scores_or_no_window_is_refused() -> None:

@@ -60,6 +60,9 @@ def pictures(
     further: Annotated[
         bool, typer.Option("--further", help="of LFW, only the photos otherwise left out")
     ] = False,
+    validation: Annotated[
+        bool, typer.Option("--validation", help="instead, every photo of validation identities as it is")
+    ] = False,
     bundle: Annotated[Path, typer.Option(help="the bundle whose detector makes the labels")] = BUNDLE,
     models: Annotated[Path | None, typer.Option(help="folder of the face mesh's files")] = None,
     templates: Annotated[Path | None, typer.Option(help="folder of mask photos")] = None,
@@ -70,7 +73,15 @@ def pictures(
     with exit_on_user_error():
         maker = ViewMaker("training", models=models, templates=templates)
         picture_maker = PictureMaker(Labeller(bundle), BundleRunner(read(bundle)), maker)
-        archives = Archives(lfw=lfw, extra=extra, worn=worn, empty=empty, terms=terms, further=further)
+        archives = Archives(
+            lfw=lfw,
+            extra=extra,
+            worn=worn,
+            empty=empty,
+            terms=terms,
+            further=further,
+            validation=validation,
+        )
         every = picture_sources(archives, picture_maker)
         with Progress(console=console) as progress:
             bar = progress.add_task("labelling", total=len(every))

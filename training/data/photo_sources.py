@@ -28,9 +28,11 @@ class Shot:
     subject: str
 
 
-def lfw_shots(tar: Path) -> Iterator[Shot]:
-    """Every photo of LFW's training identities. Raises DataSetError."""
-    for identity in read_lfw(tar, frozenset({Split.TRAIN})):
+def lfw_shots(tar: Path, split: Split = Split.TRAIN) -> Iterator[Shot]:
+    """Every photo of LFW's identities of one split. Raises DataSetError; ValueError for the test split."""
+    if split is Split.TEST:
+        raise ValueError("the photos of test identities are for trials")
+    for identity in read_lfw(tar, frozenset({split})):
         for photo in identity.photos:
             yield Shot(photo, identity.name)
 

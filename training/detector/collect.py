@@ -16,7 +16,7 @@ import numpy as np
 
 from faces.image import DecodeLimits, decode
 from faces.types import CONDITIONS, Condition, Image, Spectrum
-from training.data.lfw import Photo
+from training.data.lfw import Photo, Split
 from training.data.photo_sources import Shot, Terms, extra_shots, lfw_shots
 from training.detector.labels import Labeller
 from training.detector.pictures import Kind, LabelledFace, Picture
@@ -37,7 +37,8 @@ Source = Callable[[], Sequence[Picture]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archives:
     """Paths of the photos. `worn` is a folder of photos of masked faces, `empty` of scenes without faces.
-    With `further`, LFW gives only the photos that are otherwise left out."""
+    With `further`, LFW gives only the photos that are otherwise left out; with `validation`, every photo of
+    its validation identities as it is, and no more."""
 
     lfw: Path
     extra: Path | None = None
@@ -45,6 +46,7 @@ class Archives:
     empty: Path | None = None
     terms: Terms = Terms.ALL
     further: bool = False
+    validation: bool = False
 
 
 class PictureMaker:
@@ -140,6 +142,9 @@ def empty_scenes(folder: Path, *, held_out: bool) -> list[Path]:
 def picture_sources(archives: Archives, maker: PictureMaker, *, seed: int = 0) -> list[Source]:
     """Lists the sources in random order, so that the first ones are a fair sample of all."""
     every: list[Source] = []
+    if archives.validation:
+        shown = lfw_shots(archives.lfw, Split.VALIDATION)
+        return [partial(maker.from_photo, shot.photo, viewed=False) for shot in shown]
     shots = select_photos(lfw_shots(archives.lfw), further=archives.further)
     every += [partial(maker.from_photo, shot.photo, viewed=first) for shot, first in shots]
     if archives.extra is not None:

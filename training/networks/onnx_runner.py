@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from faces.align import AlignError, align
-from faces.bundle import Bundle, DetectorSpec, MaskSpec
+from faces.bundle import Bundle, DetectorSpec, LookWindow, MaskSpec
 from faces.detect import LOOKS, Placement, canvas_input, decode, letterbox
 from faces.preprocess import encoder_input, mask_input, mask_probability, unit_rows
 from faces.routing import encoders_of, is_single
 from faces.second_look import LOWEST_AGAIN, doubtful, rescored, score_in, window_canvas
 from faces.types import Condition, Face, Image, Role
+from faces.verifier import judged, verifier_input
 
 
 def session(path: Path, *, threads: int) -> ort.InferenceSession:
@@ -67,29 +69,51 @@ def outputs_of(net: ort.InferenceSession, tensor: NDArray[np.float32]) -> dict[s
 
 
 class DetectorRunner:
-    """A detection network, used as the service does, one image at a time."""
+    """A detection network, used as the service does, one image at a time.
+
+    `path` is the file that `spec` names in its folder; the verifier, if it has one, lies in the same folder.
+    """
 
     def __init__(self, path: Path, spec: DetectorSpec, *, threads: int = 1) -> None:
         self.spec = spec
         self._net = session(path, threads=threads)
+        self._verifier: ort.InferenceSession | None = None
+        if spec.verifier is not None:
+            folder = path.parents[len(PurePosixPath(spec.file.path).parts) - 1]
+            self._verifier = session(folder / spec.verifier.file.path, threads=threads)
 
     def look(self, image: Image, *, zoom: float = 1.0) -> tuple[Face, ...]:
-        """Every face that one pass at one zoom finds, largest first; doubtful ones after a second look."""
-        canvas, placement = letterbox(image, canvas_px=self.spec.canvas_px, zoom=zoom)
-        again, size = self.spec.second_look, (image.width, image.height)
-        if again is None:
-            return self._pass(canvas, placement, size, self.spec)
-        lowest = min(self.spec.score_threshold, again.least)
-        faces = list(self._pass(canvas, placement, size, _from(self.spec, lowest)))
-        side = self.spec.canvas_px[0]
-        for i in doubtful(faces, again):
-            box, seconds = faces[i].box, []
-            for window in again.windows:
-                shown = window_canvas(image, box, window, side_px=side)
-                seen = self._pass(shown, Placement(1.0, side), (side, side), _from(self.spec, LOWEST_AGAIN))
-                seconds.append(score_in(seen, box, window, side_px=side))
-            faces[i] = rescored(faces[i], seconds, self.spec)
+        """Every face that one pass at one zoom finds, largest first; doubtful ones after a second look and
+        the verifier's verdict."""
+        faces = self.first_look(image, zoom=zoom)
+        for i, face in self.looked_again(image, faces).items():
+            faces[i] = face
         return tuple(face for face in faces if face.score >= self.spec.score_threshold)
+
+    def first_look(self, image: Image, *, zoom: float = 1.0) -> list[Face]:
+        """Every detection of one pass, largest first, down to the lowest that may become a face."""
+        canvas, placement = letterbox(image, canvas_px=self.spec.canvas_px, zoom=zoom)
+        lowest = min((self.spec.score_threshold, *(self.spec.doubt or ())))
+        return list(self._pass(canvas, placement, (image.width, image.height), _from(self.spec, lowest)))
+
+    def looked_again(self, image: Image, faces: Sequence[Face]) -> dict[int, Face]:
+        """The doubtful ones of some detections by their places, after a second look and the verdict."""
+        spec, chosen = self.spec, doubtful(faces, self.spec)
+        done = [faces[i] for i in chosen]
+        if spec.second_look is not None:
+            windows = spec.second_look.windows
+            done = [rescored(face, [self._again(image, face, w) for w in windows], spec) for face in done]
+        if done and spec.verifier is not None and self._verifier is not None:
+            crops = verifier_input(image, done, spec.verifier)
+            (output,) = self._verifier.run(None, {self._verifier.get_inputs()[0].name: crops})
+            done = judged(done, output[:, 0], spec)
+        return dict(zip(chosen, done, strict=True))
+
+    def _again(self, image: Image, face: Face, window: LookWindow) -> float:
+        side = self.spec.look_px(window)
+        shown = window_canvas(image, face.box, window, side_px=side)
+        seen = self._pass(shown, Placement(1.0, side), (side, side), _from(self.spec, LOWEST_AGAIN))
+        return score_in(seen, face.box, window, side_px=side)
 
     def _pass(
         self, canvas: NDArray[np.uint8], placement: Placement, size: tuple[int, int], spec: DetectorSpec

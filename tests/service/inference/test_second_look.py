@@ -31,7 +31,7 @@ class Passes:
 
 
 def made(bundle: Bundle, second: SecondLook | None, passes: Passes | None = None) -> Detector:
-    spec = bundle.manifest.detector.model_copy(update={"second_look": second})
+    spec = bundle.manifest.detector.model_copy(update={"second_look": second, "verifier": None})
     least, most = spec.canvas_px[0], spec.canvas_px[-1]
     session = OnnxSession(
         bundle.path(spec.file),
@@ -44,7 +44,7 @@ def made(bundle: Bundle, second: SecondLook | None, passes: Passes | None = None
 
 
 def runner(bundle: Bundle, second: SecondLook | None) -> DetectorRunner:
-    spec = bundle.manifest.detector.model_copy(update={"second_look": second})
+    spec = bundle.manifest.detector.model_copy(update={"second_look": second, "verifier": None})
     return DetectorRunner(bundle.path(spec.file), spec)
 
 
