@@ -1,23 +1,26 @@
-"""Search time of the gallery beside FAISS IndexFlatIP, a plain matmul, and the memory it must read.
+"""Search time and memory of the gallery beside FAISS IndexFlatIP, a plain matmul, and the bytes it must read.
 
-    python -m benchmarks.gallery [--sizes 10000 100000] [--dimension 512] [--queries 1 8] [--rounds 10]
+    python -m benchmarks.gallery [--sizes 10000 100000] [--dimension 512] [--queries 1 8 32] [--rounds 10]
 
 All four run in turn within every round, so compare down a column; absolute figures are the machine's.
 A turn is ten calls, of which the first three do not count: the threads of FAISS and those of NumPy's
 BLAS take the cores from each other for some milliseconds after every change.
-The floor is one sum (one thread) over the same matrix: a search reads every template once. All searches
-answer the 20 best; the answers of the gallery and of FAISS are compared, so that nobody wins by
-being wrong.
+The floor is one sum (one thread) over as many bytes as the first pass reads, a quarter of the float32
+rows. All searches answer the 20 best; the gallery and FAISS are compared, so that nobody wins by being wrong.
+Memory is what the process grew by while the templates were added, at most `CHUNK` at a time.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -25,11 +28,32 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from service.gallery.faiss import FaissGallery
+from service.gallery.exact import ExactGallery
 
 TOP_K = 20
 TURN, WARM = 10, 3
+CHUNK = 50_000
 Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What `templates` templates took. `added_per_s`: templates that the gallery took in a second."""
+
+    templates: int
+    gallery_mb: float
+    faiss_mb: float
+    added_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Median milliseconds of each way, and the share of the gallery's hits that FAISS has too."""
+
+    templates: int
+    queries: int
+    ms: dict[str, float]
+    same: float
 
 
 def unit_rows(rng: np.random.Generator, count: int, dimension: int) -> Floats:
@@ -37,6 +61,11 @@ def unit_rows(rng: np.random.Generator, count: int, dimension: int) -> Floats:
     rows = rng.standard_normal((count, dimension), np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     return rows
+
+
+def chunks(count: int) -> Iterator[slice]:
+    for start in range(0, count, CHUNK):
+        yield slice(start, min(count, start + CHUNK))
 
 
 def matmul_top(rows: Floats, queries: Floats) -> NDArray[np.intp]:
@@ -53,50 +82,75 @@ def time_ms(call: Callable[[], object]) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def hit_agreement(gallery: FaissGallery, index: faiss.IndexFlatIP, queries: Floats) -> float:
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def filled(rows: Floats) -> tuple[ExactGallery, faiss.IndexFlatIP, Memory]:
+    gallery, index = ExactGallery(rows.shape[1]), faiss.IndexFlatIP(rows.shape[1])
+    before, ids = resident_mb(), np.arange(len(rows))
+    taken = sum(time_ms(lambda part=part: gallery.add(ids[part], rows[part])) for part in chunks(len(rows)))  # type: ignore[misc]
+    between = resident_mb()
+    for part in chunks(len(rows)):
+        index.add(rows[part])
+    memory = Memory(len(rows), between - before, resident_mb() - between, 1000 * len(rows) / taken)
+    return gallery, index, memory
+
+
+def hit_agreement(gallery: ExactGallery, index: faiss.IndexFlatIP, queries: Floats) -> float:
     """Returns the share of the gallery's hits that FAISS has too; float32 sums may swap near ties."""
     ours = [{hit.template_id for hit in hits} for hits in gallery.search(queries, TOP_K)]
     theirs = [set(row.tolist()) for row in index.search(queries, TOP_K)[1]]
     return sum(len(a & b) for a, b in zip(ours, theirs, strict=True)) / (TOP_K * len(queries))
 
 
-def measure(rows: Floats, queries: Floats, rounds: int) -> tuple[dict[str, float], float]:
-    """Returns median milliseconds of each way, and the share of hits that agree."""
-    gallery, index = FaissGallery(rows.shape[1]), faiss.IndexFlatIP(rows.shape[1])
-    gallery.add(np.arange(len(rows)), rows)
-    index.add(rows)
+def measure(
+    rows: Floats, gallery: ExactGallery, index: faiss.IndexFlatIP, queries: Floats, rounds: int
+) -> Times:
+    quarter = rows.view(np.int32)[: max(1, len(rows) // 4)]
     ways: dict[str, Callable[[], object]] = {
-        "one sum over the templates": lambda: rows.sum(),
+        "one sum over a quarter of the rows": lambda: quarter.sum(),
         "gallery": lambda: gallery.search(queries, TOP_K),
         "FAISS IndexFlatIP": lambda: index.search(queries, TOP_K),
         "NumPy matmul": lambda: matmul_top(rows, queries),
     }
     taken: dict[str, list[float]] = {name: [] for name in ways}
-    what = f"{len(rows)} templates"
+    what = f"{len(rows)} templates, {len(queries)} at once"
     for _ in track(range(rounds), what, console=Console(stderr=True), transient=True):
         for name, call in ways.items():
             taken[name] += [time_ms(call) for _ in range(TURN)][WARM:]
     medians = {name: statistics.median(values) for name, values in taken.items()}
-    return medians, hit_agreement(gallery, index, queries)
+    return Times(len(rows), len(queries), medians, hit_agreement(gallery, index, queries))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--queries", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--queries", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--out", type=Path, help="a file for the figures (.json)")
     args = parser.parse_args()
     print(f"{platform.machine()}, {os.cpu_count()} cores, {args.dimension} dimensions, top {TOP_K}")
     rng = np.random.default_rng(0)
+    kept: list[dict[str, object]] = []
     for size in args.sizes:
         rows = unit_rows(rng, size, args.dimension)
+        gallery, index, memory = filled(rows)
+        kept.append(asdict(memory))
+        print(
+            f"\n{size} templates ({rows.nbytes / 1e6:.0f} MB): gallery {memory.gallery_mb:.0f} MB,"
+            f" FAISS {memory.faiss_mb:.0f} MB; {memory.added_per_s:.0f} added a second"
+        )
         for count in args.queries:
-            medians, same = measure(rows, unit_rows(rng, count, args.dimension), args.rounds)
-            print(f"\n{size} templates ({rows.nbytes / 1e6:.0f} MB), {count} at once, ", end="")
-            print(f"answers agree with FAISS in {100 * same:.1f} %")
-            for name, ms in medians.items():
-                print(f"  {name:30}{ms:9.2f} ms{ms / medians['gallery']:8.2f} x gallery")
+            times = measure(rows, gallery, index, unit_rows(rng, count, args.dimension), args.rounds)
+            kept.append(asdict(times))
+            print(f"{count} at once, answers agree with FAISS in {100 * times.same:.1f} %")
+            for name, ms in times.ms.items():
+                print(f"  {name:36}{ms:9.2f} ms{ms / times.ms['gallery']:8.2f} x gallery")
+    if args.out is not None:
+        args.out.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ from faces.align import align
 from faces.image import DecodeLimits, decode
 from faces.preprocess import encoder_input, mask_input
 from faces.types import Role
-from service.gallery.faiss import FaissGallery
+from service.gallery.exact import ExactGallery
 from service.inference.encoder import MaskClassifier
 from service.inference.engine import Engine, EngineOptions
 from service.settings import Settings
@@ -60,7 +60,7 @@ class BarePipeline:
         self.limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
         dimension = self.engine.manifest.encoder.dimension
         rows = np.random.default_rng(0).standard_normal((GALLERY_IDS, dimension), np.float32)
-        self.gallery = FaissGallery(dimension)
+        self.gallery = ExactGallery(dimension)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         self.gallery.add(np.arange(1, GALLERY_IDS + 1), rows)
 

@@ -10,7 +10,7 @@ from faces.types import Role
 from service.errors import RetryLater, ServiceError
 from service.evaluation.described import Reason, Template
 from service.evaluation.labelled import LabelledPhoto
-from service.gallery.faiss import FaissGallery
+from service.gallery.exact import ExactGallery
 from service.inference.decoding import Decoder
 from service.inference.engine import Description, Engine, EngineOptions
 from service.matching.choice import meant_face
@@ -66,7 +66,7 @@ async def opened_bundle(bundle: Bundle, settings: Settings) -> AsyncIterator[Pip
     pipeline = FacePipeline(settings, decoder)
     engine.start()
     try:
-        gallery = FaissGallery(bundle.manifest.encoder.dimension)
+        gallery = ExactGallery(bundle.manifest.encoder.dimension)
         yield PipelineDescriber(pipeline, EmbeddingSpace(bundle.manifest, engine, gallery))
     finally:
         await engine.close()

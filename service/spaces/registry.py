@@ -15,7 +15,7 @@ import structlog
 
 from faces.bundle import Bundle, BundleError
 from service.bundles.registry import BundleStore
-from service.gallery.faiss import FaissGallery
+from service.gallery.exact import ExactGallery
 from service.inference.batcher import Observe
 from service.inference.engine import Engine, EngineOptions
 from service.inference.parity import ParityError, check_parity
@@ -141,7 +141,7 @@ class SpaceRegistry:
                 raise BundleError(f"bundle {record.name} makes another space than {space_id}")
             engine = await asyncio.to_thread(self._engine, bundle)
             engine.start()
-            gallery = FaissGallery(bundle.manifest.encoder.dimension)
+            gallery = ExactGallery(bundle.manifest.encoder.dimension)
             made = EmbeddingSpace(bundle.manifest, engine, gallery, record.digest)
             self._loaded[space_id] = made
             if known is not None:

@@ -16,7 +16,7 @@ from faces.align import ALIGNMENTS
 from faces.bundle import read
 from faces.types import AlignedCrop, Box, Face, Image, Spectrum
 from service.crops import align_all, decode_crop, encode_crops
-from service.gallery.faiss import FaissGallery
+from service.gallery.exact import ExactGallery
 from service.inference.engine import Engine
 from service.spaces.backfill import BackfillReport, backfill, embed
 from service.spaces.readiness import SpaceNotFit, check_readiness
@@ -46,7 +46,7 @@ async def space(db: Database, bundle_dir: Path, tmp_path: Path) -> AsyncIterator
         await uow.commit()
     engine = await asyncio.to_thread(Engine.load, read(tmp_path / "wide"), OPTIONS)
     engine.start()
-    yield EmbeddingSpace(manifest, engine, FaissGallery(manifest.encoder.dimension))
+    yield EmbeddingSpace(manifest, engine, ExactGallery(manifest.encoder.dimension))
     await engine.close()
 
 
@@ -125,7 +125,7 @@ async def test_a_backfill_neither_undoes_erasures_nor_loses_enrolments(
         assert await uow.templates.count(space.space_id) == COUNT
     # What the log says is what is there: no erased template is in the gallery.
     await space.load_gallery(db)
-    rebuilt = FaissGallery(space.manifest.encoder.dimension)
+    rebuilt = ExactGallery(space.manifest.encoder.dimension)
     followed = EmbeddingSpace(space.manifest, space.engine, rebuilt, filled=True)
     await followed.follow(db)
     assert rebuilt.size == space.gallery.size == COUNT
@@ -177,7 +177,7 @@ async def test_readiness_fails_if_the_networks_differ_from_the_templates(
     await run(db, space)
     engine = await asyncio.to_thread(Engine.load, read(bundle_dir), OPTIONS)
     engine.start()
-    other = EmbeddingSpace(space.manifest, engine, FaissGallery(space.manifest.encoder.dimension))
+    other = EmbeddingSpace(space.manifest, engine, ExactGallery(space.manifest.encoder.dimension))
     try:
         with pytest.raises(SpaceNotFit):
             await check_readiness(db, other)

@@ -1,19 +1,20 @@
-"""Compares the FAISS gallery with a brute-force float64 gallery on the same operations."""
+"""Compares the gallery with a brute-force float64 gallery on the same operations."""
 
 from __future__ import annotations
 
 import math
 
-import faiss
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from numpy.typing import NDArray
 
 from service.gallery.base import Hit
-from service.gallery.faiss import FIRST_CAPACITY, FaissGallery
+from service.gallery.blocks import Block
+from service.gallery.exact import ExactGallery
+from service.gallery.first_pass import CodedQueries, coded
 from tests.service.gallery.vectors import Floats, few_values, nudged, spread
 
 SCORE_TOLERANCE = 1e-12
@@ -42,6 +43,8 @@ def agree(found: list[Hit], expected: list[tuple[int, float]]) -> None:
 
 
 DIMENSION = 16
+# Small, so that blocks fill, empty and move.
+BLOCK_ROWS = 64
 IDS = st.integers(-3, 30)
 # Few seeds, so that duplicates and ties are the rule; `nudged` differs by less than float32 scores tell.
 VECTORS = st.one_of(
@@ -56,7 +59,7 @@ class Congruence(RuleBasedStateMachine):
 
     @initialize()
     def empty(self) -> None:
-        self.gallery, self.oracle = FaissGallery(DIMENSION), Oracle()
+        self.gallery, self.oracle = ExactGallery(DIMENSION, block_rows=BLOCK_ROWS), Oracle()
 
     @rule(rows=st.dictionaries(IDS, VECTORS, max_size=8))
     def add_or_replace(self, rows: dict[int, Floats]) -> None:
@@ -64,7 +67,7 @@ class Congruence(RuleBasedStateMachine):
         self.gallery.add(as_ids(list(rows)), vectors)
         self.oracle.vectors.update(rows)
 
-    @rule(first=st.sampled_from([1000, 1500]), count=st.sampled_from([40, FIRST_CAPACITY + 200]))
+    @rule(first=st.sampled_from([1000, 1500]), count=st.sampled_from([40, 20 * BLOCK_ROWS + 9]))
     def add_many(self, first: int, count: int) -> None:
         rows = {first + i: nudged(first, i, DIMENSION) for i in range(count)}
         self.gallery.add(as_ids(list(rows)), np.stack(list(rows.values())))
@@ -111,7 +114,7 @@ TestCongruence.settings = settings(
 
 
 def test_scores_closer_than_float32_resolves_are_sorted_at_full_size() -> None:
-    gallery, oracle = FaissGallery(256), Oracle()
+    gallery, oracle = ExactGallery(256), Oracle()
     oracle.vectors = {i: nudged(i % 7, i, 256) for i in range(3000)}
     gallery.add(as_ids(list(oracle.vectors)), np.stack(list(oracle.vectors.values())))
     queries = np.stack([spread(seed, 256) for seed in range(40)])
@@ -121,8 +124,8 @@ def test_scores_closer_than_float32_resolves_are_sorted_at_full_size() -> None:
 
 @pytest.mark.parametrize("left", [0, 1, 3, 200])
 def test_a_gallery_that_grew_and_shrank_keeps_ids_and_vectors_together(left: int) -> None:
-    gallery, oracle = FaissGallery(DIMENSION), Oracle()
-    rows = {7 * i: spread(i, DIMENSION) for i in range(4 * FIRST_CAPACITY)}
+    gallery, oracle = ExactGallery(DIMENSION, block_rows=BLOCK_ROWS), Oracle()
+    rows = {7 * i: spread(i, DIMENSION) for i in range(4096)}
     queries = np.stack(list(rows.values())[::256])
     gallery.add(as_ids(list(rows)), np.stack(list(rows.values())))
     order = list(np.random.default_rng(0).permutation(list(rows)))
@@ -142,7 +145,7 @@ def test_a_result_depends_neither_on_the_batch_nor_on_the_order_of_rows() -> Non
     queries = np.stack([spread(seed, 64) for seed in range(33)])
     answers = []
     for order in (list(rows), list(reversed(rows))):
-        gallery = FaissGallery(64)
+        gallery = ExactGallery(64)
         gallery.add(as_ids(order), np.stack([rows[i] for i in order]))
         answers.append(gallery.search(queries, 10))
         answers.append([gallery.search(query[None], 10)[0] for query in queries])
@@ -150,7 +153,7 @@ def test_a_result_depends_neither_on_the_batch_nor_on_the_order_of_rows() -> Non
 
 
 def test_ties_are_sorted_by_id_even_if_k_cuts_through_them() -> None:
-    gallery = FaissGallery(8)
+    gallery = ExactGallery(8)
     same = few_values(0, 8)
     gallery.add(as_ids([9, 4, -2, 7, 1]), np.stack([same] * 5))
     (found,) = gallery.search(same[None], 3)
@@ -171,7 +174,7 @@ def test_ties_are_sorted_by_id_even_if_k_cuts_through_them() -> None:
 def test_an_invalid_addition_is_refused_and_changes_nothing(
     ids: NDArray[np.int64], vectors: Floats, told: str
 ) -> None:
-    gallery = FaissGallery(8)
+    gallery = ExactGallery(8)
     kept = few_values(1, 8)
     gallery.add(as_ids([1]), kept[None])
     with pytest.raises(ValueError, match=told):
@@ -190,7 +193,7 @@ def test_an_invalid_addition_is_refused_and_changes_nothing(
 )
 @pytest.mark.parametrize("filled", [False, True])
 def test_an_invalid_query_is_refused(queries: Floats, k: int, filled: bool) -> None:
-    gallery = FaissGallery(8)
+    gallery = ExactGallery(8)
     if filled:
         gallery.add(as_ids([1]), few_values(1, 8)[None])
     with pytest.raises(ValueError, match="expected float32"):
@@ -198,15 +201,101 @@ def test_an_invalid_query_is_refused(queries: Floats, k: int, filled: bool) -> N
 
 
 def test_the_storage_keeps_no_removed_or_replaced_template() -> None:
-    gallery = FaissGallery(8)
+    gallery = ExactGallery(8)
     rows = np.stack([spread(seed, 8) for seed in range(6)])
     gallery.add(as_ids([0, 1, 2, 3, 4, 5]), rows)
     gallery.remove(as_ids([0, 5]))
     gallery.add(as_ids([2]), spread(50, 8)[None])
-    # Everything ever written is still allocated: nothing past the end may hold an erased template.
-    stored = faiss.rev_swig_ptr(gallery._index.get_xb(), 6 * 8).reshape(6, 8).copy()
+    stored = np.concatenate([block._rows for block in blocks_of(gallery)])
     for gone in (0, 5, 2):
         assert not (stored == rows[gone]).all(axis=1).any()
     for kept in (1, 3, 4):
         assert (stored == rows[kept]).all(axis=1).sum() == 1
-    assert not stored[gallery.size :].any()
+    assert np.count_nonzero(stored.any(axis=1)) == gallery.size
+    assert (
+        sum(int(np.count_nonzero(block._codes.any(axis=1))) for block in blocks_of(gallery)) == gallery.size
+    )
+
+
+def blocks_of(gallery: ExactGallery) -> tuple[Block, ...]:
+    return gallery._readers.view.blocks
+
+
+def test_replacing_and_removing_for_ever_takes_no_more_memory() -> None:
+    gallery, oracle = ExactGallery(DIMENSION, block_rows=BLOCK_ROWS), Oracle()
+    for change in range(400):
+        rows = {i: spread(100 * change + i, DIMENSION) for i in range(change % 3, 40)}
+        gallery.add(as_ids(list(rows)), np.stack(list(rows.values())))
+        oracle.vectors.update(rows)
+        gallery.remove(as_ids([change % 40]))
+        oracle.vectors.pop(change % 40, None)
+        assert len(blocks_of(gallery)) <= 4
+    query = spread(3, DIMENSION)
+    agree(gallery.search(query[None], 7)[0], oracle.search(query, 7))
+
+
+def brute_force(rows: Floats, query: Floats, k: int) -> list[tuple[int, float]]:
+    scores = rows.astype(np.float64) @ query.astype(np.float64)
+    order = np.lexsort((np.arange(len(rows)), -scores))[:k]
+    return [(int(i), float(scores[i])) for i in order]
+
+
+def unit(rows: NDArray[np.float64]) -> Floats:
+    made: Floats = (rows / np.linalg.norm(rows, axis=-1, keepdims=True)).astype(np.float32)
+    return made
+
+
+def gallery_rows(kind: str, count: int, dimension: int) -> Floats:
+    rng = np.random.default_rng(5)
+    match kind:
+        case "random":
+            return unit(rng.standard_normal((count, dimension)))
+        case "clusters":
+            centres = rng.standard_normal((40, dimension))
+            return unit(centres[rng.integers(0, 40, count)] + 0.15 * rng.standard_normal((count, dimension)))
+        case "near ties":
+            return unit(rng.standard_normal(dimension) + 1e-6 * rng.standard_normal((count, dimension)))
+        case "duplicates":
+            return unit(rng.standard_normal((9, dimension)))[rng.integers(0, 9, count)]
+        case _:
+            # One number holds nearly all, so that the codes of the others are coarse.
+            return unit(rng.standard_normal((count, dimension)) * np.r_[300.0, np.ones(dimension - 1)])
+
+
+@pytest.mark.parametrize("kind", ["random", "clusters", "near ties", "duplicates", "one large number"])
+def test_the_best_are_those_of_brute_force_at_full_dimension(kind: str) -> None:
+    rows = gallery_rows(kind, 12_000, 512)
+    gallery = ExactGallery(512, block_rows=5000)
+    gallery.add(np.arange(len(rows)), rows)
+    queries = np.concatenate([rows[:3], gallery_rows("random", 6, 512)])
+    for query, found in zip(queries, gallery.search(queries, 20), strict=True):
+        agree(found, brute_force(rows, query, 20))
+
+
+@given(
+    rows=st.lists(VECTORS, min_size=1, max_size=9),
+    queries=st.lists(VECTORS, min_size=1, max_size=3),
+    stretch=st.sampled_from([0.0, 1e-30, 1e-3, 0.99, 1.0]),
+)
+@settings(max_examples=300, deadline=None, derandomize=True)
+def test_every_score_lies_within_its_bounds(
+    rows: list[Floats], queries: list[Floats], stretch: float
+) -> None:
+    held, asked = np.stack(rows) * np.float32(stretch), np.stack(queries)
+    lower, width = CodedQueries(asked).bounds(coded(held))
+    exact = held.astype(np.float64) @ asked.astype(np.float64).T
+    assert (lower <= exact).all()
+    assert (exact <= lower + width).all()
+    # Bounds that say nothing would find everything.
+    assert (width < 0.1).all()
+
+
+def test_dimensions_whose_sums_are_not_exact_are_refused() -> None:
+    with pytest.raises(ValueError, match="1 to 1040 dimensions, not 1041"):
+        ExactGallery(1041)
+    sums = np.full((1, 1040), 1 / math.sqrt(1040), np.float32)
+    gallery = ExactGallery(1040)
+    gallery.add(as_ids([7]), sums)
+    (hit,) = gallery.search(sums, 1)[0]
+    assert hit.template_id == 7
+    assert hit.score == pytest.approx(1.0, abs=1e-6)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from service.gallery.faiss import FaissGallery
+from service.gallery.exact import ExactGallery
 from tests.service.gallery.vectors import spread
 
 DIMENSION, ROUNDS, READERS = 32, 400, 3
@@ -43,7 +43,7 @@ def one(template_id: int) -> NDArray[np.int64]:
 
 
 def test_searches_never_find_removed_templates_and_always_find_added_ones() -> None:
-    gallery = FaissGallery(DIMENSION)
+    gallery = ExactGallery(DIMENSION)
     query = spread(0, DIMENSION)
     added: set[int] = set()
     removed: set[int] = set()
@@ -67,7 +67,7 @@ def test_searches_never_find_removed_templates_and_always_find_added_ones() -> N
 
 
 def test_a_template_under_replacement_is_always_found_as_old_or_new() -> None:
-    gallery = FaissGallery(DIMENSION)
+    gallery = ExactGallery(DIMENSION)
     query, other = spread(0, DIMENSION), spread(1, DIMENSION)
     ids = np.arange(20, dtype=np.int64)
     versions = (np.stack([query] * 20), np.stack([other] * 20))
@@ -85,3 +85,23 @@ def test_a_template_under_replacement_is_always_found_as_old_or_new() -> None:
     with readers(look):
         for i in range(ROUNDS):
             gallery.add(ids, versions[(i + 1) % 2])
+
+
+def test_no_search_waits_for_a_change_and_an_erased_row_goes_with_the_searches_that_see_it() -> None:
+    gallery = ExactGallery(DIMENSION)
+    kept, erased = spread(0, DIMENSION), spread(1, DIMENSION)
+    gallery.add(np.arange(2, dtype=np.int64), np.stack([kept, erased]))
+    (block,) = gallery._readers.view.blocks
+
+    def stored() -> bool:
+        return bool((block._rows == erased).all(axis=1).any())
+
+    with gallery._changing:
+        assert len(gallery.search(kept[None], 5)[0]) == 2
+    with gallery._readers.reading() as earlier:
+        gallery.remove(one(1))
+        assert [hit.template_id for hit in gallery.search(erased[None], 5)[0]] == [0]
+        # The search that began before still reads the row; it ends before the row is wiped.
+        assert earlier.moment < gallery._readers.view.moment
+        assert stored()
+    assert not stored()

@@ -1,0 +1,118 @@
+"""Keeps the templates of a gallery in blocks that grow at their end and never move.
+
+Whoever searches sees a `View`: the rows that were there when the search began. A later removal only notes
+when the row died; it is wiped as soon as no search that may see it is left.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.gallery.first_pass import CodedRows, coded
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int64]
+Places = NDArray[np.intp]
+ALIVE = np.iinfo(np.int64).max
+
+
+class Block:
+    """Rows `first` to `first + size` of the gallery. The system gives it memory as rows are written."""
+
+    def __init__(self, first: int, size: int, dimension: int) -> None:
+        self.first, self.size, self.live = first, size, 0
+        self.ids: Ids = np.zeros(size, np.int64)
+        self.died: Ids = np.full(size, ALIVE)
+        self._rows: Floats = np.zeros((size, dimension), np.float32)
+        self._codes = np.zeros((size, dimension), np.int8)
+        self._scale, self._radius = np.zeros(size, np.float32), np.zeros(size, np.float32)
+        self._longest = 0.0
+
+    def write(self, start: int, ids: Ids, rows: Floats) -> None:
+        """Writes rows that no search sees yet."""
+        made, part = coded(rows), slice(start, start + len(ids))
+        self.ids[part], self._rows[part] = ids, rows
+        self._codes[part], self._scale[part], self._radius[part] = made.codes, made.scale, made.radius
+        # A search that reads the old number sees none of the new rows.
+        self._longest = max(self._longest, made.longest)
+
+    def coded(self, start: int, stop: int) -> CodedRows:
+        part = slice(start, stop)
+        return CodedRows(self._codes[part], self._scale[part], self._radius[part], self._longest)
+
+    def rows(self, places: Places) -> Floats:
+        """Copies of rows, float32 [n, d]."""
+        return self._rows[places]
+
+    def wipe(self, place: int) -> None:
+        self._rows[place], self._codes[place] = 0.0, 0
+        self._scale[place], self._radius[place] = 0.0, 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The state after change number `moment`: all rows of all blocks, of the last one the first `used`."""
+
+    blocks: tuple[Block, ...] = ()
+    used: int = 0
+    moment: int = 0
+
+    def parts(self, rows: int) -> Iterator[tuple[Block, int, int]]:
+        """The blocks in pieces of at most `rows` rows: block, start, stop."""
+        for block in self.blocks:
+            end = self.used if block is self.blocks[-1] else block.size
+            for start in range(0, end, rows):
+                yield block, start, min(end, start + rows)
+
+
+class Readers:
+    """Knows the moments that searches look at, and what waits to be wiped for them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._moments = Counter[int]()
+        self._dead = deque[tuple[int, Block, int]]()
+        self._view = View()
+
+    @property
+    def view(self) -> View:
+        return self._view
+
+    def publish(self, view: View, dead: list[tuple[Block, int]]) -> None:
+        """Shows the next searches `view`. `dead`: the rows that died at its moment."""
+        with self._lock:
+            self._view = view
+            self._dead += [(view.moment, block, place) for block, place in dead]
+            self._wipe()
+
+    @contextmanager
+    def reading(self) -> Iterator[View]:
+        with self._lock:
+            view = self._view
+            self._moments[view.moment] += 1
+        try:
+            yield view
+        finally:
+            with self._lock:
+                self._moments[view.moment] -= 1
+                if not self._moments[view.moment]:
+                    del self._moments[view.moment]
+                self._wipe()
+
+    def forget_dead(self) -> None:
+        """The blocks of all that waits are gone."""
+        with self._lock:
+            self._dead.clear()
+
+    def _wipe(self) -> None:
+        oldest = min(self._moments, default=ALIVE)
+        while self._dead and self._dead[0][0] <= oldest:
+            _, block, place = self._dead.popleft()
+            block.wipe(place)
