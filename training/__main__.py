@@ -6,6 +6,7 @@ import typer
 
 from training.cli.assess import assess
 from training.cli.builtin import builtin
+from training.cli.compare import compare
 from training.cli.detector import detector
 from training.cli.evaluate import evaluate
 from training.cli.masks import masks
@@ -13,31 +14,38 @@ from training.cli.matcher import matcher
 from training.cli.prepare import prepare
 from training.cli.pretrain import pretrain
 from training.cli.rendered_family import rendered_family
-from training.cli.reproduce import reproduce
 from training.cli.retrain import retrain
 from training.cli.scenes import scenes
 from training.cli.smoke import smoke
 from training.cli.standin import standin
+from training.cli.synthesise import synthesise
 from training.cli.train import train
 from training.cli.verifier import verifier
 
-app = typer.Typer(help="HSST training, its baselines, synthesis and evaluation.", no_args_is_help=True)
-app.command("smoke")(smoke)
+MODELS, SERVICE = "The committed models", "Started by the service, and a check"
+
+app = typer.Typer(
+    help="HSST, its baselines, synthesis and evaluation.",
+    no_args_is_help=True,
+)
 app.command("prepare")(prepare)
+app.add_typer(synthesise, name="synthesise")
 app.command("pretrain")(pretrain)
 app.command("train")(train)
+app.command("compare")(compare)
 app.command("evaluate")(evaluate)
-app.command("reproduce")(reproduce)
-app.command("retrain")(retrain)
-app.command("assess")(assess)
-app.command("masks")(masks)
-app.command("scenes")(scenes)
-app.command("rendered-family")(rendered_family)
-app.add_typer(builtin, name="builtin")
+app.add_typer(builtin, name="builtin", rich_help_panel=MODELS)
 detector.add_typer(verifier, name="verifier")
-app.add_typer(detector, name="detector")
-app.add_typer(matcher, name="matcher")
-app.add_typer(standin, name="standin")
+app.add_typer(detector, name="detector", rich_help_panel=MODELS)
+app.add_typer(matcher, name="matcher", rich_help_panel=MODELS)
+app.add_typer(standin, name="standin", rich_help_panel=MODELS)
+app.command("smoke", rich_help_panel=SERVICE)(smoke)
+app.command("retrain", rich_help_panel=SERVICE)(retrain)
+app.command("assess", rich_help_panel=SERVICE)(assess)
+# `synthesise` has these now.
+app.command("masks", hidden=True)(masks)
+app.command("scenes", hidden=True)(scenes)
+app.command("rendered-family", hidden=True)(rendered_family)
 
 if __name__ == "__main__":
     app()

@@ -47,14 +47,13 @@ def smoke(
         with exit_on_user_error():
             sets = _sets(facekit, bundle, place, workers=workers, console=console)
         results = run_smoke(*sets, place, on_step=step)
-    conditions = list(results[0]["found"]["test"])
+    conditions = [one.condition for one in results[0].found]
     table = Table(title="SYNTHETIC: rendered subjects, to show that every part runs")
     for column in ("network", *(f"{c} rank-1 %" for c in conditions), "loss at the end", "seconds"):
         table.add_column(column)
     for result in results:
-        found = result["found"]["test"]
-        rates = [f"{found[c]['rank1']:.1f}" for c in conditions]
-        table.add_row(result["arm"], *rates, f"{result['loss']:.3f}", f"{result['seconds']:.0f}")
+        rates = [f"{100 * one.counts.rate:.1f}" for one in result.found]
+        table.add_row(result.arm, *rates, f"{result.loss:.3f}", f"{result.seconds:.0f}")
     console.print(table)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.data.augment import NORMAL, Augmentation, augment, moved
+from faces.types import Spectrum
+from training.data.augment import NORMAL, Augmentation, augment, in_grey, moved
 from training.data.batches import PairBatch
 from training.data.network_input import network_input
 from training.data.pairs import PairRequest, PairSampler
 from training.data.prepared import PreparedSet
+from training.data.records import DataSetError
 
 
 class PairLoader:
@@ -61,3 +63,28 @@ class PairLoader:
                 identity=torch.tensor([p.label for p in pairs]),
                 teacher=templates,
             )
+
+
+class GreyPairLoader(PairLoader):
+    """Gives the VIS photo of the same source, in grey, in place of the NIR photo.
+
+    Raises DataSetError if a NIR photo has no VIS photo of its source, as only pseudo-NIR has.
+    """
+
+    def requests(self, start: int) -> Iterator[tuple[PairRequest, ...]]:
+        by_source = {
+            row.source: i
+            for i, row in enumerate(self.prepared.rows)
+            if row.spectrum is Spectrum.VIS and not row.masked
+        }
+        for pairs in super().requests(start):
+            yield tuple(PairRequest(p.label, self._twin(by_source, p.nir), p.vis) for p in pairs)
+
+    def _twin(self, by_source: Mapping[str, int], nir: int) -> int:
+        source = self.prepared.rows[nir].source
+        if source not in by_source:
+            raise DataSetError(f"{source} has no VIS photo of its own: grey_probes is for pseudo-NIR")
+        return by_source[source]
+
+    def nir_input(self, images: torch.Tensor) -> torch.Tensor:
+        return in_grey(images)

@@ -51,6 +51,8 @@ class Reporter:
         self._label = label
         if self._bar is not None:
             if begun:
+                for task in self._bar.task_ids:
+                    self._bar.remove_task(task)
                 self._task = self._bar.add_task(label, total=total, note=note)
             self._bar.update(self._task, completed=done, total=total, note=note)
             return

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.data.batches import PairBatch
-from training.data.pair_loader import PairLoader
+from training.data.pair_loader import GreyPairLoader, PairLoader
 from training.data.pairs import PairSampler
 from training.data.prepared import PreparedSet
 from training.engine.compile import compile_task
@@ -66,7 +66,6 @@ class FineTuning:
         device: torch.device = CPU,
         templates: Templates | None = None,
         means: Path | None = None,
-        loader: type[PairLoader] = PairLoader,
         compiled: bool = False,
     ) -> None:
         self.recipe = recipe
@@ -79,6 +78,7 @@ class FineTuning:
             seed=recipe.seed,
         )
         taught = templates(sampler) if recipe.task.distil and templates is not None else None
+        loader = GreyPairLoader if recipe.grey_probes else PairLoader
         self._loader = loader(
             prepared,
             sampler,

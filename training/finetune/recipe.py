@@ -25,7 +25,9 @@ class Validation(Strict):
 
 class Recipe(Strict):
     """`backbone`: used with random weights; a checkpoint to start from brings its own. `batch`: subjects of
-    one step over all processes, with two photos each. `p_mask`: the probability of a masked NIR photo."""
+    one step over all processes, with two photos each. `p_mask`: the probability of a masked NIR photo.
+    `grey_probes`: a control that learns from the VIS photo of the same source in grey in place of the NIR
+    photo, so that nothing but colour is taken away."""
 
     task: TaskConfig
     loop: LoopConfig = LoopConfig()
@@ -33,6 +35,7 @@ class Recipe(Strict):
     batch: Annotated[int, Field(gt=0)] = 64
     p_mask: Annotated[float, Field(ge=0, le=1)] = 1.0
     augment: Augmentation = Augmentation()
+    grey_probes: bool = False
     seed: int = 0
     validation: Validation = Validation()
 

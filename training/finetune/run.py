@@ -24,7 +24,7 @@ from training.finetune.fine_tuning import FineTuning
 from training.finetune.recipe import Recipe
 from training.finetune.validation import Validator
 from training.networks.backbone import BackboneConfig
-from training.networks.initial_weights import load_initial
+from training.networks.initial_weights import initial_digest, load_initial
 from training.networks.teacher import Teacher, by_row, cached_templates
 
 ENCODER = "encoder.pt"
@@ -34,12 +34,14 @@ TEMPLATES = "teacher.npy"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """`out`: the run's folder; `start`: a checkpoint or a bundle's folder, None for random weights;
-    `teacher`: a bundle, for distillation; `compiled`: compiles the networks, which needs a C++ compiler."""
+    `teacher`: a bundle, for distillation; `compiled`: compiles the networks, which needs a C++ compiler;
+    `cache`: a folder where runs share class means and the teacher's templates, None for the run's own."""
 
     out: Path
     start: Path | None = None
     teacher: Path | None = None
     compiled: bool = False
+    cache: Path | None = None
     device: torch.device
 
 
@@ -84,6 +86,7 @@ class _Run:
             out=options.out,
             device=options.device,
             templates=lambda sampler: teacher_templates(prepared, sampler, options),
+            means=_shared_means(prepared, options),
             compiled=options.compiled,
         )
         self.validator: Validator | None = None
@@ -125,6 +128,14 @@ def check_alignment(prepared: PreparedSet, backbone: BackboneConfig) -> None:
         )
 
 
+def _shared_means(prepared: PreparedSet, options: RunOptions) -> Path | None:
+    """The file of the start's class means that runs on these rows share."""
+    if options.cache is None or options.start is None:
+        return None
+    started = initial_digest(options.start)
+    return options.cache / f"class-means-{started[:12]}-{rows_digest(prepared)[:12]}.pt"
+
+
 def _network(recipe: Recipe, options: RunOptions) -> tuple[nn.Module, Recipe]:
     """The initial network, and the recipe with its backbone."""
     if options.start is None:
@@ -149,6 +160,10 @@ def teacher_templates(
         )
     rows = np.array([i for subject in sampler.subjects for i in subject.vis], np.int64)
     cache = options.out / TEMPLATES
+    if options.cache is not None:
+        made = initial_digest(options.teacher)
+        cache = options.cache / f"teacher-{made[:12]}-{rows_digest(prepared)[:12]}.npy"
+        options.cache.mkdir(parents=True, exist_ok=True)
     if not rank():
         cached_templates(prepared, rows, options.teacher, cache)
     barrier()

@@ -8,27 +8,50 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from training.data.prepared import PreparedSet
+from training.engine.loop import LoopConfig
+from training.evaluation.closed_set import ConditionRank1, closed_set
+from training.finetune.recipe import Recipe
+from training.finetune.run import ENCODER, RunOptions, train_recipe
 from training.methods.build import TaskConfig
 from training.methods.hsst import HsstConfig
 from training.methods.losses import LossConfig
 from training.methods.plain import PlainConfig
 from training.networks.backbone import BackboneConfig
 from training.networks.checkpoint import save_encoder
-from training.research.standin.arms import Arm
-from training.research.standin.run import EvaluationSet, RunConfig, run_arm
+from training.networks.torch_encoder import load_checkpoint_encoder
 from training.synthesis.rendered.family import tiny_family
 from training.synthesis.rendered.model import load_model
 
 BACKBONE = BackboneConfig(side_px=48, dimension=128, width=0.25)
 SOFT = LossConfig(scale=16)
 BATCH = 8
-PRETRAIN = RunConfig(iterations=120, batch=BATCH, lr=0.05, p_mask=0.3)
-FINE_TUNE = RunConfig(iterations=60, batch=BATCH, lr=0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """The length and the learning rate of one training."""
+
+    iterations: int
+    lr: float
+    p_mask: float = 0.7
+
+
+PRETRAIN = Stage(120, 0.05, p_mask=0.3)
+FINE_TUNE = Stage(60, 0.01)
+
+
+@dataclass(frozen=True, slots=True)
+class Smoked:
+    """One trained network and what it found of the test subjects' probes."""
+
+    arm: str
+    loss: float
+    seconds: float
+    found: tuple[ConditionRank1, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +76,10 @@ def run_smoke(
     out: Path,
     *,
     on_step: Callable[[str, int, int], None],
-    pretrain: RunConfig = PRETRAIN,
-    fine_tune: RunConfig = FINE_TUNE,
-) -> list[dict[str, Any]]:
+    pretrain: Stage = PRETRAIN,
+    fine_tune: Stage = FINE_TUNE,
+) -> list[Smoked]:
     """Trains and tests three networks; returns the results of the pre-trained one, plain+ and HSST."""
-    tests = [EvaluationSet("test", test_set, "test")]
     start = out / "start.pt"
     torch.manual_seed(0)
     save_encoder(start, BACKBONE.build(), BACKBONE)
@@ -65,17 +87,22 @@ def run_smoke(
     plus = TaskConfig(method=PlainConfig(loss=SOFT, class_means=True, head_lr=10))
     hsst = TaskConfig(method=HsstConfig(loss=SOFT, queue=BATCH, ema=0.9))
 
-    def train(name: str, task: TaskConfig | None, trunk: Path, config: RunConfig) -> dict[str, Any]:
-        return run_arm(
-            Arm(name, task),
-            train_set,
-            trunk,
-            config,
-            out=out / name.replace(" ", "-"),
-            tests=tests,
-            on_step=lambda done, _: on_step(name, done, config.iterations),
+    def learn(name: str, task: TaskConfig, trunk: Path, stage: Stage) -> Smoked:
+        warmup = min(50, stage.iterations // 10)
+        recipe = Recipe(
+            task=task,
+            loop=LoopConfig(iterations=stage.iterations, lr=stage.lr, warmup=warmup),
+            backbone=BACKBONE,
+            batch=BATCH,
+            p_mask=stage.p_mask,
         )
+        place = RunOptions(out=out / name.replace(" ", "-"), start=trunk, device=torch.device("cpu"))
+        record = train_recipe(
+            recipe, train_set, place, on_step=lambda done, _: on_step(name, done, stage.iterations)
+        )
+        found = closed_set(load_checkpoint_encoder(place.out / ENCODER), test_set, "test")
+        return Smoked(name, float("nan") if record.loss is None else record.loss, record.seconds, found)
 
-    first = train("pre-trained", plain, start, pretrain)
-    trunk = out / "pre-trained" / "encoder.pt"
-    return [first, train("plain+", plus, trunk, fine_tune), train("HSST", hsst, trunk, fine_tune)]
+    first = learn("pre-trained", plain, start, pretrain)
+    trunk = out / "pre-trained" / ENCODER
+    return [first, learn("plain+", plus, trunk, fine_tune), learn("HSST", hsst, trunk, fine_tune)]

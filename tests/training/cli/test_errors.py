@@ -23,7 +23,7 @@ COMPILING = {
     "builtin distil": ["PHOTOS", "OUT"],
     "detector train": ["PICTURES", "OUT"],
     "standin trunk": ["PHOTOS", "OUT"],
-    "standin run": ["SET", "TRUNK", "OUT"],
+    "compare": ["standin", "SET", "OUT", "--start", "TRUNK"],
 }
 
 
@@ -59,8 +59,9 @@ def test_building_a_bundle_checks_the_compiler_before_it_makes_sets(
         ["standin", "photos", "OUT", "--lfw", "none.tar", "--bundle", "BUNDLE"],
         ["standin", "build", "OUT", "--lfw", "none.tar"],
         ["standin", "trunk", "PHOTOS", "OUT"],
-        ["standin", "run", "SET", "TRUNK", "OUT"],
-        ["standin", "also", "SET", "TRUNK", "OUT"],
+        ["synthesise", "standin", "OUT", "--lfw", "none.tar"],
+        ["compare", "standin", "SET", "OUT", "--start", "TRUNK"],
+        ["compare", "table1", "SET", "OUT", "--only-table"],
         ["builtin", "distil", "PHOTOS", "OUT"],
         ["detector", "train", "PICTURES", "OUT"],
         ["pretrain", "SET", "OUT"],

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from faces.types import Spectrum
 from tests.training.nets import prepared_set
-from training.data.pair_loader import PairLoader
+from training.data.pair_loader import GreyPairLoader, PairLoader
 from training.data.pairs import PairSampler, QueueError
 from training.data.records import DataSetError
+from training.data.set_writer import SetWriter
 from training.engine.prefetch import prefetch
 
 
@@ -60,6 +62,22 @@ def test_batches_depend_on_seed_and_iteration_alone(tmp_path: Path) -> None:
     assert again.teacher is not None
     assert again.teacher.shape == (4, 5)
     assert float(again.nir.abs().max()) <= 1.0
+
+
+def test_grey_only_never_learns_from_near_infrared(tmp_path: Path) -> None:
+    """Other NIR pixels do not change its batches, which show one grey of the same photo's VIS version."""
+    made = prepared_set(tmp_path / "made", subjects=8)
+    writer = SetWriter(tmp_path / "dark", made.info)
+    for i, row in enumerate(made.rows):
+        nir = row.spectrum is Spectrum.NIR
+        writer.add(row, np.zeros_like(made.crop(i)) if nir else made.crop(i))
+    batches = []
+    for prepared in (made, writer.close()):
+        sampler = PairSampler(prepared, split="train", batch=4, queue=8, p_mask=0.5, seed=2)
+        batches.append(next(iter(GreyPairLoader(prepared, sampler, side_px=16).batches())))
+    assert torch.equal(batches[0].nir, batches[1].nir)
+    assert torch.equal(batches[0].nir[:, 0], batches[0].nir[:, 2])
+    assert float(batches[0].nir.std()) > 0.1
 
 
 def test_too_few_subjects_and_lone_photos_are_errors(tmp_path: Path) -> None:

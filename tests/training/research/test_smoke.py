@@ -13,8 +13,7 @@ from faces.types import Spectrum
 from training.__main__ import app
 from training.data.records import DataSetError
 from training.networks.onnx_runner import BundleRunner
-from training.research.smoke import BATCH, run_smoke
-from training.research.standin.run import RunConfig
+from training.research.smoke import BATCH, Stage, run_smoke
 from training.synthesis.rendered.sample_set import sample_sets
 
 
@@ -25,7 +24,7 @@ def test_the_committed_samples_are_enough_for_every_part(bundle_dir: Path, tmp_p
     assert len(subjects[0]) == BATCH
     assert not subjects[0] & subjects[1]
     assert all(row.masked == (row.spectrum is Spectrum.NIR) for row in strangers.rows)
-    quick = RunConfig(iterations=2, batch=BATCH, lr=0.01)
+    quick = Stage(iterations=2, lr=0.01)
     steps: list[tuple[str, int, int]] = []
     results = run_smoke(
         learn,
@@ -35,10 +34,10 @@ def test_the_committed_samples_are_enough_for_every_part(bundle_dir: Path, tmp_p
         pretrain=quick,
         fine_tune=quick,
     )
-    assert [result["arm"] for result in results] == ["pre-trained", "plain+", "HSST"]
+    assert [result.arm for result in results] == ["pre-trained", "plain+", "HSST"]
     assert steps == [(name, i, 2) for name in ("pre-trained", "plain+", "HSST") for i in (1, 2)]
-    probes = results[0]["found"]["test"]["nir-masked"]["probes"]
-    assert sum(probes) == sum(row.role == "probe" for row in strangers.rows)
+    (found,) = (one for one in results[0].found if one.condition == "nir-masked")
+    assert found.counts.probes.sum() == sum(row.role == "probe" for row in strangers.rows)
 
 
 def test_missing_samples_and_a_wrong_face_model_are_refused(bundle_dir: Path, tmp_path: Path) -> None:

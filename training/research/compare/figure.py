@@ -1,26 +1,18 @@
-"""Draws Fig. 4 as bars with deviations, and the ablation of the size of HSST's queues as curves."""
+"""Draws Fig. 4 as bars with deviations, and ablations as curves over their arms."""
 
 from __future__ import annotations
 
 import io
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from training.evaluation.plots import COLOURS, LINES
-from training.research.reproduce.measure import Cell
-from training.research.reproduce.printed import Line
-from training.research.reproduce.published import On
-from training.research.reproduce.run import Result
+from training.research.compare.plan import OWN, Plan
+from training.research.compare.printed import Line, figure_name, value_of
+from training.research.compare.result import Result
 
-CURVES: tuple[tuple[str, Callable[[Cell], float]], ...] = (
-    ("rank-1", lambda cell: cell.rank1.value),
-    ("VR@FAR 1 %", lambda cell: cell.vr[0].vr.value),
-    ("VR@FAR .1 %", lambda cell: cell.vr[1].vr.value),
-)
 BAR = 0.38
 # Below the lowest bar, so that differences of a few points can be seen.
 MARGIN = 8.0
@@ -58,22 +50,18 @@ def bars_png(lines: Sequence[Line], *, title: str) -> bytes:
     return _png(figure)
 
 
-def queue_png(results: Sequence[Result], *, title: str) -> bytes:
-    """Draws means over folds, for masked NIR probes of the data set that was trained on; returns a PNG."""
-    by_size: dict[int, list[Cell]] = defaultdict(list)
-    for result in results:
-        size = int(result.recipe["task"]["method"]["queue"])
-        by_size[size] += [cell for cell in result.cells if cell.on is On.OWN and cell.masked]
-    sizes = sorted(size for size, cells in by_size.items() if cells)
-    figure = Figure(figsize=(6.2, 4.4), dpi=130, layout="constrained")
+def curves_png(plan: Plan, results: Sequence[Result], *, title: str) -> bytes:
+    """Draws each figure of masked probes of the fold that was trained on, arm by arm; returns a PNG."""
+    figure = Figure(figsize=(6.8, 4.4), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for i, (name, read) in enumerate(CURVES):
-        means = [float(np.mean([read(cell) for cell in by_size[size]])) for size in sizes]
-        axes.plot(sizes, means, LINES[i] + "o", color=COLOURS[i], markersize=4, label=name)
-    axes.set_xticks(sizes)
+    names = [arm.name for arm in plan.arms if any(result.arm == arm.name for result in results)]
+    for i, far in enumerate((None, *plan.file.fars)):
+        values = [value_of(results, name, OWN, far, masked=True) for name in names]
+        means = [value.mean for value in values if value.rates]
+        axes.plot(range(len(means)), means, LINES[i] + "o", color=COLOURS[i], label=figure_name(far))
+    axes.set_xticks(range(len(names)), names, fontsize=7, rotation=20, ha="right")
     axes.set_title(title, fontsize=10)
-    axes.set_xlabel("columns of a queue, K")
     axes.set_ylabel("masked NIR probes, %")
     axes.grid(visible=True, linewidth=0.4, alpha=0.6)
     axes.spines[["top", "right"]].set_visible(False)

@@ -12,20 +12,20 @@ from training.networks.checkpoint import read_history
 from training.pretrain.recipe import PretrainRecipe
 
 # The paper says only this of the pre-training: MS1M-v1c, whose photos are visible and wear no mask.
-PAPER_RECIPE, PAPER_SET = "pretrain-paper", "ms1m"
+PAPER_SET = "ms1m"
 
 
-def trunk_departures(start: Path) -> tuple[str, ...]:
+def trunk_departures(start: Path, recipe: str) -> tuple[str, ...]:
     """Returns what differs from the paper in the pre-training of `start`, as far as the file says it.
 
-    Raises DataSetError if `start` is no checkpoint.
+    `recipe`: that of the paper's pre-training. Raises DataSetError if `start` is no checkpoint.
     """
     if start.is_dir():
         return (f"trunk: the embedder of the bundle {start.name}, whose training is not known here",)
     history = read_history(start)
     if history is None:
         return ("trunk: its checkpoint does not say what it was pre-trained with",)
-    paper = read_recipe(PretrainRecipe, PAPER_RECIPE).model_dump(mode="json")
+    paper = read_recipe(PretrainRecipe, recipe).model_dump(mode="json")
     found = [f"trunk: {text}" for text in differences(_said(history["recipe"]), _said(paper))]
     if not str(history["set"]).startswith(PAPER_SET):
         found.append(f"trunk: pre-trained on {history['set']} instead of MS1M-v1c")
