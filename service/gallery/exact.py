@@ -5,7 +5,8 @@ bound is a floor: whoever's upper bound lies below it is not among the k best. T
 in float64 from their float32 rows. So the results are those of a search that scores all in float64, and the
 score and rank of a pair depend neither on the batch nor on the order of rows. Ties are sorted by id.
 
-Searches wait neither for each other nor for changes: each sees the templates that were there when it began.
+Searches wait for no change: each sees the templates that were there when it began. In a large gallery those
+that come while others run go together (`service.gallery.together`).
 
 Memory: 5 bytes x dimension + 24 for each template and its entry in the map of ids, and up to twice that after
 removals.
@@ -22,10 +23,13 @@ from numpy.typing import NDArray
 from service.gallery.base import Hit
 from service.gallery.blocks import Block, Floats, Ids, Places, Readers, View
 from service.gallery.first_pass import LARGEST_DIMENSION, CodedQueries
+from service.gallery.together import Together
 
 BLOCK_ROWS = 65_536
 # A block that is full, or has grown to so many rows, is given up once less than this share of it is alive.
 WORTH_MOVING, SPARSE = 1024, 0.4
+# From so many templates on a search takes long enough for others to come meanwhile.
+WORTH_SHARING = 20_000
 # Limits on the memory of a search: queries, scores of one piece, and rows in float64.
 QUERIES_AT_ONCE = 32
 SCORES_AT_ONCE = 1 << 18
@@ -44,6 +48,7 @@ class ExactGallery:
         self._dimension, self._block_rows = dimension, block_rows
         self._changing = threading.Lock()
         self._readers = Readers()
+        self._together = Together(self._search, most=QUERIES_AT_ONCE)
         self._row_of: dict[int, int] = {}
         self._block_at: dict[int, Block] = {}
 
@@ -98,10 +103,15 @@ class ExactGallery:
             raise ValueError(f"expected float32 [m, {self._dimension}] and k >= 1")
         if queries.dtype != np.float32:
             raise ValueError(f"expected float32 queries, got {queries.dtype}")
+        if self.size < WORTH_SHARING:
+            return self._search(queries, k)
+        return self._together.search(queries, k)
+
+    def _search(self, queries: Floats, k: int) -> list[list[Hit]]:
         with self._readers.reading() as view:
             found: list[list[Hit]] = []
             for start in range(0, len(queries), QUERIES_AT_ONCE):
-                found += _search(view, queries[start : start + QUERIES_AT_ONCE], k)
+                found += _best_of(view, queries[start : start + QUERIES_AT_ONCE], k)
             return found
 
     def _append(self, change: _Change, ids: Ids, vectors: Floats) -> None:
@@ -191,7 +201,7 @@ class _Near:
     upper: Floats
 
 
-def _search(view: View, queries: Floats, k: int) -> list[list[Hit]]:
+def _best_of(view: View, queries: Floats, k: int) -> list[list[Hit]]:
     near, floor = _first_pass(view, queries, k)
     hits = []
     for query in range(len(queries)):
