@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from faces.rates.resampling import BOOTSTRAPS
 from training.cli.errors import exit_on_user_error
@@ -93,7 +92,7 @@ def evaluate(
             console.print(f"report: {out / FOLDS_JSON}", markup=False)
         return
     with exit_on_user_error(ValueError):
-        evaluation, curves = _run(model, read_prepared(prepared_set), split, asked, threads, console)
+        evaluation, curves = _run(model, read_prepared(prepared_set), split, asked, threads)
     for part in evaluation.synthetic:
         console.print(f"SYNTHETIC: {part}", style="yellow", markup=False)
     for table in evaluation_tables(evaluation):
@@ -130,17 +129,16 @@ def _run_folds(
 
 
 def _run(
-    model: Path, prepared: PreparedSet, split: SplitName, asked: Asked, threads: int, console: Console
+    model: Path, prepared: PreparedSet, split: SplitName, asked: Asked, threads: int
 ) -> tuple[Evaluation, Curves]:
     encoder = load_encoder(model, threads=threads)
     total = len(split_pool(prepared, _SPLITS[split]).rows)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("embedding", total=total)
+    done = 0
+    with Reporter(Console(stderr=True)) as progress:
 
         def advance(count: int) -> None:
-            progress.advance(bar, count)
-            if progress.tasks[bar].completed >= total:
-                progress.update(bar, description="comparing")
+            nonlocal done
+            done += count
+            progress.show("embedding", done, total, "comparing" if done >= total else "")
 
         return evaluate_split(encoder, prepared, _SPLITS[split], asked=asked, on_done=advance)

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from faces.align import MIN_INTER_EYE_PX
@@ -17,6 +16,7 @@ from faces.types import Spectrum
 from training.cli.errors import exit_on_user_error
 from training.data.prepared import REFUSED_FILE
 from training.data.registry import LOADERS, LoadOptions, load_data_set
+from training.engine.progress import Reporter
 from training.views.masking import MaskedSpectra, MaskEngine, MaskFamily, MaskOptions
 from training.views.prepare import Prepared, PrepareOptions, cores, prepare_set
 from training.views.prepare_sample import WorkOptions
@@ -70,14 +70,9 @@ def prepare(
     )
     with exit_on_user_error():
         source = load_data_set(dataset, root, LoadOptions(strict=not subset, seed=seed, split=split))
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=errors) as progress:
-            bar = progress.add_task("preparing", total=None)
+        with Reporter(errors) as progress:
             made = prepare_set(
-                source,
-                out,
-                options,
-                on_part=lambda done, all_: progress.update(bar, completed=done, total=all_),
+                source, out, options, on_part=lambda done, all_: progress.show("preparing", done, all_)
             )
     report(made, console)
     if not made.found.rows:

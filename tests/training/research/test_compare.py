@@ -15,10 +15,12 @@ from typer.testing import CliRunner
 from typer.testing import Result as Called
 
 from faces.types import Pixels, Spectrum
-from tests.training.data.trees import casia_tree
+from tests.training.data.trees import buaa_tree, casia_tree, oulu_tree
 from training.__main__ import app
+from training.data.buaa import load_buaa
 from training.data.casia import load_casia
 from training.data.loaded import NO_PLACE, Place, places_of
+from training.data.oulu import load_oulu
 from training.data.prepared import PreparedSet, Row, SetInfo
 from training.data.records import Fold, Sample
 from training.data.set_writer import SetWriter
@@ -284,14 +286,26 @@ def test_finished_arms_are_not_run_again_and_folds_are_averaged(
     assert row in table_rows(alone.stdout)
 
 
+def few(fold: Fold) -> Fold:
+    """Four test subjects of a fold with two pictures of each spectrum."""
+    kept = sorted({sample.subject for sample in fold.gallery})[:4]
+    gallery, probes = (
+        tuple(sample for name in kept for sample in [s for s in side if s.subject == name][:2])
+        for side in (fold.gallery, fold.probes)
+    )
+    return Fold(fold.name, (), gallery, probes)
+
+
 def test_table2_evaluates_the_same_networks_on_other_data_sets(
-    fold1: PreparedSet, tree: Path, start: Path, tmp_path: Path
+    fold1: PreparedSet, start: Path, tmp_path: Path
 ) -> None:
-    fold = load_casia(tree).folds()[1]
-    others = {
-        name: make_set(tmp_path / name, f"{name}-seed0", (*fold.gallery, *fold.probes), fold)
-        for name in ("oulu", "buaa")
-    }
+    oulu_tree(tmp_path / "tree-oulu", subjects=80, frames=8)
+    buaa_tree(tmp_path / "tree-buaa")
+    loaded = {"oulu": load_oulu(tmp_path / "tree-oulu"), "buaa": load_buaa(tmp_path / "tree-buaa")}
+    others = {}
+    for name, source in loaded.items():
+        fold = few(source.folds()[0])
+        others[name] = make_set(tmp_path / name, fold.name, (*fold.gallery, *fold.probes), fold)
     words = ("--start", start, "--test", f"oulu={others['oulu'].root}")
     done = call("table2", fold1.root, tmp_path / "out", *words)
     assert done.exit_code == 0, done.output
@@ -475,6 +489,22 @@ def test_the_standin_chooses_rates_on_validation_and_compares_seeds(start: Path,
     assert grey.recipe["grey_probes"] is True
     again = CliRunner().invoke(app, words)
     assert again.stdout == done.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(start: Path, tmp_path: Path) -> None:
+    made = standin_set(tmp_path / "set")
+    words = ["--start", str(start), "--arm", "zero-shot", "--arm", "plain+ softmax", "--seed", "0"]
+    words += ["--lr", "0.001", "--lr", "0.01", "--iterations", "2", "--batch", "4"]
+    pages = []
+    for workers in ("1", "2"):
+        out = tmp_path / workers
+        done = CliRunner().invoke(
+            app, ["compare", "standin", str(made.root), str(out), *words, "--workers", workers]
+        )
+        assert done.exit_code == 0, done.output
+        pages.append((out / "SYNTHETIC-standin.md").read_text())
+    assert pages[0] == pages[1]
 
 
 def result_of(arm: str, lr: float, seed: int, hits: tuple[int, int], validation: float) -> Result:

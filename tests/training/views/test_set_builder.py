@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +16,7 @@ import numpy as np
 import pytest
 
 from faces.bundle import BundleError
+from tests.conftest import REPO
 from training.data.prepared import SET_FILE, Refused
 from training.data.set_writer import Made
 from training.engine.worker_pool import in_order
@@ -49,43 +55,67 @@ def test_a_set_is_the_same_for_any_number_of_workers(bundle_dir: Path, tmp_path:
     assert len(one.refused) == 23
 
 
+CHILD = """
+import sys
+from pathlib import Path
+from tests.training.views.test_set_builder import counted_jobs
+from training.views.set_builder import ViewAssets, build_set
+place, bundle = Path(sys.argv[1]), Path(sys.argv[2])
+jobs = counted_jobs(place)
+build_set(jobs, place / "set", ViewAssets(bundle=bundle), name="n", made_by="a test", workers=1)
+"""
+LIMIT_S = 120.0
+COUNT = 50
+
+
 @dataclass(frozen=True)
 class CountedJob:
-    """A job that leaves a line in `record` each time it runs; number 40 fails while `broken` exists."""
+    """A job that leaves a line in `record` each time it runs; number 40 waits while `stop` exists."""
 
     number: int
     record: Path
-    broken: Path
+    stop: Path
 
     def run(self, tools: ViewTools) -> list[Made | Refused]:
-        if self.number == 40 and self.broken.exists():
-            raise RuntimeError("the power failed")
+        while self.number == 40 and self.stop.exists():
+            time.sleep(0.01)
         with self.record.open("a") as stream:
             stream.write(f"{self.number}\n")
         return NumberJob(self.number).run(tools)
 
 
-def test_a_build_that_was_stopped_goes_on_and_says_how_far_it_is(
-    bundle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def counted_jobs(place: Path) -> list[CountedJob]:
+    return [CountedJob(number, place / "record", place / "stop") for number in range(COUNT)]
+
+
+def test_a_killed_build_goes_on_and_says_how_far_it_is(
+    bundle_dir: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    record, broken, out = tmp_path / "record", tmp_path / "broken", tmp_path / "set"
-    jobs = [CountedJob(number, record, broken) for number in range(50)]
-    assets = ViewAssets(bundle=bundle_dir)
-    broken.touch()
-    with pytest.raises(RuntimeError, match="the power failed"):
-        build_set(jobs, out, assets, name="n", made_by="a test", workers=1)
+    out, record = tmp_path / "set", tmp_path / "record"
+    (tmp_path / "stop").touch()
+    command = [sys.executable, "-c", CHILD, str(tmp_path), str(bundle_dir)]
+    process = subprocess.Popen(command, cwd=REPO, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    end = time.monotonic() + LIMIT_S
+    while len(list(out.glob("parts-*/*.npz"))) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert "making the set: 0 of 50" in capfd.readouterr().err
+    parts = sorted(out.glob("parts-*/*.npz"))
+    assert len(parts) == 2
     assert not (out / SET_FILE).exists()
-    first = set(record.read_text().split())
-    assert {str(n) for n in range(2 * PART_JOBS)} <= first
-    assert "making the set: 0 of 50" in capsys.readouterr().err
     record.unlink()
-    broken.unlink()
-    made = build_set(jobs, out, assets, name="n", made_by="a test", workers=1)
-    # The finished parts are not made again.
-    assert {int(n) for n in record.read_text().split()} == set(range(2 * PART_JOBS, 50))
-    assert [row.source for row in made.rows] == [f"{n}.jpg" for n in range(50) if n % 3 != 2]
-    assert "making the set: 50 of 50" in capsys.readouterr().err
-    whole = build_set([NumberJob(n) for n in range(50)], tmp_path / "w", assets, name="n", made_by="a test")
+    (tmp_path / "stop").unlink()
+    assets = ViewAssets(bundle=bundle_dir)
+    made = build_set(counted_jobs(tmp_path), out, assets, name="n", made_by="a test", workers=1)
+    # The finished parts are not made again, and a log shows where the build goes on.
+    assert {int(n) for n in record.read_text().split()} == set(range(2 * PART_JOBS, COUNT))
+    told = capfd.readouterr().err
+    assert f"making the set: {2 * PART_JOBS} of 50" in told
+    assert "making the set: 50 of 50" in told
+    assert [row.source for row in made.rows] == [f"{n}.jpg" for n in range(COUNT) if n % 3 != 2]
+    jobs = [NumberJob(number) for number in range(COUNT)]
+    whole = build_set(jobs, tmp_path / "whole", assets, name="n", made_by="a test")
     assert contents(whole.root) == contents(out)
 
 
