@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 
 from service.settings import builtin_bundle
-from tests.conftest import REPO, Service, sample_bytes
+from tests.conftest import REPO, START_S, Service, sample_bytes
 from tests.service.api.test_errors import enroll, identify
 from tests.service.api.test_thresholds import table
 from tests.service.console.conftest import Visiting
@@ -225,6 +229,51 @@ def test_an_unknown_face_is_ignored_and_shown_again(filled: Service, visit: Visi
     ignored.get_by_role("button", name="Show again").click()
     ignored.wait_for(state="detached")
     assert faces.count() == before
+
+
+def sightings(client: httpx.Client) -> int:
+    return sum(int(one["count"]) for one in client.get("/unknowns").json()["unknowns"])
+
+
+def test_an_unknown_face_is_forgotten_once_somebody_confirms_it(filled: Service, visit: Visiting) -> None:
+    console = visit(filled)
+    page = console.page
+    with filled.client() as client:
+        count = sightings(client)
+        identify(client, sample_bytes("s14", "nir_masked_1.jpg")).raise_for_status()
+        # Crops are kept soon after the answer.
+        end = time.monotonic() + START_S
+        while sightings(client) == count and time.monotonic() < end:
+            time.sleep(0.1)
+        before = client.get("/unknowns").json()["unknowns"]
+        console.open("unknowns")
+        faces = page.locator(".unknowns > li")
+        faces.first.get_by_role("img", name="Crop of an unknown face").first.wait_for()
+        assert faces.count() == len(before) >= 2
+        asked, *others = before
+        seen = asked["event_ids"]
+
+        dialog = page.get_by_role("dialog")
+        faces.first.get_by_role("button", name="Forget").click()
+        dialog.get_by_role("img", name="Crop of an unknown face").wait_for()
+        assert console.inaccessible() == []
+        dialog.get_by_role("button", name="Cancel").click()
+        dialog.wait_for(state="detached")
+        assert client.get("/unknowns").json()["unknowns"] == before
+
+        faces.first.get_by_role("button", name="Forget").click()
+        dialog.get_by_role("button", name="Forget for ever").click()
+        page.get_by_role("status").get_by_text(f"{len(seen)} crop").first.wait_for(state="attached")
+        page.wait_for_selector(f".unknowns > li:nth-child({len(before)})", state="detached")
+        assert client.get("/unknowns").json()["unknowns"] == others
+        assert {client.get(f"/events/{one}/crop").status_code for one in seen} == {404}
+        (entry,) = client.get("/admin/audit", params={"action": "unknown.forget"}).json()["entries"]
+        assert entry["detail"] == {"unknown_id": asked["unknown_id"], "sightings": len(seen)}
+    # Crop and templates lie in one row, which is gone; those of the others stay.
+    with contextlib.closing(sqlite3.connect(filled.data / "halflight.db")) as db:
+        kept = {event_id for (event_id,) in db.execute("SELECT event_id FROM kept_probes")}
+    assert not kept & set(seen)
+    assert kept >= {one for each in others for one in each["event_ids"]}
 
 
 def test_without_kept_crops_the_page_of_unknown_faces_names_the_setting(

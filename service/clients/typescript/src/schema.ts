@@ -1028,7 +1028,8 @@ export interface paths {
         };
         /**
          * Get Evaluation Report
-         * @description The page that an evaluation by the service wrote, with names of files; kept for a day after its end.
+         * @description The page that an evaluation by the service wrote, with names of files; kept for a day after its end, or
+         *     until a subject that it names is erased.
          */
         get: operations["get_evaluation_report_admin_evaluate__job_id__report_get"];
         put?: never;

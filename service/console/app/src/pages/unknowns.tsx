@@ -1,4 +1,4 @@
-/** Faces that nobody knew, by person, while their crops are kept: name them or ignore them. */
+/** Faces that nobody knew, by person, while their crops are kept: name, ignore or forget them. */
 
 import { useState } from "preact/hooks";
 
@@ -20,6 +20,7 @@ export function UnknownsPage() {
     [ignored],
   );
   const [enrolling, setEnrolling] = useState<Unknown | null>(null);
+  const [forgetting, setForgetting] = useState<Unknown | null>(null);
   const [enrolled, setEnrolled] = useState<string | null>(null);
   const ignoring = useAction(async (one: Unknown) => {
     await answered(
@@ -97,6 +98,9 @@ export function UnknownsPage() {
                 <Button busy={ignoring.busy} onClick={() => void ignoring.run(one)}>
                   {t(one.ignored ? "unknowns.unignore" : "unknowns.ignore")}
                 </Button>
+                <Button kind="danger" icon="trash" onClick={() => setForgetting(one)}>
+                  {t("unknowns.forget")}
+                </Button>
               </div>
             </li>
           ))}
@@ -114,7 +118,47 @@ export function UnknownsPage() {
           }}
         />
       )}
+      {forgetting && (
+        <ForgetDialog
+          unknown={forgetting}
+          onClose={() => setForgetting(null)}
+          onForgotten={() => {
+            setForgetting(null);
+            found.reload();
+          }}
+        />
+      )}
     </>
+  );
+}
+
+function ForgetDialog(props: { unknown: Unknown; onClose: () => void; onForgotten: () => void }) {
+  const forgetting = useAction(async () => {
+    const { erased } = await answered(
+      api.DELETE("/v1/unknowns/{unknown_id}", { params: { path: { unknown_id: props.unknown.unknown_id } } }),
+    );
+    announce(tn("unknowns.forgotten", erased));
+    props.onForgotten();
+  });
+  return (
+    <Dialog
+      title={t("unknowns.forget.title")}
+      onClose={props.onClose}
+      actions={
+        <>
+          <Button onClick={props.onClose}>{t("cancel")}</Button>
+          <Button kind="danger" busy={forgetting.busy} onClick={() => void forgetting.run()}>
+            {t("unknowns.forget.do")}
+          </Button>
+        </>
+      }
+    >
+      <div class="row">
+        <Crop eventId={props.unknown.best_event_id} alt={t("unknowns.crop")} />
+        <p>{tn("unknowns.forget.told", props.unknown.count)}</p>
+      </div>
+      {forgetting.problem && <ProblemNote problem={forgetting.problem} />}
+    </Dialog>
   );
 }
 
