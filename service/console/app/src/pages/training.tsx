@@ -144,7 +144,7 @@ export function RetrainDialog({ onClose }: { onClose: () => void }) {
       />
       <Field label={t("minutes")} hint={t("minutes.hint")}>
         {(ids) => (
-          <input {...ids} type="number" min={1} value={minutes} onInput={(event) => setMinutes(event.currentTarget.value)} />
+          <input {...ids} type="number" min={0.01} step="any" value={minutes} onInput={(event) => setMinutes(event.currentTarget.value)} />
         )}
       </Field>
       <Segments<Activate>
