@@ -9,7 +9,7 @@ from latex2mathml.converter import convert
 
 BLOCK = re.compile(r"^```math\n(.*?)^```\s*$", re.M | re.S)
 INLINE = re.compile(r"\$([^$\n]+(?:\n[^$\n]+)?)\$")
-CODE = re.compile(r"(^```.*?^```\s*$|<div class=\"math\">.*?</div>|`[^`\n]+`)", re.M | re.S)
+CODE = re.compile(r"(^```.*?^```\s*$|<div class=\"math\">.*?</div>|`(?:[^`\n]|\n(?!\n))+`)", re.M | re.S)
 TEXT = re.compile(r">([^<]+)<")
 # What Markdown would read as its own marks.
 MARKS = re.compile(r"[\\`*_{}\[\]|]")

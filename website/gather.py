@@ -27,7 +27,7 @@ OUTSIDE = {
 }
 REFERENCE = "reference/settings.md"
 LINK = re.compile(r"(\]\()([^)#\s]+)((?:#[^)]*)?\))")
-CODE = re.compile(r"(^```.*?^```\s*$|^~~~.*?^~~~\s*$|`[^`\n]+`)", re.M | re.S)
+CODE = re.compile(r"(^```.*?^```\s*$|^~~~.*?^~~~\s*$|`(?:[^`\n]|\n(?!\n))+`)", re.M | re.S)
 
 
 def gather(to: Path) -> None:

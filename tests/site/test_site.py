@@ -161,6 +161,9 @@ def test_formulas_become_mathml_and_code_stays() -> None:
     assert "<mfrac>" in made
     assert "`$HOME` stays" in made
     assert "echo $A $B" in made
+    # Code may go on in the next line; what follows it is none.
+    wrapped = "`of\n$A` and $b$\n\n```math\nx\n```\n"
+    assert with_math(wrapped).startswith("`of\n$A` and <span><math")
     assert with_math("no formula: $A and $B") == "no formula: $A and $B"
 
 
