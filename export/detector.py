@@ -39,7 +39,13 @@ CANVAS_PX = (320, 640)
 SCORE_THRESHOLD, NMS_IOU, MASK_THRESHOLD = 0.55, 0.4, 0.5
 # Chosen on validation photos and training scenes (docs/detector.md).
 SECOND_LOOK = SecondLook(
-    least=0.4, below=0.75, windows=(LookWindow(times=4.5, side_px=224), LookWindow(times=2.25, side_px=160))
+    least=0.4,
+    below=0.75,
+    windows=(
+        LookWindow(times=2.25, side_px=160),
+        LookWindow(times=3, mirrored=True, side_px=160),
+        LookWindow(times=4.5, side_px=224),
+    ),
 )
 # Inputs that torch and ONNX Runtime are compared on: batch, height, width.
 TRIED = ((1, 320, 320), (3, 160, 256), (2, 64, 96))

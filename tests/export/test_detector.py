@@ -44,8 +44,7 @@ def test_facts_carry_the_second_look_into_a_bundle(bundle_dir: Path, network: Pa
         network, score_threshold=0.5, nms_iou=0.4, mask_threshold=0.5, second_look=SECOND_LOOK
     )
     assert facts.detector.second_look == SECOND_LOOK
-    # A point of recall, and faces behind masks, are worth more than fewer false faces.
-    assert read(builtin_bundle()).manifest.detector.second_look is None
+    assert read(builtin_bundle()).manifest.detector.second_look == SECOND_LOOK
     manifest = with_detector(
         read(bundle_dir), network.with_suffix(".json"), tmp_path / "own", licence="a test"
     ).manifest

@@ -1,7 +1,7 @@
 """Fits how a detector's score and a verifier's output make one score: on validation pictures.
 
-A logistic curve over the logits of both is fitted on the doubtful detections. It is then moved as far as the
-recall of the labelled faces allows: as few false faces as possible at the recall that the detector has alone.
+A logistic curve over the logits of both is fitted on the doubtful detections. It is then moved as low as the
+false faces allow that are asked for, and never finds fewer labelled faces than the detector alone.
 """
 
 from __future__ import annotations
@@ -34,18 +34,21 @@ STEPS, RIDGE = 50, 1e-2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """Detections: the score of the first look and that after a second one (the same without one), the
-    verifier's output, and the truth: [n] each."""
+    """Detections in `pictures`: the score of the first look and that after a second one (the same without
+    one), the verifier's output, and the truth: [n] each."""
 
     firsts: Floats
     scores: Floats
     outputs: Floats
     truths: NDArray[np.bool_]
+    pictures: int
 
     def among(self, least: float, below: float) -> Judged:
         """Those whose first score lies from `least` to below `below`."""
         here = (self.firsts >= least) & (self.firsts < below)
-        return Judged(self.firsts[here], self.scores[here], self.outputs[here], self.truths[here])
+        return Judged(
+            self.firsts[here], self.scores[here], self.outputs[here], self.truths[here], self.pictures
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +115,18 @@ def judge(
         np.array(scores),
         np.concatenate([*outputs, np.zeros(0)]),
         np.array(truths, np.bool_),
+        len(pictures) + len(scenes),
     )
 
 
-def fit_rule(judged: Judged, *, least: float, below: float, threshold: float, data: str) -> VerdictRule:
+def fit_rule(
+    judged: Judged, *, least: float, below: float, threshold: float, most_false: float, data: str
+) -> VerdictRule:
     """Returns the rule for the doubtful detections that score from `least` to below `below`.
 
-    `threshold`: the detector's. As many labelled faces pass it under the rule as without: the curve moves to
-    the highest place at which that is so. Raises DataSetError without true or false detections.
+    The curve is moved as low as leaves `most_false` false faces a picture at the detector's `threshold`: to
+    the middle between the next false face and the true one above it. Raises DataSetError without true or
+    false detections, and if fewer labelled faces pass than by the detector alone.
     """
     doubt = judged.among(least, below)
     true, false = int(doubt.truths.sum()), int((~doubt.truths).sum())
@@ -134,17 +141,23 @@ def fit_rule(judged: Judged, *, least: float, below: float, threshold: float, da
         raise DataSetError("a better verdict is not likelier to be right: the verifier cannot be used")
     score = max(0.0, float(weights[1]))
     exponents = score * columns[:, 1] + weights[2] * columns[:, 2]
-    kept = int((doubt.firsts[doubt.truths] >= threshold).sum())
-    # The `kept`-th highest of the true ones still passes, by the half of the way to the next one below.
-    falling = np.sort(exponents[doubt.truths])[::-1]
-    last = float(falling[kept - 1]) if kept else float(falling[0]) + 1.0
-    lower = exponents[exponents < last]
-    end = (last + float(lower.max())) / 2 if len(lower) else last - 1.0
-    wanted = float(np.log(threshold / (1 - threshold)))
+    # Those beyond doubt stay false whatever the verdict is.
+    allowed = int(most_false * judged.pictures) - int((~judged.truths & (judged.firsts >= below)).sum())
+    falling = np.sort(exponents[~doubt.truths])[::-1]
+    end = float(falling[allowed]) if 0 <= allowed < len(falling) else float(exponents.min()) - 1.0
+    if allowed < 0:
+        end = float(exponents.max()) + 1.0
+    passing = exponents[doubt.truths & (exponents > end)]
+    before = int((doubt.firsts[doubt.truths] >= threshold).sum())
+    if len(passing) < before:
+        raise DataSetError(
+            f"{len(passing)} of {before} doubtful faces would be left: allow more false faces, or train on"
+        )
+    end = (end + float(passing.min())) / 2
     return VerdictRule(
         least=least,
         below=below,
-        offset=round(wanted - end, 4),
+        offset=round(float(np.log(threshold / (1 - threshold))) - end, 4),
         score=round(score, 4),
         verdict=round(float(weights[2]), 4),
         data=f"{data}; {true} true and {false} false doubtful detections",
