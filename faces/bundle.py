@@ -101,7 +101,8 @@ class VerdictRule(Strict):
     """How a detector's score and a verifier's output make one score, see `faces.verifier`.
 
     The verifier is asked about detections that score from `least` to below `below`. Their score becomes
-    1 / (1 + exp(-(offset + score * logit(score) + verdict * output))). `data`: what the numbers were
+    1 / (1 + exp(-(offset + score * logit(score) + verdict * output))), with `alone` added for the one of the
+    largest weight in a picture in which nothing scores `below` or more. `data`: what the numbers were
     fitted on.
     """
 
@@ -110,6 +111,7 @@ class VerdictRule(Strict):
     offset: Finite
     score: Annotated[Finite, Field(ge=0)]
     verdict: Annotated[Finite, Field(gt=0)]
+    alone: Annotated[Finite, Field(ge=0)] = 0.0
     data: str
 
     @model_validator(mode="after")

@@ -32,26 +32,35 @@ def verifier_input(image: Image, faces: Sequence[Face], spec: VerifierSpec) -> F
     return crops
 
 
-def judged(faces: Sequence[Face], logits: Floats, spec: DetectorSpec) -> list[Face]:
+def judged(
+    faces: Sequence[Face], logits: Floats, spec: DetectorSpec, *, nobody_else: bool = False
+) -> list[Face]:
     """Returns doubtful detections with the scores that detector and verifier give them together.
 
-    `logits` [n]: the verifier's outputs. Raises ValueError if the detector has no verifier, or for another
-    number of outputs.
+    `faces`: in the order of `faces.second_look.doubtful`, so that the first is the one that the picture would
+    be about; `logits` [n]: the verifier's outputs; `nobody_else`: nothing in the picture is clearly a face.
+    Raises ValueError if the detector has no verifier, or for another number of outputs.
     """
     if spec.verifier is None:
         raise ValueError("this detector has no verifier")
     done = []
-    for face, logit in zip(faces, logits.tolist(), strict=True):
-        score = together(face.score, logit, spec.verifier)
+    for number, (face, logit) in enumerate(zip(faces, logits.tolist(), strict=True)):
+        score = together(face.score, logit, spec.verifier, alone=nobody_else and number == 0)
         probability = None if spec.calibration is None else spec.calibration.probability(score)
         done.append(replace(face, score=score, probability=probability))
     return done
 
 
-def together(score: float, logit: float, rule: VerdictRule) -> float:
+def nobody_clear(faces: Sequence[Face], spec: DetectorSpec) -> bool:
+    """Tells whether no detection of a picture is clearly a face."""
+    return spec.verifier is not None and all(face.score < spec.verifier.below for face in faces)
+
+
+def together(score: float, logit: float, rule: VerdictRule, *, alone: bool = False) -> float:
     """Returns the score of a doubtful detection after the verifier's verdict, always below `rule.below`: it
     stays behind the detections that need no verdict."""
     inside = min(max(score, 1e-6), 1.0 - 1e-6)
     exponent = rule.offset + rule.score * math.log(inside / (1.0 - inside)) + rule.verdict * logit
+    exponent += rule.alone if alone else 0.0
     likely = 1.0 / (1.0 + math.exp(-min(max(exponent, -50.0), 50.0)))
     return min(likely, math.nextafter(rule.below, 0.0))

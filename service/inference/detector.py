@@ -13,7 +13,7 @@ from faces.bundle import DetectorSpec, LookWindow
 from faces.detect import LOOKS, Placement, canvas_input, decode, letterbox
 from faces.second_look import LOWEST_AGAIN, doubtful, rescored, score_in, window_canvas
 from faces.types import Box, Face, Image
-from faces.verifier import judged, verifier_input
+from faces.verifier import judged, nobody_clear, verifier_input
 from service.inference.batcher import Batcher, Observe
 from service.inference.session import OnnxSession
 from service.inference.verifier import FaceVerifier
@@ -131,7 +131,8 @@ class Detector:
                 done[number] = rescored(face, seconds, spec)
         if spec.verifier is not None and self.verifier is not None:
             crops = await asyncio.to_thread(verifier_input, image, done, spec.verifier)
-            done = judged(done, await self.verifier.judge(crops), spec)
+            logits = await self.verifier.judge(crops)
+            done = judged(done, logits, spec, nobody_else=nobody_clear(faces, spec))
         for i, face in zip(chosen, done, strict=True):
             faces[i] = face
         return self._split(sorted(faces, key=lambda face: -face.box.area), min_score)

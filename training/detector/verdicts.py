@@ -120,13 +120,20 @@ def judge(
 
 
 def fit_rule(
-    judged: Judged, *, least: float, below: float, threshold: float, most_false: float, data: str
+    judged: Judged,
+    *,
+    least: float,
+    below: float,
+    threshold: float,
+    most_false: float,
+    data: str,
+    alone: float = 0.0,
 ) -> VerdictRule:
     """Returns the rule for the doubtful detections that score from `least` to below `below`.
 
     The curve is moved as low as leaves `most_false` false faces a picture at the detector's `threshold`: to
-    the middle between the next false face and the true one above it. Raises DataSetError without true or
-    false detections, and if fewer labelled faces pass than by the detector alone.
+    the middle between the next false face and the true one above it. `alone`: as in the rule. Raises
+    DataSetError without true or false detections, and if fewer labelled faces pass than by one look.
     """
     doubt = judged.among(least, below)
     true, false = int(doubt.truths.sum()), int((~doubt.truths).sum())
@@ -160,6 +167,7 @@ def fit_rule(
         offset=round(float(np.log(threshold / (1 - threshold))) - end, 4),
         score=round(score, 4),
         verdict=round(float(weights[2]), 4),
+        alone=alone,
         data=f"{data}; {true} true and {false} false doubtful detections",
     )
 

@@ -16,7 +16,7 @@ from faces.preprocess import encoder_input, mask_input, mask_probability, unit_r
 from faces.routing import encoders_of, is_single
 from faces.second_look import LOWEST_AGAIN, doubtful, rescored, score_in, window_canvas
 from faces.types import Condition, Face, Image, Role
-from faces.verifier import judged, verifier_input
+from faces.verifier import judged, nobody_clear, verifier_input
 
 
 def session(path: Path, *, threads: int) -> ort.InferenceSession:
@@ -106,7 +106,7 @@ class DetectorRunner:
         if done and spec.verifier is not None and self._verifier is not None:
             crops = verifier_input(image, done, spec.verifier)
             (output,) = self._verifier.run(None, {self._verifier.get_inputs()[0].name: crops})
-            done = judged(done, output[:, 0], spec)
+            done = judged(done, output[:, 0], spec, nobody_else=nobody_clear(faces, spec))
         return dict(zip(chosen, done, strict=True))
 
     def _again(self, image: Image, face: Face, window: LookWindow) -> float:
