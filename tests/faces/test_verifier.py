@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from faces.bundle import DetectorSpec, FileRef, LookWindow, Normalisation, SecondLook, VerifierSpec, read
 from faces.types import Box, Face, Image, Spectrum
-from faces.verifier import judged, together, verifier_input
+from faces.verifier import judged, nobody_clear, together, verifier_input
 from service.settings import builtin_bundle
 
 SIDE = 32
@@ -75,6 +75,21 @@ def test_a_better_verdict_and_a_better_score_never_lower_the_score() -> None:
     assert values == sorted(values)
     assert all(0.0 <= value < RULE.below for value in values)
     assert together(0.45, 0.3, RULE) < together(0.7, 0.3, RULE)
+
+
+def test_only_the_face_a_picture_would_be_about_is_judged_mildly_and_only_without_a_clear_one() -> None:
+    rule = RULE.model_copy(update={"alone": 3.0})
+    mild = spec().model_copy(update={"verifier": rule})
+    first, other = face(0.6), face(0.6)
+    logits = np.array([-0.5, -0.5], np.float32)
+    strict = judged([first, other], logits, mild)
+    assert strict[0].score == strict[1].score < mild.score_threshold
+    kept, lost = judged([first, other], logits, mild, nobody_else=True)
+    assert kept.score > mild.score_threshold > lost.score
+    assert nobody_clear([face(0.74), face(0.1)], mild)
+    assert not nobody_clear([face(0.74), face(0.75)], mild)
+    with pytest.raises(ValidationError, match="greater than or equal to 0"):
+        VerifierSpec.model_validate(RULE.model_dump() | {"alone": -1.0})
 
 
 def test_there_is_one_verdict_for_each_detection() -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from faces.rates.intervals import Interval, clopper_pearson
 from faces.rates.resampling import percentiles, weights
-from faces.types import CONDITIONS, Image, Spectrum
+from faces.types import CONDITIONS, Box, Image, Spectrum
 from training.detector.candidates import Candidate
 from training.detector.collect import KINDS
 from training.detector.matching import Matched, Recall, match, recall_at, recall_at_false_positives
@@ -19,6 +19,8 @@ from training.detector.scenes import Composer, ScenesConfig, face_arrays
 
 Floats = NDArray[np.float64]
 MOSAIC_PX = 640
+# Two detections mean one face if their middles lie apart by less than this share of the box.
+SAME_SHARE = 0.25
 # 2 to 5 pictures in a row: 13 faces on average, of 25 to 300 px.
 MOSAIC_GRIDS = (0.0, 0.25, 0.25, 0.25, 0.25)
 SPECTRUM_OF: Mapping[Kind, Spectrum] = {kind: condition.spectrum for condition, kind in KINDS.items()}
@@ -42,7 +44,8 @@ class Landmarks:
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
     """One candidate on one kind of pictures. `single` and `mosaic`: recall at one false positive per picture;
-    `working`: recall on single pictures at the service's threshold; `state`: share of right mask states."""
+    `working`: recall on single pictures at the service's threshold; `state`: share of right mask states;
+    `meant`: share of single pictures in which the first candidate means the same face, or none either."""
 
     candidate: str
     single: Recall
@@ -50,6 +53,7 @@ class Row:
     mosaic: Recall
     landmarks: Landmarks
     state: Interval
+    meant: Interval
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +73,7 @@ class _Detections:
     matched: list[Matched] = field(default_factory=list)
     points: dict[str, Floats] = field(default_factory=dict)
     states: list[bool] = field(default_factory=list)
+    meant: list[Box | None] = field(default_factory=list)
 
 
 def load_image(pictures: Pictures, index: int) -> Image:
@@ -102,10 +107,21 @@ def compare(candidates: Sequence[Candidate], pictures: Pictures, *, mosaics: int
                 recall_at_false_positives(_mosaics(candidate, pictures, kind, mosaics)),
                 error,
                 _share(one.states),
+                _share([_same(*pair) for pair in zip(one.meant, seen[0].meant, strict=True)]),
             )
             for candidate, one, error in zip(candidates, seen, landmarks, strict=True)
         ]
     return rows
+
+
+def _same(box: Box | None, other: Box | None) -> bool:
+    """Tells whether two boxes lie in one place, or neither is there."""
+    if box is None or other is None:
+        return box is other
+    middle, there = ((b.x + b.width / 2, b.y + b.height / 2) for b in (box, other))
+    return max(abs(a - b) for a, b in zip(middle, there, strict=True)) < SAME_SHARE * max(
+        box.width, box.height
+    )
 
 
 def _share(states: Sequence[bool]) -> Interval:
@@ -120,6 +136,8 @@ def _singles(candidate: Candidate, pictures: Pictures, chosen: Sequence[int]) ->
         known = face_arrays(list(entry.faces))
         one = match(every, known)
         seen.matched.append(one)
+        faces = [face for face in every if face.score >= candidate.runner.spec.score_threshold]
+        seen.meant.append(max(faces, key=lambda face: face.weight).box if faces else None)
         # Only the landmarks of the first face are known.
         if one.found[0] >= 0 and one.scores[0] >= candidate.runner.spec.score_threshold:
             face = every[int(one.found[0])]

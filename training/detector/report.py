@@ -32,6 +32,7 @@ def condition_table(compared: Mapping[Kind, Sequence[Row]]) -> str:
         "landmarks against the mesh, % of the eyes' distance",
         "landmarks against the reference on the photo, %",
         "mask state right",
+        "means the first detector's face",
     )
     names = {KINDS[condition]: str(condition) for condition in CONDITIONS}
     rows = [
@@ -44,6 +45,7 @@ def condition_table(compared: Mapping[Kind, Sequence[Row]]) -> str:
             format_share(row.landmarks.mesh),
             format_share(row.landmarks.photo),
             format_share(row.state),
+            format_share(row.meant),
         )
         for kind, found in compared.items()
         for row in found

@@ -150,7 +150,7 @@ def judged(seed: int = 0) -> Judged:
     return Judged(firsts, firsts, rng.normal(np.where(truths, 2.0, -2.0), 1.0), truths, 1000)
 
 
-def test_the_rule_leaves_as_many_false_faces_as_are_allowed_and_loses_no_recall() -> None:
+def test_the_rule_leaves_no_more_false_faces_than_are_allowed_and_loses_no_recall() -> None:
     data = judged()
     doubt = data.among(0.4, 0.75)
     before = doubt.firsts >= 0.5
@@ -163,7 +163,7 @@ def test_the_rule_leaves_as_many_false_faces_as_are_allowed_and_loses_no_recall(
                 for score, out in zip(doubt.scores, doubt.outputs, strict=True)
             ]
         )
-        assert passed[~doubt.truths].sum() + beyond == most * data.pictures
+        assert passed[~doubt.truths].sum() + beyond <= most * data.pictures
         assert passed[doubt.truths].sum() >= before[doubt.truths].sum()
     assert before[~doubt.truths].sum() > 100
     assert rule.verdict > 0
