@@ -14,6 +14,7 @@ from service import background
 from service.api import (
     audit,
     bulk,
+    compreface,
     console,
     datasets,
     events,
@@ -95,6 +96,9 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     app.include_router(site_evaluation.router)
     app.include_router(transfer.export_router)
     app.include_router(transfer.import_router)
+    if settings.compreface:
+        for router in compreface.ROUTERS:
+            app.include_router(router)
     operations.install_docs(app)
     console.install_console(app)
     problems.install_handlers(app)
@@ -115,10 +119,17 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
             servers=app.servers,
         )
-        document["paths"] = {VERSION + path: found for path, found in document["paths"].items()}
+        document["paths"] = {_versioned(path): found for path, found in document["paths"].items()}
         components = document.setdefault("components", {})
         components.setdefault("schemas", {})["Problem"] = problems.PROBLEM_DEFINITION
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        if any(path.startswith(compreface.PREFIX) for path in document["paths"]):
+            components["securitySchemes"] |= compreface.SECURITY_SCHEME
         document["security"] = [{"key": []}]
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _versioned(path: str) -> str:
+    """A path as the document names it: CompreFace's have a version of their own."""
+    return path if path.startswith(compreface.PREFIX) else VERSION + path

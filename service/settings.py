@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     root_path: str = ""
+    compreface: bool = False
     data_dir: Path = Path("data")
     database_url: str | None = None
     bundle_dir: Path = Field(default_factory=builtin_bundle)

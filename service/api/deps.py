@@ -123,36 +123,59 @@ class Need:
         return role if self.or_with is None else f"{role} or the permission {self.or_with.value}"
 
 
-async def _principal(request: Request, state: State) -> Principal:
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """Where a key stands in the head. `scheme`: what stands before it; none if the header is the key."""
+
+    header: str
+    scheme: str | None = None
+
+    def of(self, request: Request) -> str | None:
+        """The key that a request presents; None if it presents none in this way."""
+        value = request.headers.get(self.header, "")
+        if self.scheme is None:
+            return value.strip() or None
+        scheme, _, token = value.partition(" ")
+        return token.strip() if token and scheme.lower() == self.scheme.lower() else None
+
+    def __str__(self) -> str:
+        shown = "..." if self.scheme is None else f"{self.scheme} ..."
+        return f"{self.header}: {shown}"
+
+
+BEARER = Credential("Authorization", "Bearer")
+
+
+async def _principal(request: Request, state: State, credential: Credential) -> Principal:
     """Who asks, by the head. Raises Unauthorized, Forbidden, UnsupportedMediaType, StoreError."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if token and scheme.lower() == "bearer":
-        return await state.keys.authenticate(token.strip())
+    key = credential.of(request)
+    if key is not None:
+        return await state.keys.authenticate(key)
     if await is_open(state):
         refuse_foreign(request)
         _refuse_form_post(request)
         return LOCAL
-    raise Unauthorized("send a key as `Authorization: Bearer ...`")
+    raise Unauthorized(f"send a key as `{credential}`")
 
 
 async def still_admitted(request: Request) -> bool:
     """Whether the key that a request was let in with is still good, for streams. Raises StoreError."""
     try:
-        principal = await _principal(request, request.app.state.halflight)
+        principal = await _principal(request, request.app.state.halflight, BEARER)
     except (Unauthorized, Forbidden):
         return False
     return bool(principal == request.state.principal)
 
 
-async def authenticate(request: Request, need: Need) -> None:
-    """Find out who asks, from the head alone, and leave it for `caller`.
+async def authenticate(request: Request, need: Need, credential: Credential) -> None:
+    """Find out who asks, from the head alone, and leave it for `caller`. `credential`: where the key stands.
 
     Raises Unauthorized, Forbidden, RateLimited.
     """
     state: State = request.app.state.halflight
     address = request.client.host if request.client is not None else ""
     try:
-        principal = await _principal(request, state)
+        principal = await _principal(request, state, credential)
     except Unauthorized:
         state.metrics.failed_logins.inc()
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -17,7 +17,8 @@ from fastapi.routing import APIRoute
 
 from service.access.keys import Permission, Principal, Role
 from service.api.bodies import Pace, declared_length, paced, receive_body, replay, too_large
-from service.api.deps import Need, authenticate, need_of_dependency
+from service.api.deps import BEARER, Credential, Need, authenticate, need_of_dependency
+from service.api.json_uploads import ONE_IMAGE
 from service.api.options import KnownOptions
 from service.api.presence import watched
 from service.api.strict_json import RepeatedName, loads
@@ -33,7 +34,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 MAX_JSON_BYTES = 64 << 10
 MAX_DOCUMENT_BYTES = 4 << 20
 # What a caller sees of these depends on the permissions of its key (`matching.disclosure`).
-DISCLOSING = ("/identify", "/verify")
+DISCLOSING = ("/identify", "/verify", "/recognize")
 # For everybody: no key is asked for.
 OPEN: dict[str, Any] = {"security": [], "x-role": "open"}
 # How far a job is, which models are there and what the caller's own key may do says nothing about a person.
@@ -78,6 +79,8 @@ def documented_access(need: Need | None, path: str) -> dict[str, Any]:
 class GuardedRoute(APIRoute):
     """A JSON route: at most `MAX_JSON_BYTES`, received before anything parses it."""
 
+    credential: ClassVar[Credential] = BEARER
+
     def max_body_bytes(self, settings: Settings) -> int:  # noqa: ARG002 - other routes ask the settings
         return MAX_JSON_BYTES
 
@@ -88,7 +91,7 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             if need is not None:
-                await authenticate(request, need)
+                await authenticate(request, need, self.credential)
             self.options.check_query(request.scope["query_string"])
             # A request that was let in before a shutdown began is answered: see `State.space`.
             request.state.may_finish = not request.app.state.halflight.draining
@@ -156,14 +159,19 @@ class DocumentRoute(GuardedRoute):
 
 
 class ImageRoute(GuardedRoute):
-    """A route that takes images: as many bytes as the settings allow."""
+    """A route that takes images: as many bytes as the settings allow.
+
+    `one_image`: names of JSON whose value is an image.
+    """
+
+    one_image: ClassVar[tuple[str, ...]] = ONE_IMAGE
 
     def max_body_bytes(self, settings: Settings) -> int:
         return settings.max_body_bytes
 
     async def prepare(self, request: Request, settings: Settings) -> None:
         """Read a form or JSON, and take its options as if they stood in the query."""
-        form = await read_upload(request, settings)
+        form = await read_upload(request, settings, one_image=self.one_image)
         if form is None:
             return
         request.scope["query_string"], request.state.form = self.options.merge(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from faces.frames import ImageSource
 from service.api.long_strings import TooMuchBeside, lift
@@ -21,8 +21,12 @@ Fields = dict[str, str]
 Files = dict[str, tuple[ImageSource, ...]]
 
 
-def parse_json(body: bytes, settings: Settings) -> tuple[Fields, Files]:
+def parse_json(
+    body: bytes, settings: Settings, *, one_image: Collection[str] = ONE_IMAGE
+) -> tuple[Fields, Files]:
     """Returns what a form with these names would hold; a value that is no text becomes its JSON.
+
+    `one_image`: names whose value is an image.
 
     Raises MalformedRequest, InvalidParameter, BodyTooLarge, ImageTooLarge, UnsupportedMediaType.
     """
@@ -44,7 +48,7 @@ def parse_json(body: bytes, settings: Settings) -> tuple[Fields, Files]:
     for name, value in content.items():
         if value is None:
             continue
-        if name in ONE_IMAGE:
+        if name in one_image:
             files[name] = (from_base64(name, _whole(value, images_of), settings),)
         elif name == SEVERAL_IMAGES:
             images = value if isinstance(value, list) else [value]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -40,6 +40,14 @@ def problem_response(error: ServiceError, headers: Mapping[str, str] | None = No
         media_type=PROBLEM,
         headers={**error.headers(), **(headers or {})},
     )
+
+
+def _refusal(request: Request, error: ServiceError) -> JSONResponse:
+    """The response in the shape that the route of the request has for refusals: a problem, unless it says."""
+    render: Callable[[ServiceError], JSONResponse] = getattr(
+        request.scope.get("route"), "render_refusal", problem_response
+    )
+    return render(error)
 
 
 def problem_docs(*errors: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
@@ -87,7 +95,7 @@ def install_handlers(app: FastAPI) -> None:
     async def refused(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, ServiceError)  # noqa: S101 - registered for this type
         request.app.state.halflight.metrics.refusals.labels(error.code).inc()
-        return problem_response(error)
+        return _refusal(request, error)
 
     async def invalid(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)  # noqa: S101
@@ -122,14 +130,14 @@ def install_handlers(app: FastAPI) -> None:
         gone = NotReady("the database does not answer; nothing was stored", retry_after_s=5)
         return await refused(request, gone)
 
-    async def unforeseen(_request: Request, error: Exception) -> JSONResponse:
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
         # The text of an exception may quote the request, so the log gets only its type and place.
         where = error.__traceback__
         while where is not None and where.tb_next is not None:
             where = where.tb_next
         place = f"{where.tb_frame.f_code.co_qualname}:{where.tb_lineno}" if where else "?"
         log.error("unforeseen", kind=type(error).__name__, place=place)
-        return problem_response(ServiceError("the service failed; see its log"))
+        return _refusal(request, ServiceError("the service failed; see its log"))
 
     app.add_exception_handler(ServiceError, refused)
     app.add_exception_handler(RequestValidationError, invalid)

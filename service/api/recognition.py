@@ -21,6 +21,7 @@ from service.api.image_options import (
     turn_of,
     verify_options,
 )
+from service.api.noting import note_identifications, note_verification
 from service.api.problems import problem_docs
 from service.api.schemas.faces import sighting
 from service.api.schemas.recognition import (
@@ -40,12 +41,10 @@ from service.errors import (
     SubjectNotFound,
     UnsupportedFmrPoint,
 )
-from service.live.decisions import of_identification, of_verification
-from service.live.keeping import Seen
 from service.matching.disclosure import DOOR, EVERYTHING, Disclosure
 from service.matching.pipeline import StageTimes
 from service.matching.rules import Options
-from service.matching.trail import extraction, identifications, verification
+from service.matching.trail import extraction
 
 router = APIRouter(tags=["matching"], dependencies=[ADMITTED], route_class=ImageRoute)
 
@@ -76,14 +75,7 @@ async def identify(
     for face in found:
         for condition in face.description.possible_conditions:
             disclosure.check(space, options, [condition])
-        likeliest = str(face.description.condition)
-        state.metrics.decisions.labels("identify", likeliest, face.decision).inc()
-    who, camera = caller.key_id, options.camera
-    await state.audit.record(*identifications(who, space.space_id, found, camera=camera))
-    state.probes.offer(
-        space,
-        *(Seen(of_identification(who, space.space_id, one, camera=camera), one.description) for one in found),
-    )
+    await note_identifications(state, space, caller.key_id, found, camera=options.camera)
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
     return IdentifyOut(
@@ -121,12 +113,7 @@ async def verify(
         verified = await state.comparer.verify_image(space, image, reference, options, times)
     for condition in verified.probe.possible_conditions:
         disclosure.check(space, options, [condition])
-    likeliest = str(verified.probe.condition)
-    state.metrics.decisions.labels("verify", likeliest, verified.decision).inc()
-    who, camera = caller.key_id, options.camera
-    await state.audit.record(verification(who, space.space_id, subject_id, verified, camera=camera))
-    decision = of_verification(who, space.space_id, subject_id, verified, camera=camera)
-    state.probes.offer(space, Seen(decision, verified.probe))
+    await note_verification(state, space, caller.key_id, subject_id, verified, camera=options.camera)
     timing_ms = times.as_ms()
     state.metrics.observe_stages(timing_ms)
     return VerifyOut.of(verified, space.space_id, subject_id, timing_ms, score_digits=disclosure.score_digits)

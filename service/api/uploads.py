@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from faces.formats import ACCEPTED
 from faces.frames import ImageSource
-from service.api.json_uploads import parse_json
+from service.api.json_uploads import ONE_IMAGE, parse_json
 from service.api.media import IMAGE_TYPES, RAW_TYPES, checked_size, image_source, media_type
 from service.api.strict_json import RepeatedName, loads
 from service.api.whole_forms import CutForm, WholeFormParser
@@ -52,15 +52,20 @@ def content_type(request: Request) -> str:
 CHARSETS = ("utf-8", "utf8", "us-ascii")
 
 
-async def read_upload(request: Request, settings: Settings) -> UploadForm | None:
+async def read_upload(
+    request: Request, settings: Settings, *, one_image: tuple[str, ...] = ONE_IMAGE
+) -> UploadForm | None:
     """Parses a multipart form, or a JSON object with the names of the form; None for another type.
+
+    `one_image`: names of JSON whose value is an image.
 
     Raises MalformedRequest, InvalidParameter, ImageTooLarge, UnsupportedMediaType.
     """
     kind = content_type(request)
     if kind == JSON:
         # In a thread, whose steps are short: what holds the interpreter holds up every other request.
-        return UploadForm(*await asyncio.to_thread(parse_json, await request.body(), settings))
+        body = await request.body()
+        return UploadForm(*await asyncio.to_thread(parse_json, body, settings, one_image=one_image))
     return await _read_form(request, settings) if kind == FORM else None
 
 

@@ -31,10 +31,12 @@ from service.matching.pipeline import FacePipeline
 from service.settings import Settings
 from service.spaces.registry import SpaceRegistry
 from service.spaces.space import EmbeddingSpace
+from service.store.audit import Pending
 from service.store.database import Database
 from service.store.errors import IdempotencyTaken, StoreError
 from service.store.records import Erased
 from service.store.subjects import new_sample_id
+from service.store.unit import UnitOfWork
 
 # Photos of one enrolment in work: all at once, large ones would wait for each other until none is taken.
 IMAGES_AT_ONCE = 2
@@ -154,16 +156,26 @@ class Enroller:
         async with self._db.write(erasing=True) as uow:
             if await uow.subjects.get(subject_id) is None:
                 raise SubjectNotFound(f"no subject {subject_id} is enrolled")
-            erased = await uow.samples.delete(subject_id, sample_id)
-            if erased is None:
-                raise SampleNotFound(f"subject {subject_id} has no sample {sample_id}")
-            # A repeated request would be told where the face stood in an erased photo.
-            await uow.idempotency.forget_sample(subject_id, sample_id)
-            detail = {"sample_id": sample_id} | counts(erased)
-            entry = await uow.audit.add(actor, "sample.erase", subject_id, detail)
+            erased, entry = await _erase_sample(uow, subject_id, sample_id, actor)
             await uow.commit()
         await self.follow_log(space)
         return Receipt(erased, entry.audit_id)
+
+    async def erase_samples(self, space: EmbeddingSpace, subject_id: str, actor: str) -> int:
+        """Erases every sample of a subject, which stays without any. Returns how many it had.
+
+        Raises SubjectNotFound, OnHold.
+        """
+        async with self._db.write(erasing=True) as uow:
+            await uow.subjects.lock([subject_id])
+            if await uow.subjects.get(subject_id) is None:
+                raise SubjectNotFound(f"no subject {subject_id} is enrolled")
+            found = await uow.samples.of_subject(subject_id)
+            for sample in found:
+                await _erase_sample(uow, subject_id, sample.sample_id, actor)
+            await uow.commit()
+        await self.follow_log(space)
+        return len(found)
 
     async def _stored_answer(self, request: Enrolment) -> dict[str, Any] | None:
         """The answer that this idempotency key already got. Raises IdempotencyConflict."""
@@ -272,6 +284,19 @@ async def erase_subject(db: Database, subject_id: str, actor: str) -> Receipt:
         entry = await uow.audit.add(actor, "subject.erase", None, counts(erased), name=name)
         await uow.commit()
     return Receipt(erased, entry.audit_id)
+
+
+async def _erase_sample(
+    uow: UnitOfWork, subject_id: str, sample_id: str, actor: str
+) -> tuple[Erased, Pending]:
+    """Erases one sample within a transaction. Raises SampleNotFound, OnHold."""
+    erased = await uow.samples.delete(subject_id, sample_id)
+    if erased is None:
+        raise SampleNotFound(f"subject {subject_id} has no sample {sample_id}")
+    # A repeated request would be told where the face stood in an erased photo.
+    await uow.idempotency.forget_sample(subject_id, sample_id)
+    detail = {"sample_id": sample_id} | counts(erased)
+    return erased, await uow.audit.add(actor, "sample.erase", subject_id, detail)
 
 
 def _refusal(rejected: Sequence[ServiceError]) -> ServiceError:

@@ -28,13 +28,14 @@ class Duplicates(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:
-    """What a client asks for. `actor`: the id of its key, for the audit log. `min_score`: the lowest
-    detection score; None for the setting's. `turn`: how far the photos must be turned clockwise."""
+    """What a client asks for. `actor`: the id of its key, for the audit log. `spectrum`: None to recognise
+    it. `min_score`: the lowest detection score; None for the setting's. `turn`: how far the photos must be
+    turned clockwise."""
 
     subject_id: str
     images: tuple[ImageSource, ...]
     metadata: dict[str, Any] | None
-    spectrum: Spectrum
+    spectrum: Spectrum | None
     duplicates: Duplicates
     allow_mismatch: bool = False
     actor: str
@@ -49,7 +50,8 @@ class Enrolment:
         """SHA-256 of the request: two requests with one idempotency key must agree in it."""
         parts = [image_digest(image) for image in self.images]
         ignored = self.duplicates is Duplicates.IGNORE
-        content: list[Any] = [self.subject_id, parts, self.metadata, self.spectrum.value, ignored]
+        spectrum = None if self.spectrum is None else self.spectrum.value
+        content: list[Any] = [self.subject_id, parts, self.metadata, spectrum, ignored]
         # Only what is given, so that answers of the last version still fit their requests.
         given = {
             "display_name": self.display_name,

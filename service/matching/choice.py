@@ -27,13 +27,15 @@ def meant_face(_image: Image, faces: Sequence[Face]) -> Sequence[Face]:
     return [meant(faces)]
 
 
-def every_face(max_faces: int) -> Choice:
-    """A choice of all faces. It raises NoFace, and InvalidParameter for more than `max_faces`."""
+def every_face(max_faces: int, most: int | None = None) -> Choice:
+    """A choice of all faces, or of the `most` largest. It raises NoFace, and InvalidParameter where these are
+    more than `max_faces`."""
 
     def choose(_image: Image, faces: Sequence[Face]) -> Sequence[Face]:
-        if len(_found(faces)) > max_faces:
+        faces = _found(faces)[:most]
+        if len(faces) > max_faces:
             raise InvalidParameter(
-                f"the image shows {len(faces)} faces, `faces=all` describes {max_faces} at most:"
+                f"the image shows {len(faces)} faces, and {max_faces} at most are described:"
                 " cut it into parts"
             )
         return faces

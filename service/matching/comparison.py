@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from faces.frames import ImageSource
 from faces.types import Role
-from service.errors import SubjectNotFound
+from service.errors import SampleNotFound, SubjectNotFound
 from service.inference.engine import Description
 from service.matching.choice import every_face, meant_face
 from service.matching.pipeline import FacePipeline, StageTimes
@@ -109,7 +109,7 @@ class Comparer:
     """Identifies and verifies. The caller passes one space for a whole request, so spaces cannot mix."""
 
     def __init__(self, db: Database, pipeline: FacePipeline, *, max_faces: int) -> None:
-        self._db, self._pipeline, self._every_face = db, pipeline, every_face(max_faces)
+        self._db, self._pipeline, self._max_faces = db, pipeline, max_faces
 
     async def describe(
         self, space: EmbeddingSpace, data: ImageSource, options: Options, role: Role, times: StageTimes
@@ -122,7 +122,7 @@ class Comparer:
             space,
             data,
             spectrum=options.spectrum,
-            choose=self._every_face if options.every_face else meant_face,
+            choose=every_face(self._max_faces, options.most) if options.every_face else meant_face,
             role=role,
             times=times,
             min_score=options.min_score,
@@ -226,10 +226,59 @@ class Comparer:
         times: StageTimes,
     ) -> Verified:
         """Compares a probe with one reference image; stores nothing."""
+        (verified,) = await self.verify_images(space, data, other, replace(options, every_face=False), times)
+        return verified
+
+    async def verify_images(
+        self,
+        space: EmbeddingSpace,
+        data: ImageSource,
+        other: ImageSource,
+        options: Options,
+        times: StageTimes,
+    ) -> tuple[Verified, ...]:
+        """Compares the meant face of a probe with faces of a reference image, as `options` choose them there.
+
+        Stores nothing.
+        """
         rules = Rules.in_space(space, options, comparisons=1)
-        as_reference = Options(spectrum=None, min_score=options.min_score)
-        (probe,) = await self.describe(space, data, options, Role.PROBE, times)
-        (reference,) = await self.describe(space, other, as_reference, Role.REFERENCE, times)
-        score = max(one.score(reference.embedding) for one in probe.embeddings)
-        rule = rules.rule(reference.possible_conditions, probe.possible_conditions)
-        return Verified(score, rule, rules.calibration.id, probe, reference)
+        as_reference = Options(min_score=options.min_score, every_face=options.every_face, most=options.most)
+        (probe,) = await self.describe(space, data, replace(options, every_face=False), Role.PROBE, times)
+        references = await self.describe(space, other, as_reference, Role.REFERENCE, times)
+        return tuple(
+            Verified(
+                max(one.score(reference.embedding) for one in probe.embeddings),
+                rules.rule(reference.possible_conditions, probe.possible_conditions),
+                rules.calibration.id,
+                probe,
+                reference,
+            )
+            for reference in references
+        )
+
+    async def verify_sample(
+        self, space: EmbeddingSpace, data: ImageSource, sample_id: str, options: Options, times: StageTimes
+    ) -> tuple[Owner, tuple[Verified, ...]]:
+        """Compares probes with the template of one enrolled sample. Returns its owner as well.
+
+        Raises SampleNotFound if there is no such sample, or it has no template in this space.
+        """
+        rules = Rules.in_space(space, options, comparisons=1)
+        async with self._db.read() as uow:
+            token = await uow.samples.subject_of(sample_id)
+            enrolled = [] if token is None else await uow.templates.of_subject(space.space_id, token)
+        one = next((each for each in enrolled if each.owner.sample_id == sample_id), None)
+        if one is None:
+            raise SampleNotFound("no sample of this id is enrolled")
+        probes = await self.describe(space, data, options, Role.PROBE, times)
+        return one.owner, tuple(
+            Verified(
+                float(np.clip(np.max(probe.vectors @ one.vector), -1.0, 1.0)),
+                rules.by_reference(probe.possible_conditions)[one.owner.condition],
+                rules.calibration.id,
+                probe,
+                None,
+                one.owner.display_name,
+            )
+            for probe in probes
+        )

@@ -26,11 +26,11 @@ class Options:
     """Decides at a calibrated `fmr`, at a `threshold`, so that a stranger passes the whole gallery with the
     probability `fpir` at most, or, without any of these, at the default FMR.
 
-    `spectrum`: None to recognise it. `every_face`: describe all faces, not only the meant one. `top_k`:
-    length of the candidate list. `min_score`: the lowest detection score; None for the setting's.
-    `turn`: how far the probe must be turned clockwise; None to find out. `camera`: the name of the camera
-    that took the probe, which may have thresholds of its own. `calibrated_only`: a `threshold` decides
-    nothing where the pair of conditions is not calibrated.
+    `spectrum`: None to recognise it. `every_face`: describe all faces, not only the meant one; `most`: of
+    these only so many, the largest. `top_k`: length of the candidate list. `min_score`: the lowest detection
+    score; None for the setting's. `turn`: how far the probe must be turned clockwise; None to find out.
+    `camera`: the name of the camera that took the probe, which may have thresholds of its own.
+    `calibrated_only`: a `threshold` decides nothing where the pair of conditions is not calibrated.
     """
 
     fmr: float | None = None
@@ -38,6 +38,7 @@ class Options:
     fpir: float | None = None
     spectrum: Spectrum | None = None
     every_face: bool = False
+    most: int | None = None
     top_k: int = 5
     min_score: float | None = None
     turn: Turn | None = None

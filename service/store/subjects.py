@@ -18,6 +18,7 @@ from service.store.columns import metadata as schema
 from service.store.descriptions import SEALED_SUBJECT, open_subject, read_description, seal_description
 from service.store.errors import StoreError
 from service.store.gallery_log import GalleryLog
+from service.store.portions import portions
 from service.store.records import Erased, Moved, NewSample, SampleRecord, SubjectRecord, SubjectSelection
 from service.store.resealing import reseal_all
 from service.store.spaces import lock_spaces_shared
@@ -182,6 +183,15 @@ class Subjects:
         for condition in _conditions(wanted or SubjectSelection()):
             query = query.where(condition)
         return [self._record(*row) for row in await self._connection.execute(query)]
+
+    async def at(self, places: Iterable[str]) -> dict[str, SubjectRecord]:
+        """Returns the subjects at these places, each by its place."""
+        found: dict[str, SubjectRecord] = {}
+        for chosen in portions(sorted(set(places))):
+            query = _SUBJECT.where(subjects.c.subject_id.in_(chosen))
+            for row in await self._connection.execute(query):
+                found[row[0]] = self._record(*row)
+        return found
 
     async def describe(
         self, subject_id: str, *, metadata: dict[str, Any], display_name: str | None, created_at: datetime
@@ -381,6 +391,26 @@ class Samples:
             .limit(1)
         )
         return (await self._connection.execute(query)).scalar_one_or_none()
+
+    async def subject_of(self, sample_id: str) -> str | None:
+        """Returns the token of the subject that has this sample; None if nobody has it."""
+        query = select(samples.c.subject_id).where(samples.c.sample_id == sample_id)
+        return (await self._connection.execute(query)).scalar_one_or_none()
+
+    async def listed(self, subject_id: str | None, *, skip: int, limit: int) -> list[tuple[str, str]]:
+        """Returns samples in order of their ids, of one subject or of all, each with its subject's token."""
+        query = select(samples.c.sample_id, samples.c.subject_id).order_by(samples.c.sample_id)
+        query = query.offset(skip).limit(limit)
+        if subject_id is not None:
+            query = query.where(samples.c.subject_id == await self._keys.ids.token(subject_id))
+        return [(sample_id, token) for sample_id, token in await self._connection.execute(query)]
+
+    async def count(self, subject_id: str | None) -> int:
+        """Counts the samples of one subject, or of all."""
+        query = select(func.count()).select_from(samples)
+        if subject_id is not None:
+            query = query.where(samples.c.subject_id == await self._keys.ids.token(subject_id))
+        return int((await self._connection.execute(query)).scalar_one())
 
     async def existing(self, sample_ids: Sequence[str]) -> set[str]:
         """Returns those of these samples that exist."""

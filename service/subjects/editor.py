@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.enrolment.enroller import Receipt, counts
-from service.errors import HoldNotFound, InvalidParameter, SubjectExists, SubjectNotFound
+from service.errors import ConsentMissing, HoldNotFound, InvalidParameter, SubjectExists, SubjectNotFound
 from service.spaces.space import EmbeddingSpace
 from service.store.audit import Pending
 from service.store.database import Database
@@ -67,6 +67,26 @@ class SubjectEditor:
 
     def __init__(self, db: Database, follow: Callable[[EmbeddingSpace], Awaitable[None]]) -> None:
         self._db, self._follow = db, follow
+
+    async def create(
+        self, subject_id: str, display_name: str | None, actor: str, *, require_consent: bool
+    ) -> None:
+        """Adds a subject without samples. `require_consent`: a subject must have consented before.
+
+        Raises SubjectExists, ConsentMissing, StoreError.
+        """
+        if require_consent:
+            raise ConsentMissing(
+                f"no consent of subject {subject_id} is recorded, and this service needs one: enrol photos"
+                " with `consent_date`"
+            )
+        async with self._db.write() as uow:
+            await uow.subjects.lock([subject_id])
+            if await uow.subjects.get(subject_id) is not None:
+                raise SubjectExists(f"a subject {subject_id} is enrolled already")
+            await uow.subjects.ensure(subject_id, None, display_name)
+            await uow.audit.add(actor, "subject.create", subject_id, {})
+            await uow.commit()
 
     async def change(self, subject_id: str, change: SubjectChange, actor: str) -> None:
         """Changes a subject. Raises SubjectNotFound, SubjectExists, StoreError."""

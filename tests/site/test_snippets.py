@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -180,3 +181,7 @@ def test_moving_from_compreface(place: Path) -> None:
     assert "Anna Müller" in told
     assert sorted(path.name for path in place.glob("photos/*"))[-1] == "manifest.csv"
     assert not (place.parent / "up").exists()
+    answer, _ = json.JSONDecoder().raw_decode(told[told.index('{"result"') :])
+    (best,) = answer["result"][0]["subjects"]
+    assert best["subject"] == "Anna Müller"
+    assert best["similarity"] >= 0.95
