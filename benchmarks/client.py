@@ -50,6 +50,7 @@ class ServiceClient:
     """A client of a running service; safe to use from several threads."""
 
     def __init__(self, base: str, key: str | None) -> None:
+        self.url = base
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=base, timeout=60, headers=headers)
 
