@@ -80,7 +80,7 @@ run: setup
 # Tests start hundreds of processes, each of which would compile our modules again where PYTHONDONTWRITEBYTECODE is
 # set. Half of their time they wait for leases, polls and restarts, so four at a time keep two cores busy.
 test: dev check
-	$(BIN)/python -m compileall -q faces service training export benchmarks website tests
+	$(BIN)/python -m compileall -q faces service training export benchmarks docs tests
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Without torch mypy checks only the packages that do not import it.
@@ -128,7 +128,7 @@ console: client
 # Needs no network once its packages are installed. A broken link or anchor fails.
 docs: environment
 	@$(MAKE) --no-print-directory $(VENV)/.docs
-	$(BIN)/python -m website --to build/site $(DOCS)
+	$(BIN)/python -m docs.site --to build/site $(DOCS)
 
 # What the service's image holds, without the packages of its base image.
 sbom: setup

@@ -14,7 +14,7 @@ from tests.conftest import REPO
 
 def build(to: Path, repo: Path = REPO) -> subprocess.CompletedProcess[str]:
     """Builds the site of a checkout into `to`."""
-    command = [sys.executable, "-m", "website", "--to", str(to)]
+    command = [sys.executable, "-m", "docs.site", "--to", str(to)]
     return subprocess.run(command, cwd=repo, capture_output=True, text=True)
 
 

@@ -15,13 +15,13 @@ from urllib.parse import unquote
 
 import pytest
 
+from docs.site.formulas import with_math
 from service.app import create_app
 from service.settings import Settings
 from tests.conftest import REPO
 from tests.service.console.conftest import Visiting, browser, visit
 from tests.site.conftest import build
 from tests.test_documents import commands_there
-from website.formulas import with_math
 
 __all__ = ["browser", "visit"]
 # What a browser fetches by itself, or runs; a link that somebody clicks is neither.
@@ -113,7 +113,7 @@ def test_nothing_of_markdown_is_left_as_text(site: Path) -> None:
 @pytest.mark.slow
 def test_a_broken_anchor_fails_the_build(builder: None, tmp_path: Path) -> None:
     copy = tmp_path / "repo"
-    names = ("docs", "website", "service", "faces", "models", "deploy")
+    names = ("docs", "service", "faces", "models", "deploy")
     for name in names:
         shutil.copytree(REPO / name, copy / name, ignore=shutil.ignore_patterns("node_modules", "*.onnx"))
     for path in REPO.glob("*"):

@@ -11,8 +11,8 @@ import annotated_types
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from docs.site.tables import table
 from service.settings import CHECKOUT, Settings
-from website.tables import table
 
 TABLE = re.compile(r"^\| variable \| default \| what it sets \|\n\|[-| ]+\|\n(?:\|.*\n)+", re.M)
 ROW = re.compile(r"^\| (`HALFLIGHT_[^|]+?) \| (.+?) \| (.+) \|$", re.M)

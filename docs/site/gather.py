@@ -6,13 +6,13 @@ import re
 import shutil
 from pathlib import Path
 
-from website.api_pages import api_pages
-from website.commands_page import commands_page
-from website.formulas import with_math
-from website.settings_page import TABLE, settings_page
+from docs.site.api_pages import api_pages
+from docs.site.commands_page import commands_page
+from docs.site.formulas import with_math
+from docs.site.settings_page import TABLE, settings_page
 
-REPO = Path(__file__).resolve().parent.parent
-DOCS, HERE = REPO / "docs", Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parent
+DOCS, REPO = HERE.parent, HERE.parent.parent
 # Documents outside `docs/` that pages link to, and where they stand on the site.
 OUTSIDE = {
     "README.md": "project/readme.md",
@@ -56,7 +56,8 @@ def gather(to: Path) -> None:
 
 def _sources() -> dict[Path, str]:
     """Maps every file that is copied to its place on the site."""
-    found = {path: path.relative_to(DOCS).as_posix() for path in sorted(DOCS.rglob("*")) if path.is_file()}
+    pages = [path for path in sorted(DOCS.rglob("*")) if path.is_file() and HERE not in path.parents]
+    found = {path: path.relative_to(DOCS).as_posix() for path in pages}
     return found | {REPO / name: place for name, place in OUTSIDE.items()}
 
 

@@ -1,7 +1,7 @@
-"""`python -m website`: gathers the pages and builds the site; a broken link, anchor or page ends it.
+"""`python -m docs.site`: gathers the pages and builds the site; a broken link, anchor or page ends it.
 
-    python -m website --to build/site
-    python -m website --serve 8080
+    python -m docs.site --to build/site
+    python -m docs.site --serve 8080
 
 It writes two folders beside each other, the site and `pages`, from which the site was built. The exit code is
 that of the builder, which names each fault. With `--serve` the built site stands on loopback until Ctrl-C.
@@ -16,8 +16,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from website.gather import REPO, gather
-from website.search import write_search
+from docs.site.gather import REPO, gather
+from docs.site.search import write_search
 
 
 def build(site: Path) -> int:
@@ -44,7 +44,7 @@ def serve(site: Path, port: int) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m website", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m docs.site", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--to", type=Path, default=REPO / "build" / "site", help="folder of the site")
     parser.add_argument("--serve", type=int, metavar="PORT", help="then show it; 0 takes a free port")
     options = parser.parse_args()

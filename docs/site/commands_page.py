@@ -9,8 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from typer.main import get_command
 
+from docs.site.tables import table
 from service.cli.main import app
-from website.tables import table
 
 INTRODUCTION = """# Commands
 

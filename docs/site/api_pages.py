@@ -6,9 +6,9 @@ import json
 from collections import defaultdict
 from typing import Any
 
+from docs.site.tables import table
 from service.app import create_app
 from service.settings import Settings
-from website.tables import table
 
 TITLES = {
     "matching": "Matching",
