@@ -28,6 +28,7 @@ import numpy as np
 from benchmarks.decoding import memory_mib
 from faces import bundle
 from faces.types import Role, Spectrum
+from service.api.schemas.events import event_body
 from service.api.schemas.subjects import enrol_answer
 from service.bulk.folders import FolderSource
 from service.bulk.job import PhotoEnroller
@@ -117,7 +118,7 @@ async def measure(place: Path, rounds: int, there: int, at_once: int | None) -> 
     settings = Settings(
         data_dir=place / "data", bundle_dir=builtin_bundle(), decode_wait_s=300, decode_wall_s=300
     )
-    state = await open_state(settings, Metrics(), enrol_answer)
+    state = await open_state(settings, Metrics(), enrol_answer, event_body)
     state.audit.start()
     await state.registry.open(
         bundle.read(settings.bundle_dir), EngineOptions.of(settings), observe=lambda _: lambda _items: None

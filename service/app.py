@@ -32,10 +32,12 @@ from service.api import (
     thresholds,
     transfer,
     unknowns,
+    webhooks,
     whoami,
 )
 from service.api.middleware import AccessLog, LocalHost
 from service.api.prefix import VERSION, Prefixes
+from service.api.schemas.events import event_body
 from service.api.schemas.subjects import enrol_answer
 from service.background import WhenLoaded
 from service.settings import Settings
@@ -50,7 +52,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        state = await open_state(settings, metrics, enrol_answer)
+        state = await open_state(settings, metrics, enrol_answer, event_body)
         app.state.halflight = state
         state.audit.start()
         state.probes.start()
@@ -86,7 +88,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     app.include_router(subjects.enroll_router)
     parts = (
         *(search, merging, subjects, terms, operations, spaces, jobs, datasets, keys, audit),
-        *(thresholds, events, unknowns, whoami),
+        *(thresholds, events, webhooks, unknowns, whoami),
     )
     for part in parts:
         app.include_router(part.router)

@@ -44,6 +44,7 @@ def start(state: State, when_loaded: WhenLoaded | None = None) -> Tasks:
         asyncio.create_task(_every_minute(state), name="every minute"),
         asyncio.create_task(_purge_probes(state), name="purge probes"),
         asyncio.create_task(_run_jobs(state), name="jobs"),
+        asyncio.create_task(state.webhooks.run(), name="webhooks"),
     ]
 
 

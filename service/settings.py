@@ -123,6 +123,12 @@ class Settings(BaseSettings):
     max_queue: Annotated[int, Field(ge=1)] = 64
     max_requests: Annotated[int, Field(ge=1)] = 64
     max_event_streams: Annotated[int, Field(ge=0)] = 32
+    webhook_url: SecretStr | None = None
+    webhook_secret: SecretStr | None = None
+    webhook_private: bool = False
+    webhook_timeout_s: Annotated[float, Field(gt=0, le=60)] = 10.0
+    webhook_retry_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    webhook_attempts: Annotated[int, Field(ge=1, le=100)] = 15
     events_kept: Annotated[int, Field(ge=1, le=100_000)] = 1000
     max_connections: Annotated[int, Field(ge=0)] = 0
     max_head_bytes: Annotated[int, Field(ge=1024)] = 32 * KIB
@@ -200,6 +206,16 @@ class Settings(BaseSettings):
                 raise ValueError("vault_url is an address such as https://vault:8200")
             if (self.vault_token is None) == (self.vault_token_file is None):
                 raise ValueError("vault_url needs vault_token or vault_token_file: give one of them")
+        if self.webhook_url is not None and not re.fullmatch(
+            r"https?://[^/@#\s]+(/[^#\s]*)?", self.webhook_url.get_secret_value()
+        ):
+            raise ValueError("webhook_url is an address such as https://host/path, without a user")
+        if self.webhook_secret is not None and not re.fullmatch(
+            r"whsec_[A-Za-z0-9+/]{32,88}={0,2}", self.webhook_secret.get_secret_value()
+        ):
+            raise ValueError("webhook_secret is whsec_ and 24 to 64 bytes in base64")
+        if (self.webhook_url is None) != (self.webhook_secret is None):
+            raise ValueError("webhook_url and webhook_secret belong together: give both or neither")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together: give both or neither")
         if self.max_body_memory_bytes < self.max_body_bytes:

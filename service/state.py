@@ -29,6 +29,7 @@ from service.jobs.base import JobKind
 from service.jobs.child import job_directory
 from service.jobs.queue import JobQueue
 from service.jobs.runner import JobRunner, OnEnd, RunnerOptions
+from service.live.decisions import Decision
 from service.live.feed import DecisionFeed
 from service.live.keeping import ProbeKeeper
 from service.live.review import Review
@@ -55,11 +56,15 @@ from service.store.clear_rows import seal_clear_rows
 from service.store.database import Database
 from service.subjects.editor import SubjectEditor
 from service.telemetry import Metrics
+from service.webhooks.sender import Delivery, WebhookSender
+from service.webhooks.signing import secret_bytes
+from service.webhooks.target import Target
 
 log = structlog.get_logger("halflight.app")
 
 SETTLE_POLLS = 3
 EncodeEnrolled = Callable[[Enrolled], dict[str, Any]]
+EncodeDecision = Callable[[Decision], bytes]
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -92,6 +97,7 @@ class State:
     imports: Admission
     probes: ProbeKeeper
     review: Review
+    webhooks: WebhookSender
     bodies: MemoryBudget
     failed_logins: RateLimiter
     limiter: RateLimiter
@@ -113,12 +119,16 @@ class State:
         return space
 
 
-async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolled) -> State:
+async def open_state(
+    settings: Settings, metrics: Metrics, encode: EncodeEnrolled, encode_decision: EncodeDecision
+) -> State:
     """Wires every part. The models load later, while `/health/live` already answers.
 
-    `encode`: makes the JSON answer of an enrolment that idempotency keeps. Raises StoreError,
-    CropKeyError, MasterKeyError, OriginError.
+    `encode`: makes the JSON answer of an enrolment that idempotency keeps; `encode_decision`: that of an
+    event. Raises StoreError, CropKeyError, MasterKeyError, OriginError, and ValueError for a webhook's
+    address or secret that is none.
     """
+    delivery = _delivery(settings)
     make_private(settings.data_dir)
     db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source))
     db.on_shredded = after_erasure(settings)
@@ -194,6 +204,7 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         decisions=decisions,
         probes=probes,
         review=Review(db, probes, enroller),
+        webhooks=WebhookSender(db, metrics, encode_decision, delivery),
         imports=Admission(1, "an archive is being imported already; try again later"),
         bodies=bodies,
         failed_logins=RateLimiter(
@@ -206,6 +217,19 @@ async def open_state(settings: Settings, metrics: Metrics, encode: EncodeEnrolle
         refusals=RefusalLog(audit),
         signer=open_signer(settings.given_audit_key, settings.data_dir),
         metrics=metrics,
+    )
+
+
+def _delivery(settings: Settings) -> Delivery | None:
+    """Where decisions are sent, and how. Raises ValueError."""
+    if settings.webhook_url is None or settings.webhook_secret is None:
+        return None
+    return Delivery(
+        target=Target(settings.webhook_url.get_secret_value(), settings.webhook_private),
+        secret=secret_bytes(settings.webhook_secret.get_secret_value()),
+        timeout_s=settings.webhook_timeout_s,
+        retry_s=settings.webhook_retry_s,
+        attempts=settings.webhook_attempts,
     )
 
 

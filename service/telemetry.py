@@ -93,6 +93,12 @@ class Metrics:
         self.probes_not_kept = Counter(
             "halflight_probes_not_kept", "Decisions whose crop could not be kept", registry=r
         )
+        self.webhook_attempts = Counter(
+            "halflight_webhook_attempts", "Events sent to the receiver", ["outcome"], registry=r
+        )
+        self.webhook_events = Gauge(
+            "halflight_webhook_events", "Events the receiver has not confirmed", ["state"], registry=r
+        )
         self.enrolled = Counter("halflight_enrolled_samples", "Samples enrolled", registry=r)
         self.templates = Gauge("halflight_gallery_templates", "Templates searched", registry=r)
         self.behind = Gauge("halflight_gallery_behind", "Log rows not yet applied", registry=r)

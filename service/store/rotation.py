@@ -28,13 +28,14 @@ KEYS_AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """`resumed`: the rotation had begun before. `subjects`, `probes`: keys of these that this run wrapped
-    anew."""
+    """`resumed`: the rotation had begun before. `subjects`, `probes`, `events` of webhooks: keys of these
+    that this run wrapped anew."""
 
     master_id: str
     subjects: int
     resumed: bool
     probes: int = 0
+    events: int = 0
 
 
 async def rotate_master(db: Database, *, pause_s: float = 0.0, at_once: int = KEYS_AT_ONCE) -> Rotated:
@@ -54,8 +55,12 @@ async def rotate_master(db: Database, *, pause_s: float = 0.0, at_once: int = KE
     while wrapped := await _wrap_probes(db, new, at_once):
         probes += wrapped
         await asyncio.sleep(pause_s)
+    events = 0
+    while wrapped := await _wrap_events(db, new, at_once):
+        events += wrapped
+        await asyncio.sleep(pause_s)
     await _end(db, new)
-    return Rotated(new.key_id, count, resumed, probes)
+    return Rotated(new.key_id, count, resumed, probes, events)
 
 
 async def _begin(db: Database) -> tuple[MasterKey, bool]:
@@ -172,3 +177,11 @@ async def _wrap_probes(db: Database, new: MasterKey, at_once: int) -> int:
             await uow.connection.execute(changed.values(**values))
         await uow.commit()
     return len(rows)
+
+
+async def _wrap_events(db: Database, new: MasterKey, at_once: int) -> int:
+    """Wraps the keys of some undelivered events anew; those that do not open are erased."""
+    async with db.write() as uow:
+        wrapped = await uow.outbox.rewrap(_masters(db), new, at_once)
+        await uow.commit()
+    return wrapped

@@ -226,6 +226,23 @@ kept_probes = Table(
     CheckConstraint(one_of("state", PROBE_STATES), name="state"),
 )
 
+# Decisions that a webhook receiver has not confirmed: see `store.outbox`. `due_at`: null for one that is
+# tried no more.
+webhook_outbox = Table(
+    "webhook_outbox",
+    metadata,
+    Column("event_id", String(24), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("subject_key_id", String(32), index=True),
+    Column("key_id", String(32), nullable=False),
+    Column("master_id", String(16), nullable=False, index=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", UtcDateTime, index=True),
+    Column("last_error", String(200), nullable=False),
+)
+
 jobs = Table(
     "jobs",
     metadata,

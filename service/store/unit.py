@@ -10,6 +10,7 @@ from service.store.backfills import Backfills
 from service.store.crops import Crops
 from service.store.gallery_log import GalleryLog
 from service.store.jobs import Jobs
+from service.store.outbox import Outbox
 from service.store.probes import Probes
 from service.store.retention import RetentionClock
 from service.store.spaces import Spaces
@@ -41,6 +42,7 @@ class UnitOfWork:
         self.idempotency = Idempotency(connection, self.subject_keys)
         self.jobs = Jobs(connection)
         self.probes = Probes(connection, self.subject_keys, unsealed)
+        self.outbox = Outbox(connection, self.subject_keys, unsealed)
         self.clock = RetentionClock(connection)
 
     async def commit(self) -> None:
@@ -50,6 +52,7 @@ class UnitOfWork:
         """
         if self.subject_keys.shredded:
             await self.probes.erase_of(self.subject_keys.shredded)
+            await self.outbox.erase_of(self.subject_keys.shredded)
         await self.audit.write()
         await self.connection.commit()
         self.committed = True

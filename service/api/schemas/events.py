@@ -77,6 +77,11 @@ class DecisionOut(Wire):
         )
 
 
+def event_body(decision: Decision) -> bytes:
+    """A decision as JSON, as webhooks send it: that of the stream."""
+    return DecisionOut.of(decision).model_dump_json().encode()
+
+
 class StreamStartOut(Wire):
     """The first event of a stream. `kept`: decisions that this process keeps for readers who come back;
     `keep_probes_hours`: how long crops of probes are kept, 0: not at all."""

@@ -98,6 +98,8 @@ def test_the_openapi_document_lists_every_path(client: httpx.Client) -> None:
         ("/admin/keys", "post"),
         ("/admin/keys", "get"),
         ("/admin/keys/{key_id}", "delete"),
+        ("/admin/webhooks", "get"),
+        ("/admin/webhooks/replay", "post"),
         ("/events", "get"),
         ("/events/{event_id}/crop", "get"),
         ("/events/{event_id}/correct", "post"),

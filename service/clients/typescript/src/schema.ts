@@ -830,6 +830,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/admin/webhooks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Webhooks
+         * @description How many events wait for the receiver, and those that are tried no more.
+         */
+        get: operations["show_webhooks_admin_webhooks_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/webhooks/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replay Webhooks
+         * @description Try dead events again, these or all, with as many attempts as new ones have.
+         */
+        post: operations["replay_webhooks_admin_webhooks_replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/unknowns": {
         parameters: {
             query?: never;
@@ -1367,6 +1407,23 @@ export interface components {
             datasets: components["schemas"]["DatasetOut"][];
             /** Next Cursor */
             next_cursor: string | null;
+        };
+        /**
+         * DeadEventOut
+         * @description An event that is tried no more; `last_error`: a status, or the kind of the failure.
+         */
+        DeadEventOut: {
+            /** Event Id */
+            event_id: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Attempts */
+            attempts: number;
+            /** Last Error */
+            last_error: string;
         };
         /** DetectOut */
         DetectOut: {
@@ -2094,6 +2151,19 @@ export interface components {
             detail: string;
         };
         /**
+         * ReplayIn
+         * @description `event_ids`: null for every dead event.
+         */
+        ReplayIn: {
+            /** Event Ids */
+            event_ids?: string[] | null;
+        };
+        /** ReplayedOut */
+        ReplayedOut: {
+            /** Replayed */
+            replayed: number;
+        };
+        /**
          * RetrainIn
          * @description One of `iterations`, `epochs` and `minutes` at most; without any, the preset's own length.
          *
@@ -2440,6 +2510,21 @@ export interface components {
             code: string;
             /** Detail */
             detail: string;
+        };
+        /**
+         * WebhooksOut
+         * @description `on`: whether a receiver is set; `waiting`, `dead`: events that it has not confirmed; `dead_letters`:
+         *     the oldest of the dead ones.
+         */
+        WebhooksOut: {
+            /** On */
+            on: boolean;
+            /** Waiting */
+            waiting: number;
+            /** Dead */
+            dead: number;
+            /** Dead Letters */
+            dead_letters: components["schemas"]["DeadEventOut"][];
         };
         /**
          * WhoamiOut
@@ -6415,6 +6500,149 @@ export interface operations {
                 };
             };
             /** @description `not_ready`, `draining`, `audit_unavailable`, `overloaded` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_webhooks_admin_webhooks_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WebhooksOut"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `audit_unavailable` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replay_webhooks_admin_webhooks_replay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplayIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayedOut"];
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `audit_unavailable` */
             503: {
                 headers: {
                     [name: string]: unknown;

@@ -1,0 +1,1 @@
+"""Sends decisions to a receiver: signed, kept until it confirms them, tried again."""

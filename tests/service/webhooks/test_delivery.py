@@ -1,0 +1,135 @@
+"""Webhooks over a receiver that fails half the time, and a service that is killed amid deliveries."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import StartService, free_port, sample_bytes
+
+KEY = secrets.token_bytes(32)
+SECRET = "whsec_" + base64.b64encode(KEY).decode()
+RECEIVER = Path(__file__).with_name("receiver.py")
+
+
+class Received:
+    """The receiver's process and what it has taken."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.port = file, free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, share: float) -> None:
+        command = [sys.executable, str(RECEIVER), str(self.port), str(self.file), str(share)]
+        self.process = subprocess.Popen(command)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "HALFLIGHT_WEBHOOK_URL": f"http://127.0.0.1:{self.port}/events",
+            "HALFLIGHT_WEBHOOK_SECRET": SECRET,
+            "HALFLIGHT_WEBHOOK_PRIVATE": "true",
+            "HALFLIGHT_WEBHOOK_RETRY_S": "0.2",
+            "HALFLIGHT_WEBHOOK_TIMEOUT_S": "2",
+        }
+
+    def events(self) -> list[dict[str, Any]]:
+        """Bodies, each with a signature that has been checked."""
+        found = []
+        for line in self.file.read_text().splitlines() if self.file.is_file() else ():
+            one = json.loads(line)
+            signed = f"{one['webhook-id']}.{one['webhook-timestamp']}.{one['body']}".encode()
+            digest = base64.b64encode(hmac.new(KEY, signed, hashlib.sha256).digest()).decode()
+            assert one["webhook-signature"] == f"v1,{digest}"
+            assert abs(int(one["webhook-timestamp"]) - time.time()) < 3600
+            body = json.loads(one["body"])
+            assert body["event_id"] == one["webhook-id"]
+            found.append(body)
+        return found
+
+
+@pytest.fixture
+def received(tmp_path: Path) -> Iterator[Received]:
+    made = Received(tmp_path / "received.jsonl")
+    yield made
+    made.stop()
+
+
+def until(done: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.2)
+
+
+def identify(client: httpx.Client, camera: str) -> int:
+    files = {"image": ("p.jpg", sample_bytes("s01", "nir_masked_1.jpg"), "image/jpeg")}
+    return client.post("/identify", params={"camera": camera}, files=files).status_code
+
+
+def test_no_event_is_lost_when_the_service_is_killed(start_service: StartService, received: Received) -> None:
+    received.start(0.5)
+    service = start_service(**received.env)
+    answered = []
+    for run in range(2):
+        with service.client() as client:
+            photos = [("images", ("a.jpg", sample_bytes("s01"), "image/jpeg"))]
+            client.post("/enroll", data={"subject_id": "anna"}, files=photos).raise_for_status()
+            for number in range(6):
+                assert identify(client, f"door-{run}-{number}") == 200
+                answered.append(f"door-{run}-{number}")
+        service.kill()
+        service.start()
+    until(lambda: {one["camera"] for one in received.events()} >= set(answered))
+    with service.client() as client:
+        until(lambda: client.get("/admin/webhooks").json()["waiting"] == 0)
+        assert client.get("/admin/webhooks").json() == {
+            "on": True,
+            "waiting": 0,
+            "dead": 0,
+            "dead_letters": [],
+        }
+        told = client.get("/metrics").text
+    assert 'halflight_webhook_attempts_total{outcome="delivered"}' in told
+    events = received.events()
+    assert all(one["subject"]["subject_id"] == "anna" for one in events)
+    assert {one["schema_version"] for one in events} == {1}
+    by_id = sorted({one["event_id"]: one["camera"] for one in events}.items())
+    assert [camera for _, camera in by_id] == answered
+
+
+def test_dead_letters_are_shown_and_replayed(start_service: StartService, received: Received) -> None:
+    service = start_service(**received.env | {"HALFLIGHT_WEBHOOK_ATTEMPTS": "2"})
+    with service.client() as client:
+        assert identify(client, "door") == 200
+        until(lambda: client.get("/admin/webhooks").json()["dead"] == 1)
+        (letter,) = client.get("/admin/webhooks").json()["dead_letters"]
+        assert (letter["attempts"], letter["last_error"]) == (2, "ConnectError")
+        received.start(0)
+        assert client.post("/admin/webhooks/replay", json={"event_ids": ["0" * 24]}).json() == {"replayed": 0}
+        until(received.listens)
+        assert client.post("/admin/webhooks/replay", json={}).json() == {"replayed": 1}
+        until(lambda: client.get("/admin/webhooks").json()["waiting"] == 0)
+        assert client.get("/admin/webhooks").json()["dead"] == 0
