@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from service.gallery.base import Hit
 from service.gallery.blocks import Block, Floats, Ids, Places, Readers, View
-from service.gallery.first_pass import LARGEST_DIMENSION, CodedQueries
+from service.gallery.first_pass import LARGEST_DIMENSION, CodedQueries, check
 from service.gallery.together import Together
 
 BLOCK_ROWS = 65_536
@@ -61,13 +61,16 @@ class ExactGallery:
         """Adds `ids` int64 [n] with unit-norm `vectors` float32 [n, d]; replaces known ids.
 
         A search sees all of them or none. Takes amortised constant time for each id. Raises ValueError if a
-        shape or the type is wrong, or an id is given twice.
+        shape or a type is wrong, a vector is too long or not finite, or an id is given twice.
         """
+        if ids.ndim != 1 or ids.dtype != np.int64:
+            raise ValueError(f"expected int64 ids [n], got {ids.dtype} {ids.shape}")
         if vectors.shape != (len(ids), self._dimension) or vectors.dtype != np.float32:
             raise ValueError(f"expected float32 [{len(ids)}, {self._dimension}], got {vectors.shape}")
         given = ids.tolist()
         if len(set(given)) != len(given):
             raise ValueError("an id is given twice")
+        check(vectors)
         with self._changing:
             # Memory first: nothing has changed if there is none.
             change = _Change(self._readers.view)
@@ -97,12 +100,14 @@ class ExactGallery:
     def search(self, queries: Floats, k: int) -> list[list[Hit]]:
         """Returns exactly the up to `k` best templates of each query, best first.
 
-        `queries`: unit-norm float32 [m, d]. Raises ValueError if the shape or the type is wrong.
+        `queries`: unit-norm float32 [m, d]. Raises ValueError if the shape or the type is wrong, or a query
+        is too long or not finite.
         """
         if queries.ndim != 2 or queries.shape[1] != self._dimension or k < 1:
             raise ValueError(f"expected float32 [m, {self._dimension}] and k >= 1")
         if queries.dtype != np.float32:
             raise ValueError(f"expected float32 queries, got {queries.dtype}")
+        check(queries)
         if self.size < WORTH_SHARING:
             return self._search(queries, k)
         return self._together.search(queries, k)

@@ -25,6 +25,8 @@ LEVELS = 127
 LARGEST_DIMENSION = 2**24 // LEVELS**2
 # Above all rounding of float32 in what follows: fewer than ten operations on numbers below 1.1, 2^-24 each.
 SLACK = np.float32(2e-6)
+# A row or query that is longer breaks that; one that is not finite has no bounds, and takes those of others.
+LONGEST = 1.01
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +37,12 @@ class CodedRows:
     scale: Floats
     radius: Floats
     longest: float
+
+
+def check(vectors: Floats) -> None:
+    """Raises ValueError if bounds do not hold for one of `vectors`, float32 [n, d]."""
+    if not (np.einsum("nd,nd->n", vectors, vectors) <= LONGEST**2).all():
+        raise ValueError("a vector is longer than 1 or not finite")
 
 
 def coded(rows: Floats) -> CodedRows:
@@ -70,7 +78,9 @@ class CodedQueries:
         self._count = len(queries)
         self._lost = _above(lost)  # [m]
         self._length = _above(np.linalg.norm(queries, axis=1))  # [m]
-        self._packed: Any = numkong.dots_pack(np.concatenate([first, second]), dtype="int8")
+        # Concatenation keeps the order of columns first, which NumKong refuses.
+        terms = np.ascontiguousarray(np.concatenate([first, second]))
+        self._packed: Any = numkong.dots_pack(terms, dtype="int8")
 
     def bounds(self, rows: CodedRows) -> tuple[Floats, Floats]:
         """The lower bound of every score, float32 [n, m], and how far above it the upper one lies [n, m]."""

@@ -49,28 +49,41 @@ class Together:
     def search(self, queries: Floats, k: int) -> Found:
         """Blocks. Raises what `search` raises."""
         mine = _Asked(queries, k)
-        with self._change:
-            self._waiting.append(mine)
-        while not mine.done():
+        try:
             with self._change:
-                self._change.wait_for(lambda: mine.done() or self._running < self._at_once)
-                if mine.done():
-                    break
-                group = self._next_group()
-                self._running += 1
-            try:
-                self._answer(group)
-            finally:
-                with self._change:
-                    self._running -= 1
-                    self._change.notify_all()
+                self._waiting.append(mine)
+            while not mine.done():
+                self._wait_or_answer(mine)
+        finally:
+            with self._change:
+                if mine in self._waiting:  # interrupted
+                    self._waiting.remove(mine)
         if mine.failed is not None:
             raise mine.failed
         assert mine.found is not None  # noqa: S101 - done, and not failed
         return mine.found
 
+    def _wait_or_answer(self, mine: _Asked) -> None:
+        with self._change:
+            # Who goes in another's call leaves the free call to those that still wait.
+            self._change.wait_for(
+                lambda: mine.done() or (self._running < self._at_once and mine in self._waiting)
+            )
+            if mine.done():
+                return
+            group = self._next_group()
+            self._running += 1
+        try:
+            self._answer(group)
+        finally:
+            with self._change:
+                # If this thread was interrupted, the others of its call wait for the next.
+                self._waiting.extendleft(one for one in reversed(group) if not one.done())
+                self._running -= 1
+                self._change.notify_all()
+
     def _next_group(self) -> list[_Asked]:
-        """The first that wait, as many as go together: whoever finds room waits itself, so at least one."""
+        """The first that wait, as many as go together. Whoever asks waits itself, so at least one does."""
         group = [self._waiting.popleft()]
         count = len(group[0].queries)
         while self._waiting and count + len(self._waiting[0].queries) <= self._most:

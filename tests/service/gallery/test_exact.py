@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -169,10 +170,16 @@ def test_ties_are_sorted_by_id_even_if_k_cuts_through_them() -> None:
         (as_ids([1]), np.zeros(8, np.float32), r"\[1, 8\]"),
         (as_ids([1]), np.zeros((1, 8), np.float64), "float32"),
         (as_ids([1, 1]), np.zeros((2, 8), np.float32), "twice"),
+        (as_ids([2]), np.full((1, 8), np.nan, np.float32), "longer than 1 or not finite"),
+        (as_ids([2]), np.full((1, 8), np.inf, np.float32), "longer than 1 or not finite"),
+        (as_ids([2]), np.full((1, 8), 0.5, np.float32), "longer than 1 or not finite"),
+        (np.array([2**63], np.uint64), np.zeros((1, 8), np.float32), "int64 ids"),
+        (np.array([1.5]), np.zeros((1, 8), np.float32), "int64 ids"),
+        (as_ids([2])[None], np.zeros((1, 8), np.float32), "int64 ids"),
     ],
 )
 def test_an_invalid_addition_is_refused_and_changes_nothing(
-    ids: NDArray[np.int64], vectors: Floats, told: str
+    ids: NDArray[Any], vectors: Floats, told: str
 ) -> None:
     gallery = ExactGallery(8)
     kept = few_values(1, 8)
@@ -198,6 +205,37 @@ def test_an_invalid_query_is_refused(queries: Floats, k: int, filled: bool) -> N
         gallery.add(as_ids([1]), few_values(1, 8)[None])
     with pytest.raises(ValueError, match="expected float32"):
         gallery.search(queries, k)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 0.5])
+def test_a_query_without_bounds_is_refused_and_fails_no_other(value: float) -> None:
+    with pytest.raises(ValueError, match="longer than 1 or not finite"):
+        ExactGallery(8).search(np.full((1, 8), value, np.float32), 1)
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 128])
+def test_the_layout_of_arrays_in_memory_changes_no_answer(dimension: int) -> None:
+    rows = np.stack([spread(seed, dimension) for seed in range(90)])
+    queries, wide = rows[:7], np.zeros((14, 2 * dimension), np.float32)
+    wide[::2, ::2] = queries
+    gallery = ExactGallery(dimension, block_rows=BLOCK_ROWS)
+    gallery.add(np.arange(90), rows)
+    expected = gallery.search(queries, 5)
+    read_only = np.frombuffer(queries.tobytes(), np.float32).reshape(queries.shape)
+    for same in (np.asfortranarray(queries), wide[::2, ::2], queries[:, ::-1].copy()[:, ::-1], read_only):
+        assert gallery.search(same, 5) == expected
+    other = ExactGallery(dimension, block_rows=BLOCK_ROWS)
+    other.add(np.arange(90), np.asfortranarray(rows))
+    assert other.search(queries, 5) == expected
+
+
+def test_ids_reach_from_the_least_int64_to_the_largest() -> None:
+    gallery, row = ExactGallery(8), few_values(0, 8)
+    ids = [2**63 - 1, 0, -(2**63)]
+    gallery.add(as_ids(ids), np.stack([row] * 3))
+    assert [hit.template_id for hit in gallery.search(row[None], 9)[0]] == sorted(ids)
+    gallery.remove(as_ids(ids[:2]))
+    assert [hit.template_id for hit in gallery.search(row[None], 9)[0]] == [-(2**63)]
 
 
 def test_the_storage_keeps_no_removed_or_replaced_template() -> None:

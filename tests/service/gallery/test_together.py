@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 
 import numpy as np
@@ -89,6 +89,74 @@ def test_a_search_that_fails_fails_for_those_that_went_with_it_and_for_no_other(
             with pytest.raises(ValueError, match="a query is zero"):
                 failed.result(WAIT_S)
         assert first.result(WAIT_S) == after.result(WAIT_S) == counted.gallery.search(good, 3)
+
+
+class Stepwise:
+    """A search whose calls end one by one; the call with a query of minus ones is interrupted."""
+
+    def __init__(self, calls: int) -> None:
+        self.sizes: list[int] = []
+        self.begun = [threading.Event() for _ in range(calls)]
+        self.go_on = [threading.Event() for _ in range(calls)]
+
+    def search(self, queries: Floats, k: int) -> list[list[Hit]]:
+        call = len(self.sizes)
+        self.sizes.append(len(queries))
+        self.begun[call].set()
+        assert self.go_on[call].wait(WAIT_S)
+        if (queries[0] == -1).all() and self.sizes.count(len(queries)) == 1:
+            raise SystemExit
+        return [[Hit(int(query[0]), 1.0)] for query in queries]
+
+
+def numbered(value: int) -> Floats:
+    return np.full((1, 1), value, np.float32)
+
+
+def waits(asked: Together, number: int) -> None:
+    while len(asked._waiting) < number:
+        threading.Event().wait(0.001)
+
+
+def test_a_free_call_is_not_for_those_that_are_being_answered() -> None:
+    steps = Stepwise(3)
+    asked = Together(steps.search, most=2, at_once=2)
+    with ThreadPoolExecutor(4) as pool:
+        running = []
+        for value in (0, 1):
+            running.append(pool.submit(asked.search, numbered(value), 1))
+            assert steps.begun[value].wait(WAIT_S)
+        for value in (2, 3):
+            running.append(pool.submit(asked.search, numbered(value), 1))
+            waits(asked, value - 1)
+        steps.go_on[0].set()
+        assert steps.begun[2].wait(WAIT_S)
+        # The second call ends while the third answers the two others.
+        steps.go_on[1].set()
+        assert not wait(running[2:], 0.3).done
+        steps.go_on[2].set()
+        assert [future.result(WAIT_S) for future in running] == [[[Hit(value, 1.0)]] for value in range(4)]
+    assert steps.sizes == [1, 1, 2]
+
+
+def test_whoever_is_interrupted_leaves_nobody_waiting() -> None:
+    steps = Stepwise(3)
+    for event in steps.go_on[1:]:
+        event.set()
+    asked = Together(steps.search, most=2, at_once=1)
+    with ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(asked.search, numbered(0), 1)]
+        assert steps.begun[0].wait(WAIT_S)
+        for number, value in enumerate((-1, 5), 1):
+            running.append(pool.submit(asked.search, numbered(value), 1))
+            waits(asked, number)
+        steps.go_on[0].set()
+        wait(running, WAIT_S)
+        found = [future.result() for future in running if not future.exception()]
+        assert found[0] == [[Hit(0, 1.0)]]
+        assert [[Hit(5, 1.0)]] in found or [[Hit(-1, 1.0)]] in found
+        assert sum(isinstance(future.exception(), SystemExit) for future in running) == 1
+    assert not asked._waiting
 
 
 def test_a_large_gallery_answers_many_at_once_as_it_answers_one() -> None:
