@@ -51,9 +51,9 @@ class Block:
         """Copies of rows, float32 [n, d]."""
         return self._rows[places]
 
-    def wipe(self, place: int) -> None:
-        self._rows[place], self._codes[place] = 0.0, 0
-        self._scale[place], self._radius[place] = 0.0, 0.0
+    def wipe(self, places: Places | slice) -> None:
+        self._rows[places], self._codes[places] = 0.0, 0
+        self._scale[places], self._radius[places] = 0.0, 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +78,18 @@ class Readers:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._moments = Counter[int]()
-        self._dead = deque[tuple[int, Block, int]]()
+        self._dead = deque[tuple[int, Block, Places]]()
         self._view = View()
 
     @property
     def view(self) -> View:
         return self._view
 
-    def publish(self, view: View, dead: list[tuple[Block, int]]) -> None:
+    def publish(self, view: View, dead: list[tuple[Block, Places]]) -> None:
         """Shows the next searches `view`. `dead`: the rows that died at its moment."""
         with self._lock:
             self._view = view
-            self._dead += [(view.moment, block, place) for block, place in dead]
+            self._dead += [(view.moment, block, places) for block, places in dead]
             self._wipe()
 
     @contextmanager
@@ -106,13 +106,8 @@ class Readers:
                     del self._moments[view.moment]
                 self._wipe()
 
-    def forget_dead(self) -> None:
-        """The blocks of all that waits are gone."""
-        with self._lock:
-            self._dead.clear()
-
     def _wipe(self) -> None:
         oldest = min(self._moments, default=ALIVE)
         while self._dead and self._dead[0][0] <= oldest:
-            _, block, place = self._dead.popleft()
-            block.wipe(place)
+            _, block, places = self._dead.popleft()
+            block.wipe(places)

@@ -8,20 +8,22 @@ score and rank of a pair depend neither on the batch nor on the order of rows. T
 Searches wait for no change: each sees the templates that were there when it began. In a large gallery those
 that come while others run go together (`service.gallery.together`).
 
-Memory: 5 bytes x dimension + 24 for each template and its entry in the map of ids, and up to twice that after
-removals.
+Memory: 5 bytes x dimension + 24 for each template and its entry in the map of ids, and up to 2.5 times that
+after removals.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.gallery.base import Hit
-from service.gallery.blocks import Block, Floats, Ids, Places, Readers, View
+from service.gallery.blocks import ALIVE, Block, Floats, Ids, Places, Readers, View
 from service.gallery.first_pass import LARGEST_DIMENSION, CodedQueries, check
 from service.gallery.together import Together
 
@@ -72,22 +74,20 @@ class ExactGallery:
             raise ValueError("an id is given twice")
         check(vectors)
         with self._changing:
-            # Memory first: nothing has changed if there is none.
-            change = _Change(self._readers.view)
-            self._append(change, ids, vectors)
-            self._finish(change)
+            with self._change() as change:
+                self._append(change, ids, vectors)
             if change.dead:
                 self._move_sparse()
 
     def remove(self, ids: Ids) -> None:
         """Removes ids from all later searches in amortised constant time each; ignores unknown ids."""
         with self._changing:
-            change = _Change(self._readers.view)
-            for template_id in ids.tolist():
-                row = self._row_of.pop(template_id, None)
-                if row is not None:
-                    self._bury(change, row)
-            self._finish(change)
+            with self._change() as change:
+                for template_id in ids.tolist():
+                    row = self._row_of.get(template_id)
+                    if row is not None:
+                        self._bury(change, row)
+                        del self._row_of[template_id]
             self._move_sparse()
 
     def clear(self) -> None:
@@ -95,7 +95,6 @@ class ExactGallery:
         with self._changing:
             self._row_of, self._block_at = {}, {}
             self._readers.publish(View(moment=self._readers.view.moment + 1), [])
-            self._readers.forget_dead()
 
     def search(self, queries: Floats, k: int) -> list[list[Hit]]:
         """Returns exactly the up to `k` best templates of each query, best first.
@@ -127,9 +126,9 @@ class ExactGallery:
                 change.begin_block(self._block_rows, self._dimension)
             block, start = change.blocks[-1], change.used
             count = min(len(ids) - written, block.size - start)
+            change.written.append((block, start, start + count))
             block.write(start, ids[written : written + count], vectors[written : written + count])
             written, change.used = written + count, start + count
-            change.written.append((block, start, start + count))
         for block, start, stop in change.take_written():
             block.live += stop - start
             self._block_at[block.first // self._block_rows] = block
@@ -142,12 +141,37 @@ class ExactGallery:
     def _bury(self, change: _Change, row: int) -> None:
         number, place = divmod(row, self._block_rows)
         block = self._block_at[number]
+        change.dead.setdefault(block, []).append(place)
         block.died[place] = change.moment
         block.live -= 1
-        change.dead.append((block, place))
 
-    def _finish(self, change: _Change) -> None:
-        self._readers.publish(View(tuple(change.blocks), change.used, change.moment), change.dead)
+    @contextmanager
+    def _change(self) -> Iterator[_Change]:
+        """Shows searches what the `with` block changes. An error, of memory for one, leaves all as it was."""
+        change = _Change(self._readers.view)
+        try:
+            yield change
+            view = View(tuple(change.blocks), change.used, change.moment)
+            dead = [(block, np.array(places, np.intp)) for block, places in change.dead.items()]
+        except BaseException:
+            self._undo(change)
+            raise
+        self._readers.publish(view, dead)
+
+    def _undo(self, change: _Change) -> None:
+        for block, places in change.dead.items():
+            for place in places:
+                block.died[place] = ALIVE
+                self._row_of[int(block.ids[place])] = block.first + place
+        for block, start, stop in change.taken + change.written:
+            for place in range(start, stop):
+                if self._row_of.get(int(block.ids[place])) == block.first + place:
+                    del self._row_of[int(block.ids[place])]
+            block.wipe(slice(start, stop))
+            if block not in change.view.blocks:
+                self._block_at.pop(block.first // self._block_rows, None)
+        for block, live in zip(change.view.blocks, change.live, strict=True):
+            block.live = live
 
     def _move_sparse(self) -> None:
         """Copies what lives in sparse blocks behind the last rows, and gives the blocks up."""
@@ -159,16 +183,16 @@ class ExactGallery:
                 sparse.append((block, np.flatnonzero(block.died[:used] > view.moment)))
         if not sparse:
             return
-        change = _Change(view)
-        if sparse[-1][0] is view.blocks[-1]:
-            change.begin_block(self._block_rows, self._dimension)
-        change.blocks = [block for block in change.blocks if all(block is not old for old, _ in sparse)]
-        for old, living in sparse:
-            self._append(change, old.ids[living], old.rows(living))
+        # Whoever still looks at an old block sees it as it was. What was copied is wiped there after them:
+        # the system may keep freed memory, and nobody would erase a template from it.
+        with self._change() as change:
+            if sparse[-1][0] is view.blocks[-1]:
+                change.begin_block(self._block_rows, self._dimension)
+            change.blocks = [block for block in change.blocks if all(block is not old for old, _ in sparse)]
+            for old, living in sparse:
+                self._append(change, old.ids[living], old.rows(living))
+        for old, _ in sparse:
             del self._block_at[old.first // self._block_rows]
-        # Whoever still looks at an old block sees it as it was; its memory goes with them.
-        change.dead.clear()
-        self._finish(change)
 
 
 @dataclass(slots=True)
@@ -179,15 +203,20 @@ class _Change:
     blocks: list[Block] = field(init=False)
     used: int = field(init=False)
     moment: int = field(init=False)
-    dead: list[tuple[Block, int]] = field(default_factory=list)
+    live: list[int] = field(init=False)
+    dead: dict[Block, list[int]] = field(default_factory=dict)
+    # Pieces of blocks: written, and of these the ones that the map of ids knows.
     written: list[tuple[Block, int, int]] = field(default_factory=list)
+    taken: list[tuple[Block, int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.blocks, self.used = list(self.view.blocks), self.view.used
         self.moment = self.view.moment + 1
+        self.live = [block.live for block in self.blocks]
 
     def take_written(self) -> list[tuple[Block, int, int]]:
         written, self.written = self.written, []
+        self.taken += written
         return written
 
     def begin_block(self, size: int, dimension: int) -> None:

@@ -272,6 +272,65 @@ def test_replacing_and_removing_for_ever_takes_no_more_memory() -> None:
     agree(gallery.search(query[None], 7)[0], oracle.search(query, 7))
 
 
+def test_a_change_that_finds_no_memory_changes_nothing_and_leaves_no_vector() -> None:
+    # A second block of so many rows is more than the address space holds.
+    gallery, oracle = ExactGallery(8, block_rows=BLOCK_ROWS), Oracle()
+    oracle.vectors = {i: spread(i, 8) for i in range(40)}
+    gallery.add(np.arange(40), np.stack(list(oracle.vectors.values())))
+    gallery._block_rows = 1 << 58
+    fresh = {i: spread(1000 + i, 8) for i in range(30, 90)}
+    with pytest.raises((MemoryError, ValueError)):
+        gallery.add(as_ids(list(fresh)), np.stack(list(fresh.values())))
+    gallery._block_rows = BLOCK_ROWS
+    (block,) = blocks_of(gallery)
+    assert np.count_nonzero(block._rows.any(axis=1)) == np.count_nonzero(block._codes.any(axis=1)) == 40
+    assert gallery.size == block.live == 40
+    agree(gallery.search(spread(3, 8)[None], 99)[0], oracle.search(spread(3, 8), 99))
+
+
+def test_a_change_that_is_interrupted_leaves_the_gallery_whole() -> None:
+    gallery, oracle = ExactGallery(8, block_rows=BLOCK_ROWS), Oracle()
+    rows = {i: spread(i, 8) for i in range(3 * BLOCK_ROWS)}
+    gallery.add(as_ids(list(rows)), np.stack(list(rows.values())))
+    oracle.vectors = {i: rows[i] for i in rows if i % 3 == 0 or i >= 2 * BLOCK_ROWS}
+    view = gallery._readers.view
+    broken = as_ids([i for i in rows if i not in oracle.vectors])
+    with pytest.raises(RuntimeError, match="stop"), gallery._change() as change:
+        for i in broken.tolist():
+            gallery._bury(change, gallery._row_of[i])
+            del gallery._row_of[i]
+        again = as_ids([0, 1, 500])
+        gallery._append(change, again, np.stack([spread(9, 8)] * 3))
+        raise RuntimeError("stop")
+    assert gallery._readers.view is view
+    oracle.vectors = rows
+    assert gallery.size == len(rows) == sum(block.live for block in blocks_of(gallery))
+    assert set(gallery._block_at) == {0, 1, 2}
+    agree(gallery.search(spread(3, 8)[None], 999)[0], oracle.search(spread(3, 8), 999))
+    # And goes on as any other.
+    gallery.remove(broken)
+    for i in broken.tolist():
+        del oracle.vectors[i]
+    agree(gallery.search(spread(3, 8)[None], 999)[0], oracle.search(spread(3, 8), 999))
+
+
+@pytest.mark.parametrize("how", ["moved", "cleared"])
+def test_no_vector_is_left_in_a_block_that_was_given_up(how: str) -> None:
+    gallery = ExactGallery(8, block_rows=BLOCK_ROWS)
+    rows = np.stack([spread(seed, 8) for seed in range(BLOCK_ROWS)])
+    gallery.add(np.arange(BLOCK_ROWS), rows)
+    (old,) = blocks_of(gallery)
+    with gallery._readers.reading():
+        gallery.remove(np.arange(40) if how == "moved" else np.arange(9))
+        if how == "cleared":
+            gallery.clear()
+        assert all(block is not old for block in blocks_of(gallery))
+        assert (old._rows == rows).all()
+    erased = slice(0, BLOCK_ROWS if how == "moved" else 9)
+    assert not old._rows[erased].any()
+    assert not old._codes[erased].any()
+
+
 def brute_force(rows: Floats, query: Floats, k: int) -> list[tuple[int, float]]:
     scores = rows.astype(np.float64) @ query.astype(np.float64)
     order = np.lexsort((np.arange(len(rows)), -scores))[:k]
