@@ -98,7 +98,8 @@ def run(page: str, place: Path, **env: str) -> str:
     address = f"127.0.0.1:{free_port()}"
     text = script(DOCS / page).replace(f"--port {ADDRESS.split(':')[1]}", f"--port {address.split(':')[1]}")
     mine = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    mine |= {"HALFLIGHT_URL": f"http://{address}", **env}
+    # Tables get a width at which no row folds.
+    mine |= {"HALFLIGHT_URL": f"http://{address}", "COLUMNS": "2000", **env}
     mine["PYTHONPATH"] = os.pathsep.join([str(REPO), str(REPO / "service" / "clients" / "python")])
     command = ["bash", "-c", text.replace(ADDRESS, address)]
     done = subprocess.run(command, cwd=place, env=mine, capture_output=True, text=True)
