@@ -27,6 +27,7 @@ if (REFERENCE / "manifest.json").is_file():
     os.environ.setdefault("HALFLIGHT_BUNDLE_DIR", str(REFERENCE))
 # Generous limits for a busy machine: they only end a wait that would never succeed.
 START_S, ANSWER_S = 600.0, 300.0
+PATIENT = {"HALFLIGHT_DECODE_WAIT_S": "120"}
 
 
 def pytest_configure() -> None:
@@ -93,7 +94,7 @@ class Service:
         command += ["--port", str(self.port), "--data", str(self.data)]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                command, env={**os.environ, **self.env}, stdout=log, stderr=log, text=True
+                command, env={**os.environ, **PATIENT, **self.env}, stdout=log, stderr=log, text=True
             )
         if wait:
             self.wait_ready()

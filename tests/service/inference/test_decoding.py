@@ -240,10 +240,12 @@ async def test_the_pixels_of_all_photos_together_are_limited(running: list[Decod
 async def test_a_worker_has_no_secret_no_socket_but_its_own_and_ends_with_the_service(
     running: list[Decoder], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Made first: not every secret may have such a value.
+    configured = settings()
     for name in SECRETS:
         monkeypatch.setenv(name, "secret-value")
     assert "secret-value" not in _environment().values()
-    decoder = start(running, settings())
+    decoder = start(running, configured)
     await works(decoder)
     (worker,) = decoder._workers.idle
     place = Path("/proc") / str(worker.pid)
