@@ -1,9 +1,7 @@
 """The default gallery: the k best templates by cosine, exactly, found by a first pass over 8-bit integers.
 
-The first pass gives each score a lower and an upper bound (`service.gallery.first_pass`). The k-th best lower
-bound is a floor: whoever's upper bound lies below it is not among the k best. The few that remain are scored
-in float64 from their float32 rows. So the results are those of a search that scores all in float64, and the
-score and rank of a pair depend neither on the batch nor on the order of rows. Ties are sorted by id.
+The results are those of a search that scores all in float64 (`service.gallery.search`): score and rank of a pair
+depend neither on the batch nor on the order of rows. Ties are sorted by id.
 
 Searches wait for no change: each sees the templates that were there when it began. In a large gallery those
 that come while others run go together (`service.gallery.together`).
@@ -20,11 +18,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.gallery.base import Hit
-from service.gallery.blocks import ALIVE, Block, Floats, Ids, Places, Readers, View
-from service.gallery.first_pass import LARGEST_DIMENSION, CodedQueries, check
+from service.gallery.blocks import ALIVE, Block, Floats, Ids, Readers, View
+from service.gallery.first_pass import LARGEST_DIMENSION, check
+from service.gallery.search import QUERIES_AT_ONCE, best_of
 from service.gallery.together import Together
 
 BLOCK_ROWS = 65_536
@@ -32,13 +30,6 @@ BLOCK_ROWS = 65_536
 WORTH_MOVING, SPARSE = 1024, 0.4
 # From so many templates on a search takes long enough for others to come meanwhile.
 WORTH_SHARING = 20_000
-# Limits on the memory of a search: queries, scores of one piece, and rows in float64.
-QUERIES_AT_ONCE = 32
-SCORES_AT_ONCE = 1 << 18
-ROWS_AT_ONCE = 1024
-# The floor is the k-th best of the maxima of groups of rows: nearly as high as the k-th best row, and
-# cheaper to find. There are at least this many times k groups.
-GROUPS, GROUP_ROWS = 4, 64
 
 
 class ExactGallery:
@@ -115,7 +106,7 @@ class ExactGallery:
         with self._readers.reading() as view:
             found: list[list[Hit]] = []
             for start in range(0, len(queries), QUERIES_AT_ONCE):
-                found += _best_of(view, queries[start : start + QUERIES_AT_ONCE], k)
+                found += best_of(view, queries[start : start + QUERIES_AT_ONCE], k)
             return found
 
     def _append(self, change: _Change, ids: Ids, vectors: Floats) -> None:
@@ -223,64 +214,3 @@ class _Change:
         first = self.blocks[-1].first + size if self.blocks else 0
         self.blocks.append(Block(first, size, dimension))
         self.used = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Near:
-    """Rows of a block that may be among the k best of some query: places, queries and upper bounds [c]."""
-
-    block: Block
-    places: Places
-    queries: Places
-    upper: Floats
-
-
-def _best_of(view: View, queries: Floats, k: int) -> list[list[Hit]]:
-    near, floor = _first_pass(view, queries, k)
-    hits = []
-    for query in range(len(queries)):
-        ids, scores = [np.empty(0, np.int64)], [np.empty(0)]
-        for part in near:
-            places = part.places[(part.queries == query) & (part.upper >= floor[query])]
-            ids.append(part.block.ids[places])
-            scores.append(_exact(part.block, places, queries[query]))
-        hits.append(_best(np.concatenate(ids), np.concatenate(scores), k))
-    return hits
-
-
-def _first_pass(view: View, queries: Floats, k: int) -> tuple[list[_Near], Floats]:
-    """Returns what may be among the k best, and a floor [m] under the k-th best score of each query."""
-    asked = CodedQueries(queries)
-    best = np.full((0, len(queries)), -np.inf, np.float32)
-    floor = np.full(len(queries), -np.inf, np.float32)
-    near = []
-    for block, start, stop in view.parts(max(1, SCORES_AT_ONCE // len(queries))):
-        lower, width = asked.bounds(block.coded(start, stop))
-        dead = block.died[start:stop] <= view.moment
-        lower[dead] = -np.inf
-        group = max(1, min(GROUP_ROWS, len(lower) // (GROUPS * k)))
-        maxima = np.maximum.reduceat(lower, np.arange(0, len(lower), group), axis=0)
-        best = np.concatenate([best, maxima])
-        if len(best) >= k:
-            best = np.partition(best, len(best) - k, axis=0)[len(best) - k :]
-            floor = best[0]
-        width += lower
-        # Nothing dead: its bounds are minus infinity, as a floor may be.
-        places, of = np.nonzero((width >= floor) & ~dead[:, None])
-        near.append(_Near(block, places + start, of, width[places, of]))
-    return near, floor
-
-
-def _exact(block: Block, places: Places, query: Floats) -> NDArray[np.float64]:
-    """Scores rows in float64 [n]. Avoids BLAS, whose order of summation differs from row to row."""
-    exact = query.astype(np.float64)
-    parts = [
-        np.einsum("nd,d->n", block.rows(places[start : start + ROWS_AT_ONCE]).astype(np.float64), exact)
-        for start in range(0, len(places), ROWS_AT_ONCE)
-    ]
-    return np.concatenate([np.empty(0), *parts])
-
-
-def _best(ids: Ids, scores: NDArray[np.float64], k: int) -> list[Hit]:
-    order = np.lexsort((ids, -scores))[:k]
-    return [Hit(int(ids[i]), float(np.clip(scores[i], -1.0, 1.0))) for i in order]

@@ -1,0 +1,115 @@
+"""Finds the k best rows of a view: bounds for all rows, exact scores for the few that remain.
+
+The first pass gives each score a lower and an upper bound (`service.gallery.first_pass`). The k-th best lower
+bound is a floor: whoever's upper bound lies below it is not among the k best. The few that remain are scored
+in float64 from their float32 rows.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.gallery.base import Hit
+from service.gallery.blocks import Block, Floats, Ids, Places, View
+from service.gallery.first_pass import CodedQueries
+
+# Limits on the memory of a search: queries, scores of one piece, and rows in float64.
+QUERIES_AT_ONCE = 32
+SCORES_AT_ONCE = 1 << 18
+ROWS_AT_ONCE = 1024
+# The floor is the k-th best of the maxima of groups of rows: nearly as high as the k-th best row, and
+# cheaper to find. There are at least this many times k groups.
+GROUPS, GROUP_ROWS = 4, 64
+CORES = os.cpu_count() or 1
+_POOL = ThreadPoolExecutor(CORES, thread_name_prefix="gallery")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Near:
+    """Rows of a block that may be among the k best of some query: places, queries and upper bounds [c]."""
+
+    block: Block
+    places: Places
+    queries: Places
+    upper: Floats
+
+
+class _Floor:
+    """Lies under the k-th best score of each query, `value` [m], and rises as pieces are looked through."""
+
+    def __init__(self, queries: int, k: int) -> None:
+        self.k, self.value = k, np.full(queries, -np.inf, np.float32)
+        self._best: Floats = np.empty((0, queries), np.float32)
+        self._lock = threading.Lock()
+
+    def raised_by(self, lower: Floats) -> Floats:
+        """The floor once the lower bounds [n, m] of further rows are known."""
+        group = max(1, min(GROUP_ROWS, len(lower) // (GROUPS * self.k)))
+        maxima = np.maximum.reduceat(lower, np.arange(0, len(lower), group), axis=0)
+        with self._lock:
+            best = np.concatenate([self._best, maxima])
+            if len(best) >= self.k:
+                best = np.partition(best, len(best) - self.k, axis=0)[len(best) - self.k :]
+                self.value = best[0]
+            self._best = best
+            return self.value
+
+
+def best_of(view: View, queries: Floats, k: int) -> list[list[Hit]]:
+    """The up to `k` best rows of each of `queries`, float32 [m, d] with m of at most `QUERIES_AT_ONCE`."""
+    floor = _Floor(len(queries), k)
+    near = _first_pass(view, queries, floor)
+    hits = []
+    for query in range(len(queries)):
+        ids, scores = [np.empty(0, np.int64)], [np.empty(0)]
+        for part in near:
+            places = part.places[(part.queries == query) & (part.upper >= floor.value[query])]
+            ids.append(part.block.ids[places])
+            scores.append(_exact(part.block, places, queries[query]))
+        hits.append(_best(np.concatenate(ids), np.concatenate(scores), k))
+    return hits
+
+
+def _first_pass(view: View, queries: Floats, floor: _Floor) -> list[_Near]:
+    """What may be among the k best; the products of several pieces run on several cores."""
+    look = partial(_look, CodedQueries(queries), floor, view.moment)
+    pieces = list(view.parts(max(1, SCORES_AT_ONCE // len(queries))))
+    if len(pieces) == 1 or CORES == 1:
+        return [look(*piece) for piece in pieces]
+    running = [_POOL.submit(look, *piece) for piece in pieces]
+    # Nobody reads the view once this returns, not even where one of them failed.
+    wait(running)
+    return [one.result() for one in running]
+
+
+def _look(asked: CodedQueries, floor: _Floor, moment: int, block: Block, start: int, stop: int) -> _Near:
+    lower, width = asked.bounds(block.coded(start, stop))
+    dead = block.died[start:stop] <= moment
+    lower[dead] = -np.inf
+    least = floor.raised_by(lower)
+    width += lower
+    # Nothing dead: its bounds are minus infinity, as a floor may be.
+    places, of = np.nonzero((width >= least) & ~dead[:, None])
+    return _Near(block, places + start, of, width[places, of])
+
+
+def _exact(block: Block, places: Places, query: Floats) -> NDArray[np.float64]:
+    """Scores rows in float64 [n]. Avoids BLAS, whose order of summation differs from row to row."""
+    exact = query.astype(np.float64)
+    parts = [
+        np.einsum("nd,d->n", block.rows(places[start : start + ROWS_AT_ONCE]).astype(np.float64), exact)
+        for start in range(0, len(places), ROWS_AT_ONCE)
+    ]
+    return np.concatenate([np.empty(0), *parts])
+
+
+def _best(ids: Ids, scores: NDArray[np.float64], k: int) -> list[Hit]:
+    order = np.lexsort((ids, -scores))[:k]
+    return [Hit(int(ids[i]), float(np.clip(scores[i], -1.0, 1.0))) for i in order]
