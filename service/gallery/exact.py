@@ -1,7 +1,7 @@
 """The default gallery: the k best templates by cosine, exactly, found by a first pass over 8-bit integers.
 
-The results are those of a search that scores all in float64 (`service.gallery.search`): score and rank of a pair
-depend neither on the batch nor on the order of rows. Ties are sorted by id.
+The results are those of a search that scores all in float64 (`service.gallery.search`): neither the batch nor
+the order of rows changes a score or a rank. Ties are sorted by id.
 
 Searches wait for no change: each sees the templates that were there when it began. In a large gallery those
 that come while others run go together (`service.gallery.together`).
