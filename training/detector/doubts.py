@@ -138,7 +138,7 @@ def write_doubts(folder: Path, examples: Sequence[Example]) -> None:
     if not faces.any() or faces.all():
         raise DataSetError(f"{int(faces.sum())} faces of {len(faces)} examples: a verifier needs both kinds")
     folder.mkdir(parents=True, exist_ok=True)
-    arrays = (
+    arrays: tuple[NDArray[np.generic], ...] = (
         np.stack([crop for crop, _, _ in examples]),
         faces,
         np.array([score for _, _, score in examples], np.float32),
