@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from rich.console import Console
 
-from export.graph import MAX_BATCH, OPSET, ExportError, check, quiet, strip
+from export.graph import MAX_BATCH, ExportError, exported
 from faces.bundle import (
     DetectedMask,
     DetectorSpec,
@@ -68,26 +68,14 @@ def export_detector(net: DetectorNet, path: Path) -> float:
     columns = coarsest * torch.export.Dim("columns", min=2, max=LARGEST_PX // coarsest)
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     wrapped = Exported(net).eval()
-    try:
-        with quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                wrapped,
-                (torch.zeros(2, 3, 3 * coarsest, 4 * coarsest),),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[INPUT],
-                output_names=list(OUTPUTS),
-                dynamic_shapes=({0: batch, 2: rows, 3: columns},),
-            )
-    # The exporter raises many kinds, and their texts are pages that name the machine's paths.
-    except Exception as error:
-        raise ExportError(f"torch cannot export this network: {type(error).__name__}") from error
-    if program is None:
-        raise ExportError("torch exported nothing")
-    model = program.model_proto
-    strip(model)
-    model.graph.name = "detector"
-    check(model)
+    model = exported(
+        wrapped,
+        torch.zeros(2, 3, 3 * coarsest, 4 * coarsest),
+        INPUT,
+        OUTPUTS,
+        {0: batch, 2: rows, 3: columns},
+        name="detector",
+    )
     data = model.SerializeToString(deterministic=True)
     if len(data) >= MOST_BYTES:
         raise ExportError(f"the detector has {len(data)} bytes, and {MOST_BYTES} are too many")

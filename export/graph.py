@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 from onnx import ModelProto
-from torch import nn
+from torch import Tensor, nn
 
 from faces.types import Role, Spectrum
 from training.networks.layers import norms, route
@@ -53,32 +54,54 @@ def export_graph(net: nn.Module, path: Path, *, side_px: int, role: Role) -> Non
     The batch is dynamic; the output is not of unit norm, so the caller of the file normalises it
     (`unit_rows`). Raises ExportError if torch cannot export the network or ONNX's checker refuses the file.
     """
-    example = torch.zeros(2, 3, side_px, side_px)
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     was = net.training
     net.eval()
     try:
-        with quiet(), torch.no_grad(), route(net, SPECTRUM_OF[role]):
+        with route(net, SPECTRUM_OF[role]):
+            model = exported(
+                net, torch.zeros(2, 3, side_px, side_px), INPUT, [OUTPUT], {0: batch}, name="encoder"
+            )
+    finally:
+        net.train(was)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def exported(
+    net: nn.Module,
+    example: Tensor,
+    takes: str,
+    gives: Sequence[str],
+    dynamic: Mapping[int, Any],
+    *,
+    name: str,
+) -> ModelProto:
+    """The graph `name` of a network in evaluation mode. `takes`, `gives`: its input and outputs; `dynamic`:
+    the dimensions of the input that are open, by their place.
+
+    Raises ExportError if torch cannot export the network or ONNX's checker refuses it.
+    """
+    try:
+        with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 net,
                 (example,),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes=({0: batch},),
+                input_names=[takes],
+                output_names=list(gives),
+                dynamic_shapes=(dict(dynamic),),
             )
     # The exporter raises many kinds, and their texts are pages that name the machine's paths.
     except Exception as error:
         raise ExportError(f"torch cannot export this network: {type(error).__name__}") from error
-    finally:
-        net.train(was)
     if program is None:
         raise ExportError("torch exported nothing")
     model = program.model_proto
     strip(model)
+    model.graph.name = name
     check(model)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    return model
 
 
 def strip(model: ModelProto) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from rich.console import Console
 
-from export.graph import MAX_BATCH, OPSET, ExportError, check, quiet, strip
+from export.graph import MAX_BATCH, ExportError, exported
 from faces.bundle import (
     BundleError,
     DetectorSpec,
@@ -53,26 +53,7 @@ def export_verifier(net: VerifierNet, config: VerifierConfig, path: Path) -> flo
         raise ExportError(f"the verifier has {count_parameters(net)} parameters, at most {MOST_PARAMETERS}")
     side = config.input_px
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    try:
-        with quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                net.eval(),
-                (torch.zeros(2, 3, side, side),),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes=({0: batch},),
-            )
-    # The exporter raises many kinds, and their texts are pages that name the machine's paths.
-    except Exception as error:
-        raise ExportError(f"torch cannot export this network: {type(error).__name__}") from error
-    if program is None:
-        raise ExportError("torch exported nothing")
-    model = program.model_proto
-    strip(model)
-    model.graph.name = "verifier"
-    check(model)
+    model = exported(net.eval(), torch.zeros(2, 3, side, side), INPUT, [OUTPUT], {0: batch}, name="verifier")
     data = model.SerializeToString(deterministic=True)
     if len(data) > MOST_BYTES:
         raise ExportError(f"the verifier has {len(data)} bytes, and {MOST_BYTES} are too many")
