@@ -23,7 +23,6 @@ from service.store.database import Database
 REPORT = "site-report"
 PEOPLE = "people.json"
 REPORT_KEPT_S = 24 * 3600.0
-PORTION = 500
 
 
 def report_page(job_directory: Path) -> Path:
@@ -44,7 +43,7 @@ async def write_with_people(
     """Calls `write`, which writes a report that names these subjects into `out`, so that no erasure misses
     it: one that comes meanwhile removes what was written. Raises StoreError, OSError.
     """
-    keys = await _keys_of(db, sorted(subject_ids))
+    keys = await _keys_of(db, subject_ids)
     await asyncio.to_thread(_note, out, keys)
     await asyncio.to_thread(write)
     async with db.read() as uow:
@@ -53,13 +52,10 @@ async def write_with_people(
         await asyncio.to_thread(shutil.rmtree, out, ignore_errors=True)
 
 
-async def _keys_of(db: Database, subject_ids: list[str]) -> set[str]:
-    found = set[str]()
-    for start in range(0, len(subject_ids), PORTION):
-        async with db.read() as uow:
-            keys = await uow.subject_keys.of_subjects(subject_ids[start : start + PORTION])
-        found |= {key.key_id for key in keys.values()}
-    return found
+async def _keys_of(db: Database, subject_ids: Collection[str]) -> set[str]:
+    async with db.read() as uow:
+        keys = await uow.subject_keys.of_subjects(list(subject_ids))
+    return {key.key_id for key in keys.values()}
 
 
 def _note(out: Path, key_ids: Collection[str]) -> None:

@@ -14,11 +14,10 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.sealing.keys import MasterKey, MasterKeyError, SealBroken, SubjectKey
-from service.sealing.sources import MasterKeys
+from service.sealing.keys import MasterKeyError, SealBroken, SubjectKey
 from service.store.portions import portions
 from service.store.subject_keys import SubjectKeys, Unsealed
-from service.store.tables import subject_keys, webhook_outbox
+from service.store.tables import webhook_outbox
 
 BODY = "webhook event"
 MAX_ERROR = 200
@@ -68,7 +67,7 @@ class Outbox:
         """Keeps an event, unless the subject it names is gone. Raises StoreError."""
         subject_key = None
         if event.subject_id is not None:
-            subject_key = await self._key_of(event.subject_id)
+            subject_key = await self._keys.held_key_id(event.subject_id)
             if subject_key is None:
                 return
         key, master = SubjectKey.new(), await self._keys.current_master()
@@ -162,37 +161,9 @@ class Outbox:
             theirs = webhook_outbox.c.subject_key_id.in_(chosen)
             await self._connection.execute(delete(webhook_outbox).where(theirs))
 
-    async def rewrap(self, masters: MasterKeys, new: MasterKey, limit: int) -> int:
-        """Wraps the keys of some events under another master key; those that do not open are erased."""
-        query = (
-            select(webhook_outbox)
-            .where(webhook_outbox.c.master_id != new.key_id)
-            .order_by(webhook_outbox.c.event_id)
-            .limit(limit)
-            .with_for_update()
-        )
-        rows = (await self._connection.execute(query)).all()
-        for row in rows:
-            place = bound_to_event(row.event_id)
-            try:
-                key = masters.find(row.master_id).unwrap(place, row.key_id, row.wrapped)
-            except (SealBroken, MasterKeyError):
-                await self.confirm(row.event_id)
-                continue
-            await self._change(row.event_id, master_id=new.key_id, wrapped=new.wrap(place, key))
-        return len(rows)
-
     async def _change(self, event_id: str, **values: Any) -> None:
         place = update(webhook_outbox).where(webhook_outbox.c.event_id == event_id)
         await self._connection.execute(place.values(**values))
-
-    async def _key_of(self, subject_id: str) -> str | None:
-        """The id of a subject's key, which stays until this transaction ends; None if it is gone."""
-        key = (await self._keys.of_subjects([subject_id])).get(subject_id)
-        if key is None:
-            return None
-        held = select(subject_keys.c.key_id).where(subject_keys.c.key_id == key.key_id)
-        return (await self._connection.execute(held.with_for_update(read=True))).scalar_one_or_none()
 
     def _open(self, row: Any) -> bytes | None:
         try:

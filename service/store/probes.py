@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.sealing.keys import MasterKeyError, SealBroken, SubjectKey
 from service.store.portions import portions
 from service.store.subject_keys import SubjectKeys, Unsealed
-from service.store.tables import kept_probes, subject_keys
+from service.store.tables import kept_probes
 
 # `named`: shows who matched, or was asked about. `other`: a verification that names nobody.
 ProbeState = Literal["named", "unknown", "ignored", "other"]
@@ -68,7 +68,7 @@ class Probes:
         """Keeps a probe; false, and nothing is kept, if the subject it names is gone. Raises StoreError."""
         subject_key = None
         if probe.subject_id is not None:
-            subject_key = await self._key_of(probe.subject_id)
+            subject_key = await self._keys.held_key_id(probe.subject_id)
             if subject_key is None:
                 return False
         key, master = SubjectKey.new(), await self._keys.current_master()
@@ -130,7 +130,7 @@ class Probes:
         self, event_ids: Sequence[str], state: ProbeState, *, subject_id: str | None = None
     ) -> int:
         """Changes what probes are, and whom they name; returns how many were there."""
-        subject_key = None if subject_id is None else await self._key_of(subject_id)
+        subject_key = None if subject_id is None else await self._keys.held_key_id(subject_id)
         changed = 0
         for chosen in portions(event_ids):
             places = update(kept_probes).where(kept_probes.c.event_id.in_(chosen))
@@ -183,14 +183,6 @@ class Probes:
     async def count(self) -> int:
         query = select(func.count()).select_from(kept_probes)
         return int((await self._connection.execute(query)).scalar_one())
-
-    async def _key_of(self, subject_id: str) -> str | None:
-        """The id of a subject's key, which stays until this transaction ends; None if it is gone."""
-        key = (await self._keys.of_subjects([subject_id])).get(subject_id)
-        if key is None:
-            return None
-        held = select(subject_keys.c.key_id).where(subject_keys.c.key_id == key.key_id)
-        return (await self._connection.execute(held.with_for_update(read=True))).scalar_one_or_none()
 
     def _kept(self, rows: Sequence[Any]) -> list[KeptProbe]:
         """Those of the rows that open."""

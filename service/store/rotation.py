@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Table, delete, func, select, update
 
 from service.sealing.keys import KEY_BYTES, MasterKey, MasterKeyError, SealBroken
 from service.sealing.sources import MasterKeys
 from service.store.database import Database
 from service.store.errors import StoreError
 from service.store.locks import advisory_lock
+from service.store.outbox import bound_to_event
 from service.store.probes import bound_to
 from service.store.subject_keys import KEYS_LOCK
-from service.store.tables import kept_probes, master_keys, subject_keys
+from service.store.tables import kept_probes, master_keys, subject_keys, webhook_outbox
 from service.store.upsert import upsert
 
 KEYS_AT_ONCE = 200
@@ -52,11 +54,11 @@ async def rotate_master(db: Database, *, pause_s: float = 0.0, at_once: int = KE
         count += wrapped
         await asyncio.sleep(pause_s)
     probes = 0
-    while wrapped := await _wrap_probes(db, new, at_once):
+    while wrapped := await _wrap_rows(db, kept_probes, bound_to, new, at_once):
         probes += wrapped
         await asyncio.sleep(pause_s)
     events = 0
-    while wrapped := await _wrap_events(db, new, at_once):
+    while wrapped := await _wrap_rows(db, webhook_outbox, bound_to_event, new, at_once):
         events += wrapped
         await asyncio.sleep(pause_s)
     await _end(db, new)
@@ -147,41 +149,30 @@ async def _wrap_some(db: Database, new: MasterKey, at_once: int) -> int:
     return len(rows)
 
 
-async def _wrap_probes(db: Database, new: MasterKey, at_once: int) -> int:
-    """Wraps the keys of some kept probes anew; those that do not open are erased, they open for nobody."""
+async def _wrap_rows(
+    db: Database, table: Table, bound: Callable[[str], str], new: MasterKey, at_once: int
+) -> int:
+    """Wraps the keys of some rows anew, each `bound` to its event; those that do not open are erased, they
+    open for nobody."""
     masters = _masters(db)
     async with db.write() as uow:
-        columns = (
-            kept_probes.c.event_id,
-            kept_probes.c.key_id,
-            kept_probes.c.master_id,
-            kept_probes.c.wrapped,
-        )
         query = (
-            select(*columns)
-            .where(kept_probes.c.master_id != new.key_id)
-            .order_by(kept_probes.c.event_id)
+            select(table.c.event_id, table.c.key_id, table.c.master_id, table.c.wrapped)
+            .where(table.c.master_id != new.key_id)
+            .order_by(table.c.event_id)
             .limit(at_once)
             .with_for_update()
         )
         rows = (await uow.connection.execute(query)).all()
         for event_id, key_id, master_id, wrapped in rows:
-            place = bound_to(event_id)
+            place = bound(event_id)
             try:
                 key = masters.find(master_id).unwrap(place, key_id, wrapped)
             except (SealBroken, MasterKeyError):
-                await uow.connection.execute(delete(kept_probes).where(kept_probes.c.event_id == event_id))
+                await uow.connection.execute(delete(table).where(table.c.event_id == event_id))
                 continue
-            changed = update(kept_probes).where(kept_probes.c.event_id == event_id)
+            changed = update(table).where(table.c.event_id == event_id)
             values = {"master_id": new.key_id, "wrapped": new.wrap(place, key)}
             await uow.connection.execute(changed.values(**values))
         await uow.commit()
     return len(rows)
-
-
-async def _wrap_events(db: Database, new: MasterKey, at_once: int) -> int:
-    """Wraps the keys of some undelivered events anew; those that do not open are erased."""
-    async with db.write() as uow:
-        wrapped = await uow.outbox.rewrap(_masters(db), new, at_once)
-        await uow.commit()
-    return wrapped

@@ -113,6 +113,14 @@ class SubjectKeys:
                     self._known[token] = key
         return {one: self._known[token] for token, one in given.items() if token in self._known}
 
+    async def held_key_id(self, subject_id: str) -> str | None:
+        """The id of a subject's key, which stays until this transaction ends; None if it is gone."""
+        key = (await self.of_subjects([subject_id])).get(subject_id)
+        if key is None:
+            return None
+        held = select(subject_keys.c.key_id).where(subject_keys.c.key_id == key.key_id)
+        return (await self._connection.execute(held.with_for_update(read=True))).scalar_one_or_none()
+
     def unwrap_clear(self, subject_id: str, key_id: str, master_id: str, wrapped: bytes) -> SubjectKey | None:
         """The key that an older release bound to an id; None, and the row is refused, if it does not open."""
         return self._unsealed.unwrap(subject_id, key_id, master_id, wrapped)
