@@ -10,12 +10,13 @@ DOCS   ?=
 BEGIN  := @touch $(VENV)/.unfinished
 DONE    = @rm -f $(VENV)/.unfinished && touch $@
 
-.PHONY: help environment setup dev train models demo run test check format lock sbom docs client console clean
+.PHONY: help environment setup dev train models demo run test test-all check format lock sbom docs client console clean
 
 help:
 	@echo "make demo    enrol and identify the sample subjects over HTTP (on a terminal it stays, with the console)"
 	@echo "make run     serve on http://127.0.0.1:8000 with data in ./data"
-	@echo "make test    checks and tests"
+	@echo "make test    checks, and the tests that take under ten seconds each"
+	@echo "make test-all  checks and every test: also kills, retrainings and moves of whole databases"
 	@echo "make check   ruff, mypy and the import contracts; without torch, mypy for faces and service only"
 	@echo "make train   add what training needs (torch) to $(VENV)"
 	@echo "make models  fetch the reference bundle (HALFLIGHT_BUNDLE_DIR serves it)"
@@ -79,9 +80,15 @@ run: setup
 
 # Tests start hundreds of processes, each of which would compile our modules again where PYTHONDONTWRITEBYTECODE is
 # set. Half of their time they wait for leases, polls and restarts, so four at a time keep two cores busy.
+PYTEST = $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+
 test: dev check
 	$(BIN)/python -m compileall -q faces service training export benchmarks docs tests
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	$(PYTEST) -m "not slow"
+
+test-all: dev check
+	$(BIN)/python -m compileall -q faces service training export benchmarks docs tests
+	$(PYTEST)
 
 # Without torch mypy checks only the packages that do not import it.
 check: environment

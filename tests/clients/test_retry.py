@@ -47,6 +47,7 @@ def test_a_limit_of_the_rate_is_waited_for(connect: Connect, limited: Service) -
     assert hasty.sent.statuses.count(429) == 1
 
 
+@pytest.mark.slow
 def test_an_overloaded_service_is_asked_again_when_it_says(start_service: StartService) -> None:
     service = start_service(**BUILTIN, HALFLIGHT_MAX_QUEUE="1", HALFLIGHT_MAX_BATCH="1")
 

@@ -130,6 +130,7 @@ def test_decisions_are_followed_and_taken_up_again(connect: Connect, keyed: Keye
         next(connect(keyed.url).client.events())
 
 
+@pytest.mark.slow
 @ASYNCIO
 def test_the_stream_outlives_a_kill_of_the_service(
     connect: Connect, start_service: StartService, tmp_path: Path

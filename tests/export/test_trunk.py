@@ -47,6 +47,7 @@ def ir50(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.nn.Modul
     return exported(tmp_path_factory.mktemp("ir50"), IR50)
 
 
+@pytest.mark.slow
 def test_an_imported_network_serves_as_torch_runs_it_and_can_be_trained(
     ir50: tuple[Path, torch.nn.Module], tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def read_only(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_a_read_only_file_system_stops_the_start_with_a_sentence(read_only: Path, bundle_dir: Path) -> None:
     for data in (read_only / "data", read_only / "none"):
         result = fails(2, "serve", "--port", "0", "--data", data, expected=["ead-only"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.conftest import StartService, sample_bytes
 from tests.service.api.test_errors import enroll, identify, problem
@@ -40,6 +41,7 @@ def candidates(client: httpx.Client) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_a_gallery_moves_between_services_and_identifies_the_same_probes(
     start_service: StartService, postgres: str, tmp_path: Path
 ) -> None:

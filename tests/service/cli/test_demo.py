@@ -110,6 +110,7 @@ def test_the_demo_ends_by_naming_the_console(demo: CommandResult) -> None:
     assert re.fullmatch(r"console: http://127\.0\.0\.1:\d+/ while the service runs; --keep .*", last)
 
 
+@pytest.mark.slow
 def test_a_kept_demo_shows_its_subjects_in_the_console_until_it_is_interrupted(
     tmp_path: Path, bundle_dir: Path
 ) -> None:

@@ -146,6 +146,7 @@ def measured(space_id: str, threshold: float) -> dict[str, Any]:
     return table | {"cameras": [{"camera": "door-1", "pairs": [pair]}]}
 
 
+@pytest.mark.slow
 def test_thresholds_are_installed_listed_and_rolled_back(builtin: Service, tmp_path: Path) -> None:
     env = {"HALFLIGHT_URL": builtin.url}
     with builtin.client() as client:

@@ -17,6 +17,7 @@ def env(service: Service) -> dict[str, str]:
     return {"HALFLIGHT_URL": service.url}
 
 
+@pytest.mark.slow
 def test_subjects_are_named_found_renamed_merged_and_erased(tmp_path: Path, env: dict[str, str]) -> None:
     one = photo(tmp_path, "1.jpg", sample_bytes("s06"))
     two = photo(tmp_path, "2.jpg", sample_bytes("s06", "vis_2.jpg"))
@@ -49,6 +50,7 @@ def test_subjects_are_named_found_renamed_merged_and_erased(tmp_path: Path, env:
     assert found() == []
 
 
+@pytest.mark.slow
 def test_a_hold_is_placed_shown_and_lifted_and_terms_are_set(
     tmp_path: Path, env: dict[str, str], service: Service
 ) -> None:

@@ -51,6 +51,7 @@ def race(clients: list[httpx.Client], *asked: tuple[str, bytes, dict[str, str]])
         return sorted(pool.map(ask, (0, 1)))
 
 
+@pytest.mark.slow
 def test_races_between_replicas_have_one_winner(
     replicas: tuple[list[httpx.Client], list[str]],
 ) -> None:

@@ -230,6 +230,7 @@ def test_crops_are_sealed_in_every_file(keeping: tuple[Service, dict[str, httpx.
             assert b"\x89PNG" not in content, path.name
 
 
+@pytest.mark.slow
 def test_without_the_setting_nothing_is_kept_and_the_answer_names_it(
     client: httpx.Client, service: Service
 ) -> None:

@@ -234,6 +234,7 @@ def test_an_erasure_without_the_book_is_made_good_by_the_next_backup(
     assert len(KeyBook(book).read([Passphrase(PASSPHRASE)])) == 4
 
 
+@pytest.mark.slow
 def test_a_backup_shows_one_moment_while_others_write(source: tuple[str, Path], tmp_path: Path) -> None:
     """Each transaction enrols two subjects: a backup holds both or neither."""
     url, data = source
@@ -265,6 +266,7 @@ def test_a_backup_shows_one_moment_while_others_write(source: tuple[str, Path], 
     assert first == {name.removeprefix("z-") for name in found if name.startswith("z-")}
 
 
+@pytest.mark.slow
 def test_a_changed_or_shortened_file_is_refused_by_name_before_anything_is_written(
     tmp_path: Path,
 ) -> None:
@@ -338,6 +340,7 @@ def writes(file: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_killed_restore_leaves_nothing_half(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
@@ -378,6 +381,7 @@ def test_a_killed_restore_leaves_nothing_half(tmp_path: Path) -> None:
     assert asyncio.run(count()) == 1500 + len(NAMES) + 1
 
 
+@pytest.mark.slow
 def test_a_file_that_cannot_be_written_whole_is_not_left_behind(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

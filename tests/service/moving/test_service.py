@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from service.moving.book import KeyBook
 from service.moving.locks import Passphrase
@@ -30,6 +31,7 @@ def book_of(path: Path) -> set[str]:
     return set(KeyBook(path).read([Passphrase(PASSPHRASE)]))
 
 
+@pytest.mark.slow
 def test_the_restored_service_identifies_the_same_probes(start_service: StartService, tmp_path: Path) -> None:
     book, file, new = tmp_path / "keys" / "book", tmp_path / "one.backup", tmp_path / "new"
     book.parent.mkdir()

@@ -162,6 +162,7 @@ def test_a_failed_or_cancelled_evaluation_leaves_no_photo_and_no_template(site: 
         problem(client.get(f"/admin/evaluate/{job_id}/report"), 404, "job_not_found")
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_of_uploaded_photos_goes_on_and_erases_them(tmp_path: Path) -> None:
     env = {"HALFLIGHT_BUNDLE_DIR": str(builtin_bundle()), "HALFLIGHT_JOB_LEASE_S": "2"}
     service = Service(tmp_path / "data", env).start()
@@ -218,6 +219,7 @@ def test_what_the_training_package_does_not_know_needs_the_service(site: Service
         assert photos_left(site) == []
 
 
+@pytest.mark.slow
 def test_probes_are_compared_with_the_enrolled_gallery(tmp_path: Path) -> None:
     env = {"HALFLIGHT_BUNDLE_DIR": str(builtin_bundle())}
     service = Service(tmp_path / "data", env).start()

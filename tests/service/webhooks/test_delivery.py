@@ -89,6 +89,7 @@ def identify(client: httpx.Client, camera: str) -> int:
     return client.post("/identify", params={"camera": camera}, files=files).status_code
 
 
+@pytest.mark.slow
 def test_no_event_is_lost_when_the_service_is_killed(start_service: StartService, received: Received) -> None:
     received.start(0.5)
     service = start_service(**received.env)
