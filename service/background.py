@@ -14,7 +14,7 @@ from service.bulk.request import BULK
 from service.inference.batcher import Observe
 from service.inference.engine import EngineOptions
 from service.loop_lag import LoopLag
-from service.retention import erase_expired, erase_expired_subjects, expire_probes
+from service.retention import erase_expired, erase_expired_subjects, expire_events, expire_probes
 from service.retraining.request import EVALUATE
 from service.state import State
 from service.store.errors import StoreError
@@ -44,7 +44,7 @@ def start(state: State, when_loaded: WhenLoaded | None = None) -> Tasks:
         asyncio.create_task(_every_minute(state), name="every minute"),
         asyncio.create_task(_purge_probes(state), name="purge probes"),
         asyncio.create_task(_run_jobs(state), name="jobs"),
-        asyncio.create_task(state.webhooks.run(), name="webhooks"),
+        asyncio.create_task(state.outgoing.run(), name="events"),
     ]
 
 
@@ -133,6 +133,7 @@ async def _purge(state: State) -> None:
                 now = await erase_expired(uow, state.settings, state.signer)
                 await uow.commit()
             if now is not None:
+                state.metrics.expired_events.inc(await expire_events(state.db, state.settings, now))
                 await erase_expired_subjects(state.db, state.settings, now)
         except StoreError as error:
             log.warning("retention waits for the database", cause=type(error.__cause__).__name__)

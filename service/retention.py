@@ -140,6 +140,25 @@ async def _expire_crops(uow: UnitOfWork, before: datetime | None) -> None:
         await uow.audit.add(ACTOR, "crops.expire", None, detail)
 
 
+async def expire_events(db: Database, settings: Settings, now: datetime) -> int:
+    """Erases events that some receiver has not confirmed in `undelivered_days`; returns how many.
+
+    `now`: a time that `erase_expired` believed. Raises StoreError.
+    """
+    if not settings.undelivered_days:
+        return 0
+    before = now - timedelta(days=settings.undelivered_days)
+    async with db.write(erasing=True) as uow:
+        erased = await uow.outbox.expire(before)
+        if erased:
+            detail = {"events": erased, "before": before.isoformat()}
+            await uow.audit.add(ACTOR, "events.expire", None, detail)
+        await uow.commit()
+    if erased:
+        log.warning("events were erased that a receiver never confirmed", events=erased)
+    return erased
+
+
 async def expire_probes(uow: UnitOfWork, settings: Settings) -> None:
     """Erases crops of probes past their hours, those beyond the limit, or, if none are wanted, all.
 

@@ -25,6 +25,7 @@ from service.audit.signing import open_signer
 from service.bundles.origin import OriginError
 from service.bundles.registry import bundle_store
 from service.crops import CropKeyError, OldCropKey
+from service.delivery.receivers import ReceiversError, receivers_of
 from service.key_file import KeyFileError
 from service.sealing.keys import MasterKeyError
 from service.sealing.sources import KEY_FILE, MasterKeys
@@ -78,6 +79,7 @@ def refusal(settings: Settings) -> str | None:
         open_signer(settings.given_audit_key, settings.data_dir)
         bundle_store(settings)
         _check_certificate(settings)
+        receivers_of(settings)
         keyed = asyncio.run(_has_keys(settings))
         if not is_loopback(settings.host) and not keyed:
             return (
@@ -91,6 +93,8 @@ def refusal(settings: Settings) -> str | None:
         return f"{error}: set HALFLIGHT_CROP_KEY, or look at crop.key in the data directory"
     except KeyFileError as error:
         return f"{error}: set HALFLIGHT_AUDIT_KEY, or look at audit.key in the data directory"
+    except ReceiversError as error:
+        return f"{error}: look at HALFLIGHT_RECEIVERS_FILE and HALFLIGHT_WEBHOOK_*"
     except MasterKeyError as error:
         places = f"HALFLIGHT_MASTER_KEY, HALFLIGHT_MASTER_KEY_FILE, or {KEY_FILE} in the data directory"
         return f"{error}: look at {places}"

@@ -129,6 +129,8 @@ class Settings(BaseSettings):
     webhook_timeout_s: Annotated[float, Field(gt=0, le=60)] = 10.0
     webhook_retry_s: Annotated[float, Field(gt=0, le=3600)] = 5.0
     webhook_attempts: Annotated[int, Field(ge=1, le=100)] = 15
+    receivers_file: Path | None = None
+    undelivered_days: Annotated[float, Field(ge=0)] = 30.0
     events_kept: Annotated[int, Field(ge=1, le=100_000)] = 1000
     max_connections: Annotated[int, Field(ge=0)] = 0
     max_head_bytes: Annotated[int, Field(ge=1024)] = 32 * KIB

@@ -21,6 +21,8 @@ from service.bulk.request import BULK
 from service.bulk.uploads import BulkUploads
 from service.bundles.registry import bundle_store
 from service.crops import OldCropKey
+from service.delivery.outgoing import Outgoing
+from service.delivery.receivers import receivers_of
 from service.enrolment.enroller import Enroller
 from service.enrolment.types import Enrolled
 from service.errors import Draining, NotReady
@@ -56,9 +58,6 @@ from service.store.clear_rows import seal_clear_rows
 from service.store.database import Database
 from service.subjects.editor import SubjectEditor
 from service.telemetry import Metrics
-from service.webhooks.sender import Delivery, WebhookSender
-from service.webhooks.signing import secret_bytes
-from service.webhooks.target import Target
 
 log = structlog.get_logger("halflight.app")
 
@@ -97,7 +96,7 @@ class State:
     imports: Admission
     probes: ProbeKeeper
     review: Review
-    webhooks: WebhookSender
+    outgoing: Outgoing
     bodies: MemoryBudget
     failed_logins: RateLimiter
     limiter: RateLimiter
@@ -125,10 +124,9 @@ async def open_state(
     """Wires every part. The models load later, while `/health/live` already answers.
 
     `encode`: makes the JSON answer of an enrolment that idempotency keeps; `encode_decision`: that of an
-    event. Raises StoreError, CropKeyError, MasterKeyError, OriginError, and ValueError for a webhook's
-    address or secret that is none.
+    event. Raises StoreError, CropKeyError, MasterKeyError, OriginError, ReceiversError.
     """
-    delivery = _delivery(settings)
+    receivers = receivers_of(settings)
     make_private(settings.data_dir)
     db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source))
     db.on_shredded = after_erasure(settings)
@@ -204,7 +202,7 @@ async def open_state(
         decisions=decisions,
         probes=probes,
         review=Review(db, probes, enroller),
-        webhooks=WebhookSender(db, metrics, encode_decision, delivery),
+        outgoing=Outgoing(db, metrics, encode_decision, receivers),
         imports=Admission(1, "an archive is being imported already; try again later"),
         bodies=bodies,
         failed_logins=RateLimiter(
@@ -217,19 +215,6 @@ async def open_state(
         refusals=RefusalLog(audit),
         signer=open_signer(settings.given_audit_key, settings.data_dir),
         metrics=metrics,
-    )
-
-
-def _delivery(settings: Settings) -> Delivery | None:
-    """Where decisions are sent, and how. Raises ValueError."""
-    if settings.webhook_url is None or settings.webhook_secret is None:
-        return None
-    return Delivery(
-        target=Target(settings.webhook_url.get_secret_value(), settings.webhook_private),
-        secret=secret_bytes(settings.webhook_secret.get_secret_value()),
-        timeout_s=settings.webhook_timeout_s,
-        retry_s=settings.webhook_retry_s,
-        attempts=settings.webhook_attempts,
     )
 
 

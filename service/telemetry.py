@@ -94,10 +94,16 @@ class Metrics:
             "halflight_probes_not_kept", "Decisions whose crop could not be kept", registry=r
         )
         self.webhook_attempts = Counter(
-            "halflight_webhook_attempts", "Events sent to the receiver", ["outcome"], registry=r
+            "halflight_webhook_attempts", "Events sent to receivers", ["outcome", "receiver"], registry=r
         )
         self.webhook_events = Gauge(
-            "halflight_webhook_events", "Events the receiver has not confirmed", ["state"], registry=r
+            "halflight_webhook_events",
+            "Events that a receiver has not confirmed",
+            ["state", "receiver"],
+            registry=r,
+        )
+        self.expired_events = Counter(
+            "halflight_expired_events", "Events erased before every receiver confirmed them", registry=r
         )
         self.enrolled = Counter("halflight_enrolled_samples", "Samples enrolled", registry=r)
         self.templates = Gauge("halflight_gallery_templates", "Templates searched", registry=r)

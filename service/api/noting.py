@@ -21,7 +21,7 @@ async def note_identifications(
         state.metrics.decisions.labels("identify", likeliest, face.decision).inc()
     await state.audit.record(*identifications(actor, space.space_id, found, camera=camera))
     decisions = [of_identification(actor, space.space_id, one, camera=camera) for one in found]
-    await state.webhooks.keep(decisions)
+    await state.outgoing.keep(decisions)
     state.probes.offer(
         space,
         *(Seen(one, face.description) for one, face in zip(decisions, found, strict=True)),
@@ -45,5 +45,5 @@ async def note_verification(
     state.metrics.decisions.labels("verify", likeliest, verified.decision).inc()
     await state.audit.record(verification(actor, space.space_id, subject_id, verified, camera=camera))
     decision = of_verification(actor, space.space_id, subject_id, verified, camera=camera)
-    await state.webhooks.keep([decision])
+    await state.outgoing.keep([decision])
     state.probes.offer(space, Seen(decision, verified.probe))

@@ -1,4 +1,4 @@
-"""Routes of /admin/webhooks: what the receiver has not confirmed, and sending it again."""
+"""Routes of /admin/webhooks: what receivers have not confirmed, and sending it again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from fastapi import APIRouter
 from service.api.deps import Admin, StateDep
 from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
-from service.api.schemas.webhooks import DeadEventOut, ReplayedOut, ReplayIn, WebhooksOut
+from service.api.schemas.webhooks import DeadEventOut, ReceiverOut, ReplayedOut, ReplayIn, WebhooksOut
+from service.delivery.channel import Kind
 from service.errors import (
     AuditUnavailable,
     Forbidden,
@@ -19,7 +20,9 @@ from service.errors import (
     RateLimited,
     Unauthorized,
 )
+from service.store.outbox import Undelivered
 
+NONE = Undelivered(0, 0)
 COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, AuditUnavailable)
 MAX_SHOWN = 100
 
@@ -28,16 +31,28 @@ router = APIRouter(prefix="/admin/webhooks", tags=["events"], route_class=Guarde
 
 @router.get("", responses=problem_docs(*COMMON))
 async def show_webhooks(_admin: Admin, state: StateDep) -> WebhooksOut:
-    """How many events wait for the receiver, and those that are tried no more."""
+    """How many events wait for each receiver, and those that are tried no more."""
     async with state.db.read() as uow:
-        waiting, dead = await uow.outbox.count()
+        found = await uow.outbox.count()
         letters = await uow.outbox.dead(MAX_SHOWN)
+    kinds: dict[str, Kind] = {one.name: one.kind for one in state.outgoing.receivers}
     return WebhooksOut(
-        on=state.webhooks.on,
-        waiting=waiting,
-        dead=dead,
+        on=bool(kinds),
+        waiting=sum(one.waiting for one in found.values()),
+        dead=sum(one.dead for one in found.values()),
+        receivers=[
+            ReceiverOut(name=name, kind=kinds.get(name), waiting=one.waiting, dead=one.dead)
+            for name in (*kinds, *sorted(found.keys() - kinds.keys()))
+            for one in (found.get(name, NONE),)
+        ],
         dead_letters=[
-            DeadEventOut(event_id=one.event_id, at=one.at, attempts=one.attempts, last_error=one.last_error)
+            DeadEventOut(
+                event_id=one.event_id,
+                receiver=one.receiver,
+                at=one.at,
+                attempts=one.attempts,
+                last_error=one.last_error,
+            )
             for one in letters
         ],
     )
@@ -45,9 +60,10 @@ async def show_webhooks(_admin: Admin, state: StateDep) -> WebhooksOut:
 
 @router.post("/replay", responses=problem_docs(*COMMON, MalformedRequest))
 async def replay_webhooks(asked: ReplayIn, admin: Admin, state: StateDep) -> ReplayedOut:
-    """Try dead events again, these or all, with as many attempts as new ones have."""
+    """Try dead events again, these or all, for one receiver or all, with as many attempts as new ones."""
     async with state.db.write() as uow:
-        replayed = await uow.outbox.replay(asked.event_ids, datetime.now(UTC))
+        replayed = await uow.outbox.replay(asked.event_ids, asked.receiver, datetime.now(UTC))
         await uow.audit.add(admin.key_id, "webhook.replay", None, {"events": replayed})
         await uow.commit()
+    state.outgoing.wake()
     return ReplayedOut(replayed=replayed)

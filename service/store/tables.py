@@ -226,8 +226,7 @@ kept_probes = Table(
     CheckConstraint(one_of("state", PROBE_STATES), name="state"),
 )
 
-# Decisions that a webhook receiver has not confirmed: see `store.outbox`. `due_at`: null for one that is
-# tried no more.
+# Decisions that a receiver has not confirmed: see `store.outbox`. One goes with its last delivery.
 webhook_outbox = Table(
     "webhook_outbox",
     metadata,
@@ -238,9 +237,20 @@ webhook_outbox = Table(
     Column("master_id", String(16), nullable=False, index=True),
     Column("wrapped", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
+)
+
+# What each receiver has still to get. `due_at`: null for one that is tried no more.
+outbox_deliveries = Table(
+    "outbox_deliveries",
+    metadata,
+    Column(
+        "event_id", String(24), ForeignKey("webhook_outbox.event_id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("receiver", String(32), primary_key=True),
     Column("attempts", Integer, nullable=False),
-    Column("due_at", UtcDateTime, index=True),
+    Column("due_at", UtcDateTime),
     Column("last_error", String(200), nullable=False),
+    Index("ix_outbox_deliveries_receiver_due_at", "receiver", "due_at"),
 )
 
 jobs = Table(

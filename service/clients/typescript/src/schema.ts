@@ -839,7 +839,7 @@ export interface paths {
         };
         /**
          * Show Webhooks
-         * @description How many events wait for the receiver, and those that are tried no more.
+         * @description How many events wait for each receiver, and those that are tried no more.
          */
         get: operations["show_webhooks_admin_webhooks_get"];
         put?: never;
@@ -861,7 +861,7 @@ export interface paths {
         put?: never;
         /**
          * Replay Webhooks
-         * @description Try dead events again, these or all, with as many attempts as new ones have.
+         * @description Try dead events again, these or all, for one receiver or all, with as many attempts as new ones.
          */
         post: operations["replay_webhooks_admin_webhooks_replay_post"];
         delete?: never;
@@ -1410,11 +1410,13 @@ export interface components {
         };
         /**
          * DeadEventOut
-         * @description An event that is tried no more; `last_error`: a status, or the kind of the failure.
+         * @description An event that a receiver is sent no more; `last_error`: a status, or the kind of the failure.
          */
         DeadEventOut: {
             /** Event Id */
             event_id: string;
+            /** Receiver */
+            receiver: string;
             /**
              * At
              * Format: date-time
@@ -2116,6 +2118,21 @@ export interface components {
             audit_id: number;
         };
         /**
+         * ReceiverOut
+         * @description `kind`: null for a receiver that is set no more, whose events wait until they expire. `waiting`,
+         *     `dead`: events that it has not confirmed.
+         */
+        ReceiverOut: {
+            /** Name */
+            name: string;
+            /** Kind */
+            kind: ("webhook" | "mqtt") | null;
+            /** Waiting */
+            waiting: number;
+            /** Dead */
+            dead: number;
+        };
+        /**
          * ReferenceOut
          * @description The other side of a verification: an image's face, or an enrolled subject, without a face.
          */
@@ -2152,11 +2169,13 @@ export interface components {
         };
         /**
          * ReplayIn
-         * @description `event_ids`: null for every dead event.
+         * @description `event_ids`: null for every dead event; `receiver`: null for all of them.
          */
         ReplayIn: {
             /** Event Ids */
             event_ids?: string[] | null;
+            /** Receiver */
+            receiver?: string | null;
         };
         /** ReplayedOut */
         ReplayedOut: {
@@ -2513,8 +2532,8 @@ export interface components {
         };
         /**
          * WebhooksOut
-         * @description `on`: whether a receiver is set; `waiting`, `dead`: events that it has not confirmed; `dead_letters`:
-         *     the oldest of the dead ones.
+         * @description `on`: whether a receiver is set; `waiting`, `dead`: deliveries that were not confirmed, of all
+         *     `receivers`; `dead_letters`: the oldest of the dead ones.
          */
         WebhooksOut: {
             /** On */
@@ -2523,6 +2542,8 @@ export interface components {
             waiting: number;
             /** Dead */
             dead: number;
+            /** Receivers */
+            receivers: components["schemas"]["ReceiverOut"][];
             /** Dead Letters */
             dead_letters: components["schemas"]["DeadEventOut"][];
         };

@@ -110,10 +110,11 @@ def test_no_event_is_lost_when_the_service_is_killed(start_service: StartService
             "on": True,
             "waiting": 0,
             "dead": 0,
+            "receivers": [{"name": "webhook", "kind": "webhook", "waiting": 0, "dead": 0}],
             "dead_letters": [],
         }
         told = client.get("/metrics").text
-    assert 'halflight_webhook_attempts_total{outcome="delivered"}' in told
+    assert 'halflight_webhook_attempts_total{outcome="delivered",receiver="webhook"}' in told
     events = received.events()
     assert all(one["subject"]["subject_id"] == "anna" for one in events)
     assert {one["schema_version"] for one in events} == {1}
@@ -134,3 +135,43 @@ def test_dead_letters_are_shown_and_replayed(start_service: StartService, receiv
         assert client.post("/admin/webhooks/replay", json={}).json() == {"replayed": 1}
         until(lambda: client.get("/admin/webhooks").json()["waiting"] == 0)
         assert client.get("/admin/webhooks").json()["dead"] == 0
+
+
+def test_a_receiver_that_is_down_holds_up_no_other(
+    start_service: StartService, received: Received, tmp_path: Path
+) -> None:
+    """Two receivers: one takes half of what it is sent, the other is down until later."""
+    other = Received(tmp_path / "other.jsonl")
+    file = tmp_path / "receivers.toml"
+    table = {"url": f"http://127.0.0.1:{other.port}/x", "secret": SECRET, "private": True, "retry_s": 0.2}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in (table | {"attempts": 2}).items()]
+    file.write_text("\n".join(["[garage]", *lines]))
+    service = start_service(**received.env | {"HALFLIGHT_RECEIVERS_FILE": str(file)})
+    received.start(0.5)
+    until(received.listens)
+    asked = [f"door-{number}" for number in range(5)]
+    try:
+        with service.client() as client:
+            for camera in asked:
+                assert identify(client, camera) == 200
+            until(lambda: {one["camera"] for one in received.events()} == set(asked))
+            until(lambda: client.get("/admin/webhooks").json()["dead"] == 5)
+            until(lambda: client.get("/admin/webhooks").json()["waiting"] == 0)
+            shown = client.get("/admin/webhooks").json()
+            assert [(one["name"], one["dead"]) for one in shown["receivers"]] == [
+                ("webhook", 0),
+                ("garage", 5),
+            ]
+            assert {one["receiver"] for one in shown["dead_letters"]} == {"garage"}
+            other.start(0)
+            until(other.listens)
+            assert client.post("/admin/webhooks/replay", json={"receiver": "webhook"}).json() == {
+                "replayed": 0
+            }
+            assert client.post("/admin/webhooks/replay", json={"receiver": "garage"}).json() == {
+                "replayed": 5
+            }
+            until(lambda: {one["camera"] for one in other.events()} == set(asked))
+            until(lambda: client.get("/admin/webhooks").json()["dead"] == 0)
+    finally:
+        other.stop()

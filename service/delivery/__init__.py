@@ -1,0 +1,1 @@
+"""Sends decisions to receivers, webhooks and an MQTT broker: kept until each confirms them, tried again."""

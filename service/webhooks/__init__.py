@@ -1,1 +1,0 @@
-"""Sends decisions to a receiver: signed, kept until it confirms them, tried again."""
