@@ -138,7 +138,7 @@ async def open_state(
     bodies = MemoryBudget(settings.max_body_memory_bytes)
     metrics.in_flight.set_function(lambda: admission.in_flight)
     metrics.body_bytes.set_function(lambda: bodies.held_bytes)
-    registry = SpaceRegistry(db, bundle_store(settings))
+    registry = SpaceRegistry(db, bundle_store(settings), settings.data_dir / "gallery")
     worker = BackfillWorker(db, registry, busy=lambda: admission.in_flight > 0)
     admin = SpaceAdmin(
         db, registry, settle_s=SETTLE_POLLS * settings.log_poll_s, bundle_key=settings.bundle_key

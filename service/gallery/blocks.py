@@ -16,21 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.gallery.first_pass import CodedRows, coded
+from service.gallery.rows import Floats, Places, Rows
 
-Floats = NDArray[np.float32]
 Ids = NDArray[np.int64]
-Places = NDArray[np.intp]
 ALIVE = np.iinfo(np.int64).max
 
 
 class Block:
-    """Rows `first` to `first + size` of the gallery. The system gives it memory as rows are written."""
+    """Rows `first` to `first + size` of the gallery. The system gives it memory as rows are written.
 
-    def __init__(self, first: int, size: int, dimension: int) -> None:
+    `rows`: keeps them as they came, where a search reads those of the best.
+    """
+
+    def __init__(self, first: int, size: int, dimension: int, rows: Rows) -> None:
         self.first, self.size, self.live = first, size, 0
         self.ids: Ids = np.zeros(size, np.int64)
         self.died: Ids = np.full(size, ALIVE)
-        self._rows: Floats = np.zeros((size, dimension), np.float32)
+        self._rows = rows
         self._codes = np.zeros((size, dimension), np.int8)
         self._scale, self._radius = np.zeros(size, np.float32), np.zeros(size, np.float32)
         self._longest = 0.0
@@ -38,7 +40,8 @@ class Block:
     def write(self, start: int, ids: Ids, rows: Floats) -> None:
         """Writes rows that no search sees yet."""
         made, part = coded(rows), slice(start, start + len(ids))
-        self.ids[part], self._rows[part] = ids, rows
+        self.ids[part] = ids
+        self._rows.write(start, rows)
         self._codes[part], self._scale[part], self._radius[part] = made.codes, made.scale, made.radius
         # A search that reads the old number sees none of the new rows.
         self._longest = max(self._longest, made.longest)
@@ -48,11 +51,12 @@ class Block:
         return CodedRows(self._codes[part], self._scale[part], self._radius[part], self._longest)
 
     def rows(self, places: Places) -> Floats:
-        """Copies of rows, float32 [n, d]."""
-        return self._rows[places]
+        """Copies of rows, float32 [n, d]. Raises RowsLost."""
+        return self._rows.read(places)
 
     def wipe(self, places: Places | slice) -> None:
-        self._rows[places], self._codes[places] = 0.0, 0
+        self._rows.wipe(places)
+        self._codes[places] = 0
         self._scale[places], self._radius[places] = 0.0, 0.0
 
 

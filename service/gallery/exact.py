@@ -6,22 +6,23 @@ the order of rows changes a score or a rank. Ties are sorted by id.
 Searches wait for no change: each sees the templates that were there when it began. In a large gallery those
 that come while others run go together (`service.gallery.together`).
 
-Memory: 5 bytes x dimension + 24 for each template and its entry in the map of ids, and up to 2.5 times that
-after removals.
+Memory: dimension + 40 bytes for each template and its entry in the map of ids, and up to 2.5 times that after
+removals. The float32 rows lie sealed in a file (`service.gallery.rows`), or by default in memory too.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from service.gallery.base import Hit
-from service.gallery.blocks import ALIVE, Block, Floats, Ids, Readers, View
+from service.gallery.blocks import ALIVE, Block, Ids, Readers, View
 from service.gallery.first_pass import LARGEST_DIMENSION, check
+from service.gallery.rows import Floats, Rows, RowsInMemory, RowsLost
 from service.gallery.search import QUERIES_AT_ONCE, best_of
 from service.gallery.together import Together
 
@@ -30,20 +31,30 @@ BLOCK_ROWS = 65_536
 WORTH_MOVING, SPARSE = 1024, 0.4
 # From so many templates on a search takes long enough for others to come meanwhile.
 WORTH_SHARING = 20_000
+MakeRows = Callable[[int, int], Rows]
 
 
 class ExactGallery:
-    """Exact cosine search over blocks of `block_rows` rows."""
+    """Exact cosine search over blocks of `block_rows` rows. `rows`: makes what keeps the float32 rows of a
+    block, for its size and the dimension."""
 
-    def __init__(self, dimension: int, *, block_rows: int = BLOCK_ROWS) -> None:
+    def __init__(
+        self, dimension: int, *, block_rows: int = BLOCK_ROWS, rows: MakeRows = RowsInMemory
+    ) -> None:
         if not 0 < dimension <= LARGEST_DIMENSION:
             raise ValueError(f"a template has 1 to {LARGEST_DIMENSION} dimensions, not {dimension}")
-        self._dimension, self._block_rows = dimension, block_rows
+        self._dimension, self._block_rows, self._make_rows = dimension, block_rows, rows
+        # Whether rows were lost, so that it has to be filled anew, into another one.
+        self.damaged = False
         self._changing = threading.Lock()
         self._readers = Readers()
         self._together = Together(self._search, most=QUERIES_AT_ONCE)
         self._row_of: dict[int, int] = {}
         self._block_at: dict[int, Block] = {}
+
+    def empty(self) -> ExactGallery:
+        """Another gallery of this kind, without templates."""
+        return ExactGallery(self._dimension, block_rows=self._block_rows, rows=self._make_rows)
 
     @property
     def size(self) -> int:
@@ -91,7 +102,7 @@ class ExactGallery:
         """Returns exactly the up to `k` best templates of each query, best first.
 
         `queries`: unit-norm float32 [m, d]. Raises ValueError if the shape or the type is wrong, or a query
-        is too long or not finite.
+        is too long or not finite, RowsLost if rows that it needs cannot be read.
         """
         if queries.ndim != 2 or queries.shape[1] != self._dimension or k < 1:
             raise ValueError(f"expected float32 [m, {self._dimension}] and k >= 1")
@@ -105,8 +116,12 @@ class ExactGallery:
     def _search(self, queries: Floats, k: int) -> list[list[Hit]]:
         with self._readers.reading() as view:
             found: list[list[Hit]] = []
-            for start in range(0, len(queries), QUERIES_AT_ONCE):
-                found += best_of(view, queries[start : start + QUERIES_AT_ONCE], k)
+            try:
+                for start in range(0, len(queries), QUERIES_AT_ONCE):
+                    found += best_of(view, queries[start : start + QUERIES_AT_ONCE], k)
+            except RowsLost:
+                self.damaged = True
+                raise
             return found
 
     def _append(self, change: _Change, ids: Ids, vectors: Floats) -> None:
@@ -114,7 +129,7 @@ class ExactGallery:
         written = 0
         while written < len(ids):
             if not change.blocks or change.used == change.blocks[-1].size:
-                change.begin_block(self._block_rows, self._dimension)
+                change.begin_block(self._block_rows, self._dimension, self._make_rows)
             block, start = change.blocks[-1], change.used
             count = min(len(ids) - written, block.size - start)
             change.written.append((block, start, start + count))
@@ -178,7 +193,7 @@ class ExactGallery:
         # the system may keep freed memory, and nobody would erase a template from it.
         with self._change() as change:
             if sparse[-1][0] is view.blocks[-1]:
-                change.begin_block(self._block_rows, self._dimension)
+                change.begin_block(self._block_rows, self._dimension, self._make_rows)
             change.blocks = [block for block in change.blocks if all(block is not old for old, _ in sparse)]
             for old, living in sparse:
                 self._append(change, old.ids[living], old.rows(living))
@@ -210,7 +225,7 @@ class _Change:
         self.taken += written
         return written
 
-    def begin_block(self, size: int, dimension: int) -> None:
+    def begin_block(self, size: int, dimension: int, make_rows: MakeRows) -> None:
         first = self.blocks[-1].first + size if self.blocks else 0
-        self.blocks.append(Block(first, size, dimension))
+        self.blocks.append(Block(first, size, dimension, make_rows(size, dimension)))
         self.used = 0

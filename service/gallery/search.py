@@ -2,7 +2,8 @@
 
 The first pass gives each score a lower and an upper bound (`service.gallery.first_pass`). The k-th best lower
 bound is a floor: whoever's upper bound lies below it is not among the k best. The few that remain are scored
-in float64 from their float32 rows.
+in float64 from their float32 rows, those with the highest upper bounds first, until the next upper bound lies
+below the k-th best score.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.gallery.base import Hit
-from service.gallery.blocks import Block, Floats, Ids, Places, View
+from service.gallery.blocks import Block, View
 from service.gallery.first_pass import CodedQueries
+from service.gallery.rows import Floats, Places
 
 # Limits on the memory of a search: queries, scores of one piece, and rows in float64.
 QUERIES_AT_ONCE = 32
 SCORES_AT_ONCE = 1 << 18
 ROWS_AT_ONCE = 1024
+# So many more rows than k are scored at first.
+FIRST_MORE = 12
 # The floor is the k-th best of the maxima of groups of rows: nearly as high as the k-th best row, and
 # cheaper to find. There are at least this many times k groups.
 GROUPS, GROUP_ROWS = 4, 64
@@ -39,6 +43,11 @@ class _Near:
     places: Places
     queries: Places
     upper: Floats
+
+    def of(self, query: int, floor: np.float32) -> _Near:
+        """Those of one query that reach its floor."""
+        chosen = (self.queries == query) & (self.upper >= floor)
+        return _Near(self.block, self.places[chosen], self.queries[chosen], self.upper[chosen])
 
 
 class _Floor:
@@ -66,15 +75,30 @@ def best_of(view: View, queries: Floats, k: int) -> list[list[Hit]]:
     """The up to `k` best rows of each of `queries`, float32 [m, d] with m of at most `QUERIES_AT_ONCE`."""
     floor = _Floor(len(queries), k)
     near = _first_pass(view, queries, floor)
-    hits = []
-    for query in range(len(queries)):
-        ids, scores = [np.empty(0, np.int64)], [np.empty(0)]
-        for part in near:
-            places = part.places[(part.queries == query) & (part.upper >= floor.value[query])]
-            ids.append(part.block.ids[places])
-            scores.append(_exact(part.block, places, queries[query]))
-        hits.append(_best(np.concatenate(ids), np.concatenate(scores), k))
-    return hits
+    return [
+        _rank([part.of(query, floor.value[query]) for part in near], queries[query], k)
+        for query in range(len(queries))
+    ]
+
+
+def _rank(near: list[_Near], query: Floats, k: int) -> list[Hit]:
+    """The up to `k` best of what may be among them."""
+    upper = np.concatenate([np.empty(0, np.float32), *(part.upper for part in near)])
+    number = np.repeat(np.arange(len(near)), [len(part.upper) for part in near])
+    places = np.concatenate([np.empty(0, np.intp), *(part.places for part in near)])
+    order = np.argsort(-upper, kind="stable")
+    ids, scores = np.empty(0, np.int64), np.empty(0)
+    done, count = 0, k + FIRST_MORE
+    while done < len(order) and (len(scores) < k or upper[order[done]] >= scores[-1]):
+        chosen = order[done : done + count]
+        for part in np.unique(number[chosen]):
+            block, of = near[part].block, places[chosen[number[chosen] == part]]
+            ids = np.concatenate([ids, block.ids[of]])
+            scores = np.concatenate([scores, _exact(block.rows(of), query)])
+        best = np.lexsort((ids, -scores))[:k]
+        ids, scores = ids[best], scores[best]
+        done, count = done + len(chosen), min(2 * count, ROWS_AT_ONCE)
+    return [Hit(int(i), float(np.clip(score, -1.0, 1.0))) for i, score in zip(ids, scores, strict=True)]
 
 
 def _first_pass(view: View, queries: Floats, floor: _Floor) -> list[_Near]:
@@ -100,16 +124,7 @@ def _look(asked: CodedQueries, floor: _Floor, moment: int, block: Block, start: 
     return _Near(block, places + start, of, width[places, of])
 
 
-def _exact(block: Block, places: Places, query: Floats) -> NDArray[np.float64]:
+def _exact(rows: Floats, query: Floats) -> NDArray[np.float64]:
     """Scores rows in float64 [n]. Avoids BLAS, whose order of summation differs from row to row."""
-    exact = query.astype(np.float64)
-    parts = [
-        np.einsum("nd,d->n", block.rows(places[start : start + ROWS_AT_ONCE]).astype(np.float64), exact)
-        for start in range(0, len(places), ROWS_AT_ONCE)
-    ]
-    return np.concatenate([np.empty(0), *parts])
-
-
-def _best(ids: Ids, scores: NDArray[np.float64], k: int) -> list[Hit]:
-    order = np.lexsort((ids, -scores))[:k]
-    return [Hit(int(ids[i]), float(np.clip(scores[i], -1.0, 1.0))) for i in order]
+    scores: NDArray[np.float64] = np.einsum("nd,d->n", rows.astype(np.float64), query.astype(np.float64))
+    return scores

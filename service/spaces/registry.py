@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 import structlog
 
 from faces.bundle import Bundle, BundleError
 from service.bundles.registry import BundleStore
 from service.gallery.exact import ExactGallery
+from service.gallery.rows import SealedRows
 from service.inference.batcher import Observe
 from service.inference.engine import Engine, EngineOptions
 from service.inference.parity import ParityError, check_parity
@@ -43,10 +46,13 @@ class SpaceConflict(RuntimeError):
 
 
 class SpaceRegistry:
-    """Loads, swaps and closes the spaces of this process."""
+    """Loads, swaps and closes the spaces of this process.
 
-    def __init__(self, db: Database, bundles: BundleStore) -> None:
-        self._db, self.bundles = db, bundles
+    `rows`: directory for the files of float32 rows of galleries; None keeps them in memory.
+    """
+
+    def __init__(self, db: Database, bundles: BundleStore, rows: Path | None = None) -> None:
+        self._db, self.bundles, self._rows = db, bundles, rows
         self._active: EmbeddingSpace | None = None
         self._loaded: dict[str, EmbeddingSpace] = {}
         self._options: EngineOptions | None = None
@@ -141,13 +147,18 @@ class SpaceRegistry:
                 raise BundleError(f"bundle {record.name} makes another space than {space_id}")
             engine = await asyncio.to_thread(self._engine, bundle)
             engine.start()
-            gallery = ExactGallery(bundle.manifest.encoder.dimension)
+            gallery = self._gallery(bundle.manifest.encoder.dimension)
             made = EmbeddingSpace(bundle.manifest, engine, gallery, record.digest)
             self._loaded[space_id] = made
             if known is not None:
                 self._close_later(known)
             log.info("space loaded", space_id=space_id, bundle=record.name, digest=record.digest[:16])
             return made
+
+    def _gallery(self, dimension: int) -> ExactGallery:
+        if self._rows is None:
+            return ExactGallery(dimension)
+        return ExactGallery(dimension, rows=partial(SealedRows, directory=self._rows))
 
     async def follow(self) -> None:
         """Loads, swaps, catches up and drops spaces as the database says. Raises StoreError."""

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
 
 import numpy as np
+import structlog
 
 from faces.bundle import Manifest
 from faces.calibration import Calibration
 from service.gallery.base import Gallery
+from service.gallery.exact import ExactGallery
+from service.gallery.rows import RowsLost
 from service.inference.engine import Engine
 from service.spaces.thresholds import InForce
 from service.store.database import Database
+from service.store.records import LogEntry
 
 TAIL_ROWS = 2000
+# More changes at once than these take a thread.
+CHANGED_ON_THE_LOOP = 16
+
+log = structlog.get_logger("halflight.spaces")
 
 
 @dataclass(slots=True, eq=False)
@@ -61,16 +72,23 @@ class EmbeddingSpace:
         return self.thresholds.of(None).calibration
 
     async def load_gallery(self, db: Database) -> None:
-        """Fills the gallery from the database: one snapshot, then the tail of the log."""
+        """Fills the gallery from the database: every template, then the tail of the log."""
         async with self._lock:
-            async with db.read() as uow:
-                snapshot = await uow.log.snapshot(self.space_id)
-            self.gallery.clear()
-            if len(snapshot.ids):
-                await asyncio.to_thread(self.gallery.add, snapshot.ids, snapshot.vectors)
-            self.applied_seq = snapshot.seq
-            self.filled = True
+            await self._fill(db)
         await self.catch_up(db)
+
+    async def _fill(self, db: Database) -> None:
+        """Fills another gallery and takes it once it is complete, so that no search sees half of one."""
+        old = self.gallery
+        gallery = old.empty() if isinstance(old, ExactGallery) else old
+        if gallery is old:
+            gallery.clear()
+        async with db.read() as uow:
+            # The number comes first: a commit in between appears in the rows and again in the tail.
+            seq = await uow.log.head(self.space_id)
+            async for ids, vectors in uow.log.every(self.space_id):
+                await asyncio.to_thread(gallery.add, ids, vectors)
+        self.gallery, self.applied_seq, self.filled = gallery, seq, True
 
     async def follow(self, db: Database) -> None:
         """Fills the gallery the first time, then applies the tail of the log."""
@@ -80,22 +98,50 @@ class EmbeddingSpace:
             await self.load_gallery(db)
 
     async def catch_up(self, db: Database) -> int:
-        """Applies the log rows after `applied_seq`; returns their number."""
-        applied = 0
+        """Applies the log rows after `applied_seq`; returns their number.
+
+        A gallery that has lost rows is filled anew.
+        """
         async with self._lock:
-            while True:
-                async with db.read() as uow:
-                    entries = await uow.log.tail(self.space_id, self.applied_seq, TAIL_ROWS)
-                for entry in entries:
-                    ids = np.array([entry.template_id], np.int64)
-                    if entry.op == "remove":
-                        self.gallery.remove(ids)
-                    elif entry.vector is not None:
-                        self.gallery.add(ids, entry.vector[None, :])
-                    self.applied_seq = entry.seq
-                applied += len(entries)
-                if len(entries) < TAIL_ROWS:
-                    return applied
+            if isinstance(self.gallery, ExactGallery) and self.gallery.damaged:
+                await self._fill_again(db)
+            try:
+                return await self._apply_tail(db)
+            except RowsLost:
+                await self._fill_again(db)
+                return await self._apply_tail(db)
+
+    async def _fill_again(self, db: Database) -> None:
+        log.error("the gallery has lost rows and is filled anew", space_id=self.space_id)
+        await self._fill(db)
+
+    async def _apply_tail(self, db: Database) -> int:
+        applied = 0
+        while True:
+            async with db.read() as uow:
+                entries = await uow.log.tail(self.space_id, self.applied_seq, TAIL_ROWS)
+            for op, group in groupby(entries, key=lambda entry: entry.op):
+                await self._apply(op, list(group))
+            applied += len(entries)
+            if len(entries) < TAIL_ROWS:
+                return applied
+
+    async def _apply(self, op: str, entries: Sequence[LogEntry]) -> None:
+        """Applies consecutive entries of one kind."""
+        if op == "remove":
+            gone = np.array([one.template_id for one in entries], np.int64)
+            change = partial(self.gallery.remove, gone)
+        else:
+            # What is removed later in the log has no vector any more.
+            vectors = {one.template_id: one.vector for one in entries if one.vector is not None}
+            rows = np.array(list(vectors.values()), np.float32)
+            rows = rows.reshape(len(vectors), self.manifest.encoder.dimension)
+            change = partial(self.gallery.add, np.array(list(vectors), np.int64), rows)
+        if len(entries) > CHANGED_ON_THE_LOOP:
+            await asyncio.to_thread(change)
+        else:
+            change()
+        self.applied_seq = entries[-1].seq
 
     async def behind(self, db: Database) -> int:
         """The number of log rows that this gallery has not applied yet."""

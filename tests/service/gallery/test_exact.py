@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,9 @@ from numpy.typing import NDArray
 
 from service.gallery.base import Hit
 from service.gallery.blocks import Block
-from service.gallery.exact import ExactGallery
+from service.gallery.exact import ExactGallery, MakeRows
 from service.gallery.first_pass import CodedQueries, coded
+from service.gallery.rows import RowsInMemory, SealedRows
 from tests.service.gallery.vectors import Floats, few_values, nudged, spread
 
 SCORE_TOLERANCE = 1e-12
@@ -58,9 +61,12 @@ VECTORS = st.one_of(
 class Congruence(RuleBasedStateMachine):
     """After any sequence of operations both galleries give the same results."""
 
+    make_rows: MakeRows = RowsInMemory
+
     @initialize()
     def empty(self) -> None:
-        self.gallery, self.oracle = ExactGallery(DIMENSION, block_rows=BLOCK_ROWS), Oracle()
+        made = type(self).make_rows
+        self.gallery, self.oracle = ExactGallery(DIMENSION, block_rows=BLOCK_ROWS, rows=made), Oracle()
 
     @rule(rows=st.dictionaries(IDS, VECTORS, max_size=8))
     def add_or_replace(self, rows: dict[int, Floats]) -> None:
@@ -104,7 +110,17 @@ class Congruence(RuleBasedStateMachine):
             assert self.gallery.size == len(self.oracle.vectors)
 
 
-TestCongruence = Congruence.TestCase
+def in_a_file(size: int, dimension: int) -> SealedRows:
+    return SealedRows(size, dimension, Path(tempfile.gettempdir()))
+
+
+class SealedCongruence(Congruence):
+    """The same with rows that lie in files."""
+
+    make_rows = staticmethod(in_a_file)
+
+
+TestCongruence, TestSealedCongruence = Congruence.TestCase, SealedCongruence.TestCase
 TestCongruence.settings = settings(
     max_examples=60,
     stateful_step_count=25,
@@ -112,6 +128,7 @@ TestCongruence.settings = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+TestSealedCongruence.settings = settings(TestCongruence.settings, max_examples=20)
 
 
 def test_scores_closer_than_float32_resolves_are_sorted_at_full_size() -> None:
@@ -244,7 +261,7 @@ def test_the_storage_keeps_no_removed_or_replaced_template() -> None:
     gallery.add(as_ids([0, 1, 2, 3, 4, 5]), rows)
     gallery.remove(as_ids([0, 5]))
     gallery.add(as_ids([2]), spread(50, 8)[None])
-    stored = np.concatenate([block._rows for block in blocks_of(gallery)])
+    stored = np.concatenate([in_memory(block) for block in blocks_of(gallery)])
     for gone in (0, 5, 2):
         assert not (stored == rows[gone]).all(axis=1).any()
     for kept in (1, 3, 4):
@@ -253,6 +270,11 @@ def test_the_storage_keeps_no_removed_or_replaced_template() -> None:
     assert (
         sum(int(np.count_nonzero(block._codes.any(axis=1))) for block in blocks_of(gallery)) == gallery.size
     )
+
+
+def in_memory(block: Block) -> Floats:
+    assert isinstance(block._rows, RowsInMemory)
+    return block._rows._rows
 
 
 def blocks_of(gallery: ExactGallery) -> tuple[Block, ...]:
@@ -283,7 +305,7 @@ def test_a_change_that_finds_no_memory_changes_nothing_and_leaves_no_vector() ->
         gallery.add(as_ids(list(fresh)), np.stack(list(fresh.values())))
     gallery._block_rows = BLOCK_ROWS
     (block,) = blocks_of(gallery)
-    assert np.count_nonzero(block._rows.any(axis=1)) == np.count_nonzero(block._codes.any(axis=1)) == 40
+    assert np.count_nonzero(in_memory(block).any(axis=1)) == np.count_nonzero(block._codes.any(axis=1)) == 40
     assert gallery.size == block.live == 40
     agree(gallery.search(spread(3, 8)[None], 99)[0], oracle.search(spread(3, 8), 99))
 
@@ -325,9 +347,9 @@ def test_no_vector_is_left_in_a_block_that_was_given_up(how: str) -> None:
         if how == "cleared":
             gallery.clear()
         assert all(block is not old for block in blocks_of(gallery))
-        assert (old._rows == rows).all()
+        assert (in_memory(old) == rows).all()
     erased = slice(0, BLOCK_ROWS if how == "moved" else 9)
-    assert not old._rows[erased].any()
+    assert not in_memory(old)[erased].any()
     assert not old._codes[erased].any()
 
 
@@ -359,10 +381,11 @@ def gallery_rows(kind: str, count: int, dimension: int) -> Floats:
             return unit(rng.standard_normal((count, dimension)) * np.r_[300.0, np.ones(dimension - 1)])
 
 
+@pytest.mark.parametrize("make_rows", [RowsInMemory, in_a_file])
 @pytest.mark.parametrize("kind", ["random", "clusters", "near ties", "duplicates", "one large number"])
-def test_the_best_are_those_of_brute_force_at_full_dimension(kind: str) -> None:
+def test_the_best_are_those_of_brute_force_at_full_dimension(kind: str, make_rows: MakeRows) -> None:
     rows = gallery_rows(kind, 12_000, 512)
-    gallery = ExactGallery(512, block_rows=5000)
+    gallery = ExactGallery(512, block_rows=5000, rows=make_rows)
     gallery.add(np.arange(len(rows)), rows)
     queries = np.concatenate([rows[:3], gallery_rows("random", 6, 512)])
     for query, found in zip(queries, gallery.search(queries, 20), strict=True):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.gallery.exact import ExactGallery
+from service.gallery.rows import RowsInMemory
 from tests.service.gallery.vectors import spread
 
 DIMENSION, ROUNDS, READERS = 32, 400, 3
@@ -94,7 +95,8 @@ def test_no_search_waits_for_a_change_and_an_erased_row_goes_with_the_searches_t
     (block,) = gallery._readers.view.blocks
 
     def stored() -> bool:
-        return bool((block._rows == erased).all(axis=1).any())
+        assert isinstance(block._rows, RowsInMemory)
+        return bool((block._rows._rows == erased).all(axis=1).any())
 
     with gallery._changing:
         assert len(gallery.search(kept[None], 5)[0]) == 2
