@@ -94,7 +94,7 @@ def refusal(settings: Settings) -> str | None:
     except KeyFileError as error:
         return f"{error}: set HALFLIGHT_AUDIT_KEY, or look at audit.key in the data directory"
     except ReceiversError as error:
-        return f"{error}: look at HALFLIGHT_RECEIVERS_FILE and HALFLIGHT_WEBHOOK_*"
+        return f"{error}: look at HALFLIGHT_RECEIVERS_FILE, HALFLIGHT_WEBHOOK_* and HALFLIGHT_MQTT_*"
     except MasterKeyError as error:
         places = f"HALFLIGHT_MASTER_KEY, HALFLIGHT_MASTER_KEY_FILE, or {KEY_FILE} in the data directory"
         return f"{error}: look at {places}"

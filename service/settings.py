@@ -131,6 +131,15 @@ class Settings(BaseSettings):
     webhook_attempts: Annotated[int, Field(ge=1, le=100)] = 15
     receivers_file: Path | None = None
     undelivered_days: Annotated[float, Field(ge=0)] = 30.0
+    mqtt_url: str | None = None
+    mqtt_user: str | None = None
+    mqtt_password: SecretStr | None = None
+    mqtt_password_file: Path | None = None
+    mqtt_ca: Path | None = None
+    mqtt_node: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")] = "main"
+    mqtt_names: bool = False
+    mqtt_discovery: bool = True
+    mqtt_discovery_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_/-]{1,64}$")] = "homeassistant"
     events_kept: Annotated[int, Field(ge=1, le=100_000)] = 1000
     max_connections: Annotated[int, Field(ge=0)] = 0
     max_head_bytes: Annotated[int, Field(ge=1024)] = 32 * KIB

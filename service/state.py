@@ -126,7 +126,7 @@ async def open_state(
     `encode`: makes the JSON answer of an enrolment that idempotency keeps; `encode_decision`: that of an
     event. Raises StoreError, CropKeyError, MasterKeyError, OriginError, ReceiversError.
     """
-    receivers = receivers_of(settings)
+    receivers = receivers_of(settings, show_mqtt=lambda up: metrics.mqtt_connected.set(up))
     make_private(settings.data_dir)
     db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source))
     db.on_shredded = after_erasure(settings)

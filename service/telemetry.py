@@ -102,6 +102,9 @@ class Metrics:
             ["state", "receiver"],
             registry=r,
         )
+        self.mqtt_connected = Gauge(
+            "halflight_mqtt_connected", "1 while the MQTT broker has let this process in", registry=r
+        )
         self.expired_events = Counter(
             "halflight_expired_events", "Events erased before every receiver confirmed them", registry=r
         )

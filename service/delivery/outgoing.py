@@ -14,6 +14,7 @@ from service.live.decisions import Decision
 from service.store.database import Database
 from service.store.errors import StoreError
 from service.store.outbox import DueEvent, NewEvent, Undelivered
+from service.store.unit import UnitOfWork
 from service.telemetry import Metrics
 
 log = structlog.get_logger("halflight.delivery")
@@ -48,15 +49,21 @@ class Outgoing:
         if not self.receivers or not decisions:
             return
         async with self._db.write() as uow:
-            for one in decisions:
-                subject = None if one.subject is None else one.subject.subject_id
-                event = NewEvent(one.event_id, one.at, subject, self._encode(one))
-                await uow.outbox.add(event, self._names)
+            await self.store(uow, decisions)
             await uow.commit()
         self.wake()
 
+    async def store(self, uow: UnitOfWork, decisions: Sequence[Decision]) -> None:
+        """Stores decisions in the transaction of what they are about; call `wake` once it has ended."""
+        if not self.receivers:
+            return
+        for one in decisions:
+            subject = None if one.subject is None else one.subject.subject_id
+            event = NewEvent(one.event_id, one.at, subject, self._encode(one))
+            await uow.outbox.add(event, self._names)
+
     def wake(self) -> None:
-        """Says that something is due."""
+        """Sends what is due now instead of a moment later."""
         for news in self._news.values():
             news.set()
 

@@ -1,10 +1,10 @@
-"""The receivers of events that the settings name: one webhook, and those of a file."""
+"""The receivers of events that the settings name: one webhook, those of a file, an MQTT broker."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -24,8 +24,8 @@ MAX_BYTES = 1 << 20
 
 
 class ReceiversError(ValueError):
-    """The file of the receivers, or a receiver in it, cannot be used. The text quotes no address and no
-    secret."""
+    """The file of the receivers, a receiver in it, or the broker, cannot be used. The text quotes no address
+    and no secret."""
 
 
 class _Webhook(Strict):
@@ -53,8 +53,13 @@ class _Webhook(Strict):
         return (beside / self.secret_file).read_text(encoding="ascii").strip()
 
 
-def receivers_of(settings: Settings) -> tuple[Receiver, ...]:
-    """Every receiver that the settings name, the first webhook before others. Raises ReceiversError."""
+def receivers_of(
+    settings: Settings, *, show_mqtt: Callable[[bool], None] = lambda _up: None
+) -> tuple[Receiver, ...]:
+    """Every receiver that the settings name, the first webhook before others, the broker last.
+
+    `show_mqtt`: told whenever the broker lets us in, and when the connection ends. Raises ReceiversError.
+    """
     found = []
     if settings.webhook_url is not None and settings.webhook_secret is not None:
         one = _Webhook(
@@ -68,7 +73,35 @@ def receivers_of(settings: Settings) -> tuple[Receiver, ...]:
         found.append(_receiver(FIRST, one, Path()))
     if settings.receivers_file is not None:
         found += _of_file(settings.receivers_file)
+    if settings.mqtt_url is not None:
+        found.append(_mqtt(settings, settings.mqtt_url, show_mqtt))
+    elif settings.mqtt_user or settings.mqtt_password or settings.mqtt_password_file or settings.mqtt_ca:
+        raise ReceiversError("the settings name a user, a password or an authority of MQTT, and no mqtt_url")
     return tuple(found)
+
+
+def _mqtt(settings: Settings, url: str, show: Callable[[bool], None]) -> Receiver:
+    # Loaded where there is a broker alone: a start without one is not slowed down by it.
+    from service.delivery.broker import Broker, BrokerError
+    from service.delivery.home_assistant import Discovery
+    from service.delivery.mqtt import MqttChannel
+    from service.delivery.topics import Topics
+
+    topics, pace = Topics(settings.mqtt_node, settings.mqtt_names), Pace()
+    given = settings.mqtt_password
+    try:
+        broker = Broker(
+            url=url,
+            user=settings.mqtt_user,
+            password=None if given is None else given.get_secret_value(),
+            password_file=settings.mqtt_password_file,
+            ca=settings.mqtt_ca,
+        )
+    except BrokerError as error:
+        raise ReceiversError(str(error)) from error
+    discovery = Discovery(settings.mqtt_discovery_prefix, topics) if settings.mqtt_discovery else None
+    channel = MqttChannel(broker, topics, discovery, pace.timeout_s, show)
+    return Receiver(name=MQTT, kind="mqtt", pace=pace, channel=channel)
 
 
 def _of_file(path: Path) -> list[Receiver]:

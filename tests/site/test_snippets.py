@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from typing import NamedTuple
 import pytest
 
 from tests.conftest import REPO, START_S, free_port, sample_bytes
+from tests.service.delivery.home_assistant_schema import checked
+from tests.service.delivery.mosquitto import Mosquitto
+from tests.service.delivery.test_delivery import until
 from tests.site.compreface import KEY, compreface
 from tests.test_documents import parse
 
@@ -93,10 +97,11 @@ def place(tmp_path: Path) -> Iterator[Path]:
         os.kill(int(pid.read_text()), signal.SIGTERM)
 
 
-def run(page: str, place: Path, **env: str) -> str:
-    """Runs a page and returns its output."""
+def run(page: str, place: Path, other: tuple[str, str] | None = None, **env: str) -> str:
+    """Runs a page and returns its output. `other`: an address that it names, and the one to take instead."""
     address = f"127.0.0.1:{free_port()}"
     text = script(DOCS / page).replace(f"--port {ADDRESS.split(':')[1]}", f"--port {address.split(':')[1]}")
+    text = text if other is None else text.replace(*other)
     mine = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     # Tables get a width at which no row folds.
     mine |= {"HALFLIGHT_URL": f"http://{address}", "COLUMNS": "2000", **env}
@@ -165,6 +170,32 @@ def test_a_backup_is_made_and_restored(place: Path) -> None:
     run("how-to/backup.md", place)
     assert (place / "backups" / "monday.backup").stat().st_size > 0
     assert (place / "restored" / "halflight.db").is_file()
+
+
+def test_home_assistant(place: Path) -> None:
+    if shutil.which("mosquitto") is None:
+        pytest.skip("no Mosquitto: CI installs it")
+    (conf,) = (part.text for part in blocks(DOCS / "how-to" / "home-assistant.md") if part.language == "conf")
+    conf = conf.replace("listener 1883", "listener {port} 127.0.0.1").replace("/etc/mosquitto/", "{room}/")
+    # These two stand in Debian's own file.
+    broker = Mosquitto(place / "broker", conf + "persistence true\npersistence_location {room}/\n")
+    try:
+        broker.start()
+        broker.read()
+        told = run("how-to/home-assistant.md", place, ("127.0.0.1:1883", f"127.0.0.1:{broker.port}"))
+        until(lambda: len(broker.messages("halflight/home/cameras/front-door")) == 1)
+        (seen,) = broker.messages("halflight/home/cameras/front-door")
+        assert json.loads(seen["payload"])["person"] == "anna"
+        found = {one["topic"]: json.loads(one["payload"]) for one in broker.messages("homeassistant/")}
+        assert {checked(topic, config)["name"] for topic, config in found.items()} == {
+            "Last person",
+            "Face",
+            "Unknown face",
+        }
+        assert {config["device"]["name"] for config in found.values()} == {"Halflight front-door"}
+    finally:
+        broker.stop()
+    assert '"name":"mqtt"' in told
 
 
 def test_moving_from_compreface(place: Path) -> None:
