@@ -61,10 +61,12 @@ $(VENV)/.docs: requirements/docs.lock $(VENV)/.cpu
 setup: environment
 	@$(MAKE) --no-print-directory $(VENV)/.cpu
 
-# Without the reference bundle, tests that compare with it or learn from it are skipped.
+# Without the reference bundle, tests that compare with it or learn from it are skipped; without the wheel of
+# mediapipe, which is kept in the cache, those of the public tools.
 dev: train
 	@$(MAKE) --no-print-directory $(VENV)/.docs
 	-$(BIN)/halflight models pull
+	-$(BIN)/python -m training tools
 
 train: environment
 	@$(MAKE) --no-print-directory $(VENV)/.train

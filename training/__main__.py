@@ -19,10 +19,11 @@ from training.cli.scenes import scenes
 from training.cli.smoke import smoke
 from training.cli.standin import standin
 from training.cli.synthesise import synthesise
+from training.cli.tools import tools
 from training.cli.train import train
 from training.cli.verifier import verifier
 
-MODELS, SERVICE = "The committed models", "Started by the service, and a check"
+MODELS, SERVICE = "The committed models", "Public files, a check, and what the service starts"
 
 app = typer.Typer(
     help="HSST, its baselines, synthesis and evaluation.",
@@ -39,6 +40,7 @@ detector.add_typer(verifier, name="verifier")
 app.add_typer(detector, name="detector", rich_help_panel=MODELS)
 app.add_typer(matcher, name="matcher", rich_help_panel=MODELS)
 app.add_typer(standin, name="standin", rich_help_panel=MODELS)
+app.command("tools", rich_help_panel=SERVICE)(tools)
 app.command("smoke", rich_help_panel=SERVICE)(smoke)
 app.command("retrain", rich_help_panel=SERVICE)(retrain)
 app.command("assess", rich_help_panel=SERVICE)(assess)

@@ -10,6 +10,7 @@ class ModelFile:
     """One pinned file. `url` is None if nobody publishes it in the form that the service runs.
 
     `origin` says where the file comes from in either case. `sha256` is hexadecimal, `size` in bytes.
+    `remedy`: what makes the file of public ones.
     """
 
     name: str
@@ -20,6 +21,7 @@ class ModelFile:
     what: str
     origin: str
     url: str | None
+    remedy: str | None = None
 
     def __post_init__(self) -> None:
         if len(self.sha256) != 64 or self.size <= 0:
@@ -46,6 +48,7 @@ CATALOGUE: tuple[ModelFile, ...] = (
         what="embedder, 256 dimensions",
         origin="Intel Open Model Zoo, face-reidentification-retail-0095 FP16, converted to ONNX",
         url=None,
+        remedy="`python -m training tools --trunk` (needs the train extra) converts what the zoo publishes",
     ),
     ModelFile(
         name="aizoo-face-mask",
@@ -54,8 +57,9 @@ CATALOGUE: tuple[ModelFile, ...] = (
         size=4052339,
         licence="MIT",
         what="masked-face classifier",
-        origin="AIZOOTech/FaceMaskDetection, models/face_mask_detection, converted to ONNX",
+        origin="AIZOOTech/FaceMaskDetection, models/face_mask_detection.tflite, converted to ONNX",
         url=None,
+        remedy="`python -m training tools --mask-net FILE` (needs the train extra) converts that file",
     ),
 )
 

@@ -105,6 +105,7 @@ def _pull_one(
             tried.append(f"{model.url}: {error or type(error).__name__}")
     else:
         tried.append(f"no download: {model.origin} is not published as this ONNX file")
+        tried += [model.remedy] if model.remedy else []
     raise ProvisionError(
         f"{model.file_name} cannot be had:\n"
         + "\n".join(f"  {line}" for line in tried)

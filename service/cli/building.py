@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from faces.bundle import BundleError
+from faces.bundle import BundleError, read, verify
 from service.bundles.catalogue import CATALOGUE
 from service.bundles.download import ProvisionError, model_cache, pull
-from service.bundles.reference import assemble
+from service.bundles.reference import assemble, bundle_path
 from service.cli.output import Failure, print_status
 from service.errors import TrainingUnavailable
 from service.settings import Settings, cache_root
@@ -20,6 +20,8 @@ from service.settings import Settings, cache_root
 RECIPES = {"reference-hsst": "export.reference_hsst", "matcher": "export.trunk_matcher"}
 # This one starts from a bundle that the caller names, and pulls nothing.
 FROM_TRUNK = "matcher"
+# The bundle that `python -m training tools --trunk` makes.
+TRUNK = "trunk-0095"
 INTERRUPTED = 130
 
 
@@ -52,7 +54,7 @@ def build(name: str, paths: BuildPaths, options: Sequence[str], *, trunk: Path |
         )
     python = _training_python()
     command = [str(python), "-m", RECIPES[name], *options, "--out", str(paths.out), "--work", str(paths.work)]
-    command += ["--base", str(_reference())] if trunk is None else ["--trunk", str(trunk)]
+    command += ["--base", str(find_base())] if trunk is None else ["--trunk", str(trunk)]
     try:
         code = subprocess.run(command, check=False).returncode  # noqa: S603 - a fixed module, checked options
     except KeyboardInterrupt:
@@ -64,16 +66,33 @@ def build(name: str, paths: BuildPaths, options: Sequence[str], *, trunk: Path |
     print_status(f"bundle {name} is ready in {paths.out}")
 
 
-def _reference() -> Path:
-    """Pulls what is missing of the reference bundle and assembles it. Raises Failure."""
+def find_base(directories: Sequence[Path] | None = None) -> Path:
+    """Returns the reference bundle, with what is missing of it pulled, or else the trunk's. Raises Failure.
+
+    Two of the reference's files have no public download; `python -m training tools --trunk` makes a bundle
+    of the same embedder and the built-in detector. `directories`: as in `pull`.
+    """
+    trunk = bundle_path(TRUNK)
     try:
-        pull(CATALOGUE, cache=model_cache())
+        pull(CATALOGUE, cache=model_cache(), directories=directories)
         return assemble()
     except (ProvisionError, BundleError) as error:
+        if _is_whole(trunk):
+            print_status(f"the reference bundle cannot be had: it starts from {TRUNK}, in {trunk}")
+            return trunk
         title, _, detail = str(error).partition("\n")
-        raise Failure(title, detail=detail) from error
+        hint = f"`python -m training tools --trunk` makes {TRUNK} of public files, to start from instead"
+        raise Failure(title, detail=detail, hint=hint) from error
     except OSError as error:
         raise Failure(f"{model_cache()} cannot be written: {error.strerror}") from error
+
+
+def _is_whole(directory: Path) -> bool:
+    try:
+        verify(read(directory))
+    except BundleError:
+        return False
+    return True
 
 
 def _training_python() -> Path:

@@ -1,4 +1,4 @@
-"""Finds the two files of the face mesh in a directory, or downloads them, checked by digest."""
+"""Finds pinned public files in a directory, or downloads them, checked by digest; first the face mesh's."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import httpx
 from faces.bundle import file_sha256
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
+# The bundle that comes with the project: whatever needs a detector alone uses its.
+BUILT_IN = CHECKOUT / "models" / "halflight-2"
 TIMEOUT_S = 60.0
 
 
@@ -23,7 +25,10 @@ class SynthesisError(RuntimeError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pin:
-    """A file pinned by its digest. `url` is None if it is not published in this form."""
+    """A file pinned by its digest. `url` is None if it is not published in this form.
+
+    `remedy`: what makes the file, if something does.
+    """
 
     file_name: str
     sha256: str
@@ -31,6 +36,7 @@ class Pin:
     licence: str
     origin: str
     url: str | None
+    remedy: str | None = None
 
 
 MESH_NETWORK = Pin(
@@ -40,6 +46,7 @@ MESH_NETWORK = Pin(
     licence="Apache-2.0",
     origin="google-ai-edge/mediapipe at 33d683c6, face_landmark.tflite converted to ONNX",
     url=None,
+    remedy="`python -m training tools` makes it of the public wheel of mediapipe 0.10.21",
 )
 CANONICAL_FACE = Pin(
     file_name="canonical_face_model.obj",
@@ -101,6 +108,7 @@ def find_file(pin: Pin, directory: Path | None = None, *, client: httpx.Client |
             return path
     if pin.url is None:
         tried.append(f"no download: {pin.origin}, is not published in this form")
+        tried += [pin.remedy] if pin.remedy else []
     else:
         try:
             return _download(pin, pin.url, client)
@@ -119,21 +127,33 @@ def _is_whole(path: Path, pin: Pin) -> bool:
 
 
 def _download(pin: Pin, url: str, client: httpx.Client | None) -> Path:
-    """Downloads into the cache, by rename, so that the cache never has a part of a file."""
+    """Downloads into the cache, by rename, and goes on with what an earlier attempt left."""
+    target = cache_directory() / pin.file_name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.partial")
+    have = partial.stat().st_size if partial.is_file() else 0
+    if have >= pin.size:
+        partial.unlink()
+        have = 0
+    # A range of a compressed response counts compressed bytes; the partial file holds plain ones.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     own = client or httpx.Client(timeout=TIMEOUT_S, follow_redirects=True)
     try:
-        answer = own.get(url)
-        answer.raise_for_status()
+        with own.stream("GET", url, headers=headers) as answer:
+            answer.raise_for_status()
+            goes_on = answer.status_code == httpx.codes.PARTIAL_CONTENT
+            with partial.open("ab" if goes_on else "wb") as stream:
+                for block in answer.iter_bytes():
+                    stream.write(block)
+                    if stream.tell() > pin.size:
+                        break
+                stream.flush()
+                os.fsync(stream.fileno())
     finally:
         if client is None:
             own.close()
-    target = cache_directory() / pin.file_name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    with partial.open("wb") as stream:
-        stream.write(answer.content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    if partial.stat().st_size < pin.size:
+        raise SynthesisError("the download ended early; the same command goes on")
     if not _is_whole(partial, pin):
         partial.unlink()
         raise SynthesisError("what came does not have the pinned SHA-256; it was thrown away")

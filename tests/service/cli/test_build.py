@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
+from service.cli.building import TRUNK, find_base
+from service.cli.output import Failure
+from service.settings import builtin_bundle
 from tests.service.cli.command import fails
 
 
@@ -40,3 +44,23 @@ def test_an_error_of_the_recipe_is_reported_once(env: dict[str, str], tmp_path: 
     result = fails(2, *asked, expected=["none: no set.json", "was not built"], env=env)
     assert "Traceback" not in result.err
     assert (tmp_path / "cache" / "bundles" / "reference" / "manifest.json").is_file()
+
+
+def test_without_the_reference_it_starts_from_the_public_trunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], bundle_dir: Path
+) -> None:
+    monkeypatch.setenv("HALFLIGHT_CACHE", str(tmp_path / "cache"))
+    # Of the reference's three files, the one that has a public download.
+    (tmp_path / "public").mkdir()
+    shutil.copy(bundle_dir / "yunet_n_dynamic.onnx", tmp_path / "public")
+    with pytest.raises(Failure, match="cannot be had") as failure:
+        find_base([tmp_path / "public"])
+    assert "`python -m training tools --trunk`" in failure.value.detail
+    assert "tools --trunk` makes trunk-0095" in failure.value.hint
+    trunk = tmp_path / "cache" / "bundles" / TRUNK
+    shutil.copytree(builtin_bundle(), trunk)
+    assert find_base([tmp_path / "public"]) == trunk
+    assert "starts from trunk-0095" in capsys.readouterr().err
+    (trunk / "detector.onnx").write_bytes(b"part of it")
+    with pytest.raises(Failure, match="cannot be had"):
+        find_base([tmp_path / "public"])

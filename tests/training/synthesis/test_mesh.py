@@ -19,6 +19,7 @@ from faces.bundle import read
 from faces.image import DecodeLimits, decode
 from faces.types import Face, Image, Spectrum
 from tests.conftest import sample_bytes
+from tests.service.bundles.origin import CONTENT, Origin, serving
 from tests.training.synthesis.portrait import ellipsoid_mesh
 from training.networks.onnx_runner import BundleRunner
 from training.synthesis import assets
@@ -136,6 +137,19 @@ def test_a_download_with_another_digest_is_deleted(alone: Path, published: str) 
     with pytest.raises(SynthesisError, match="SHA-256; it was thrown away"):
         find_file(pin(published, b"the wrong bytes"))
     assert not list((alone / "cache").rglob("thing*"))
+
+
+def test_a_download_that_ended_early_goes_on(alone: Path) -> None:
+    with serving(Origin(ends_after=70_000)) as origin:
+        wanted = pin(origin.url, CONTENT)
+        with pytest.raises(SynthesisError, match="cannot be had"):
+            find_file(wanted)
+        left = next((alone / "cache" / "models").glob("*.partial"))
+        assert 0 < left.stat().st_size <= 70_000
+        origin.ends_after = None
+        assert find_file(wanted).read_bytes() == CONTENT
+        assert origin.requests == [None, f"bytes={70_000}-"]
+    assert not list((alone / "cache").rglob("*.partial"))
 
 
 def test_a_file_with_another_digest_is_skipped(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
