@@ -31,7 +31,7 @@ from faces.bundle import read
 from faces.image import DecodeLimits, decode
 from faces.types import Face, Image, Point
 from training.networks.onnx_runner import BundleRunner
-from training.synthesis.assets import find_assets
+from training.synthesis.assets import CHECKOUT, find_assets
 from training.synthesis.masks.designs import MaskDesign
 from training.synthesis.masks.draw_design import draw_design
 from training.synthesis.masks.landmarks import apply_flat_mask
@@ -40,7 +40,10 @@ from training.synthesis.masks.raster import blend
 from training.synthesis.masks.templates import TemplateSet, load_templates
 from training.synthesis.mesh import FaceMesh, MeshFitter, load_topology
 from training.synthesis.simple import to_linear
-from training.views.masked_pictures import BUNDLE, SUFFIXES, TEMPLATES
+from training.views.masked_pictures import SUFFIXES, TEMPLATES
+
+# The figures of record were measured with its detector.
+BUNDLE = CHECKOUT / ".halflight" / "bundles" / "reference"
 
 Floats = NDArray[np.float32]
 TARGET_PER_S = 200

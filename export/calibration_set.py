@@ -29,13 +29,12 @@ from training.data.lfw import Identity, Photo, Split, read_lfw, split_of
 from training.data.prepared import PreparedSet, Refused, Role
 from training.data.prepared import Split as SplitName
 from training.data.set_writer import Made
-from training.synthesis.assets import CHECKOUT
+from training.synthesis.assets import BUILT_IN
 from training.views.conditions import PHOTO, Family, View
 from training.views.found_faces import FoundFace, find_face, largest_crop
 from training.views.row_facts import RowFacts
 from training.views.set_builder import ViewAssets, ViewTools, build_set
 
-BUNDLE = CHECKOUT / ".halflight" / "bundles" / "reference"
 PROBES = 3
 
 
@@ -148,7 +147,7 @@ def build(
 def main(
     out: Annotated[Path, typer.Argument(metavar="SET", help="folder of the set")],
     lfw: Annotated[Path, typer.Option(help="the LFW archive")],
-    bundle: Annotated[Path, typer.Option(help="the bundle whose detector is used: export's --base")] = BUNDLE,
+    bundle: Annotated[Path, typer.Option(help="whose detector is used: export's --base")] = BUILT_IN,
     templates: Annotated[Path | None, typer.Option(help="photos of masks (masks.cfg); none: drawn")] = None,
     models: Annotated[Path | None, typer.Option(help="folder of the face mesh's files")] = None,
     split: Annotated[list[Splits] | None, typer.Option(help="else validation; repeat for more")] = None,

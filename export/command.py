@@ -23,9 +23,7 @@ from export.variants import LEAST_COSINE, Variant
 from faces.bundle import BundleError
 from training.data.prepared import Split, read_prepared
 from training.data.records import DataSetError
-from training.synthesis.assets import CHECKOUT
-
-BASE = CHECKOUT / ".halflight" / "bundles" / "reference"
+from training.synthesis.assets import BUILT_IN
 
 
 class VariantName(StrEnum):
@@ -84,7 +82,7 @@ def export(
     fmr: Annotated[
         list[float] | None, typer.Option(help="FMR of a threshold, else 1e-2 to 1e-6; repeat for more")
     ] = None,
-    base: Annotated[Path, typer.Option(help="bundle that gives detector and mask classifier")] = BASE,
+    base: Annotated[Path, typer.Option(help="bundle that gives detector and mask classifier")] = BUILT_IN,
     detector: Annotated[
         Path | None, typer.Option(help="detector.json of `python -m export.detector`, instead of the base's")
     ] = None,

@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from training.cli.errors import exit_on_user_error
-from training.views.masked_pictures import BUNDLE, SHEET_NAME, make_masks
+from training.synthesis.assets import BUILT_IN
+from training.views.masked_pictures import SHEET_NAME, make_masks
 
 console = Console()
 
@@ -17,7 +18,7 @@ console = Console()
 def masks(
     source: Annotated[Path, typer.Argument(help="Folder of pictures.", exists=True, file_okay=False)],
     out: Annotated[Path, typer.Argument(help="Folder to write to.", file_okay=False)],
-    bundle: Annotated[Path, typer.Option(help="Bundle whose detector finds the faces.")] = BUNDLE,
+    bundle: Annotated[Path, typer.Option(help="Bundle whose detector finds the faces.")] = BUILT_IN,
     models: Annotated[Path | None, typer.Option(help="Folder of the face mesh's two files.")] = None,
     templates: Annotated[Path | None, typer.Option(help="Folder of masks.cfg and mask photos.")] = None,
     variants: Annotated[int, typer.Option(min=1, max=99, help="Masks for each picture.")] = 3,

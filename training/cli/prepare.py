@@ -17,11 +17,11 @@ from training.cli.errors import exit_on_user_error
 from training.data.prepared import REFUSED_FILE
 from training.data.registry import LOADERS, LoadOptions, load_data_set
 from training.engine.progress import Reporter
+from training.synthesis.assets import BUILT_IN
 from training.views.masking import MaskedSpectra, MaskEngine, MaskFamily, MaskOptions
 from training.views.prepare import Prepared, PrepareOptions, cores, prepare_set
 from training.views.prepare_sample import WorkOptions
 
-BUNDLE = Path(".halflight/bundles/reference")
 FINDINGS_SHOWN = 20
 NAMES = "; ".join(f"{name}: {entry.summary}" for name, entry in LOADERS.items())
 
@@ -30,7 +30,7 @@ def prepare(
     dataset: Annotated[str, typer.Argument(help=NAMES)],
     root: Annotated[Path, typer.Argument(help="the data set's folder, or LFW's tar")],
     out: Annotated[Path, typer.Argument(help="folder of the prepared set; a killed run goes on there")],
-    bundle: Annotated[Path, typer.Option(help="the bundle whose detector is used")] = BUNDLE,
+    bundle: Annotated[Path, typer.Option(help="the bundle whose detector is used")] = BUILT_IN,
     alignment: Annotated[str, typer.Option(help="arcface-112 or arcface-144")] = "arcface-112",
     masks: Annotated[MaskedSpectra, typer.Option(help="whose pictures also get a masked copy")] = "none",
     engine: Annotated[

@@ -17,16 +17,16 @@ from training.cli.errors import exit_on_user_error
 from training.data.prepared import PreparedSet
 from training.networks.onnx_runner import BundleRunner
 from training.research.smoke import Size, rendered_sets, run_smoke
+from training.synthesis.assets import BUILT_IN
 from training.synthesis.rendered.sample_set import sample_sets
 
 FACEKIT = Path("../shared/data/ict_facekit")
-BUNDLE = Path(".halflight/bundles/reference")
 
 
 def smoke(
     facekit: Annotated[Path | None, typer.Option(help="the ICT FaceKit folder")] = None,
     out: Annotated[Path | None, typer.Option(help="keep what is made here")] = None,
-    bundle: Annotated[Path, typer.Option(help="without FaceKit: whose detector is used")] = BUNDLE,
+    bundle: Annotated[Path, typer.Option(help="without FaceKit: whose detector is used")] = BUILT_IN,
     workers: Annotated[int, typer.Option(help="processes that render", min=1)] = 2,
 ) -> None:
     """Render a tiny set, train on it, evaluate, print a table: about three minutes on two cores.

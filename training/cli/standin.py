@@ -20,6 +20,7 @@ from training.research.standin.build import Plan
 from training.research.standin.build import build as build_set
 from training.research.standin.photos import align_photos
 from training.research.standin.trunk import TrunkConfig, label_images, train_trunk
+from training.synthesis.assets import BUILT_IN
 from training.views.set_builder import ViewAssets
 
 LFW = Path("../shared/data/lfw.tar")
@@ -31,7 +32,7 @@ Detector = Annotated[Path, typer.Option(help="the bundle whose detector is used"
 
 
 @standin.command()
-def photos(out: Path, lfw: Tar = LFW, bundle: Detector = BUNDLE) -> None:
+def photos(out: Path, lfw: Tar = LFW, bundle: Detector = BUILT_IN) -> None:
     """Align every LFW photo: what a trunk is pre-trained on."""
     with exit_on_user_error():
         made = align_photos(lfw, bundle, out)
@@ -42,7 +43,7 @@ def photos(out: Path, lfw: Tar = LFW, bundle: Detector = BUNDLE) -> None:
 def build(
     out: Path,
     lfw: Tar = LFW,
-    bundle: Detector = BUNDLE,
+    bundle: Detector = BUILT_IN,
     models: Annotated[Path | None, typer.Option(help="where the face mesh lies")] = None,
     templates: Annotated[Path | None, typer.Option(help="photos of masks (masks.cfg)")] = None,
     subjects: Annotated[int, typer.Option(help="of each split; 0: all")] = 0,

@@ -17,7 +17,7 @@ from faces.formats import ImageError
 from faces.image import DecodeLimits, decode
 from faces.types import Image, Pixels, Spectrum
 from training.networks.onnx_runner import BundleRunner
-from training.synthesis.assets import CHECKOUT, find_assets
+from training.synthesis.assets import BUILT_IN, CHECKOUT, find_assets
 from training.synthesis.masks.designs import MaskDesign, nist_matrix
 from training.synthesis.masks.draw_design import draw_design
 from training.synthesis.masks.painter import MaskPainter
@@ -28,7 +28,6 @@ from training.synthesis.simple import to_linear, to_pixels
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 LIMITS = DecodeLimits(max_bytes=1 << 26, max_pixels=1 << 26)
-BUNDLE = CHECKOUT / ".halflight" / "bundles" / "reference"
 TEMPLATES = CHECKOUT.parent / "shared" / "data" / "mask_templates"
 SHEET_ROWS, SHEET_COLUMNS = 16, 6
 SHEET_NAME, DESIGNS_NAME, UNUSABLE_NAME = "before-after.png", "designs.jsonl", "unusable.txt"
@@ -83,7 +82,7 @@ def make_masks(
     source: Path,
     out: Path,
     *,
-    bundle: Path = BUNDLE,
+    bundle: Path = BUILT_IN,
     models: Path | None = None,
     templates: Path | None = None,
     variants: int = 3,
