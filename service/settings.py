@@ -8,12 +8,19 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
+from service.sealing.secret_files import SecretFileError, read_secret_files
 from service.sealing.sources import KEY_FILE, GivenKeys, KeyFile, KeyService, KeySource
 from service.sealing.vault import VaultAddress, VaultTransit
 
@@ -61,6 +68,29 @@ def _names(given: object) -> object:
 
 # pydantic-settings would take JSON alone from the environment.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+
+SECRETS_DIR = "HALFLIGHT_SECRETS_DIR"
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """The secrets in the files of `HALFLIGHT_SECRETS_DIR`. Raises SettingsError."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        directory = os.environ.get(SECRETS_DIR)
+        if not directory:
+            return {}
+        fields = self.settings_cls.model_fields
+        known = {"database_url"} | {name for name, field in fields.items() if _is_secret(field)}
+        try:
+            found = read_secret_files(Path(directory), known)
+        except SecretFileError as error:
+            raise SettingsError(f"{SECRETS_DIR}: {error}") from error
+        if twice := sorted(name for name in found if os.environ.get(f"HALFLIGHT_{name.upper()}")):
+            raise SettingsError(f"HALFLIGHT_{twice[0].upper()} is set, and a file of {SECRETS_DIR} too")
+        return found
 
 
 class Settings(BaseSettings):
@@ -183,6 +213,17 @@ class Settings(BaseSettings):
     log_poll_s: Annotated[float, Field(gt=0)] = 0.5
     drain_s: Annotated[float, Field(ge=0)] = 10.0
     log_level: str = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - none is configured
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - it would skip unknown names
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _SecretFiles(settings_cls)
 
     @field_validator("log_level")
     @classmethod

@@ -15,7 +15,7 @@ from service.settings import Settings
 
 PREFIX = "HALFLIGHT_"
 # Variables that other modules than `service.settings` read.
-OTHER_VARIABLES = ("CACHE", "MODEL_DIR", "KEY", "URL", "TRACEBACK", "BACKUP_PASSPHRASE")
+OTHER_VARIABLES = ("CACHE", "MODEL_DIR", "KEY", "URL", "TRACEBACK", "BACKUP_PASSPHRASE", "SECRETS_DIR")
 
 
 def settings_from(**given: Any) -> Settings:
