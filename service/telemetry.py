@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 LOOP_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
+QUALITIES = (10, 20, 30, 40, 50, 60, 70, 80, 90, 100)
 
 
 class LogStream:
@@ -90,6 +91,13 @@ class Metrics:
             ["use", "condition", "decision"],
             registry=r,
         )
+        self.quality = Histogram(
+            "halflight_probe_quality",
+            "Quality of the faces of probes, 0 to 100",
+            ["spectrum"],
+            registry=r,
+            buckets=QUALITIES,
+        )
         self.probes_not_kept = Counter(
             "halflight_probes_not_kept", "Decisions whose crop could not be kept", registry=r
         )
@@ -132,6 +140,13 @@ class Metrics:
             "halflight_event_loop_busy_max_seconds", "Most computing of the last half minute", registry=r
         )
         self.ready = Gauge("halflight_ready", "1 while the service can match", registry=r)
+        self.degraded = Gauge("halflight_degraded", "1 while readiness says degraded", registry=r)
+        self.disk_free = Gauge(
+            "halflight_disk_free_bytes", "Bytes left on the disk of the data directory", registry=r
+        )
+        self.disk_reserve = Gauge(
+            "halflight_disk_reserve_bytes", "Bytes that archives and uploads leave on that disk", registry=r
+        )
 
     def observe_stages(self, ms: Mapping[str, float]) -> None:
         """Records milliseconds by stage, as `StageTimes.as_ms` returns them."""

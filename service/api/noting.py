@@ -19,6 +19,8 @@ async def note_identifications(
     for face in found:
         likeliest = str(face.description.condition)
         state.metrics.decisions.labels("identify", likeliest, face.decision).inc()
+        spectrum = face.description.condition.spectrum.value
+        state.metrics.quality.labels(spectrum).observe(face.description.quality.score)
     await state.audit.record(*identifications(actor, space.space_id, found, camera=camera))
     decisions = [of_identification(actor, space.space_id, one, camera=camera) for one in found]
     await state.outgoing.keep(decisions)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
+from shutil import disk_usage
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -18,6 +20,9 @@ from service.api.schemas.operations import ReadyOut
 from service.errors import NotReady, RetryLater
 from service.state import State
 from service.store.errors import StoreError
+
+# Less than the time in which Prometheus gives up a scrape.
+READINESS_S = 3.0
 
 router = APIRouter(tags=["operations"])
 
@@ -37,13 +42,23 @@ async def live() -> dict[str, str]:
 async def ready(state: StateDep) -> JSONResponse:
     """200 only when the active space is loaded, warm, and its gallery has caught up."""
     try:
-        body = await readiness(state)
+        body = await _counted_readiness(state)
     except RetryLater as error:
-        state.metrics.ready.set(0)
         body = ReadyOut(status="not_ready", detail=error.detail)
         return JSONResponse(body.model_dump(), status_code=503, headers=error.headers())
-    state.metrics.ready.set(1)
     return JSONResponse(body.model_dump())
+
+
+async def _counted_readiness(state: State) -> ReadyOut:
+    """What `readiness` says, also as metrics. Raises NotReady or Draining."""
+    try:
+        body = await readiness(state)
+    except RetryLater:
+        state.metrics.ready.set(0)
+        raise
+    state.metrics.ready.set(1)
+    state.metrics.degraded.set(body.status == "degraded")
+    return body
 
 
 async def readiness(state: State) -> ReadyOut:
@@ -85,6 +100,17 @@ async def readiness(state: State) -> ReadyOut:
 @router.get("/metrics", response_class=Response, openapi_extra=OPEN)
 async def metrics(state: StateDep) -> Response:
     """Prometheus text format."""
+    # Looked at now: what an earlier question found may be long past. A database that hangs must not hide
+    # everything else.
+    try:
+        async with asyncio.timeout(READINESS_S):
+            await _counted_readiness(state)
+    except TimeoutError:
+        state.metrics.ready.set(0)
+    except RetryLater:
+        pass
+    with suppress(OSError):
+        state.metrics.disk_free.set((await asyncio.to_thread(disk_usage, state.settings.data_dir)).free)
     if (space := state.registry.active) is not None:
         state.metrics.templates.set(space.gallery.size)
         for batcher in space.engine.batchers:
