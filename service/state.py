@@ -140,7 +140,6 @@ async def open_state(
     metrics.body_bytes.set_function(lambda: bodies.held_bytes)
     registry = SpaceRegistry(db, bundle_store(settings), settings.data_dir / "gallery")
     metrics.disk_reserve.set(settings.disk_reserve_bytes)
-    registry = SpaceRegistry(db, bundle_store(settings))
     worker = BackfillWorker(db, registry, busy=lambda: admission.in_flight > 0)
     admin = SpaceAdmin(
         db, registry, settle_s=SETTLE_POLLS * settings.log_poll_s, bundle_key=settings.bundle_key

@@ -78,10 +78,11 @@ class Service:
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[str] | None = None
     log: Path | None = None
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def client(self, key: str | None = None) -> httpx.Client:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -90,7 +91,7 @@ class Service:
     def start(self, *, wait: bool = True) -> Service:
         self.data.mkdir(parents=True, exist_ok=True)
         self.log = self.data.parent / f"{self.data.name}.log"
-        command = [sys.executable, "-m", "service.cli.main", "serve", "--host", "127.0.0.1"]
+        command = [sys.executable, "-m", "service.cli.main", "serve", "--host", self.host]
         command += ["--port", str(self.port), "--data", str(self.data)]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
