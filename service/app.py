@@ -30,6 +30,7 @@ from service.api import (
     subjects,
     terms,
     thresholds,
+    tracks,
     transfer,
     unknowns,
     webhooks,
@@ -85,6 +86,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
         servers=[{"url": settings.root_path or "/"}],
     )
     app.include_router(recognition.router)
+    app.include_router(tracks.router)
     app.include_router(subjects.enroll_router)
     parts = (
         *(search, merging, subjects, terms, operations, spaces, jobs, datasets, keys, audit),

@@ -75,6 +75,7 @@ async def erase_expired(uow: UnitOfWork, settings: Settings, signer: AuditSigner
         return None
     await uow.clock.begin_matches(now)
     await uow.idempotency.purge(now - IDEMPOTENCY_KEPT)
+    await uow.tracks.purge(now - IDEMPOTENCY_KEPT)
     if settings.keep_crops and settings.crop_days:
         await _expire_crops(uow, now - timedelta(days=settings.crop_days))
     if settings.audit_days:

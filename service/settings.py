@@ -29,7 +29,7 @@ KIB, MIB = 1 << 10, 1 << 20
 ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 # What the service's own paths begin with: below such a prefix a path would mean two things.
 OWN_PATHS = frozenset(
-    {"v1", "api", "enroll", "identify", "verify", "embed", "detect", "subjects", "admin", "events"}
+    {"v1", "api", "enroll", "identify", "verify", "embed", "detect", "tracks", "subjects", "admin", "events"}
     | {"unknowns", "health", "metrics", "docs", "openapi.json", "assets", "whoami"}
 )
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -194,6 +194,7 @@ class Settings(BaseSettings):
     max_archive_ratio: Annotated[float, Field(ge=1)] = 20.0
     disk_reserve_bytes: Annotated[int, Field(ge=0)] = 1024 * MIB
     max_images: Annotated[int, Field(ge=1, le=16)] = 16
+    track_agree: Annotated[int, Field(ge=1, le=16)] = 2
     max_faces: Annotated[int, Field(ge=1)] = 32
 
     min_detection_score: Annotated[float | None, Field(ge=0.3, lt=1)] = None

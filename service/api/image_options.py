@@ -110,6 +110,29 @@ async def verify_options(
     )
 
 
+async def track_options(
+    state: StateDep,
+    fmr: Annotated[float | None, Query(gt=0, lt=1, description="a calibrated point")] = None,
+    threshold: Annotated[float | None, Query(ge=-1, le=1)] = None,
+    fpir: AskedFpir = None,
+    spectrum: AskedSpectrum = "auto",
+    min_detection_score: MinScore = None,
+    turn: AskedTurn = None,
+    camera: AskedCamera = None,
+) -> Options:
+    """Those of an identification but for the faces, of which each frame has one, and the candidates."""
+    return await identify_options(
+        state,
+        fmr=fmr,
+        threshold=threshold,
+        fpir=fpir,
+        spectrum=spectrum,
+        min_detection_score=min_detection_score,
+        turn=turn,
+        camera=camera,
+    )
+
+
 def _check_threshold(options: Options) -> Options:
     """Raises InvalidParameter if more than one of FMR, threshold and FPIR is given."""
     asked = {"fmr": options.fmr, "threshold": options.threshold, "fpir": options.fpir}

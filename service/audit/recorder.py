@@ -115,7 +115,7 @@ class AuditRecorder:
         try:
             async with self._db.write() as uow:
                 await uow.audit.extend(events)
-                await uow.terms.matched(_last_matches(events))
+                await uow.terms.matched(last_matches(events))
                 await uow.commit()
         except StoreError as error:
             log.warning("the audit log cannot be written", cause=type(error.__cause__).__name__)
@@ -148,7 +148,7 @@ class AuditRecorder:
             log.error("audit entries are lost", entries=count)
 
 
-def _last_matches(events: Sequence[AuditEvent]) -> dict[str, datetime]:
+def last_matches(events: Sequence[AuditEvent]) -> dict[str, datetime]:
     """When each subject was last matched, for the retention of subjects: no request writes that itself."""
     latest: dict[str, datetime] = {}
     for event in events:

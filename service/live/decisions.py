@@ -15,9 +15,11 @@ from service.inference.engine import Description
 from service.inference.quality import Quality
 from service.matching.comparison import Identified, Verified
 from service.matching.rules import Rule
+from service.matching.tracks import TrackRequest
+from service.matching.voting import TrackVerdict, Votes
 
 EVENT_ID = re.compile(r"[0-9a-f]{24}")
-Action = Literal["identify", "verify"]
+Action = Literal["identify", "verify", "track"]
 
 
 def new_event_id(at_ms: int | None = None) -> str:
@@ -44,6 +46,15 @@ class Picture:
         return cls(seen.crop.spectrum, seen.mask, seen.quality)
 
 
+@dataclass(frozen=True, slots=True)
+class SeenTrack:
+    """The track that a decision is about: the caller's name of it, when it was seen, and its votes."""
+
+    track: str
+    seen_at: datetime
+    votes: Votes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """One decision about one face.
@@ -51,7 +62,7 @@ class Decision:
     `actor`: the id of the key that asked. `subject`: who matched, or whom a verification asked about; None
     for an unknown face and for a verification against an image. `score`: the best one, None if the gallery
     is empty. `comparisons`: templates that the probe was compared with; `fpir`: see `Rules`, None for a
-    verification. `kept`: the crop of the face is kept under the event's id.
+    verification. `kept`: the crop of the face is kept under the event's id. `track`: of `track` alone.
     """
 
     event_id: str
@@ -59,7 +70,7 @@ class Decision:
     action: Action
     actor: str
     space_id: str
-    decision: Literal["match", "unknown", "non-match", "uncalibrated"]
+    decision: Literal["match", "unknown", "non-match", "uncalibrated", "undecided"]
     subject: SeenSubject | None
     score: float | None
     rule: Rule
@@ -69,6 +80,7 @@ class Decision:
     picture: Picture
     camera: str | None
     kept: bool = False
+    track: SeenTrack | None = None
 
 
 def of_identification(actor: str, space_id: str, found: Identified, *, camera: str | None) -> Decision:
@@ -89,6 +101,29 @@ def of_identification(actor: str, space_id: str, found: Identified, *, camera: s
         fpir=found.fpir,
         picture=Picture.of(found.description),
         camera=camera,
+    )
+
+
+def of_track(space_id: str, asked: TrackRequest, verdict: TrackVerdict, found: Identified) -> Decision:
+    """`found`: the identification of the frame that stands for the track."""
+    winner = verdict.winner
+    best = winner or next(iter(found.candidates), None)
+    return Decision(
+        event_id=new_event_id(),
+        at=datetime.now(UTC),
+        action="track",
+        actor=asked.actor,
+        space_id=space_id,
+        decision=verdict.decision,
+        subject=None if winner is None else SeenSubject(winner.subject_id, winner.display_name),
+        score=None if best is None else best.score,
+        rule=found.rule if best is None else best.rule,
+        calibration_id=found.calibration_id,
+        comparisons=found.comparisons,
+        fpir=found.fpir,
+        picture=Picture.of(found.description),
+        camera=asked.options.camera,
+        track=SeenTrack(asked.track, asked.seen_at, verdict.votes),
     )
 
 

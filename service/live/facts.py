@@ -51,7 +51,7 @@ class Facts(Strict):
 
     version: Literal[1] = 1
     decision: str
-    action: Literal["identify", "verify"]
+    action: Literal["identify", "verify", "track"]
     subject_id: str | None
     score: Finite | None
     threshold: Finite | None

@@ -131,7 +131,7 @@ class ProbeKeeper:
 def _state(decision: Decision) -> ProbeState:
     if decision.subject is not None:
         return "named"
-    return "unknown" if decision.action == "identify" else "other"
+    return "unknown" if decision.action in ("identify", "track") else "other"
 
 
 async def _as_reference(space: EmbeddingSpace, seen: Description) -> Embedding | None:

@@ -9,6 +9,8 @@ from typing import Any
 from service.inference.engine import Description
 from service.matching.comparison import Identified, Verified
 from service.matching.rules import Rule
+from service.matching.tracks import TrackRequest
+from service.matching.voting import TrackVerdict
 from service.store.records import AuditedCandidate, AuditEvent
 
 # Of a long list of accepted candidates the best ones, and the best one that was not accepted.
@@ -38,6 +40,37 @@ def _identification(actor: str, space_id: str, found: Identified, camera: str | 
             for one in (*accepted[:MAX_ACCEPTED], *others[:1])
         ),
         matched=tuple(candidate.subject_id for candidate in accepted),
+    )
+
+
+def track_decision(
+    asked: TrackRequest, space_id: str, verdict: TrackVerdict, found: Identified, *, repeat: bool
+) -> AuditEvent:
+    """One event for a whole track. `found`: of the frame that stands for it; `repeat`: see `TrackRequest`."""
+    winner, votes = verdict.winner, verdict.votes
+    best = winner or next(iter(found.candidates), None)
+    rule = found.rule if winner is None else winner.rule
+    detail = _facts(space_id, verdict.decision, rule, found.description, asked.options.camera) | {
+        "track": asked.track,
+        "seen_at": asked.seen_at.isoformat(),
+        "agree": votes.agree,
+        "of": votes.of,
+        "needed": votes.needed,
+        "final": asked.final,
+        "repeat": repeat,
+    }
+    candidates = () if best is None else (best,)
+    return AuditEvent(
+        at=datetime.now(UTC),
+        actor=asked.actor,
+        action="subject.track",
+        subject_id=None if winner is None else winner.subject_id,
+        detail=detail,
+        candidates=tuple(
+            AuditedCandidate(one.subject_id, round(one.score, DIGITS), winner is not None)
+            for one in candidates
+        ),
+        matched=() if winner is None else (winner.subject_id,),
     )
 
 

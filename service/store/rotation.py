@@ -22,7 +22,8 @@ from service.store.locks import advisory_lock
 from service.store.outbox import bound_to_event
 from service.store.probes import bound_to
 from service.store.subject_keys import KEYS_LOCK
-from service.store.tables import kept_probes, master_keys, subject_keys, webhook_outbox
+from service.store.tables import kept_probes, master_keys, subject_keys, track_answers, webhook_outbox
+from service.store.track_answers import bound_to_answer
 from service.store.upsert import upsert
 
 KEYS_AT_ONCE = 200
@@ -30,14 +31,15 @@ KEYS_AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """`resumed`: the rotation had begun before. `subjects`, `probes`, `events` of webhooks: keys of these
-    that this run wrapped anew."""
+    """`resumed`: the rotation had begun before. `subjects`, `probes`, `events` of webhooks, `answers`
+    about tracks: keys of these that this run wrapped anew."""
 
     master_id: str
     subjects: int
     resumed: bool
     probes: int = 0
     events: int = 0
+    answers: int = 0
 
 
 async def rotate_master(db: Database, *, pause_s: float = 0.0, at_once: int = KEYS_AT_ONCE) -> Rotated:
@@ -61,8 +63,12 @@ async def rotate_master(db: Database, *, pause_s: float = 0.0, at_once: int = KE
     while wrapped := await _wrap_rows(db, webhook_outbox, bound_to_event, new, at_once):
         events += wrapped
         await asyncio.sleep(pause_s)
+    answers = 0
+    while wrapped := await _wrap_rows(db, track_answers, bound_to_answer, new, at_once):
+        answers += wrapped
+        await asyncio.sleep(pause_s)
     await _end(db, new)
-    return Rotated(new.key_id, count, resumed, probes, events)
+    return Rotated(new.key_id, count, resumed, probes, events, answers)
 
 
 async def _begin(db: Database) -> tuple[MasterKey, bool]:

@@ -383,3 +383,22 @@ idempotency = Table(
     Column("created_at", UtcDateTime, nullable=False, index=True),
     Column("sealed", LargeBinary),
 )
+
+# Answers about tracks, each sealed under a key of its own, as an undelivered event is: see
+# `store.track_answers`. `key`: a token of the idempotency key, or the event's id where none was sent.
+track_answers = Table(
+    "track_answers",
+    metadata,
+    Column("event_id", String(24), primary_key=True),
+    Column("scope", String(128), nullable=False),
+    Column("key", String(200), nullable=False),
+    Column("camera", String(64)),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("subject_key_id", String(32), index=True),
+    Column("key_id", String(32), nullable=False),
+    Column("master_id", String(16), nullable=False, index=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    UniqueConstraint("scope", "key"),
+)

@@ -19,6 +19,7 @@ from service.store.subjects import Samples, Subjects
 from service.store.templates import Templates
 from service.store.terms import Terms
 from service.store.thresholds import Thresholds
+from service.store.track_answers import TrackAnswers
 
 
 class UnitOfWork:
@@ -43,6 +44,7 @@ class UnitOfWork:
         self.jobs = Jobs(connection)
         self.probes = Probes(connection, self.subject_keys, unsealed)
         self.outbox = Outbox(connection, self.subject_keys, unsealed)
+        self.tracks = TrackAnswers(connection, self.subject_keys, unsealed)
         self.clock = RetentionClock(connection)
 
     async def commit(self) -> None:
@@ -53,6 +55,7 @@ class UnitOfWork:
         if self.subject_keys.shredded:
             await self.probes.erase_of(self.subject_keys.shredded)
             await self.outbox.erase_of(self.subject_keys.shredded)
+            await self.tracks.erase_of(self.subject_keys.shredded)
         await self.audit.write()
         await self.connection.commit()
         self.committed = True

@@ -8,7 +8,7 @@ from typing import Literal
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, QualityOut
 from service.api.schemas.recognition import SCORE_DIGITS, CalibrationOut, SearchOut
-from service.live.decisions import Decision
+from service.live.decisions import Decision, SeenTrack
 
 # Fields may be added to version 1, never renamed or removed.
 SchemaVersion = Literal[1]
@@ -17,6 +17,22 @@ SchemaVersion = Literal[1]
 class SeenSubjectOut(Wire):
     subject_id: str
     display_name: str | None
+
+
+class SeenTrackOut(Wire):
+    """The track that was decided about. `id`: the caller's name of it; `seen_at`: when the camera saw it;
+    `agree` of `of` usable frames voted as the decision says, and `needed` had to."""
+
+    id: str
+    seen_at: datetime
+    agree: int
+    of: int
+    needed: int
+
+    @classmethod
+    def seen(cls, seen: SeenTrack) -> SeenTrackOut:
+        votes = seen.votes
+        return cls(id=seen.track, seen_at=seen.seen_at, agree=votes.agree, of=votes.of, needed=votes.needed)
 
 
 class DecisionOut(Wire):
@@ -32,8 +48,8 @@ class DecisionOut(Wire):
     schema_version: SchemaVersion = 1
     event_id: str
     at: datetime
-    action: Literal["identify", "verify"]
-    decision: Literal["match", "unknown", "non-match", "uncalibrated"]
+    action: Literal["identify", "verify", "track"]
+    decision: Literal["match", "unknown", "non-match", "uncalibrated", "undecided"]
     subject: SeenSubjectOut | None
     score: float | None
     threshold: float | None
@@ -46,6 +62,7 @@ class DecisionOut(Wire):
     space_id: str
     key_id: str
     crop: bool
+    track: SeenTrackOut | None = None
 
     @classmethod
     def of(cls, one: Decision) -> DecisionOut:
@@ -74,6 +91,7 @@ class DecisionOut(Wire):
             space_id=one.space_id,
             key_id=one.actor,
             crop=one.kept,
+            track=None if one.track is None else SeenTrackOut.seen(one.track),
         )
 
 

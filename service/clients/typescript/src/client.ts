@@ -18,6 +18,10 @@ type EnrolForm = Omit<
 >;
 
 export type IdentifyOptions = Query<"identify_identify_post">;
+export type TrackOptions = Omit<Query<"decide_track_tracks_post">, "track"> & {
+  /** A track with the same key is decided once, even if another process sends it. */
+  readonly idempotencyKey?: string;
+};
 export type VerifyOptions = Query<"verify_verify_post">;
 export type SubjectFilter = Omit<Query<"list_subjects_subjects_get">, "cursor" | "limit">;
 export type BulkOptions = Query<"enroll_bulk_enroll_bulk_post">;
@@ -113,6 +117,13 @@ export class Client {
   /** Who is on the picture? An unknown face is an answer. */
   async identify(image: Blob, query: IdentifyOptions = {}): Promise<Schemas["IdentifyOut"]> {
     return answered(this.api.POST("/v1/identify", { params: { query }, body: form({ image }) as never }));
+  }
+
+  /** Whose face do these frames of one person show, by their votes? */
+  async track(track: string, frames: readonly Blob[], options: TrackOptions = {}): Promise<Schemas["TrackOut"]> {
+    const { idempotencyKey = randomKey(), ...query } = options;
+    const params = { query: { ...query, track }, header: { "idempotency-key": idempotencyKey } };
+    return answered(this.api.POST("/v1/tracks", { params, body: form({ images: frames }) as never }));
   }
 
   /** Does the picture show the subject, or the face of the other picture? */

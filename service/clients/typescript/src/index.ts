@@ -11,6 +11,7 @@ export {
   type LiveEvent,
   type Schemas,
   type SubjectFilter,
+  type TrackOptions,
   type VerifyOptions,
 } from "./client.js";
 export { Problem, problemOf } from "./problem.js";

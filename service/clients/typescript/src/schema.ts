@@ -87,6 +87,29 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/tracks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Decide Track
+         * @description Who is this, by the votes of several frames of one person, in time order?
+         *
+         *     Each frame's largest face is identified. A subject matches that enough usable frames have as best
+         *     candidate at or above the threshold of their condition, and no other as often. One event, one audit entry.
+         */
+        post: operations["decide_track_tracks_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/enroll": {
         parameters: {
             query?: never;
@@ -2424,6 +2447,91 @@ export interface components {
             next_cursor: string | null;
         };
         /**
+         * TrackFrameOut
+         * @description One image of the request. `usable`: it could vote; `agrees`: it voted for the matched subject.
+         *
+         *     `code` and `detail`: why nothing was found of it, such as `no_face`; null otherwise, as face, condition
+         *     and quality are where they are not null.
+         */
+        TrackFrameOut: {
+            /** Index */
+            index: number;
+            /** Usable */
+            usable: boolean;
+            /** Agrees */
+            agrees: boolean;
+            /** Code */
+            code: string | null;
+            /** Detail */
+            detail: string | null;
+            face: components["schemas"]["FaceOut"] | null;
+            condition: components["schemas"]["ConditionOut"] | null;
+            quality: components["schemas"]["QualityOut"] | null;
+        };
+        /**
+         * TrackOut
+         * @description The decision about a track. `event_id`: of its event; null where none was made, since the answer is a
+         *     repetition, or nobody matched and more frames were to come. `repeat`: the same subject was seen before the
+         *     same camera within `quiet_s`. `shown`: the frame that `threshold`, `target_fmr`, `calibration` and
+         *     `search` are about, null where no frame shows a face, as these are then.
+         */
+        TrackOut: {
+            /** Space Id */
+            space_id: string;
+            /** Track */
+            track: string;
+            /**
+             * Seen At
+             * Format: date-time
+             */
+            seen_at: string;
+            /** Event Id */
+            event_id: string | null;
+            /** Final */
+            final: boolean;
+            /** Repeat */
+            repeat: boolean;
+            /**
+             * Decision
+             * @enum {string}
+             */
+            decision: "match" | "unknown" | "undecided";
+            votes: components["schemas"]["VotesOut"];
+            subject: components["schemas"]["TrackSubjectOut"] | null;
+            /** Shown */
+            shown: number | null;
+            /** Threshold */
+            threshold: number | null;
+            /** Target Fmr */
+            target_fmr: number | null;
+            calibration: components["schemas"]["CalibrationOut"] | null;
+            search: components["schemas"]["SearchOut"] | null;
+            /** Frames */
+            frames: components["schemas"]["TrackFrameOut"][];
+            /** Timing Ms */
+            timing_ms: {
+                [key: string]: number;
+            };
+        };
+        /**
+         * TrackSubjectOut
+         * @description Who matched. `score` and `margin`: of the frame that passed its threshold by most.
+         */
+        TrackSubjectOut: {
+            /** Subject Id */
+            subject_id: string;
+            /** Display Name */
+            display_name: string | null;
+            /** Metadata */
+            metadata: {
+                [key: string]: unknown;
+            };
+            /** Score */
+            score: number;
+            /** Margin */
+            margin: number | null;
+        };
+        /**
          * UnknownOut
          * @description An unknown face. `best_event_id`: its best sighting; `event_ids`: its newest ones, newest first. `GET
          *     /events/{event_id}/crop` shows each.
@@ -2517,6 +2625,19 @@ export interface components {
             /** Created By */
             created_by: string;
             thresholds: components["schemas"]["ThresholdTable"];
+        };
+        /**
+         * VotesOut
+         * @description `agree`: usable frames that have the subject as best candidate at or above its threshold, or, where
+         *     nobody matches, have nobody; `of`: usable frames; `needed`: how many had to agree.
+         */
+        VotesOut: {
+            /** Agree */
+            agree: number;
+            /** Of */
+            of: number;
+            /** Needed */
+            needed: number;
         };
         /**
          * WarningOut
@@ -3058,6 +3179,143 @@ export interface operations {
                 };
             };
             /** @description `undecodable_image`, `image_too_costly`, `invalid_parameter`, `low_quality`, `wrong_spectrum` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `overloaded`, `not_ready`, `audit_unavailable`, `draining` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    decide_track_tracks_post: {
+        parameters: {
+            query: {
+                /** @description the caller's own name of the track */
+                track: string;
+                /** @description how many frames have to agree; by default, and for role `probe` at least, `HALFLIGHT_TRACK_AGREE` */
+                agree?: number | null;
+                /** @description when the camera saw the person; by default now */
+                seen_at?: string | null;
+                /** @description the same subject before the same camera within so many seconds of `seen_at` is a repetition: answered and audited, but no event */
+                quiet_s?: number;
+                /** @description false: more frames will come, so make an event only if somebody matches */
+                final?: boolean;
+                /** @description a calibrated point */
+                fmr?: number | null;
+                threshold?: number | null;
+                /** @description the chance, at most, that a stranger matches anybody of the gallery as it is now */
+                fpir?: number | null;
+                /** @description `auto` recognises it from the pixels */
+                spectrum?: "auto" | "nir" | "vis";
+                /** @description the lowest detection score of a face; by default the setting's, or the detector's own */
+                min_detection_score?: number | null;
+                /** @description degrees by which the image must be turned clockwise, where that is known; `auto` looks for it. By default what `HALFLIGHT_CAMERA_TURN` says */
+                turn?: ("auto" | "0" | "90" | "180" | "270") | null;
+                /** @description the name of the camera that took the probe: its own thresholds decide if it has any; events and the audit log name it */
+                camera?: string | null;
+            };
+            header?: {
+                "idempotency-key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        /** @description An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12. */
+        requestBody: {
+            content: {
+                "multipart/form-data": {
+                    images: string[];
+                };
+                "application/json": {
+                    images: string[];
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrackOut"];
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `idempotency_conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `image_too_large`, `body_too_large` */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unsupported_media_type` */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `undecodable_image`, `image_too_costly`, `invalid_parameter`, `low_quality`, `wrong_spectrum`, `unsupported_fmr` */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -155,6 +155,7 @@ const TABLE = {
   "decision.unknown": ["Unknown", "Unbekannt"],
   "decision.non-match": ["No match", "Kein Treffer"],
   "decision.uncalibrated": ["Not calibrated", "Nicht kalibriert"],
+  "decision.undecided": ["Undecided: too few frames agree", "Unentschieden: zu wenige Bilder stimmen überein"],
   "score": ["Score", "Wert"],
   "score.above": ["Score {score}, at or above the threshold {threshold} for FMR {fmr}", "Wert {score}, an oder über der Schwelle {threshold} für FMR {fmr}"],
   "score.below": ["Score {score}, below the threshold {threshold} for FMR {fmr}", "Wert {score}, unter der Schwelle {threshold} für FMR {fmr}"],

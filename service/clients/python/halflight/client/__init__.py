@@ -28,7 +28,7 @@ from halflight.client.errors import (
     Unreachable,
     UnsupportedMediaType,
 )
-from halflight.client.options import EnrolOptions, IdentifyOptions, VerifyOptions
+from halflight.client.options import EnrolOptions, IdentifyOptions, TrackOptions, VerifyOptions
 from halflight.client.photos import Photo
 from halflight.client.retry import Retry
 from halflight.client.sync import Client
@@ -58,7 +58,11 @@ from halflight.client.types import (
     Sighting,
     Subject,
     SubjectDetail,
+    TrackDecision,
+    TrackFrame,
+    TrackSubject,
     Verification,
+    Votes,
     Whoami,
 )
 
@@ -107,6 +111,10 @@ __all__ = [
     "SubjectDetail",
     "TimedOut",
     "TooLarge",
+    "TrackDecision",
+    "TrackFrame",
+    "TrackOptions",
+    "TrackSubject",
     "Unauthorized",
     "Unavailable",
     "UnexpectedAnswer",
@@ -114,5 +122,6 @@ __all__ = [
     "UnsupportedMediaType",
     "Verification",
     "VerifyOptions",
+    "Votes",
     "Whoami",
 ]

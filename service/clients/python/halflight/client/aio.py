@@ -20,6 +20,7 @@ from halflight.client.options import (
     SeenOptions,
     SharedOptions,
     SubjectFilter,
+    TrackOptions,
     VerifyOptions,
 )
 from halflight.client.photos import Photo
@@ -40,6 +41,7 @@ from halflight.client.types import (
     ReportRow,
     Subject,
     SubjectDetail,
+    TrackDecision,
     Verification,
     Whoami,
 )
@@ -100,6 +102,20 @@ class AsyncClient:
     async def identify(self, image: Photo, **options: Unpack[IdentifyOptions]) -> Identification:
         """Asks who is on a picture. An unknown face is an answer."""
         return await AsyncShell(self._http).run(do.identify(image, options, self._retry))
+
+    async def track(
+        self,
+        name: str,
+        frames: Sequence[Photo],
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[TrackOptions],
+    ) -> TrackDecision:
+        """Asks who one person is by the votes of 1 to 16 frames in time order, each with one face or more.
+
+        `name`: the caller's own name of the track. `idempotency_key`: as for `enrol`.
+        """
+        return await AsyncShell(self._http).run(do.track(name, frames, options, idempotency_key, self._retry))
 
     async def verify(
         self,

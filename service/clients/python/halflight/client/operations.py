@@ -34,6 +34,7 @@ from halflight.client.types import (
     SubjectDetail,
     SubjectPage,
     Submitted,
+    TrackDecision,
     Verification,
     Whoami,
 )
@@ -65,6 +66,17 @@ def enrol(
 def identify(image: Photo, options: Options, retry: Retry) -> Steps[Identification]:
     data = yield Load(image)
     return (yield from ask(requests.of_probe("/identify", data, options), Identification, retry))
+
+
+def track(
+    name: str, frames: Sequence[Photo], options: Options, key: str | None, retry: Retry
+) -> Steps[TrackDecision]:
+    """Sends the frames of one person's track."""
+    requests.check_frames(len(frames))
+    loaded: list[bytes] = []
+    for frame in frames:
+        loaded += [(yield Load(frame))]
+    return (yield from ask(requests.track(name, loaded, options, key), TrackDecision, retry))
 
 
 def detect(image: Photo, options: Options, retry: Retry) -> Steps[Detections]:

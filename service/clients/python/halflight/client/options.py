@@ -39,6 +39,23 @@ class IdentifyOptions(VerifyOptions, total=False):
     top_k: int
 
 
+class TrackOptions(SeenOptions, total=False):
+    """How a track is decided. `agree`: how many frames have to; `seen_at`: when the camera saw the person.
+
+    `quiet_s`: the same subject before the same `camera` within so many seconds is a repetition, of which no
+    event is made. `final`: false if more frames will come; then only a match is an event.
+    """
+
+    fmr: float
+    threshold: float
+    fpir: float
+    camera: str
+    agree: int
+    seen_at: datetime
+    quiet_s: float
+    final: bool
+
+
 class EmbedOptions(SeenOptions, total=False):
     faces: Literal["largest", "all"]
     role: Literal["probe", "reference"]

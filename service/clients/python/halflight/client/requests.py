@@ -69,9 +69,26 @@ def check_count(photos: int) -> None:
         raise ValueError(f"one enrolment takes {MAX_PHOTOS} photos: make several, or use enrol_many")
 
 
+def check_frames(frames: int) -> None:
+    """Raises ValueError if one track does not take so many frames."""
+    if not 1 <= frames <= MAX_PHOTOS:
+        raise ValueError(f"a track has 1 to {MAX_PHOTOS} frames: send the best of them")
+
+
 def of_probe(path: str, image: bytes, options: Mapping[str, Any]) -> Request:
     """/identify, /detect and /embed change nothing."""
     return Request(method="POST", path=path, params=written(options), files=(("image", ("image", image)),))
+
+
+def track(name: str, images: Sequence[bytes], options: Mapping[str, Any], key: str | None) -> Request:
+    """Safe to repeat, since it has an idempotency key: one of its own if the caller gives none."""
+    return Request(
+        method="POST",
+        path="/tracks",
+        params=written({"track": name, **options}),
+        files=tuple(("images", (f"image{number}", data)) for number, data in enumerate(images)),
+        headers={"Idempotency-Key": uuid.uuid4().hex if key is None else key},
+    )
 
 
 def verify(

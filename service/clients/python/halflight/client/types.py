@@ -133,6 +133,59 @@ class Identification(Answer):
         return self.results[0].match if self.results else None
 
 
+class Votes(Answer):
+    """`agree` of `of` usable frames say what the decision says; `needed` had to."""
+
+    agree: int
+    of: int
+    needed: int
+
+
+class TrackSubject(Answer):
+    subject_id: str
+    display_name: str | None
+    metadata: dict[str, Any]
+    score: float
+    margin: float | None
+
+
+class TrackFrame(Answer):
+    """`usable`: it could vote; `agrees`: it voted for the matched subject; `code`: why no face was found."""
+
+    index: int
+    usable: bool
+    agrees: bool
+    code: str | None
+    detail: str | None
+    face: Face | None
+    condition: Condition | None
+    quality: Quality | None
+
+
+class TrackDecision(Answer):
+    """Who a track shows. `decision`: `match`, `unknown`, or `undecided` if too few frames agree.
+
+    `event_id`: None if no event was made; `repeat`: since the subject was seen there a moment before.
+    """
+
+    space_id: str
+    track: str
+    seen_at: datetime
+    event_id: str | None
+    final: bool
+    repeat: bool
+    decision: str
+    votes: Votes
+    subject: TrackSubject | None
+    shown: int | None
+    threshold: float | None
+    target_fmr: float | None
+    calibration: Calibration | None
+    search: Search | None
+    frames: tuple[TrackFrame, ...]
+    timing_ms: dict[str, float]
+
+
 class Reference(Answer):
     """The other side of a verification: a subject, or the face of a reference image."""
 
@@ -378,6 +431,16 @@ class SeenSubject(Answer):
     display_name: str | None
 
 
+class SeenTrack(Answer):
+    """`id`: the caller's name of the track; its votes, as `Votes` has them."""
+
+    id: str
+    seen_at: datetime
+    agree: int
+    of: int
+    needed: int
+
+
 class Decision(Answer):
     """One decision of the service about one face, as it was made.
 
@@ -401,6 +464,7 @@ class Decision(Answer):
     space_id: str
     key_id: str
     crop: bool
+    track: SeenTrack | None = None
     place: str = ""
 
     @property

@@ -19,8 +19,8 @@ import { t, tn } from "../texts";
 interface Decided {
   readonly event_id: string;
   readonly at: string;
-  readonly action: "identify" | "verify";
-  readonly decision: "match" | "unknown" | "non-match" | "uncalibrated";
+  readonly action: "identify" | "verify" | "track";
+  readonly decision: "match" | "unknown" | "non-match" | "uncalibrated" | "undecided";
   readonly subject: { readonly subject_id: string; readonly display_name: string | null } | null;
   readonly score: number | null;
   readonly threshold: number | null;
