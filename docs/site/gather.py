@@ -22,6 +22,7 @@ OUTSIDE = {
     "SECURITY.md": "project/security.md",
     "models/README.md": "project/models.md",
     "deploy/README.md": "project/deploy.md",
+    "deploy/helm/halflight/README.md": "project/helm.md",
     "NOTICE": "project/notice.txt",
     "LICENSE": "project/licence.txt",
 }
