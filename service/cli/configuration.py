@@ -15,7 +15,9 @@ from service.settings import Settings
 
 PREFIX = "HALFLIGHT_"
 # Variables that other modules than `service.settings` read.
-OTHER_VARIABLES = ("CACHE", "MODEL_DIR", "KEY", "URL", "TRACEBACK", "BACKUP_PASSPHRASE", "SECRETS_DIR")
+OTHER_VARIABLES = (
+    *("CACHE", "MODEL_DIR", "KEY", "URL", "TRACEBACK", "BACKUP_PASSPHRASE", "SECRETS_DIR", "FRIGATE_URL"),
+)
 
 
 def settings_from(**given: Any) -> Settings:

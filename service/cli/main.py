@@ -18,6 +18,7 @@ from service.cli import (
     erase,
     evaluate,
     events,
+    frigate,
     keys,
     models,
     recognise,
@@ -44,6 +45,7 @@ app.command("identify")(recognise.identify)
 app.command("verify")(recognise.verify)
 app.command("events")(events.events)
 app.command("correct")(events.correct)
+app.command("frigate")(frigate.frigate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("erase")(erase.erase)
 app.command("backup")(backup.backup)

@@ -52,6 +52,12 @@ class Broker:
         if self.ca is not None and not self.url.startswith("mqtts:"):
             raise BrokerError("an authority makes sense for mqtts:// alone")
 
+    def check_files(self) -> None:
+        """Raises OSError if a file cannot be read, BrokerError if it holds what is none."""
+        self._password()
+        if self.url.startswith("mqtts:"):
+            self._tls()
+
     def client(self, name: str, *, will: aiomqtt.Will | None = None, **options: Any) -> Client:
         """A client that is not connected yet; MQTT 5, which alone says that it refuses a message.
 

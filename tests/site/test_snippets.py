@@ -10,7 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from tests.conftest import REPO, START_S, free_port, sample_bytes
 from tests.service.delivery.home_assistant_schema import checked
 from tests.service.delivery.mosquitto import Mosquitto
 from tests.service.delivery.test_delivery import until
+from tests.service.frigate.recorder import Recorder, change
+from tests.service.frigate.test_frigate import publish
 from tests.site.compreface import KEY, compreface
 from tests.test_documents import parse
 
@@ -33,6 +36,8 @@ ADDRESS = "127.0.0.1:8000"
 SERVE = ".venv/bin/halflight serve --host 127.0.0.1 --port 8000 --data data"
 # What the tutorial has left to whoever reads on.
 BEFORE = f"{SERVE}\n.venv/bin/halflight enroll anna service/samples/s05/vis_1.jpg\n"
+EMPTY: Mapping[str, str] = {}
+EVENT = "1607123955.475377-mxklsc"
 FOREIGN = ("HALFLIGHT_URL", "HALFLIGHT_KEY", "HALFLIGHT_BUNDLE_DIR")
 READY = f"""
 ready() {{
@@ -97,11 +102,13 @@ def place(tmp_path: Path) -> Iterator[Path]:
         os.kill(int(pid.read_text()), signal.SIGTERM)
 
 
-def run(page: str, place: Path, other: tuple[str, str] | None = None, **env: str) -> str:
-    """Runs a page and returns its output. `other`: an address that it names, and the one to take instead."""
+def run(page: str, place: Path, others: Mapping[str, str] = EMPTY, **env: str) -> str:
+    """Runs a page and returns its output. `others`: what it names, and what to take instead."""
     address = f"127.0.0.1:{free_port()}"
     text = script(DOCS / page).replace(f"--port {ADDRESS.split(':')[1]}", f"--port {address.split(':')[1]}")
-    text = text if other is None else text.replace(*other)
+    for named, taken in others.items():
+        assert named in text
+        text = text.replace(named, taken)
     mine = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     # Tables get a width at which no row folds.
     mine |= {"HALFLIGHT_URL": f"http://{address}", "COLUMNS": "2000", **env}
@@ -182,7 +189,7 @@ def test_home_assistant(place: Path) -> None:
     try:
         broker.start()
         broker.read()
-        told = run("how-to/home-assistant.md", place, ("127.0.0.1:1883", f"127.0.0.1:{broker.port}"))
+        told = run("how-to/home-assistant.md", place, {"127.0.0.1:1883": f"127.0.0.1:{broker.port}"})
         until(lambda: len(broker.messages("halflight/home/cameras/front-door")) == 1)
         (seen,) = broker.messages("halflight/home/cameras/front-door")
         assert json.loads(seen["payload"])["person"] == "anna"
@@ -196,6 +203,41 @@ def test_home_assistant(place: Path) -> None:
     finally:
         broker.stop()
     assert '"name":"mqtt"' in told
+
+
+def test_frigate(place: Path) -> None:
+    """The page stands as it is but for addresses, and for whoever presses Ctrl-C."""
+    if shutil.which("mosquitto") is None:
+        pytest.skip("no Mosquitto: CI installs it")
+    broker, recorder = Mosquitto(place / "broker"), Recorder()
+    recorder.pictures = {EVENT: [sample_bytes("s01", f"nir_masked_{number}.jpg") for number in (1, 2)]}
+    page, watched, pid = "how-to/frigate.md", place / "watched", place / "frigate.pid"
+    (line,) = re.findall(r"^\.venv/bin/halflight frigate .*$", (DOCS / page).read_text(), re.M)
+    others = {
+        line: f"sh -c 'echo $$ > {pid}; exec {line} 2> {watched}' || test $? = 130",
+        "127.0.0.1:1883": f"127.0.0.1:{broker.port}",
+        "http://127.0.0.1:5000": recorder.url,
+    }
+
+    def visit() -> None:
+        until(lambda: watched.exists() and "watching" in watched.read_text(), START_S)
+        publish(broker, change(EVENT, "new"))
+        until(lambda: len(recorder.asked) == 1)
+        publish(broker, change(EVENT, "update"))
+        until(lambda: EVENT in recorder.labels)
+        os.kill(int(pid.read_text()), signal.SIGINT)
+
+    try:
+        broker.start()
+        with ThreadPoolExecutor(1) as pool:
+            visiting = pool.submit(visit)
+            told = run("how-to/frigate.md", place, others)
+            visiting.result()
+    finally:
+        broker.stop()
+        recorder.close()
+    assert recorder.labels == {EVENT: ("Anna Kern", 1.0)}
+    assert re.search(r"^front_door +match +Anna Kern +2 of 2$", told, re.M)
 
 
 def test_moving_from_compreface(place: Path) -> None:
