@@ -17,6 +17,7 @@ from service.api import (
     compreface,
     console,
     datasets,
+    doors,
     events,
     jobs,
     keys,
@@ -38,7 +39,7 @@ from service.api import (
 )
 from service.api.middleware import AccessLog, LocalHost
 from service.api.prefix import VERSION, Prefixes
-from service.api.schemas.events import event_body
+from service.api.schemas.event_bodies import event_body
 from service.api.schemas.subjects import enrol_answer
 from service.background import WhenLoaded
 from service.settings import Settings
@@ -57,12 +58,14 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
         app.state.halflight = state
         state.audit.start()
         state.probes.start()
+        await state.doors.start()
         tasks = background.start(state, when_loaded)
         try:
             yield
         finally:
             state.draining = True
             await background.stop(tasks)
+            await state.doors.close()
             await state.probes.close()
             state.refusals.sweep(everything=True)
             await state.audit.close()
@@ -90,7 +93,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     app.include_router(subjects.enroll_router)
     parts = (
         *(search, merging, subjects, terms, operations, spaces, jobs, datasets, keys, audit),
-        *(thresholds, events, webhooks, unknowns, whoami),
+        *(thresholds, events, webhooks, doors, unknowns, whoami),
     )
     for part in parts:
         app.include_router(part.router)

@@ -98,6 +98,10 @@ class UnknownNotFound(NotFound):
     code, title = "unknown_not_found", "No such unknown face is kept"
 
 
+class DoorNotFound(NotFound):
+    code, title = "door_not_found", "No such door"
+
+
 class KeyNotFound(NotFound):
     code, title = "key_not_found", "No such key"
 
@@ -136,6 +140,10 @@ class LastAdminKey(ServiceError):
 
 class ProbesNotKept(ServiceError):
     status, code, title = 409, "probes_not_kept", "The service keeps no crops of probes"
+
+
+class DoorIsLive(ServiceError):
+    status, code, title = 409, "door_is_live", "The door is no dry run"
 
 
 class SpaceNotReady(ServiceError):

@@ -26,6 +26,8 @@ from service.bundles.origin import OriginError
 from service.bundles.registry import bundle_store
 from service.crops import CropKeyError, OldCropKey
 from service.delivery.receivers import ReceiversError, receivers_of
+from service.doors.building import build
+from service.doors.document import DoorsError
 from service.key_file import KeyFileError
 from service.sealing.keys import MasterKeyError
 from service.sealing.sources import KEY_FILE, MasterKeys
@@ -73,6 +75,8 @@ async def _has_keys(settings: Settings) -> bool:
 def refusal(settings: Settings) -> str | None:
     """Why the service does not start with these settings, and what to do; None if it can start."""
     try:
+        if settings.doors_file is not None:
+            build(settings.doors_file)
         read(settings.bundle_dir)
         make_private(settings.data_dir)
         OldCropKey(settings.given_crop_key, settings.data_dir)
@@ -89,6 +93,8 @@ def refusal(settings: Settings) -> str | None:
             )
     except BundleError as error:
         return f"{error}\nProvision the models with `halflight models pull`."
+    except DoorsError as error:
+        return f"{error}\nLook at it with `halflight doors check`."
     except CropKeyError as error:
         return f"{error}: set HALFLIGHT_CROP_KEY, or look at crop.key in the data directory"
     except KeyFileError as error:

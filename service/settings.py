@@ -170,6 +170,7 @@ class Settings(BaseSettings):
     mqtt_names: bool = False
     mqtt_discovery: bool = True
     mqtt_discovery_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_/-]{1,64}$")] = "homeassistant"
+    doors_file: Path | None = None
     events_kept: Annotated[int, Field(ge=1, le=100_000)] = 1000
     max_connections: Annotated[int, Field(ge=0)] = 0
     max_head_bytes: Annotated[int, Field(ge=1024)] = 32 * KIB

@@ -23,6 +23,9 @@ from service.bundles.registry import bundle_store
 from service.crops import OldCropKey
 from service.delivery.outgoing import Outgoing
 from service.delivery.receivers import receivers_of
+from service.doors.building import build
+from service.doors.keeper import DoorKeeper
+from service.doors.ledger import DoorLedger
 from service.enrolment.enroller import Enroller
 from service.enrolment.types import Enrolled
 from service.errors import Draining, NotReady
@@ -31,8 +34,7 @@ from service.jobs.base import JobKind
 from service.jobs.child import job_directory
 from service.jobs.queue import JobQueue
 from service.jobs.runner import JobRunner, OnEnd, RunnerOptions
-from service.live.decisions import Decision
-from service.live.feed import DecisionFeed
+from service.live.feed import DecisionFeed, LiveEvent
 from service.live.keeping import ProbeKeeper
 from service.live.review import Review
 from service.matching.comparison import Comparer
@@ -63,7 +65,7 @@ log = structlog.get_logger("halflight.app")
 
 SETTLE_POLLS = 3
 EncodeEnrolled = Callable[[Enrolled], dict[str, Any]]
-EncodeDecision = Callable[[Decision], bytes]
+EncodeDecision = Callable[[LiveEvent], bytes]
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
@@ -97,6 +99,7 @@ class State:
     probes: ProbeKeeper
     review: Review
     outgoing: Outgoing
+    doors: DoorKeeper
     bodies: MemoryBudget
     failed_logins: RateLimiter
     limiter: RateLimiter
@@ -124,9 +127,10 @@ async def open_state(
     """Wires every part. The models load later, while `/health/live` already answers.
 
     `encode`: makes the JSON answer of an enrolment that idempotency keeps; `encode_decision`: that of an
-    event. Raises StoreError, CropKeyError, MasterKeyError, OriginError, ReceiversError.
+    event. Raises StoreError, CropKeyError, MasterKeyError, OriginError, ReceiversError, DoorsError.
     """
     receivers = receivers_of(settings, show_mqtt=lambda up: metrics.mqtt_connected.set(up))
+    doors, outputs = (None, {}) if settings.doors_file is None else build(settings.doors_file)
     make_private(settings.data_dir)
     db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source))
     db.on_shredded = after_erasure(settings)
@@ -177,6 +181,7 @@ async def open_state(
     )
     decisions = DecisionFeed(settings.events_kept)
     probes = ProbeKeeper(db, decisions, metrics, hours=settings.keep_probes_hours)
+    outgoing = Outgoing(db, metrics, encode_decision, receivers)
     return State(
         settings=settings,
         db=db,
@@ -203,7 +208,8 @@ async def open_state(
         decisions=decisions,
         probes=probes,
         review=Review(db, probes, enroller),
-        outgoing=Outgoing(db, metrics, encode_decision, receivers),
+        outgoing=outgoing,
+        doors=DoorKeeper(doors, outputs, DoorLedger(db, outgoing), decisions.publish, metrics),
         imports=Admission(1, "an archive is being imported already; try again later"),
         bodies=bodies,
         failed_logins=RateLimiter(

@@ -116,6 +116,9 @@ class Metrics:
         self.expired_events = Counter(
             "halflight_expired_events", "Events erased before every receiver confirmed them", registry=r
         )
+        self.door_outcomes = Counter(
+            "halflight_door_outcomes", "What doors did or denied", ["door", "outcome", "reason"], registry=r
+        )
         self.enrolled = Counter("halflight_enrolled_samples", "Samples enrolled", registry=r)
         self.templates = Gauge("halflight_gallery_templates", "Templates searched", registry=r)
         self.behind = Gauge("halflight_gallery_behind", "Log rows not yet applied", registry=r)

@@ -14,6 +14,7 @@ from service.api.deps import Investigator, Operator, SpaceDep, StateDep, still_a
 from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
 from service.api.schemas.base import Wire
+from service.api.schemas.doors import DoorEventOut
 from service.api.schemas.events import (
     CorrectedOut,
     CorrectIn,
@@ -36,8 +37,9 @@ from service.errors import (
     SubjectNotFound,
     Unauthorized,
 )
-from service.live.decisions import EVENT_ID, Decision
-from service.live.feed import Page
+from service.live.decisions import EVENT_ID
+from service.live.door_events import DoorEvent
+from service.live.feed import LiveEvent, Page
 from service.state import State
 from service.store.errors import StoreError
 from service.subjects.validation import validate_subject_id
@@ -101,7 +103,8 @@ async def _place_of_stream(state: StateDep) -> AsyncIterator[None]:
 async def watch_decisions(
     request: Request, _caller: Investigator, state: StateDep, start: Annotated[_Start, Depends(_start)]
 ) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events of every decision that this process makes: `start`, then `decision` for each.
+    """Server-sent events of every decision that this process makes: `start`, then `decision` for each, and
+    `door` for what doors did or denied.
 
     `missed` says how many a reader did not get who was too slow or away for too long; `end` says why the
     stream ends. Several replicas: each sends its own decisions.
@@ -123,7 +126,8 @@ async def watch_decisions(
             break
         for placed, out in zip(page.placed, shown, strict=True):
             seq = placed.seq
-            yield _event("decision", out, feed.name(seq))
+            kind = "door" if isinstance(out, DoorEventOut) else "decision"
+            yield _event(kind, out, feed.name(seq))
         if page.placed:
             continue
         if not start.follow:
@@ -149,25 +153,27 @@ async def _over(request: Request, state: State) -> StreamEndOut | None:
     return None if admitted else StreamEndOut(reason="unauthorized")
 
 
-async def _shown(state: State, page: Page) -> Sequence[DecisionOut]:
+async def _shown(state: State, page: Page) -> Sequence[DecisionOut | DoorEventOut]:
     """What readers see of a page: no subject that is there no more, and no crop. Raises StoreError."""
     before = datetime.now(UTC) - FRESH
-    old = [placed.decision for placed in page.placed if placed.decision.at < before]
+    old = [placed.event for placed in page.placed if placed.event.at < before]
     named = {one.subject.subject_id for one in old if one.subject is not None}
-    gone, lost = named, {one.event_id for one in old if one.kept}
+    gone, lost = named, {one.event_id for one in old if not isinstance(one, DoorEvent) and one.kept}
     if gone or lost:
         async with state.db.read() as uow:
             gone = {subject_id for subject_id in named if await uow.subjects.get(subject_id) is None}
             if lost:
                 lost -= await uow.probes.there(sorted(lost), state.review.since())
-    return [DecisionOut.of(_without(placed.decision, gone, lost)) for placed in page.placed]
+    return [_out(placed.event, gone, lost) for placed in page.placed]
 
 
-def _without(decision: Decision, gone: set[str], lost: set[str]) -> Decision:
-    """The decision without a subject or a crop that is there no more. `lost`: decisions, by their ids."""
-    if decision.subject is not None and decision.subject.subject_id in gone:
-        decision = replace(decision, subject=None)
-    return replace(decision, kept=False) if decision.event_id in lost else decision
+def _out(event: LiveEvent, gone: set[str], lost: set[str]) -> DecisionOut | DoorEventOut:
+    """The event without a subject or a crop that is there no more. `lost`: decisions, by their ids."""
+    if event.subject is not None and event.subject.subject_id in gone:
+        event = replace(event, subject=None)
+    if isinstance(event, DoorEvent):
+        return DoorEventOut.of(event)
+    return DecisionOut.of(replace(event, kept=False) if event.event_id in lost else event)
 
 
 AskedEvent = Annotated[str, Path(pattern=f"^{EVENT_ID.pattern}$")]

@@ -24,6 +24,7 @@ async def note_identifications(
     await state.audit.record(*identifications(actor, space.space_id, found, camera=camera))
     decisions = [of_identification(actor, space.space_id, one, camera=camera) for one in found]
     await state.outgoing.keep(decisions)
+    state.doors.offer(*decisions)
     state.probes.offer(
         space,
         *(Seen(one, face.description) for one, face in zip(decisions, found, strict=True)),
@@ -48,4 +49,5 @@ async def note_verification(
     await state.audit.record(verification(actor, space.space_id, subject_id, verified, camera=camera))
     decision = of_verification(actor, space.space_id, subject_id, verified, camera=camera)
     await state.outgoing.keep([decision])
+    state.doors.offer(decision)
     state.probes.offer(space, Seen(decision, verified.probe))

@@ -93,5 +93,7 @@ async def _note_once(
         state.metrics.decisions.labels("track", condition, verdict.decision).inc()
     if event is not None and found is not None:
         state.outgoing.wake()
+        # A repetition, and an answer that is given again, open nothing: they make no event.
+        state.doors.offer(event)
         state.probes.offer(space, Seen(event, found.description))
     return answer

@@ -14,6 +14,7 @@ from service.cli import (
     backup,
     bundle,
     demo,
+    doors,
     enrol,
     erase,
     evaluate,
@@ -56,6 +57,7 @@ app.add_typer(unknowns.app, name="unknowns")
 app.add_typer(thresholds.app, name="thresholds")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
+app.add_typer(doors.app, name="doors")
 app.add_typer(models.app, name="models")
 app.add_typer(bundle.app, name="bundle")
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from service.delivery.channel import Receiver
-from service.live.decisions import Decision
+from service.live.feed import LiveEvent
 from service.store.database import Database
 from service.store.errors import StoreError
 from service.store.outbox import DueEvent, NewEvent, Undelivered
@@ -29,13 +29,13 @@ COUNT_EVERY_S = 1.0
 
 
 class Outgoing:
-    """Keeps events and sends them to every receiver. `encode`: makes the JSON of a decision."""
+    """Keeps events and sends them to every receiver. `encode`: makes the JSON of an event."""
 
     def __init__(
         self,
         db: Database,
         metrics: Metrics,
-        encode: Callable[[Decision], bytes],
+        encode: Callable[[LiveEvent], bytes],
         receivers: Sequence[Receiver],
     ) -> None:
         self._db, self._metrics, self._encode = db, metrics, encode
@@ -44,20 +44,20 @@ class Outgoing:
         self._news = {name: asyncio.Event() for name in self._names}
         self._counted = 0.0
 
-    async def keep(self, decisions: Sequence[Decision]) -> None:
-        """Stores decisions until they are delivered. Raises StoreError: then nothing was answered either."""
-        if not self.receivers or not decisions:
+    async def keep(self, events: Sequence[LiveEvent]) -> None:
+        """Stores events until they are delivered. Raises StoreError: then nothing was answered either."""
+        if not self.receivers or not events:
             return
         async with self._db.write() as uow:
-            await self.store(uow, decisions)
+            await self.store(uow, events)
             await uow.commit()
         self.wake()
 
-    async def store(self, uow: UnitOfWork, decisions: Sequence[Decision]) -> None:
-        """Stores decisions in the transaction of what they are about; call `wake` once it has ended."""
+    async def store(self, uow: UnitOfWork, events: Sequence[LiveEvent]) -> None:
+        """Stores events in the transaction of what they are about; call `wake` once it has ended."""
         if not self.receivers:
             return
-        for one in decisions:
+        for one in events:
             subject = None if one.subject is None else one.subject.subject_id
             event = NewEvent(one.event_id, one.at, subject, self._encode(one))
             await uow.outbox.add(event, self._names)

@@ -20,6 +20,8 @@ from service.matching.voting import TrackVerdict, Votes
 
 EVENT_ID = re.compile(r"[0-9a-f]{24}")
 Action = Literal["identify", "verify", "track"]
+# Whether a living face was shown to be before the camera. `none`: nothing looked for it.
+Liveness = Literal["none", "live", "denied"]
 
 
 def new_event_id(at_ms: int | None = None) -> str:
@@ -81,6 +83,7 @@ class Decision:
     camera: str | None
     kept: bool = False
     track: SeenTrack | None = None
+    liveness: Liveness = "none"
 
 
 def of_identification(actor: str, space_id: str, found: Identified, *, camera: str | None) -> Decision:

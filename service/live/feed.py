@@ -15,16 +15,18 @@ from itertools import islice
 
 from service.errors import InvalidParameter
 from service.live.decisions import Decision
+from service.live.door_events import DoorEvent
 
+LiveEvent = Decision | DoorEvent
 PLACE = re.compile(r"(?P<run>[0-9a-f]{12})-(?P<seq>[0-9]{1,15})")
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A decision with its place in the feed, counted from 1."""
+    """An event with its place in the feed, counted from 1."""
 
     seq: int
-    decision: Decision
+    event: LiveEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,13 @@ class DecisionFeed:
         """The place of the newest decision, 0 before the first."""
         return self._last
 
-    def publish(self, *decisions: Decision) -> None:
-        """Adds decisions and wakes the readers."""
-        if not decisions:
+    def publish(self, *events: LiveEvent) -> None:
+        """Adds events and wakes the readers."""
+        if not events:
             return
-        for decision in decisions:
+        for event in events:
             self._last += 1
-            self._kept.append(Placed(self._last, decision))
+            self._kept.append(Placed(self._last, event))
         self._news.set()
         self._news = asyncio.Event()
 

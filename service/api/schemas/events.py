@@ -8,7 +8,7 @@ from typing import Literal
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, QualityOut
 from service.api.schemas.recognition import SCORE_DIGITS, CalibrationOut, SearchOut
-from service.live.decisions import Decision, SeenTrack
+from service.live.decisions import Decision, Liveness, SeenTrack
 
 # Fields may be added to version 1, never renamed or removed.
 SchemaVersion = Literal[1]
@@ -63,6 +63,7 @@ class DecisionOut(Wire):
     key_id: str
     crop: bool
     track: SeenTrackOut | None = None
+    liveness: Liveness = "none"
 
     @classmethod
     def of(cls, one: Decision) -> DecisionOut:
@@ -92,12 +93,8 @@ class DecisionOut(Wire):
             key_id=one.actor,
             crop=one.kept,
             track=None if one.track is None else SeenTrackOut.seen(one.track),
+            liveness=one.liveness,
         )
-
-
-def event_body(decision: Decision) -> bytes:
-    """A decision as JSON, as webhooks send it: that of the stream."""
-    return DecisionOut.of(decision).model_dump_json().encode()
 
 
 class StreamStartOut(Wire):

@@ -57,7 +57,7 @@ def test_a_slow_reader_learns_how_many_it_missed_and_gets_the_rest() -> None:
     page = feed.after(3, 100)
     assert page.missed == 12
     assert [placed.seq for placed in page.placed] == list(range(16, 26))
-    assert [placed.decision.event_id for placed in page.placed[:1]] == [f"{16:024x}"]
+    assert [placed.event.event_id for placed in page.placed[:1]] == [f"{16:024x}"]
 
 
 def test_the_last_ones_can_be_asked_for() -> None:

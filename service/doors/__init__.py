@@ -1,0 +1,1 @@
+"""Decides, after a decision, whether a door opens, and opens it: denied unless a rule allows it."""
