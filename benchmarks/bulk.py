@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks.decoding import memory_mib
 from faces import bundle
 from faces.types import Role, Spectrum
-from service.api.schemas.events import event_body
+from service.api.schemas.event_bodies import event_body
 from service.api.schemas.subjects import enrol_answer
 from service.bulk.folders import FolderSource
 from service.bulk.job import PhotoEnroller

@@ -30,7 +30,7 @@ COMMON = (Unauthorized, Forbidden, InvalidParameter, RateLimited, NotReady, Audi
 MASKS = {"worn": (True,), "not worn": (False,), "uncertain": (False, True)}
 AskedDoor = Annotated[str, Path(pattern=f"^{NAME}$")]
 
-router = APIRouter(prefix="/admin/doors", tags=["doors"], route_class=GuardedRoute)
+router = APIRouter(prefix="/admin/doors", tags=["events"], route_class=GuardedRoute)
 
 
 @router.get("", responses=problem_docs(*COMMON))

@@ -40,7 +40,7 @@ def events(
     key: Key = None,
     as_json: Json = False,
 ) -> None:
-    """Show decisions of identify and verify, one a line; with --follow as they are made, until Ctrl-C.
+    """Show decisions of identify and verify, and what doors did, one a line; with --follow until Ctrl-C.
 
     A connection that breaks is made again, and goes on after the last decision. Needs an operator key, or a
     probe key that may investigate. Several replicas: each shows its own decisions.
@@ -111,6 +111,11 @@ class _Reader:
                 print_json(event.data)
             else:
                 print_styled(decision_line(event.data))
+        elif event.kind == "door":
+            if self._as_json:
+                print_json(event.data)
+            else:
+                print_styled(door_line(event.data))
 
 
 def decision_line(one: Answer) -> Text:
@@ -130,6 +135,23 @@ def decision_line(one: Answer) -> Text:
         f"{condition_text(one['condition']):<12}",
         f"quality {one['quality']['score']:>3}",
         f"{strip_control(one['camera'] or '-'):<12}",
+        one["event_id"],
+    )
+    return line.append("  " + "  ".join(cells))
+
+
+def door_line(one: Answer) -> Text:
+    """What a door did, or would have done, as one line; liveness is said in each."""
+    at = datetime.fromisoformat(one["at"]).astimezone()
+    line = Text(f"{at:%Y-%m-%d %H:%M:%S}  {'door':<8}  ")
+    line.append(f"{one['outcome']:<12}", GOOD if one["outcome"] in ("opened", "would_open") else UNSURE)
+    run = "dry run" if one["dry_run"] else "live door"
+    cells = (
+        f"{_whom(one['subject']):<24}",
+        f"{one['door']}, {one['rule'] or 'no rule'} ({one['reason']})",
+        run,
+        f"liveness {one['liveness']}",
+        f"{strip_control(one['camera']):<12}",
         one["event_id"],
     )
     return line.append("  " + "  ".join(cells))

@@ -43,11 +43,16 @@ class Topics:
     def camera(self, camera: str) -> str:
         return f"halflight/{self.node}/cameras/{slug(camera)}"
 
+    def door(self, door: str) -> str:
+        return f"halflight/{self.node}/doors/{slug(door)}"
+
     def messages(self, body: bytes) -> tuple[str | None, list[Message]]:
-        """The camera of an event, None if it has none, and its messages. `body`: as webhooks send it."""
+        """The camera of a decision, None if it has none or is that of a door, and the messages of an event. `body`: as webhooks send it."""
         event = json.loads(body)
         if not self.names:
             event["subject"] = None
+        if event.get("kind") == "door":
+            return None, [Message(self.door(event["door"]), json.dumps(event).encode())]
         camera: str | None = event["camera"]
         found = [Message(self.decisions, json.dumps(event).encode())]
         if camera is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from service.doors.document import DoorsError, read_doors, read_secret
-from service.doors.output_rules import AnyOutput, HttpCall
+from service.doors.output_rules import AnyOutput, HttpCall, WiegandOutput
 from service.doors.outputs.base import Output
 from service.doors.outputs.relay import HttpRelay
+from service.doors.outputs.wiegand import Wiegand
 from service.doors.rules import DoorsFile
 
 
@@ -28,5 +30,24 @@ def _output(path: Path, key: str, how: AnyOutput) -> Output:
 
 def _made(path: Path, how: AnyOutput) -> Output:
     if isinstance(how, HttpCall):
-        return HttpRelay(how, None if how.secret_file is None else read_secret(path, how.secret_file))
-    raise DoorsError(f"the kind {how.kind} is not there yet")
+        return HttpRelay(how, _secret(path, how))
+    if isinstance(how, WiegandOutput):
+        return Wiegand(how, _secret(path, how.hand_to) if isinstance(how.hand_to, HttpCall) else None)
+    try:
+        # Few need it, so it is an extra.
+        from service.doors.outputs.osdp import Osdp
+    except ImportError as error:
+        raise DoorsError("kind osdp needs the package libosdp: install halflight[osdp]") from error
+    return Osdp(how, None if how.key_file is None else _key(path, how.key_file))
+
+
+def _secret(path: Path, how: HttpCall) -> str | None:
+    return None if how.secret_file is None else read_secret(path, how.secret_file)
+
+
+def _key(path: Path, name: str) -> bytes:
+    """The key of a secure channel. Raises DoorsError, which quotes nothing of it."""
+    text = read_secret(path, name)
+    if re.fullmatch(r"[0-9A-Fa-f]{32}", text) is None:
+        raise DoorsError(f"{name}: the key of a secure channel is 32 hexadecimal digits")
+    return bytes.fromhex(text)

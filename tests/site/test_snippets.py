@@ -38,6 +38,7 @@ SERVE = ".venv/bin/halflight serve --host 127.0.0.1 --port 8000 --data data"
 BEFORE = f"{SERVE}\n.venv/bin/halflight enroll anna service/samples/s05/vis_1.jpg\n"
 EMPTY: Mapping[str, str] = {}
 EVENT = "1607123955.475377-mxklsc"
+STOP = 'if [ -f service.pid ]; then kill "$(cat service.pid)"; wait "$(cat service.pid)"; fi'
 FOREIGN = ("HALFLIGHT_URL", "HALFLIGHT_KEY", "HALFLIGHT_BUNDLE_DIR")
 READY = f"""
 ready() {{
@@ -81,6 +82,8 @@ def script(page: Path) -> str:
         elif part.language == "":
             for line in part.text.splitlines():
                 if line.startswith(SERVE):
+                    # A second one: the page has said to stop the first.
+                    lines += [STOP]
                     lines += [f"{line} > service.log 2>&1 &", "echo $! > service.pid", "ready $!"]
                 elif not line.startswith("make "):
                     lines.append(line)
@@ -149,6 +152,20 @@ def test_the_tutorial(place: Path) -> None:
         "bert",
         "anna",
     ]
+
+
+def test_a_door(place: Path) -> None:
+    told = run("how-to/door.md", place)
+    assert "front: dry run, http, cameras door-1" in told
+    assert "front: would open (dry run), by rule the-three-of-us-at-any-time (allowed)" in told
+    assert "front: stays closed, by rule not-s02-any-more (denied_by_rule)" in told
+    assert "front: would open (dry run), by rule staff-on-weekdays (allowed)" in told
+    by = r"front, the-three-of-us-at-any-time \(allowed\)"
+    assert re.search(rf"door +would_open +s01 +{by}  dry run  liveness none", told)
+    assert "front: OPENS, http, cameras door-1" in told
+    for outcome in ("opening", "opened"):
+        assert re.search(rf"door +{outcome} +s01 +{by}  live door  liveness none", told)
+    assert "\nthe door opens\n" in told
 
 
 def test_a_camera_at_the_door(place: Path) -> None:

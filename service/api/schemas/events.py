@@ -42,7 +42,8 @@ class DecisionOut(Wire):
     against an image, and for a subject that has been erased or renamed since. `score`: the best one, null
     where the gallery is empty. `threshold`, `target_fmr` and `calibration` as in the answers of /identify.
     `search`: null for a verification. `key_id`: the key that asked. `crop`: whether `GET
-    /events/{event_id}/crop` shows the face.
+    /events/{event_id}/crop` shows the face. `liveness`: none where nothing looked for a living face: then a
+    printed photo passes as well.
     """
 
     schema_version: SchemaVersion = 1

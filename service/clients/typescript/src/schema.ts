@@ -798,7 +798,8 @@ export interface paths {
         };
         /**
          * Watch Decisions
-         * @description Server-sent events of every decision that this process makes: `start`, then `decision` for each.
+         * @description Server-sent events of every decision that this process makes: `start`, then `decision` for each, and
+         *     `door` for what doors did or denied.
          *
          *     `missed` says how many a reader did not get who was too slow or away for too long; `end` says why the
          *     stream ends. Several replicas: each sends its own decisions.
@@ -887,6 +888,46 @@ export interface paths {
          * @description Try dead events again, these or all, for one receiver or all, with as many attempts as new ones.
          */
         post: operations["replay_webhooks_admin_webhooks_replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/doors": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Doors
+         * @description Every door of this process: its rules, its output, whether it is a dry run, its latest outcomes.
+         */
+        get: operations["show_doors_admin_doors_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/admin/doors/{door}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Test Door
+         * @description Which rule would decide about somebody, and why. Only of a door that is a dry run; nothing opens.
+         */
+        post: operations["test_door_admin_doors__door__test_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1323,6 +1364,15 @@ export interface components {
             /** Masked */
             masked: boolean;
         };
+        /** ConditionMetOut */
+        ConditionMetOut: {
+            /** Check */
+            check: string;
+            /** Met */
+            met: boolean;
+            /** Said */
+            said: string;
+        };
         /**
          * ConditionOut
          * @description What the probe was seen through.
@@ -1493,6 +1543,167 @@ export interface components {
             /** Subject Probability */
             subject_probability?: number | null;
             quality: components["schemas"]["QualityOut"] | null;
+        };
+        /**
+         * DoorEventOut
+         * @description What a door did, or would have done. `opening` comes before the output is asked, `opened` or `failed`
+         *     after it; a `dry_run` says `would_open` instead. `reason`: see docs/how-to/door.md. `decision_id`: the
+         *     event of the decision that it judged. `liveness`: none where nothing looked for a living face, which a
+         *     printed photo then passes as well.
+         */
+        DoorEventOut: {
+            /**
+             * Schema Version
+             * @default 1
+             * @constant
+             */
+            schema_version: 1;
+            /**
+             * Kind
+             * @default door
+             * @constant
+             */
+            kind: "door";
+            /** Event Id */
+            event_id: string;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Door */
+            door: string;
+            /**
+             * Outcome
+             * @enum {string}
+             */
+            outcome: "would_open" | "opening" | "opened" | "failed" | "denied";
+            /** Reason */
+            reason: string;
+            /** Rule */
+            rule: string | null;
+            subject: components["schemas"]["SeenSubjectOut"] | null;
+            /** Camera */
+            camera: string;
+            /** Decision Id */
+            decision_id: string;
+            /** Dry Run */
+            dry_run: boolean;
+            /**
+             * Liveness
+             * @enum {string}
+             */
+            liveness: "none" | "live" | "denied";
+        };
+        /**
+         * DoorOut
+         * @description `output`: its kind, and `state` a word about it, `dry_run` where it is not connected. `liveness`: what
+         *     the rules ask for; `none` means that a printed photo or a mask may pass. `last`: its latest outcomes since
+         *     this process started, newest first.
+         */
+        DoorOut: {
+            /** Name */
+            name: string;
+            /** Dry Run */
+            dry_run: boolean;
+            /** Cameras */
+            cameras: string[];
+            /**
+             * Output
+             * @enum {string}
+             */
+            output: "http" | "wiegand" | "osdp";
+            /** State */
+            state: string;
+            /**
+             * Liveness
+             * @enum {string}
+             */
+            liveness: "none" | "asked" | "asked by some rules";
+            /** Rules */
+            rules: components["schemas"]["DoorRuleOut"][];
+            /** Last */
+            last: components["schemas"]["DoorEventOut"][];
+        };
+        /** DoorRuleOut */
+        DoorRuleOut: {
+            /** Name */
+            name: string;
+            /**
+             * Effect
+             * @enum {string}
+             */
+            effect: "allow" | "deny";
+        };
+        /**
+         * DoorTestIn
+         * @description A person who would stand before a camera. `at`: null for now, by the clock of the database.
+         */
+        DoorTestIn: {
+            /** Subject Id */
+            subject_id: string;
+            /** Camera */
+            camera: string;
+            /** At */
+            at?: string | null;
+            /**
+             * Mask
+             * @default not worn
+             * @enum {string}
+             */
+            mask: "worn" | "not worn" | "uncertain";
+            /**
+             * Spectrum
+             * @default nir
+             * @enum {string}
+             */
+            spectrum: "nir" | "vis";
+            /**
+             * Quality
+             * @default 100
+             */
+            quality: number;
+            /**
+             * Fmr
+             * @default 0.000001
+             */
+            fmr: number;
+            /**
+             * Agree
+             * @default 1
+             */
+            agree: number;
+            /**
+             * Of
+             * @default 1
+             */
+            of: number;
+        };
+        /**
+         * DoorTestOut
+         * @description `would_open`: what the rules say; nothing was opened.
+         */
+        DoorTestOut: {
+            /** Door */
+            door: string;
+            /** Would Open */
+            would_open: boolean;
+            /** Rule */
+            rule: string | null;
+            /** Reason */
+            reason: string;
+            /** Rules */
+            rules: components["schemas"]["RuleExplainedOut"][];
+        };
+        /**
+         * DoorsOut
+         * @description `on`: whether a file of doors is set (`HALFLIGHT_DOORS_FILE`).
+         */
+        DoorsOut: {
+            /** On */
+            on: boolean;
+            /** Doors */
+            doors: components["schemas"]["DoorOut"][];
         };
         /**
          * DuplicateOut
@@ -2245,6 +2456,23 @@ export interface components {
          * @enum {string}
          */
         Role: "probe" | "operator" | "admin";
+        /**
+         * RuleExplainedOut
+         * @description `holds`: whether every condition is met; for a deny rule, whether all of them may be.
+         */
+        RuleExplainedOut: {
+            /** Name */
+            name: string;
+            /**
+             * Effect
+             * @enum {string}
+             */
+            effect: "allow" | "deny";
+            /** Holds */
+            holds: boolean;
+            /** Conditions */
+            conditions: components["schemas"]["ConditionMetOut"][];
+        };
         /** SampleOut */
         SampleOut: {
             /** Sample Id */
@@ -2269,6 +2497,13 @@ export interface components {
             comparisons: number;
             /** Fpir */
             fpir: number | null;
+        };
+        /** SeenSubjectOut */
+        SeenSubjectOut: {
+            /** Subject Id */
+            subject_id: string;
+            /** Display Name */
+            display_name: string | null;
         };
         /**
          * SightingOut
@@ -6896,6 +7131,169 @@ export interface operations {
             };
             /** @description `forbidden` */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `audit_unavailable` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_doors_admin_doors_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DoorsOut"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `audit_unavailable` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    test_door_admin_doors__door__test_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                door: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DoorTestIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DoorTestOut"];
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `door_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `door_is_live` */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -445,7 +445,7 @@ class Decision(Answer):
     """One decision of the service about one face, as it was made.
 
     `subject`: who matched, or whom a verification asked about. `place`: `events(after=place)` goes on behind
-    it. `key_id`: the key that asked.
+    it. `key_id`: the key that asked. `liveness`: `none` where nothing looked for a living face.
     """
 
     event_id: str
@@ -465,6 +465,7 @@ class Decision(Answer):
     key_id: str
     crop: bool
     track: SeenTrack | None = None
+    liveness: str = "none"
     place: str = ""
 
     @property
