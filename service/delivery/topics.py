@@ -47,7 +47,8 @@ class Topics:
         return f"halflight/{self.node}/doors/{slug(door)}"
 
     def messages(self, body: bytes) -> tuple[str | None, list[Message]]:
-        """The camera of a decision, None if it has none or is that of a door, and the messages of an event. `body`: as webhooks send it."""
+        """The camera of a decision, None if it has none, and the messages of an event of any kind. `body`: as
+        webhooks send it."""
         event = json.loads(body)
         if not self.names:
             event["subject"] = None

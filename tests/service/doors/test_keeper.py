@@ -19,12 +19,14 @@ from service.audit.verification import verify_log
 from service.delivery.channel import Pace, Receiver
 from service.delivery.outgoing import Outgoing
 from service.delivery.target import Target
+from service.delivery.topics import Topics, slug
 from service.delivery.webhook import WebhookChannel
 from service.doors.building import build
 from service.doors.keeper import DoorKeeper
 from service.doors.ledger import DoorLedger
-from service.live.decisions import Decision, SeenSubject, new_event_id
+from service.live.decisions import Decision, SeenSubject, SeenTrack, new_event_id
 from service.live.door_events import DoorEvent
+from service.matching.voting import Votes
 from service.store.database import Database
 from service.store.records import AuditEntry
 from service.store.retention import ClockMark
@@ -254,6 +256,40 @@ async def test_an_opening_that_would_come_late_does_not_come(ada: Database, tmp_
             await asyncio.sleep(0.5)
         assert opened.calls() == []
     assert watched.outcomes[-1] == ("failed", "too_late")
+
+
+async def test_a_track_opens_by_its_votes_and_not_long_after_it_was_seen(
+    ada: Database, tmp_path: Path
+) -> None:
+    def track(agree: int, seconds_ago: float) -> Decision:
+        found = match(action="track", at=datetime.now(UTC))
+        seen = SeenTrack("t1", found.at - timedelta(seconds=seconds_ago), Votes(agree, 3, 2))
+        return replace(found, track=seen)
+
+    rules = OPEN_TO_ALL.replace("1e-2", "1e-2\nframes = { agree = 2, of = 3 }", 1)
+    async with keeping(ada, tmp_path / "doors.toml", doors_text(rules, door="pause_ms = 0")) as watched:
+        for one in (track(1, 0), track(2, 0), track(3, 60), track(3, -60)):
+            watched.keeper.offer(one)
+        watched.keeper.offer(match())
+        await watched.until(5)
+    assert watched.outcomes == [
+        ("denied", "frames"),
+        ("would_open", "allowed"),
+        ("failed", "too_late"),
+        ("would_open", "allowed"),
+        ("denied", "frames"),
+    ]
+
+
+def test_a_broker_gets_the_events_of_doors_without_names() -> None:
+    body = b'{"kind": "door", "door": "Front door", "subject": {"subject_id": "ada"}, "outcome": "opened"}'
+    camera, (message,) = Topics("main", names=False).messages(body)
+    assert camera is None
+    assert message.topic == f"halflight/main/doors/{slug('Front door')}"
+    assert json.loads(message.payload)["subject"] is None
+    assert json.loads(Topics("main", names=True).messages(body)[1][0].payload)["subject"] == {
+        "subject_id": "ada"
+    }
 
 
 async def test_nobody_recognised_and_thresholds_of_ones_own_open_nothing(
