@@ -47,12 +47,15 @@ def build(
     models: Annotated[Path | None, typer.Option(help="where the face mesh lies")] = None,
     templates: Annotated[Path | None, typer.Option(help="photos of masks (masks.cfg)")] = None,
     subjects: Annotated[int, typer.Option(help="of each split; 0: all")] = 0,
+    alike: Annotated[
+        bool, typer.Option("--alike", help="test people alone, by the generator and masks of training")
+    ] = False,
     workers: int = 2,
 ) -> None:
     """Make the set: references, pseudo-NIR probes, masks."""
     with exit_on_user_error():
         assets = ViewAssets(bundle=bundle, models=models, templates=templates)
-        made = build_set(lfw, out, assets, plan=Plan(subjects=subjects), workers=workers)
+        made = build_set(lfw, out, assets, plan=Plan(subjects=subjects, alike=alike), workers=workers)
     Console().print(f"{len(made.rows)} crops, {len(made.refused)} failed")
 
 

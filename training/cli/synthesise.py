@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from training.cli.casia_tree import casia_tree
 from training.cli.masks import masks
 from training.cli.rendered_family import rendered_family
 from training.cli.scenes import scenes
@@ -16,5 +17,6 @@ synthesise = typer.Typer(
 synthesise.command("masks")(masks)
 synthesise.command("scenes")(scenes)
 synthesise.command("rendered")(rendered_family)
+synthesise.command("casia")(casia_tree)
 synthesise.command("photos")(photos)
 synthesise.command("standin")(build)

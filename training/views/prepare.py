@@ -14,6 +14,7 @@ from faces.align import ALIGNMENTS
 from faces.bundle import read as read_bundle
 from faces.files import write_whole
 from faces.strict import Strict
+from training.data.generated import read_generated
 from training.data.loaded import Finding, Reader, Source
 from training.data.prepared import SET_FILE, PreparedSet, SetInfo, read_prepared
 from training.data.records import DataSetError
@@ -86,7 +87,12 @@ def prepare_set(
 
     `on_part(done, all)` counts samples. Raises DataSetError, BundleError or SynthesisError.
     """
-    work = replace(options.work, choice=source.choice, aligned_to=source.aligned_to)
+    work = replace(
+        options.work,
+        choice=source.choice,
+        aligned_to=source.aligned_to,
+        generated=read_generated(source.root),
+    )
     if work.alignment not in ALIGNMENTS:
         raise DataSetError(f"{work.alignment!r} is no alignment: choose from {', '.join(ALIGNMENTS)}")
     if work.aligned_to is not None:
@@ -134,6 +140,8 @@ def _key(plan: PreparePlan, work: WorkOptions) -> dict[str, str]:
     if work.bundle is not None:
         detector = read_bundle(work.bundle).manifest.detector
         key["detector"] = hashlib.sha256(detector.model_dump_json().encode()).hexdigest()
+    if work.generated is not None:
+        key["generator"] = work.generated.generator
     key |= work.masks.facts()
     if work.masks.masked != "none":
         key["seed"] = str(work.seed)
@@ -188,15 +196,15 @@ def _info(name: str, options: PrepareOptions, work: WorkOptions) -> SetInfo:
     command = f"python -m training prepare {options.dataset} --alignment {work.alignment}"
     command += f" --fold {options.fold}" if options.fold is not None else ""
     command += f" --validation {options.validation}" if options.validation else ""
-    synthetic = None
+    said = [] if work.generated is None else [work.generated.synthetic]
     if masks.masked != "none":
         command += f" --masks {masks.masked} --engine {masks.engine} --mask-family {masks.family}"
         command += f" --seed {work.seed}"
-        synthetic = f"masks are drawn ({masks.engine} engine, {masks.family} family); nobody wore one"
+        said.append(f"masks are drawn ({masks.engine} engine, {masks.family} family); nobody wore one")
     return SetInfo(
         name=name,
         alignment=work.alignment,
         side_px=ALIGNMENTS[work.alignment].side_px,
         made_by=command,
-        synthetic=synthetic,
+        synthetic="; ".join(said) or None,
     )

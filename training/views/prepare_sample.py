@@ -15,6 +15,7 @@ from faces.bundle import read as read_bundle
 from faces.formats import ImageError
 from faces.image import DecodeLimits, decode
 from faces.types import Condition, Face, Image, Pixels, Point
+from training.data.generated import Generated
 from training.data.loaded import Choice, Place, Reader
 from training.data.prepared import Refused, Row
 from training.data.records import Sample
@@ -31,7 +32,7 @@ class WorkOptions:
     """How every picture of a set is processed.
 
     `bundle`: its detector finds the faces, None: no detection; `aligned_to`: the template that the pictures
-    are aligned to already.
+    are aligned to already; `generated`: the mark of a folder whose pictures nobody photographed.
     """
 
     alignment: str = "arcface-112"
@@ -41,6 +42,7 @@ class WorkOptions:
     aligned_to: str | None = None
     bundle: Path | None = None
     masks: MaskOptions = field(default_factory=MaskOptions)
+    generated: Generated | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,13 @@ class SamplePreparer:
         except AlignError as error:
             return task.refused("no_face", str(error), masked=mask is not None)
         condition = Condition(task.sample.spectrum, mask is not None)
-        row = task.facts.row(condition, mask=mask, landmarks=_in_crop(found.face, alignment))
+        mark = self._options.generated
+        row = task.facts.row(
+            condition,
+            mask=mask,
+            generator=None if mark is None else mark.generator,
+            landmarks=_in_crop(found.face, alignment),
+        )
         return Crop(row, crop.pixels, found.how)
 
 

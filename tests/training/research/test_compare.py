@@ -491,6 +491,58 @@ def test_the_standin_chooses_rates_on_validation_and_compares_seeds(start: Path,
     assert again.stdout == done.stdout
 
 
+FAIR = {
+    "fair-alike": ("plain softmax", "plain+ softmax", "HSST softmax", "HSST am"),
+    "fair-strong": ("plain arc, frozen BN", "plain+ arc, frozen BN", "HSST arc, frozen BN"),
+    "fair-casia": ("plain arc", "plain+ arc", "HSST arc"),
+}
+
+
+@pytest.mark.parametrize("name", FAIR)
+def test_the_plans_that_are_written_before_their_runs_can_be_run(
+    name: str, start: Path, tmp_path: Path
+) -> None:
+    made, alike = standin_set(tmp_path / "set"), standin_set(tmp_path / "alike")
+    small = tmp_path / f"{name}.toml"
+    small.write_text((PLANS / f"{name}.toml").read_text().replace("queue = 128", "queue = 4"))
+    arms = ("zero-shot", *FAIR[name])
+    words = ["compare", str(small), str(made.root), str(tmp_path / "out"), "--start", str(start)]
+    words += [word for arm in arms for word in ("--arm", arm)]
+    words += ["--iterations", "2", "--batch", "4", "--seed", "0", "--bootstraps", "10"]
+    words += ["--test", f"alike={alike.root}"] if name != "fair-casia" else ["--lr", "0.001"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert {result.arm for result in results_in(tmp_path / "out")} == set(arms)
+    tests = {test for result in results_in(tmp_path / "out") for test in result.found} - {"validation"}
+    assert tests == ({"own", "alike"} if name != "fair-casia" else {"own"})
+
+
+def test_the_plans_compare_hsst_with_both_baselines_at_what_the_paper_or_validation_chose() -> None:
+    alike = load_plan("fair-alike")
+    losses = ("softmax", "am", "arc", "triplet")
+    wanted = {(f"HSST {loss}", f"plain {loss}") for loss in losses}
+    wanted |= {(f"HSST {loss}", f"plain+ {loss}") for loss in losses[:3]}
+    assert set(alike.differences) == wanted
+    # The rates of the first committed series.
+    rates = {arm.name: arm.changes[-1] for arm in alike.arms if arm.recipe is not None}
+    assert {name for name, rate in rates.items() if rate == "loop.lr=1e-3"} == {
+        "plain+ softmax",
+        "plain+ am",
+        "plain+ arc",
+        "HSST am",
+    }
+    assert set(rates.values()) == {"loop.lr=1e-3", "loop.lr=3e-3"}
+    strong = load_plan("fair-strong")
+    assert set(strong.differences) == {
+        (f"{a}, frozen BN", f"{b}, frozen BN") for a, b in wanted if a.split()[1] in ("softmax", "arc")
+    }
+    assert "task.distil=0.0" in strong.file.set
+    casia = load_plan("fair-casia")
+    assert (casia.file.iterations, casia.file.batch, casia.file.queue) == (4000, 64, 128)
+    for plan in (alike, strong, casia):
+        assert plan.file.seeds == (0, 1, 2)
+
+
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(start: Path, tmp_path: Path) -> None:
     made = standin_set(tmp_path / "set")

@@ -51,6 +51,17 @@ def test_the_first_photo_of_a_held_out_subject_is_its_reference() -> None:
         assert roles == (["none"] * 3 if split_of(name) is Split.TRAIN else ["gallery", "probe", "probe"])
 
 
+def test_a_set_alike_training_has_test_subjects_alone() -> None:
+    people = [Identity(f"Person_{i}", tuple(Photo(f"{i}/{k}", b"") for k in range(3))) for i in range(40)]
+    jobs = plan_jobs(people, Plan(alike=True))
+    wanted = {one.name for one in people if split_of(one.name) is Split.TEST}
+    assert {job.subject for job in jobs} == wanted
+    assert {(job.split, job.alike) for job in jobs} == {("test", True)}
+    # The same photos in the same parts as in the stand-in itself.
+    whole = [job for job in plan_jobs(people, Plan()) if job.split == "test"]
+    assert [(job.photo.name, job.role) for job in jobs] == [(job.photo.name, job.role) for job in whole]
+
+
 @pytest.mark.slow
 @pytest.mark.realdata
 def test_training_and_test_subjects_share_no_generator_and_no_mask(
@@ -79,3 +90,13 @@ def test_training_and_test_subjects_share_no_generator_and_no_mask(
     kept_for_tests = ("seam", "fold", "KN95", "surgical_green")
     assert {held_out for held_out, _ in worn} == {False, True}
     assert all(name.startswith(kept_for_tests) == held_out for held_out, name in worn)
+    alike = build(
+        shared / "data" / "lfw.tar",
+        tmp_path / "alike",
+        ViewAssets(bundle=bundle_dir, models=shared / "models"),
+        plan=Plan(subjects=2, probes=1, alike=True),
+        workers=1,
+    )
+    assert {row.split for row in alike.rows} == {"test"}
+    assert {row.generator for row in alike.rows if row.generator} == {"train-nir-1"}
+    assert not any((row.mask or "").startswith(kept_for_tests) for row in alike.rows)

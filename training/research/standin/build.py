@@ -33,13 +33,15 @@ MASKS_PER_PHOTO = 2
 class Plan:
     """How much is made: photos of each training subject, probes of each other subject.
 
-    `subjects`: how many of each split, 0 for all.
+    `subjects`: how many of each split, 0 for all. `alike`: test subjects alone, who pass through the
+    generator and the family of masks of training, as in the paper, which has one camera and one mask engine.
     """
 
     train_photos: int = 4
     probes: int = 3
     subjects: int = 0
     seed: int = 0
+    alike: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class PhotoJob:
     split: SplitName
     role: Role
     seed: int
+    alike: bool = False
 
     def run(self, tools: ViewTools) -> list[Made | Refused]:
         """The crops of the photo, or what was refused."""
@@ -67,7 +70,7 @@ class PhotoJob:
             return made
         learned = self.role == "none"
         conditions = [NIR, *[NIR_MASKED] * (MASKS_PER_PHOTO if learned else 1)]
-        maker = tools.maker("held-out" if self.split == "test" else "training")
+        maker = tools.maker("held-out" if self.split == "test" and not self.alike else "training")
         mesh = maker.fit(found)
         if mesh is None:
             return made + [facts.refused(condition) for condition in conditions]
@@ -88,6 +91,8 @@ def plan_jobs(identities: list[Identity], plan: Plan) -> list[PhotoJob]:
     jobs, taken = [], dict.fromkeys(Split, 0)
     for one in identities:
         split = split_of(one.name)
+        if plan.alike and split is not Split.TEST:
+            continue
         if len(one.photos) < 2 or (plan.subjects and taken[split] >= plan.subjects):
             continue
         taken[split] += 1
@@ -96,7 +101,7 @@ def plan_jobs(identities: list[Identity], plan: Plan) -> list[PhotoJob]:
         else:
             parts = [(one.photos[0], "gallery")]
             parts += [(photo, "probe") for photo in one.photos[1 : 1 + plan.probes]]
-        jobs += [PhotoJob(photo, one.name, split.value, role, plan.seed) for photo, role in parts]
+        jobs += [PhotoJob(photo, one.name, split.value, role, plan.seed, plan.alike) for photo, role in parts]
     return jobs
 
 
@@ -109,9 +114,9 @@ def build(tar: Path, out: Path, assets: ViewAssets, *, plan: Plan, workers: int 
         plan_jobs(read_lfw(tar, frozenset(Split)), plan),
         out,
         assets,
-        name="stand-in",
-        made_by="python -m training standin build",
+        name="stand-in-alike" if plan.alike else "stand-in",
+        made_by="python -m training standin build" + (" --alike" if plan.alike else ""),
         synthetic="NIR is pseudo-NIR made from visible light, masks are synthetic: no real NIR",
-        families=("training", "held-out"),
+        families=("training",) if plan.alike else ("training", "held-out"),
         workers=workers,
     )
