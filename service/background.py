@@ -44,6 +44,7 @@ def start(state: State, when_loaded: WhenLoaded | None = None) -> Tasks:
         asyncio.create_task(_every_minute(state), name="every minute"),
         asyncio.create_task(_purge_probes(state), name="purge probes"),
         asyncio.create_task(_run_jobs(state), name="jobs"),
+        asyncio.create_task(_keep_snapshots(state), name="snapshots"),
         asyncio.create_task(state.outgoing.run(), name="events"),
     ]
 
@@ -99,6 +100,16 @@ async def _run_jobs(state: State) -> None:
     await asyncio.wait([state.loading])
     if state.registry.active is not None and state.settings.run_jobs:
         await state.runner.serve()
+
+
+async def _keep_snapshots(state: State) -> None:
+    """Looks through the stored templates after a start from a snapshot; writes snapshots of galleries."""
+    snapshots = state.registry.snapshots
+    if snapshots is None:
+        return
+    while True:
+        await asyncio.sleep(state.settings.snapshot_s)
+        await snapshots.pass_over(state.registry.loaded)
 
 
 async def _watch_loop(state: State) -> None:

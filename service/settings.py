@@ -131,6 +131,8 @@ class Settings(BaseSettings):
     vault_ca: Path | None = None
 
     backup_keys: Path | None = None
+    snapshot_templates: Annotated[int, Field(ge=0)] = 20_000
+    snapshot_s: Annotated[float, Field(gt=0)] = 60.0
 
     audit: Literal["batched", "strict"] = "batched"
     audit_flush_s: Annotated[float, Field(ge=0, le=60)] = 0.5

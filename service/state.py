@@ -54,6 +54,7 @@ from service.spaces.admin import BACKFILL, SpaceAdmin
 from service.spaces.backfill_job import BackfillJob
 from service.spaces.backfill_worker import BackfillWorker
 from service.spaces.registry import SpaceRegistry
+from service.spaces.snapshots import GallerySnapshots
 from service.spaces.space import EmbeddingSpace
 from service.spaces.threshold_admin import ThresholdAdmin
 from service.store.clear_rows import seal_clear_rows
@@ -142,7 +143,9 @@ async def open_state(
     bodies = MemoryBudget(settings.max_body_memory_bytes)
     metrics.in_flight.set_function(lambda: admission.in_flight)
     metrics.body_bytes.set_function(lambda: bodies.held_bytes)
-    registry = SpaceRegistry(db, bundle_store(settings), settings.data_dir / "gallery")
+    registry = SpaceRegistry(
+        db, bundle_store(settings), settings.data_dir / "gallery", _snapshots(db, settings, metrics)
+    )
     metrics.disk_reserve.set(settings.disk_reserve_bytes)
     worker = BackfillWorker(db, registry, busy=lambda: admission.in_flight > 0)
     admin = SpaceAdmin(
@@ -238,6 +241,18 @@ async def _seal_old(db: Database, settings: Settings) -> None:
             old.discard()
         except OSError:
             log.warning("crop.key opens nothing any more and cannot be removed: remove it")
+
+
+def _snapshots(db: Database, settings: Settings, metrics: Metrics) -> GallerySnapshots | None:
+    """None: the settings want no snapshots of galleries."""
+    if not settings.snapshot_templates:
+        return None
+    return GallerySnapshots(
+        db,
+        settings.data_dir / "gallery",
+        least=settings.snapshot_templates,
+        count=lambda way: metrics.gallery_fills.labels(way).inc(),
+    )
 
 
 def _environment(settings: Settings) -> TrainingEnvironment:

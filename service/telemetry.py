@@ -121,6 +121,12 @@ class Metrics:
         )
         self.enrolled = Counter("halflight_enrolled_samples", "Samples enrolled", registry=r)
         self.templates = Gauge("halflight_gallery_templates", "Templates searched", registry=r)
+        self.gallery_fills = Counter(
+            "halflight_gallery_fills",
+            "Galleries filled from a snapshot, the database, or it for a refused snapshot",
+            ["way"],
+            registry=r,
+        )
         self.behind = Gauge("halflight_gallery_behind", "Log rows not yet applied", registry=r)
         self.waiting = Gauge("halflight_queue_items", "Items that wait", ["network"], registry=r)
         self.in_flight = Gauge("halflight_requests_in_flight", "Admitted requests", registry=r)

@@ -11,12 +11,14 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.gallery.first_pass import CodedRows, coded
-from service.gallery.rows import Floats, Places, Rows
+from service.gallery.first_pass import CodedRows, Codes, coded
+from service.gallery.rows import Floats, Keys, Places, Rows, SealedRows
+from service.gallery.segments import Segment
 
 Ids = NDArray[np.int64]
 ALIVE = np.iinfo(np.int64).max
@@ -45,6 +47,45 @@ class Block:
         self._codes[part], self._scale[part], self._radius[part] = made.codes, made.scale, made.radius
         # A search that reads the old number sees none of the new rows.
         self._longest = max(self._longest, made.longest)
+
+    @classmethod
+    def found(cls, first: int, size: int, dimension: int, path: Path) -> Block:
+        """A block without living rows, whose file an earlier process named. Raises OSError."""
+        block = cls(first, size, dimension, SealedRows.found(path, size, dimension))
+        block.died[:] = 0
+        return block
+
+    def take(self, segment: Segment, chosen: NDArray[np.bool_]) -> None:
+        """Makes those rows of a segment live that lie in this block's file. Raises ValueError."""
+        places = segment.places[chosen].astype(np.intp)
+        if (places >= self.size).any() or (self.died[places] == ALIVE).any():
+            raise ValueError("two rows of a snapshot lie in one place, or one beyond the end")
+        self.ids[places], self.died[places] = segment.ids[chosen], ALIVE
+        self._codes[places] = segment.codes[chosen]
+        self.sealed().give_keys(places, segment.keys[chosen])
+        self._scale[places], self._radius[places] = segment.scale[chosen], segment.radius[chosen]
+        self._longest, self.live = max(self._longest, segment.longest), self.live + len(places)
+
+    def cut(self) -> None:
+        """Ends the block behind its last living row. Raises ValueError if its file ends before."""
+        self.size = int(np.flatnonzero(self.died)[-1]) + 1
+        if not self.sealed().reaches(self.size):
+            raise ValueError("a file of rows is shorter than its snapshot says")
+
+    def gather(self, places: Places) -> tuple[Codes, Floats, Floats, Keys]:
+        """Copies of codes, scales, radii and keys, for a snapshot."""
+        rows = self.sealed()
+        return self._codes[places], self._scale[places], self._radius[places], rows.keys(places)
+
+    def sealed(self) -> SealedRows:
+        """What keeps the rows. Raises TypeError if that is not a file."""
+        if not isinstance(self._rows, SealedRows):
+            raise TypeError("the gallery keeps its rows in memory")
+        return self._rows
+
+    @property
+    def longest(self) -> float:
+        return self._longest
 
     def coded(self, start: int, stop: int) -> CodedRows:
         part = slice(start, stop)

@@ -13,18 +13,22 @@ removals. The float32 rows lie sealed in a file (`service.gallery.rows`), or by 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from service.gallery.base import Hit
 from service.gallery.blocks import ALIVE, Block, Ids, Readers, View
 from service.gallery.first_pass import LARGEST_DIMENSION, check
-from service.gallery.rows import Floats, Rows, RowsInMemory, RowsLost
+from service.gallery.rows import Floats, Rows, RowsInMemory, RowsLost, SealedRows
 from service.gallery.search import QUERIES_AT_ONCE, best_of
+from service.gallery.segments import Segment
+from service.gallery.snapshot import gathered, restored
 from service.gallery.together import Together
+from service.sealing.segments import SEGMENT_IDS
 
 BLOCK_ROWS = 65_536
 # A block that is full, or has grown to so many rows, is given up once less than this share of it is alive.
@@ -49,6 +53,8 @@ class ExactGallery:
         self._changing = threading.Lock()
         self._readers = Readers()
         self._together = Together(self._search, most=QUERIES_AT_ONCE)
+        # Segments whose templates changed since a snapshot asked.
+        self._touched: set[int] = set()
         self._row_of: dict[int, int] = {}
         self._block_at: dict[int, Block] = {}
 
@@ -113,6 +119,66 @@ class ExactGallery:
             return self._search(queries, k)
         return self._together.search(queries, k)
 
+    def take_touched(self) -> set[int]:
+        """The segments that changed since the last call, or whose rows moved."""
+        with self._changing:
+            taken, self._touched = self._touched, set()
+            return taken
+
+    def ids(self) -> Ids:
+        """The ids of all templates, int64 [n], in no order."""
+        with self._changing:
+            return np.fromiter(self._row_of, np.int64, len(self._row_of))
+
+    def ids_of(self, segment: int) -> Ids:
+        """The ids of the templates of a segment, int64 [n]."""
+        first = segment * SEGMENT_IDS
+        known = [one for one in range(first, first + SEGMENT_IDS) if one in self._row_of]
+        return np.array(known, np.int64)
+
+    def file_names(self) -> set[str]:
+        """The names of those files of rows that have one."""
+        rows = (block.sealed() for block in self._readers.view.blocks)
+        return {one.named for one in rows if one.named is not None}
+
+    def segment(self, number: int, directory: Path) -> tuple[Segment, list[SealedRows]] | None:
+        """A segment for a snapshot, and the rows that it refers to, whose files get names in `directory`.
+
+        None if it has no templates. Changes wait for some milliseconds. Raises OSError if a file cannot
+        have a name, TypeError if the gallery keeps its rows in memory.
+        """
+        first = number * SEGMENT_IDS
+        with self._changing:
+            known = (self._row_of.get(one) for one in range(first, first + SEGMENT_IDS))
+            rows = np.array([row for row in known if row is not None], np.int64)
+            if not len(rows):
+                return None
+            return gathered(rows, self._block_at, self._block_rows, directory)
+
+    def restore(self, segments: Iterable[Segment], directory: Path) -> None:
+        """Fills an empty gallery from all segments of a snapshot, and the files of rows in `directory`.
+
+        Raises OSError, ValueError and RowsLost if it does not hold what it says; then this gallery is of
+        no more use.
+        """
+        with self._changing:
+            blocks, few = restored(segments, directory, self._block_rows, self._dimension)
+            if self._row_of or self._readers.view.blocks:
+                raise ValueError("the gallery holds templates already")
+            for block in blocks:
+                places = np.flatnonzero(block.died[: block.size])
+                rows = (block.first + places).tolist()
+                self._row_of.update(zip(block.ids[places].tolist(), rows, strict=True))
+                self._block_at[block.first // self._block_rows] = block
+            used, moment = blocks[-1].size if blocks else 0, self._readers.view.moment
+            self._readers.publish(View(tuple(blocks), used, moment + 1), [])
+            expected = len(self._row_of) + sum(block.live for block in few)
+        for block in few:
+            places = np.flatnonzero(block.died[: block.size])
+            self.add(block.ids[places], block.rows(places))
+        if len(self._row_of) != expected or expected != sum(b.live for b in (*blocks, *few)):
+            raise ValueError("a template is twice in the snapshot")
+
     def _search(self, queries: Floats, k: int) -> list[list[Hit]]:
         with self._readers.reading() as view:
             found: list[list[Hit]] = []
@@ -138,6 +204,7 @@ class ExactGallery:
         for block, start, stop in change.take_written():
             block.live += stop - start
             self._block_at[block.first // self._block_rows] = block
+            self._touched.update(np.unique(block.ids[start:stop] // SEGMENT_IDS).tolist())
             for place, template_id in enumerate(block.ids[start:stop].tolist(), start):
                 old = self._row_of.get(template_id)
                 if old is not None:
@@ -148,6 +215,7 @@ class ExactGallery:
         number, place = divmod(row, self._block_rows)
         block = self._block_at[number]
         change.dead.setdefault(block, []).append(place)
+        self._touched.add(int(block.ids[place]) // SEGMENT_IDS)
         block.died[place] = change.moment
         block.live -= 1
 

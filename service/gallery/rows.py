@@ -6,6 +6,7 @@ is overwritten opens for nobody, this process among them, whatever becomes of th
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import weakref
@@ -27,6 +28,7 @@ KEY_BYTES, TAG_BYTES = 16, 16
 # Each key seals one row, once.
 NONCE = bytes(12)
 WRITTEN_AT_ONCE = 512
+ROWS_SUFFIX = ".rows"
 # Whatever is written to it or read from it is an error.
 NO_FILE = -1
 
@@ -70,7 +72,7 @@ class RowsInMemory:
 
 
 class SealedRows:
-    """Keeps rows in a file without a name in `directory`, which ends with the process.
+    """Keeps rows in a file without a name in `directory`, which ends with the process unless it gets one.
 
     Rows that the disk does not take stay in memory, sealed as well, and the log says so.
     """
@@ -80,13 +82,60 @@ class SealedRows:
         self._keys: Keys = np.zeros((size, KEY_BYTES), np.uint8)
         self._kept: dict[int, bytes] = {}
         self._descriptor = NO_FILE
+        self.named: str | None = None
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=directory) as file:
-                self._descriptor = os.dup(file.fileno())
-            weakref.finalize(self, os.close, self._descriptor)
+            self._hold(_nameless(directory))
         except OSError as error:
             _say_kept(error)
+
+    @classmethod
+    def found(cls, path: Path, size: int, dimension: int) -> SealedRows:
+        """Rows in a file that an earlier process named, still without their keys. Raises OSError."""
+        rows = cls.__new__(cls)
+        rows._dimension, rows._length = dimension, 4 * dimension + TAG_BYTES
+        rows._keys, rows._kept = np.zeros((size, KEY_BYTES), np.uint8), {}
+        rows.named = path.name
+        rows._hold(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        return rows
+
+    def _hold(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        weakref.finalize(self, os.close, descriptor)
+
+    def name(self, directory: Path) -> str:
+        """The name of the file in `directory`, where it gets one if it has none, and outlives the process.
+
+        Raises OSError, also if some rows stayed in memory or the file system has no files without a name.
+        """
+        if self._kept:
+            raise OSError(errno.ENOSPC, "the disk did not take all rows")
+        if self.named is None:
+            name = f"{os.urandom(8).hex()}{ROWS_SUFFIX}"
+            place = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                # With a directory given this is linkat with AT_SYMLINK_FOLLOW: see O_TMPFILE in open(2).
+                os.link(f"/proc/self/fd/{self._descriptor}", name, src_dir_fd=place, dst_dir_fd=place)
+            finally:
+                os.close(place)
+            self.named = name
+        return self.named
+
+    def give_keys(self, places: Places, keys: Keys) -> None:
+        """The keys of rows that lie in the file already."""
+        self._keys[places] = keys
+
+    def reaches(self, size: int) -> bool:
+        """Whether the file is long enough for so many rows. Raises OSError."""
+        return os.fstat(self._descriptor).st_size >= size * self._length
+
+    def sync(self) -> None:
+        """Raises OSError."""
+        os.fsync(self._descriptor)
+
+    def keys(self, places: Places) -> Keys:
+        """Copies of keys, uint8 [n, 16], for a snapshot, which seals them."""
+        return self._keys[places]
 
     def write(self, start: int, rows: Floats) -> None:
         for first in range(0, len(rows), WRITTEN_AT_ONCE):
@@ -129,6 +178,17 @@ class SealedRows:
             of = range(len(self._keys))[places] if isinstance(places, slice) else places.tolist()
             for place in of:
                 self._kept.pop(place, None)
+
+
+def _nameless(directory: Path) -> int:
+    """A file without a name that may get one, where the file system has such. Raises OSError."""
+    try:
+        return os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+    with tempfile.TemporaryFile(dir=directory) as file:
+        return os.dup(file.fileno())
 
 
 def _say_kept(error: OSError) -> None:

@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]
 # Neither these nor what is in `backfills` is in a backup: jobs and locks of a moment, answers of a day.
 LEFT_OUT = (
     *("jobs", "job_events", "backfills", "idempotency", "retention_clock", "gallery_log", "master_keys"),
-    *("id_keys", "kept_probes", "webhook_outbox", "outbox_deliveries", "track_answers"),
+    *("id_keys", "kept_probes", "webhook_outbox", "outbox_deliveries", "track_answers", "snapshot_keys"),
 )
 CARRIED = (
     *("subjects", "subject_keys", "subject_terms", "samples", "templates", "crops", "spaces", "bundles"),

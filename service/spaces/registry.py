@@ -23,6 +23,7 @@ from service.inference.batcher import Observe
 from service.inference.engine import Engine, EngineOptions
 from service.inference.parity import ParityError, check_parity
 from service.spaces.adoption import adopt, require_thresholds
+from service.spaces.snapshots import GallerySnapshots
 from service.spaces.space import EmbeddingSpace
 from service.spaces.threshold_table import ThresholdTable
 from service.spaces.thresholds import InForce, Installed
@@ -48,11 +49,18 @@ class SpaceConflict(RuntimeError):
 class SpaceRegistry:
     """Loads, swaps and closes the spaces of this process.
 
-    `rows`: directory for the files of float32 rows of galleries; None keeps them in memory.
+    `rows`: directory for the files of float32 rows of galleries; None keeps them in memory. `snapshots`:
+    of galleries, in the same directory.
     """
 
-    def __init__(self, db: Database, bundles: BundleStore, rows: Path | None = None) -> None:
-        self._db, self.bundles, self._rows = db, bundles, rows
+    def __init__(
+        self,
+        db: Database,
+        bundles: BundleStore,
+        rows: Path | None = None,
+        snapshots: GallerySnapshots | None = None,
+    ) -> None:
+        self._db, self.bundles, self._rows, self.snapshots = db, bundles, rows, snapshots
         self._active: EmbeddingSpace | None = None
         self._loaded: dict[str, EmbeddingSpace] = {}
         self._options: EngineOptions | None = None
@@ -147,18 +155,18 @@ class SpaceRegistry:
                 raise BundleError(f"bundle {record.name} makes another space than {space_id}")
             engine = await asyncio.to_thread(self._engine, bundle)
             engine.start()
-            gallery = self._gallery(bundle.manifest.encoder.dimension)
-            made = EmbeddingSpace(bundle.manifest, engine, gallery, record.digest)
+            gallery = self._gallery(space_id, bundle.manifest.encoder.dimension)
+            made = EmbeddingSpace(bundle.manifest, engine, gallery, record.digest, snapshots=self.snapshots)
             self._loaded[space_id] = made
             if known is not None:
                 self._close_later(known)
             log.info("space loaded", space_id=space_id, bundle=record.name, digest=record.digest[:16])
             return made
 
-    def _gallery(self, dimension: int) -> ExactGallery:
+    def _gallery(self, space_id: str, dimension: int) -> ExactGallery:
         if self._rows is None:
             return ExactGallery(dimension)
-        return ExactGallery(dimension, rows=partial(SealedRows, directory=self._rows))
+        return ExactGallery(dimension, rows=partial(SealedRows, directory=self._rows / space_id))
 
     async def follow(self) -> None:
         """Loads, swaps, catches up and drops spaces as the database says. Raises StoreError."""
@@ -231,6 +239,8 @@ class SpaceRegistry:
         await asyncio.gather(*self._closing, return_exceptions=True)
         await asyncio.gather(*(space.engine.close() for space in self._loaded.values()))
         self._loaded.clear()
+        if self.snapshots is not None:
+            self.snapshots.close()
 
     def _engine(self, bundle: Bundle) -> Engine:
         assert self._options is not None  # noqa: S101 - `open` comes first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from service.gallery.base import Gallery
 from service.gallery.exact import ExactGallery
 from service.gallery.rows import RowsLost
 from service.inference.engine import Engine
+from service.spaces.snapshots import GallerySnapshots
 from service.spaces.thresholds import InForce
 from service.store.database import Database
 from service.store.records import LogEntry
@@ -42,6 +44,7 @@ class EmbeddingSpace:
     digest: str = ""
     applied_seq: int = 0
     filled: bool = False
+    snapshots: GallerySnapshots | None = None
     _in_force: InForce | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -72,14 +75,26 @@ class EmbeddingSpace:
         return self.thresholds.of(None).calibration
 
     async def load_gallery(self, db: Database) -> None:
-        """Fills the gallery from the database: every template, then the tail of the log."""
+        """Fills the gallery from its snapshot or the database, then applies the tail of the log."""
         async with self._lock:
-            await self._fill(db)
+            if not await self._restore():
+                await self._fill(db)
         await self.catch_up(db)
+
+    async def _restore(self) -> bool:
+        """Fills the gallery from its snapshot; whether there is one that can be used."""
+        if self.snapshots is None or not isinstance(self.gallery, ExactGallery):
+            return False
+        gallery = self.gallery.empty()
+        loaded = await self.snapshots.load(self.space_id, self.manifest.encoder.dimension, gallery)
+        if loaded is None:
+            return False
+        self.gallery, self.applied_seq, self.filled = gallery, loaded.seq, True
+        return True
 
     async def _fill(self, db: Database) -> None:
         """Fills another gallery and takes it once it is complete, so that no search sees half of one."""
-        old = self.gallery
+        old, started = self.gallery, time.monotonic()
         gallery = old.empty() if isinstance(old, ExactGallery) else old
         if gallery is old:
             gallery.clear()
@@ -89,6 +104,12 @@ class EmbeddingSpace:
             async for ids, vectors in uow.log.every(self.space_id):
                 await asyncio.to_thread(gallery.add, ids, vectors)
         self.gallery, self.applied_seq, self.filled = gallery, seq, True
+        log.info(
+            "gallery filled from the database",
+            space_id=self.space_id,
+            templates=gallery.size,
+            seconds=round(time.monotonic() - started, 2),
+        )
 
     async def follow(self, db: Database) -> None:
         """Fills the gallery the first time, then applies the tail of the log."""

@@ -15,6 +15,7 @@ from service.store.errors import StoreError
 from service.store.opening import SEALED_TEMPLATE, TEMPLATE_ROWS, TemplateOpener
 from service.store.records import LogEntry, Snapshot
 from service.store.refused import template_name
+from service.store.snapshot_keys import forget_segments
 from service.store.spaces import lock_spaces_shared
 from service.store.subject_keys import Unsealed
 from service.store.tables import gallery_log, samples, spaces, subject_keys, templates
@@ -48,7 +49,10 @@ class GalleryLog:
         self._connection, self._unsealed = connection, unsealed
 
     async def append(self, space_id: str, op: str, template_ids: Sequence[int]) -> None:
-        """Appends one row for each template. Raises StoreError if the space is unknown."""
+        """Appends one row for each template. Raises StoreError if the space is unknown.
+
+        A removal ends every snapshot of its templates.
+        """
         if not template_ids:
             return
         allocated = (
@@ -66,6 +70,9 @@ class GalleryLog:
             for i, template_id in enumerate(template_ids)
         ]
         await self._connection.execute(insert(gallery_log), rows)
+        if op == "remove":
+            # After the lock of the space's row: no key of an erased template is made meanwhile.
+            await forget_segments(self._connection, space_id, template_ids)
 
     async def append_removals(self, token: str, sample_id: str) -> int:
         """Logs the removal of the templates of one sample of a subject, and returns their number."""
@@ -153,14 +160,22 @@ class GalleryLog:
         rows = np.concatenate([np.empty((0, dimension), np.float32), *(rows for _, rows in parts)])
         return Snapshot(seq, ids, rows)
 
-    async def every(self, space_id: str) -> AsyncIterator[tuple[Ids, Floats]]:
+    async def every(
+        self, space_id: str, first: int | None = None, stop: int | None = None
+    ) -> AsyncIterator[tuple[Ids, Floats]]:
         """Opens every template of a space, in order of their ids: int64 [n] and float32 [n, d] at a time.
+
+        `first`, `stop`: only those from an id on, and below another.
 
         Read `head` before: the log after it leads to the present. Leaves out rows that do not open, and
         refuses them. Raises StoreError.
         """
         dimension = await self._dimension(space_id)
         query = TEMPLATE_ROWS.where(templates.c.space_id == space_id).order_by(templates.c.template_id)
+        if first is not None:
+            query = query.where(templates.c.template_id >= first)
+        if stop is not None:
+            query = query.where(templates.c.template_id < stop)
         opener = TemplateOpener(self._unsealed, space_id)
         result = await self._connection.stream(query)
         async for rows in result.partitions(ROWS_AT_ONCE):

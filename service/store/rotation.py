@@ -22,7 +22,14 @@ from service.store.locks import advisory_lock
 from service.store.outbox import bound_to_event
 from service.store.probes import bound_to
 from service.store.subject_keys import KEYS_LOCK
-from service.store.tables import kept_probes, master_keys, subject_keys, track_answers, webhook_outbox
+from service.store.tables import (
+    kept_probes,
+    master_keys,
+    snapshot_keys,
+    subject_keys,
+    track_answers,
+    webhook_outbox,
+)
 from service.store.track_answers import bound_to_answer
 from service.store.upsert import upsert
 
@@ -112,6 +119,8 @@ async def _end(db: Database, new: MasterKey) -> None:
     masters = _masters(db)
     async with db.write() as uow:
         await advisory_lock(uow.connection, KEYS_LOCK)
+        # Snapshots are made anew, so that no copy of one opens with a key of before.
+        await uow.connection.execute(delete(snapshot_keys).where(snapshot_keys.c.master_id != new.key_id))
         await uow.connection.execute(delete(master_keys).where(master_keys.c.key_id != new.key_id))
         await uow.commit()
     async with db.write() as uow:

@@ -16,6 +16,7 @@ from service.store.tables import (
     backfills,
     bundles,
     gallery_log,
+    snapshot_keys,
     spaces,
     templates,
     threshold_versions,
@@ -164,6 +165,6 @@ class Spaces:
         query = select(bundles.c.digest).where(bundles.c.space_id == space_id)
         digests = [row[0] for row in await self._connection.execute(query)]
         thresholds = (active_thresholds, threshold_versions)
-        for table in (templates, gallery_log, backfills, bundles, *thresholds, spaces):
+        for table in (templates, gallery_log, snapshot_keys, backfills, bundles, *thresholds, spaces):
             await self._connection.execute(delete(table).where(table.c.space_id == space_id))
         return digests

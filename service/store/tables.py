@@ -153,6 +153,19 @@ gallery_log = Table(
     CheckConstraint(one_of("op", ("add", "remove")), name="op"),
 )
 
+# What gallery snapshots open with: see `store.snapshot_keys`. `segment`: null for the key of a head.
+snapshot_keys = Table(
+    "snapshot_keys",
+    metadata,
+    Column("key_id", String(32), primary_key=True),
+    Column("space_id", String(64), ForeignKey("spaces.space_id"), nullable=False),
+    Column("segment", BigInteger),
+    Column("master_id", String(16), nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("space_id", "segment"),
+)
+
 bundles = Table(
     "bundles",
     metadata,

@@ -13,6 +13,7 @@ from service.store.jobs import Jobs
 from service.store.outbox import Outbox
 from service.store.probes import Probes
 from service.store.retention import RetentionClock
+from service.store.snapshot_keys import SnapshotKeys
 from service.store.spaces import Spaces
 from service.store.subject_keys import SubjectKeys, Unsealed
 from service.store.subjects import Samples, Subjects
@@ -30,6 +31,7 @@ class UnitOfWork:
         self.committed = False
         self.subject_keys = SubjectKeys(connection, unsealed)
         self.log = GalleryLog(connection, unsealed)
+        self.snapshots = SnapshotKeys(connection, self.subject_keys, unsealed)
         self.spaces = Spaces(connection)
         self.backfills = Backfills(connection)
         self.thresholds = Thresholds(connection)
