@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import ssl
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ import aiomqtt
 ADDRESS = re.compile(r"mqtts?://[^/@#?\s]+/?")
 PORTS = {"mqtt": 1883, "mqtts": 8883}
 KEEPALIVE_S = 30
+# What it would say of a broken connection reaches whoever calls as an exception.
+QUIET = logging.getLogger("halflight.broker")
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
 
 
 class BrokerError(ValueError):
@@ -73,6 +78,7 @@ class Broker:
             identifier=name,
             protocol=aiomqtt.ProtocolVersion.V5,
             keepalive=KEEPALIVE_S,
+            logger=QUIET,
             will=will,
             tls_context=self._tls() if parts.scheme == "mqtts" else None,
             **options,

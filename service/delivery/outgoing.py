@@ -72,7 +72,16 @@ class Outgoing:
         await self._count(at_once=True)
         async with asyncio.TaskGroup() as group:
             for receiver in self.receivers:
-                group.create_task(self._serve(receiver), name=f"events to {receiver.name}")
+                group.create_task(self._keep_serving(receiver), name=f"events to {receiver.name}")
+
+    async def _keep_serving(self, receiver: Receiver) -> None:
+        while True:
+            try:
+                await self._serve(receiver)
+            except Exception as error:  # noqa: BLE001 - a fault of one receiver ends no other's deliveries
+                kind = type(error).__name__
+                log.error("a receiver's deliveries broke off", receiver=receiver.name, cause=kind)
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _serve(self, receiver: Receiver) -> None:
         async with receiver.channel.opened():

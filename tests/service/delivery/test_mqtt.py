@@ -118,6 +118,8 @@ def test_messages_name_nobody_unless_the_operator_says_so(
     assert {one["schema_version"] for one in (first, second, match, unknown)} == {1}
     for one in broker.messages():
         assert "anna" not in (one["topic"] + one["payload"]).lower()
+    # What is published and not yet noted as confirmed would come again.
+    until(lambda: waiting(service) == 0)
     # A clean end says so itself; after SIGKILL the broker does.
     assert service.stop() == 0
     until(lambda: broker.messages(AVAILABILITY)[-1]["payload"] == "offline")
@@ -145,6 +147,22 @@ def test_messages_name_nobody_unless_the_operator_says_so(
         assert config["availability_topic"] == AVAILABILITY
         assert config.get("event_types") in (None, list(EVENT_TYPES))
         assert "anna" not in payload.lower()
+
+
+@pytest.mark.slow
+def test_an_erasure_takes_what_the_broker_has_not_got(start_service: StartService, broker: Mosquitto) -> None:
+    service = start_service(**broker.env, HALFLIGHT_MQTT_NAMES="true")
+    with service.client() as client:
+        enrol(client)
+        assert identify(client, "door") == 200
+        client.delete("/subjects/anna-k").raise_for_status()
+        assert identify(client, "later") == 200
+    broker.start()
+    broker.read()
+    until(lambda: waiting(service) == 0)
+    until(lambda: len(decisions(broker)) == 1)
+    assert [one["camera"] for one in decisions(broker)] == ["later"]
+    assert "anna" not in str(broker.messages()).lower()
 
 
 @pytest.mark.slow
