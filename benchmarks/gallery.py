@@ -8,7 +8,8 @@ BLAS take the cores from each other for some milliseconds after every change.
 The floor is one sum (one thread) over as many bytes as the first pass reads, a quarter of the float32
 rows. All searches answer the 20 best; the gallery and FAISS are compared, so that nobody wins by being wrong.
 Memory is what the process grew by while the templates were added, at most `CHUNK` at a time. The gallery
-keeps its float32 rows as the service does, sealed in a file in `--dir`.
+keeps its float32 rows as the service does, sealed in a file in `--dir`. At the end some templates are removed
+one by one; a removal that takes constant time takes the same in every size.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from service.gallery.rows import SealedRows
 TOP_K = 20
 TURN, WARM = 10, 3
 CHUNK = 50_000
+REMOVED = 1000
 Floats = NDArray[np.float32]
 
 
@@ -114,6 +116,14 @@ def hit_agreement(gallery: ExactGallery, index: faiss.IndexFlatIP, queries: Floa
     return sum(len(a & b) for a, b in zip(ours, theirs, strict=True)) / (TOP_K * len(queries))
 
 
+def removal_us(gallery: ExactGallery, count: int) -> float:
+    """Median microseconds for the removal of one template."""
+    chosen = np.random.default_rng(1).choice(count, REMOVED, replace=False)
+    taken = [time_ms(lambda one=one: gallery.remove(np.array([one]))) for one in chosen]  # type: ignore[misc]
+    assert gallery.size == count - REMOVED
+    return 1000 * statistics.median(taken)
+
+
 def measure(
     rows: Floats, gallery: ExactGallery, index: faiss.IndexFlatIP, queries: Floats, rounds: int
 ) -> Times:
@@ -159,6 +169,9 @@ def main() -> None:
             print(f"{count} at once, answers agree with FAISS in {100 * times.same:.1f} %")
             for name, ms in times.ms.items():
                 print(f"  {name:36}{ms:9.2f} ms{ms / times.ms['gallery']:8.2f} x gallery")
+        removal = removal_us(gallery, size)
+        kept.append({"templates": size, "removal_us": removal})
+        print(f"a removal takes {removal:.0f} us")
     if args.out is not None:
         args.out.write_text(json.dumps(kept, indent=1) + "\n")
 

@@ -41,13 +41,17 @@ ATTEMPTS = 3
 
 @dataclass(slots=True, eq=False)
 class _Kept:
-    """What lies on the disk of one space. `pending`: segments that have to be written again."""
+    """What lies on the disk of one space. `pending`: segments that have to be written again.
+
+    `head_keys`: names of the keys of the last heads, the newest last.
+    """
 
     files: SnapshotFiles
     gallery: ExactGallery | None = None
     head: Head | None = None
     pending: set[int] = field(default_factory=set)
     tidy: bool = False
+    head_keys: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ class GallerySnapshots:
             self._count(reason)
             return None
         kept = self._of(space_id)
-        kept.gallery, kept.head = gallery, head
+        kept.gallery, kept.head, kept.head_keys = gallery, head, [key_id]
         self._unchecked.add(space_id)
         self._count("snapshot")
         log.info(
@@ -164,6 +168,7 @@ class GallerySnapshots:
         head = Head(seq, {n: old[n] for n in numbers if n not in dirty} | parts)
         await asyncio.to_thread(kept.files.write_head, head, head_key)
         kept.head, kept.pending = head, kept.pending - dirty
+        kept.head_keys = [*kept.head_keys[-1:], head_key.key_id]
         kept.tidy = False
         await self._tidy(kept)
         log.info("snapshot written", space_id=space.space_id, templates=gallery.size, segments=len(parts))
@@ -196,10 +201,9 @@ class GallerySnapshots:
             async with self._db.write() as uow:
                 await uow.snapshots.make_segments(space.space_id, sorted(numbers))
                 keys = await uow.snapshots.segments(space.space_id)
-                head_key, newest = (
-                    await uow.snapshots.new_head(space.space_id),
-                    await uow.log.head(space.space_id),
-                )
+                former = kept.head_keys[0] if len(kept.head_keys) > 1 else None
+                head_key = await uow.snapshots.new_head(space.space_id, former)
+                newest = await uow.log.head(space.space_id)
                 await uow.commit()
             while space.applied_seq < newest:
                 await space.catch_up(self._db)

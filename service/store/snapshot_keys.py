@@ -21,7 +21,7 @@ from service.store.portions import portions
 from service.store.subject_keys import SubjectKeys, Unsealed
 from service.store.tables import gallery_log, snapshot_keys, spaces
 
-# Keys of heads that are kept for a space; each replica has one snapshot.
+# Keys of heads that are kept for a space: each replica has two, and kills and lost replicas leave some.
 HEADS = 64
 KIND, HEAD = "snapshot key", "head"
 
@@ -78,9 +78,16 @@ class SnapshotKeys:
         for segment in missing:
             await self._add(space_id, segment)
 
-    async def new_head(self, space_id: str) -> SnapshotKey:
-        """Makes the key of a new head; the oldest beyond `HEADS` go. Raises StoreError."""
+    async def new_head(self, space_id: str, former: str | None = None) -> SnapshotKey:
+        """Makes the key of a new head; that of a `former` one goes, and the oldest beyond `HEADS`.
+
+        `former`: not the last, which a kill before the new head is written leaves in use. Raises StoreError.
+        """
         heads = snapshot_keys.c.space_id == space_id, snapshot_keys.c.segment.is_(None)
+        if former is not None:
+            await self._connection.execute(
+                delete(snapshot_keys).where(*heads, snapshot_keys.c.key_id == former)
+            )
         newest = (
             select(snapshot_keys.c.key_id)
             .where(*heads)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, select, text, update
 
 from faces.bundle import Manifest, read
 from service.gallery.rows import KEY_BYTES
@@ -119,6 +119,20 @@ async def test_a_start_from_a_snapshot_and_the_tail_finds_what_brute_force_finds
     third = await disk.start(block_rows)
     assert disk.ways[-1] == "snapshot"
     agrees(third, templates)
+
+
+async def test_keys_of_heads_do_not_pile_up(disk: Disk) -> None:
+    templates = await two_segments(disk.db)
+    space = await disk.start()
+    for number in range(60, 66):
+        templates |= await enrol(disk.db, MANIFEST, [number])
+        await space.catch_up(disk.db)
+        assert await disk.write(space)
+    async with disk.db.read() as uow:
+        heads = select(snapshot_keys.c.key_id).where(snapshot_keys.c.segment.is_(None))
+        assert len((await uow.connection.execute(heads)).all()) == 2
+    agrees(await disk.start(), templates)
+    assert disk.ways[-1] == "snapshot"
 
 
 async def test_files_are_private_and_show_no_template(disk: Disk) -> None:
