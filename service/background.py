@@ -46,6 +46,7 @@ def start(state: State, when_loaded: WhenLoaded | None = None) -> Tasks:
         asyncio.create_task(_run_jobs(state), name="jobs"),
         asyncio.create_task(_keep_snapshots(state), name="snapshots"),
         asyncio.create_task(state.outgoing.run(), name="events"),
+        asyncio.create_task(_look_at_seals(state), name="seals"),
     ]
 
 
@@ -92,6 +93,17 @@ async def _feed(state: State) -> None:
     state.metrics.behind.set(await space.behind(state.db))
     await space.catch_up(state.db)
     state.metrics.behind.set(0)
+
+
+async def _look_at_seals(state: State) -> None:
+    """Lets the active space refuse templates that do not open, if its gallery has not met them."""
+    assert state.loading is not None  # noqa: S101 - set before this task runs
+    await asyncio.wait([state.loading])
+    if (space := state.registry.active) is not None:
+        try:
+            await space.look_at_seals(state.db)
+        except StoreError as error:
+            log.warning("seals were not looked at", cause=type(error.__cause__).__name__)
 
 
 async def _run_jobs(state: State) -> None:

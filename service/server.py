@@ -35,6 +35,7 @@ from service.settings import Settings
 from service.state import State
 from service.store.database import Database
 from service.store.errors import StoreError
+from service.store.search_schema import GalleryOptions, GalleryRefused
 from service.telemetry import configure_logs
 
 REFUSED, LOAD_FAILED = 2, 3
@@ -66,6 +67,7 @@ async def _has_keys(settings: Settings) -> bool:
     db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source))
     try:
         await db.migrate()
+        await db.use_gallery(GalleryOptions.of(settings))
         async with db.read() as uow:
             return await uow.keys.any_active()
     finally:
@@ -106,6 +108,8 @@ def refusal(settings: Settings) -> str | None:
         return f"{error}: look at {places}"
     except OriginError as error:
         return f"{error}: look at HALFLIGHT_BUNDLE_URL"
+    except GalleryRefused as error:
+        return str(error)
     except StoreError as error:
         return f"the database cannot be opened: {error}\nLook at HALFLIGHT_DATABASE_URL and the server's log."
     except ssl.SSLError as error:

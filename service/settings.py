@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     compreface: bool = False
     data_dir: Path = Path("data")
     database_url: str | None = None
+    gallery: Literal["embedded", "pgvector"] = "embedded"
+    gallery_index: Literal["hnsw", "exact"] = "hnsw"
+    gallery_candidates: Annotated[int, Field(ge=1, le=1000)] = 200
     bundle_dir: Path = Field(default_factory=builtin_bundle)
     bundles: Path | None = None
     bundle_key: Path | None = None

@@ -59,6 +59,7 @@ from service.spaces.space import EmbeddingSpace
 from service.spaces.threshold_admin import ThresholdAdmin
 from service.store.clear_rows import seal_clear_rows
 from service.store.database import Database
+from service.store.search_schema import GalleryOptions
 from service.subjects.editor import SubjectEditor
 from service.telemetry import Metrics
 
@@ -136,6 +137,7 @@ async def open_state(
     db = await Database.open(settings.sqlalchemy_url, MasterKeys(settings.key_source))
     db.on_shredded = after_erasure(settings)
     await db.migrate()
+    await db.use_gallery(GalleryOptions.of(settings))
     await _seal_old(db, settings)
     decoder = Decoder(settings, metrics)
     decoder.start()

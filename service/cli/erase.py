@@ -38,7 +38,7 @@ def erase(
     """Erase a subject, on the service's machine, whether the service runs or not.
 
     With --verify it ends with exit code 1 if a file still shows the subject's id, name, metadata, a
-    template, a crop or its key.
+    template, a search vector of HALFLIGHT_GALLERY=pgvector, a crop or its key.
     """
     from service.subjects.residue import search
 
@@ -65,8 +65,9 @@ def erase(
     if found:
         raise Failure(
             "the subject is erased, and some files still show it",
-            hint="the service writes none of it in clear: look for logs and copies, and for PostgreSQL's"
-            " journal from before the upgrade that hid ids",
+            hint="the service writes none of it in clear but search vectors, which PostgreSQL's journal and"
+            " free room keep for a while: look for logs and copies, and for PostgreSQL's journal from before"
+            " the upgrade that hid ids",
         )
 
 

@@ -20,6 +20,7 @@ from service.cli import (
     evaluate,
     events,
     frigate,
+    gallery,
     keys,
     models,
     recognise,
@@ -59,6 +60,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
 app.add_typer(doors.app, name="doors")
 app.add_typer(models.app, name="models")
+app.add_typer(gallery.app, name="gallery")
 app.add_typer(bundle.app, name="bundle")
 
 

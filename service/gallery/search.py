@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.gallery.base import Hit
-from service.gallery.blocks import Block, View
+from service.gallery.blocks import Block, Ids, View
 from service.gallery.first_pass import CodedQueries
 from service.gallery.rows import Floats, Places
 
@@ -94,11 +94,10 @@ def _rank(near: list[_Near], query: Floats, k: int) -> list[Hit]:
         for part in np.unique(number[chosen]):
             block, of = near[part].block, places[chosen[number[chosen] == part]]
             ids = np.concatenate([ids, block.ids[of]])
-            scores = np.concatenate([scores, _exact(block.rows(of), query)])
-        best = np.lexsort((ids, -scores))[:k]
-        ids, scores = ids[best], scores[best]
+            scores = np.concatenate([scores, scores_of(block.rows(of), query)])
+        ids, scores = best(ids, scores, k)
         done, count = done + len(chosen), min(2 * count, ROWS_AT_ONCE)
-    return [Hit(int(i), float(np.clip(score, -1.0, 1.0))) for i, score in zip(ids, scores, strict=True)]
+    return hits_of(ids, scores)
 
 
 def _first_pass(view: View, queries: Floats, floor: _Floor) -> list[_Near]:
@@ -124,7 +123,19 @@ def _look(asked: CodedQueries, floor: _Floor, moment: int, block: Block, start: 
     return _Near(block, places + start, of, width[places, of])
 
 
-def _exact(rows: Floats, query: Floats) -> NDArray[np.float64]:
-    """Scores rows in float64 [n]. Avoids BLAS, whose order of summation differs from row to row."""
+def scores_of(rows: Floats, query: Floats) -> NDArray[np.float64]:
+    """Scores `rows`, float32 [n, d], in float64 [n]. Avoids BLAS, whose order of summation differs from row
+    to row."""
     scores: NDArray[np.float64] = np.einsum("nd,d->n", rows.astype(np.float64), query.astype(np.float64))
     return scores
+
+
+def best(ids: Ids, scores: NDArray[np.float64], k: int) -> tuple[Ids, NDArray[np.float64]]:
+    """The up to `k` best, best first, those of equal scores by id."""
+    order = np.lexsort((ids, -scores))[:k]
+    return ids[order], scores[order]
+
+
+def hits_of(ids: Ids, scores: NDArray[np.float64]) -> list[Hit]:
+    """Templates and their scores as an answer."""
+    return [Hit(int(i), float(np.clip(score, -1.0, 1.0))) for i, score in zip(ids, scores, strict=True)]

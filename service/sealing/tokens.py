@@ -52,3 +52,8 @@ class IdKey:
     def answer_token(self, scope: str, key: str) -> str:
         """65 characters that stand for an idempotency key, in which callers may put the id of a subject."""
         return MARK + hmac.digest(self._answers, f"{scope}\0{key}".encode(), hashlib.sha256).hex()
+
+    def index_key(self, space_id: str) -> bytes:
+        """The key of the transform that an index of this space's vectors is under. A rotation of the master
+        key keeps it."""
+        return derive(self._raw, f"vector index {space_id}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from faces.bundle import Bundle, BundleError
+from faces.bundle import Bundle, BundleError, Manifest
 from service.bundles.registry import BundleStore
 from service.gallery.exact import ExactGallery
 from service.gallery.rows import SealedRows
@@ -23,6 +23,7 @@ from service.inference.batcher import Observe
 from service.inference.engine import Engine, EngineOptions
 from service.inference.parity import ParityError, check_parity
 from service.spaces.adoption import adopt, require_thresholds
+from service.spaces.pgvector_space import pgvector_space
 from service.spaces.snapshots import GallerySnapshots
 from service.spaces.space import EmbeddingSpace
 from service.spaces.threshold_table import ThresholdTable
@@ -155,13 +156,19 @@ class SpaceRegistry:
                 raise BundleError(f"bundle {record.name} makes another space than {space_id}")
             engine = await asyncio.to_thread(self._engine, bundle)
             engine.start()
-            gallery = self._gallery(space_id, bundle.manifest.encoder.dimension)
-            made = EmbeddingSpace(bundle.manifest, engine, gallery, record.digest, snapshots=self.snapshots)
+            made = await self._space(bundle.manifest, engine, record.digest)
             self._loaded[space_id] = made
             if known is not None:
                 self._close_later(known)
             log.info("space loaded", space_id=space_id, bundle=record.name, digest=record.digest[:16])
             return made
+
+    async def _space(self, manifest: Manifest, engine: Engine, digest: str) -> EmbeddingSpace:
+        """A space with an empty gallery of the kind that the settings say."""
+        if self._db.search is not None:
+            return await pgvector_space(self._db, self._db.search, manifest, engine, digest)
+        gallery = self._gallery(manifest.space_id, manifest.encoder.dimension)
+        return EmbeddingSpace(manifest, engine, gallery, digest, snapshots=self.snapshots)
 
     def _gallery(self, space_id: str, dimension: int) -> ExactGallery:
         if self._rows is None:

@@ -111,6 +111,9 @@ class EmbeddingSpace:
             seconds=round(time.monotonic() - started, 2),
         )
 
+    async def look_at_seals(self, db: Database) -> None:
+        """Does nothing: the gallery has opened every template when it was filled."""
+
     async def follow(self, db: Database) -> None:
         """Fills the gallery the first time, then applies the tail of the log."""
         if self.filled:

@@ -21,9 +21,13 @@ from service.store.locks import advisory_lock
 from service.store.refused import RefusedRows
 from service.store.reserve import DiskReserve
 from service.store.revisions import current_revision, newest_revision
+from service.store.search_index import SearchIndex
+from service.store.search_schema import TABLE as SEARCH_TABLE
+from service.store.search_schema import GalleryOptions, GalleryRefused, create_table, has_table
 from service.store.subject_keys import SubjectKeys, Unsealed
 from service.store.tidying import forget_deleted, rewrite
 from service.store.unit import UnitOfWork
+from service.store.vacuum import Vacuum
 
 BUSY_MS = 15_000
 # How long a writer waits for its turn, in the queue of this process and for other processes together.
@@ -70,6 +74,9 @@ class Database:
         # Called with the ids of keys that a commit erased: backups must forget them too.
         self.on_shredded: Callable[[Sequence[str]], None] | None = None
         self.write_trouble: StoreFull | StoreReadOnly | StoreBusy | None = None
+        # Where `HALFLIGHT_GALLERY=pgvector` searches.
+        self.search: SearchIndex | None = None
+        self._vacuum = Vacuum(engine)
 
     @classmethod
     async def open(cls, url: str, masters: MasterKeys | None = None) -> Self:
@@ -89,6 +96,7 @@ class Database:
         db = cls(engine, masters)
         try:
             await db.ping()
+            await db._look_for_search()
         except BaseException:
             await db.close()
             raise
@@ -119,6 +127,34 @@ class Database:
             # The migration may have switched off foreign keys on this connection.
             await connection.invalidate()
 
+    async def _look_for_search(self) -> None:
+        """Learns whether templates of this database have search vectors: every writer must add theirs."""
+        async with self.read() as uow:
+            self._unsealed.searched = await has_table(uow.connection)
+
+    async def use_gallery(self, options: GalleryOptions) -> None:
+        """Opens the gallery of the settings, which PostgreSQL keeps or each process for itself.
+
+        Call it after `migrate`. Raises GalleryRefused if the database cannot keep it, or keeps search
+        vectors in clear that the embedded gallery does not need.
+        """
+        if options.kind == "embedded":
+            if self._unsealed.searched:
+                raise GalleryRefused(
+                    "the database holds search vectors of HALFLIGHT_GALLERY=pgvector: set it so, or erase"
+                    " them with `halflight gallery erase` while no service runs"
+                )
+            return
+        async with self._transaction(write=True, migrate=True) as connection:
+            if self.dialect == "postgresql":
+                await advisory_lock(connection, MIGRATION_LOCK)
+            await create_table(connection)
+            await connection.commit()
+        self._unsealed.searched = True
+        url = self._engine.url.render_as_string(hide_password=False)
+        self.search = SearchIndex(url, options, self._unsealed, _store_error)
+        self._vacuum.soon()
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator[UnitOfWork]:
         """Opens a unit of work that only reads. Raises StoreError."""
@@ -147,6 +183,8 @@ class Database:
         self.write_trouble = None
         if self.on_shredded is not None and uow.committed and uow.subject_keys.shredded:
             await asyncio.to_thread(self.on_shredded, uow.subject_keys.shredded)
+        if self._unsealed.searched and uow.committed and uow.removed_templates:
+            self._vacuum.soon()
         if (erasing or self._journal_kept) and self.file is not None:
             # A reader of an old state keeps the journal; then the next write tries again.
             self._journal_kept = not await asyncio.to_thread(forget_deleted, self.file)
@@ -196,7 +234,8 @@ class Database:
         engine = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         try:
             async with engine.connect() as connection:
-                for name in REWRITTEN:
+                kept = (SEARCH_TABLE,) if self._unsealed.searched else ()
+                for name in (*REWRITTEN, *kept):
                     await connection.execute(text(f"VACUUM (FULL, ANALYZE) {name}"))
                 # Statistics of columns hold values of them; a role that may not do this gets a warning.
                 await connection.execute(text("VACUUM (FULL) pg_statistic"))
@@ -204,6 +243,9 @@ class Database:
             raise _store_error(error) from error
 
     async def close(self) -> None:
+        await self._vacuum.close()
+        if self.search is not None:
+            self.search.close()
         await self._engine.dispose()
 
 

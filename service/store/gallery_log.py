@@ -47,6 +47,8 @@ class GalleryLog:
 
     def __init__(self, connection: AsyncConnection, unsealed: Unsealed) -> None:
         self._connection, self._unsealed = connection, unsealed
+        # Whether this unit of work removes templates.
+        self.removed = False
 
     async def append(self, space_id: str, op: str, template_ids: Sequence[int]) -> None:
         """Appends one row for each template. Raises StoreError if the space is unknown.
@@ -55,6 +57,7 @@ class GalleryLog:
         """
         if not template_ids:
             return
+        self.removed = self.removed or op == "remove"
         allocated = (
             update(spaces)
             .where(spaces.c.space_id == space_id)

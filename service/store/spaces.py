@@ -57,6 +57,7 @@ class Spaces:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
+        self.deleted = False
 
     async def lock_enrolments(self) -> None:
         """Lets no other checked enrolment commit until the transaction ends.
@@ -165,6 +166,7 @@ class Spaces:
         query = select(bundles.c.digest).where(bundles.c.space_id == space_id)
         digests = [row[0] for row in await self._connection.execute(query)]
         thresholds = (active_thresholds, threshold_versions)
+        self.deleted = True
         for table in (templates, gallery_log, snapshot_keys, backfills, bundles, *thresholds, spaces):
             await self._connection.execute(delete(table).where(table.c.space_id == space_id))
         return digests

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.sealing.keys import MasterKey, MasterKeyError, SealBroken, SubjectKey
 from service.sealing.sources import MasterKeys
 from service.sealing.tokens import IdKey
+from service.sealing.transform import OrthogonalTransform
 from service.store.errors import StoreError
 from service.store.locks import advisory_lock
 from service.store.portions import portions
@@ -31,6 +32,9 @@ class Unsealed:
         self._masters, self.refused = masters, refused
         # Known once a unit of work has read it.
         self.ids: IdKey | None = None
+        # Whether templates have search vectors in the database, and under which transform by space.
+        self.searched = False
+        self.transforms: dict[str, OrthogonalTransform] = {}
 
     @property
     def masters(self) -> MasterKeys:

@@ -17,6 +17,7 @@ from service.store.gallery_log import GalleryLog, from_bytes, to_bytes
 from service.store.opening import TEMPLATE, TEMPLATE_ROWS, TemplateOpener
 from service.store.portions import portions
 from service.store.records import OwnedTemplate, Owner, StoredTemplate
+from service.store.search_rows import SearchRows
 from service.store.subject_keys import SubjectKeys, Unsealed
 from service.store.tables import samples, spaces, subject_keys, subjects, templates
 from service.store.upsert import upsert
@@ -43,9 +44,15 @@ class Templates:
     """All SQL about templates."""
 
     def __init__(
-        self, connection: AsyncConnection, log: GalleryLog, keys: SubjectKeys, unsealed: Unsealed
+        self,
+        connection: AsyncConnection,
+        log: GalleryLog,
+        search: SearchRows,
+        keys: SubjectKeys,
+        unsealed: Unsealed,
     ) -> None:
-        self._connection, self._log, self._keys, self._unsealed = connection, log, keys, unsealed
+        self._connection, self._log, self._search = connection, log, search
+        self._keys, self._unsealed = keys, unsealed
 
     async def add(self, space_id: str, sample_id: str, vector: NDArray[np.float32]) -> int:
         """Seals and stores float32 [d], logs it and returns its id, which is never used again.
@@ -59,6 +66,7 @@ class Templates:
         row = await self._sealed_row(space_id, sample_id, vector)
         await self._connection.execute(insert(templates).values(**row))
         template_id = int(row["template_id"])
+        await self._search.add(space_id, {template_id: vector})
         await self._log.append(space_id, "add", [template_id])
         return template_id
 
@@ -75,6 +83,7 @@ class Templates:
             .with_for_update(read=True, key_share=True)
         )
         new_ids: list[int] = []
+        added_vectors: dict[int, NDArray[np.float32]] = {}
         for (sample_id,) in (await self._connection.execute(existing)).all():
             # Only now, under the lock, nobody moves the sample to another subject.
             row = await self._sealed_row(space_id, sample_id, vectors[sample_id])
@@ -87,6 +96,8 @@ class Templates:
             template_id = (await self._connection.execute(added)).scalar_one_or_none()
             if template_id is not None:
                 new_ids.append(int(template_id))
+                added_vectors[int(template_id)] = vectors[sample_id]
+        await self._search.add(space_id, added_vectors)
         await self._log.append(space_id, "add", new_ids)
         return new_ids
 

@@ -13,6 +13,7 @@ from service.store.jobs import Jobs
 from service.store.outbox import Outbox
 from service.store.probes import Probes
 from service.store.retention import RetentionClock
+from service.store.search_rows import SearchRows
 from service.store.snapshot_keys import SnapshotKeys
 from service.store.spaces import Spaces
 from service.store.subject_keys import SubjectKeys, Unsealed
@@ -36,7 +37,8 @@ class UnitOfWork:
         self.backfills = Backfills(connection)
         self.thresholds = Thresholds(connection)
         self.crops = Crops(connection, self.subject_keys)
-        self.templates = Templates(connection, self.log, self.subject_keys, unsealed)
+        self.search = SearchRows(connection, self.subject_keys.ids, unsealed)
+        self.templates = Templates(connection, self.log, self.search, self.subject_keys, unsealed)
         self.subjects = Subjects(connection, self.log, self.subject_keys, unsealed)
         self.terms = Terms(connection, self.subject_keys, unsealed)
         self.samples = Samples(connection, self.log, self.subject_keys)
@@ -61,3 +63,8 @@ class UnitOfWork:
         await self.audit.write()
         await self.connection.commit()
         self.committed = True
+
+    @property
+    def removed_templates(self) -> bool:
+        """Whether templates went."""
+        return self.log.removed or self.spaces.deleted

@@ -66,6 +66,9 @@ async def traces(uow: UnitOfWork, subject_id: str) -> tuple[Trace, ...]:
     for space in await uow.spaces.all():
         for vector in await uow.templates.vectors_of(space.space_id, subject_id):
             made.append(_long("template", to_bytes(vector)))
+            if uow.search.kept:
+                row = await uow.search.stored_bytes(space.space_id, vector)
+                made.append(_long("search vector", row))
     samples = [sample.sample_id for sample in await uow.samples.of_subject(subject_id)]
     for alignment in sorted(ALIGNMENTS):
         for crop in (await uow.crops.of_samples(samples, alignment)).values():

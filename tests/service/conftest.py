@@ -14,7 +14,14 @@ import pytest
 from service.settings import builtin_bundle
 from service.store.database import Database
 from tests.conftest import Service
-from tests.service.store.postgres import find_binaries, fresh_database, running_server
+from tests.service.store.postgres import (
+    Server,
+    find_binaries,
+    fresh_database,
+    pgvector_binaries,
+    running_server,
+    server,
+)
 from tests.service.store.support import KEYS, SPACE, D
 
 
@@ -40,6 +47,28 @@ def postgres() -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
     with running_server(binaries) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def pgvector_server() -> Iterator[Server]:
+    """PostgreSQL with pgvector, which tests may stop and start again."""
+    with pgvector_binaries() as binaries, server(binaries, icu=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def migrated_pgvector(pgvector_server: Server) -> Iterator[str]:
+    """The name of a migrated database of that server."""
+    with fresh_database(pgvector_server.address) as url:
+        migrate(url)
+        yield url.rpartition("/")[2]
+
+
+@pytest.fixture
+def pgvector_url(pgvector_server: Server, migrated_pgvector: str) -> Iterator[str]:
+    """A migrated database of a server that has pgvector."""
+    with fresh_database(pgvector_server.address, migrated_pgvector) as url:
+        yield url
 
 
 def migrate(url: str) -> None:

@@ -19,7 +19,7 @@ ROUNDS = 6
 KEYS = {"HALFLIGHT_MASTER_KEY": "ab" * 32, "HALFLIGHT_AUDIT_KEY": "cd" * 32}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "pgvector"])
 def replicas(
     request: pytest.FixtureRequest, start_service: StartService, tmp_path: Path
 ) -> Iterator[tuple[list[httpx.Client], list[str]]]:
@@ -30,8 +30,13 @@ def replicas(
             services = [start_service(data=data), start_service(data=data)]
             options = ["--data", str(data)]
         else:
-            url = stack.enter_context(fresh_database(request.getfixturevalue("postgres")))
-            env = KEYS | {"HALFLIGHT_DATABASE_URL": url}
+            if request.param == "pgvector":
+                address = request.getfixturevalue("pgvector_server").address
+            else:
+                address = request.getfixturevalue("postgres")
+            url = stack.enter_context(fresh_database(address))
+            gallery = "pgvector" if request.param == "pgvector" else "embedded"
+            env = KEYS | {"HALFLIGHT_DATABASE_URL": url, "HALFLIGHT_GALLERY": gallery}
             services = [start_service(data=tmp_path / name, **env) for name in ("one", "two")]
             options = ["--database-url", url]
         yield [stack.enter_context(service.client()) for service in services], options

