@@ -2,6 +2,7 @@
 
     python -m benchmarks.kills --rounds 500
     python -m benchmarks.kills --rounds 50 --replicas 2 --postgres
+    python -m benchmarks.kills --rounds 25 --replicas 3 --postgres --gallery pgvector
 
 Each round enrols, erases, identifies, fills a second space and rotates the master key at once, kills the
 service (of several replicas at least one), in every second round the rotation too and in every tenth the
@@ -59,6 +60,12 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--database-url", help="an empty database, used for all rounds; default: SQLite")
     where.add_argument("--postgres", action="store_true", help="start Debian's PostgreSQL")
+    parser.add_argument(
+        "--gallery",
+        choices=["embedded", "pgvector"],
+        default="embedded",
+        help="pgvector: with --postgres that of a wheel, which has it",
+    )
     parser.add_argument("--keep", type=Path, help="where the data of a round with a fault is kept")
     return parser.parse_args(arguments)
 
@@ -68,10 +75,10 @@ def run(asked: argparse.Namespace, console: Console, told: Told) -> None:
 
     Ends early if a service does not start: what was not played has not passed.
     """
-    plan = Plan(replicas=asked.replicas)
+    plan = Plan(replicas=asked.replicas, gallery=asked.gallery)
     columns = (TextColumn("kills"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with ExitStack() as stack:
-        server = stack.enter_context(_debian()) if asked.postgres else None
+        server = stack.enter_context(_postgres(asked.gallery)) if asked.postgres else None
         progress = stack.enter_context(Progress(*columns, TextColumn("{task.description}"), console=console))
         task = progress.add_task("", total=asked.rounds)
         while told.rounds < asked.rounds:
@@ -116,9 +123,13 @@ def play(field: Field, rounds: int) -> Iterator[int]:
 
 
 @contextmanager
-def _debian() -> Iterator[str]:
-    from tests.service.store.postgres import find_binaries, running_server
+def _postgres(gallery: str) -> Iterator[str]:
+    from tests.service.store.postgres import find_binaries, pgvector_binaries, running_server
 
+    if gallery == "pgvector":
+        with pgvector_binaries() as wheel, running_server(wheel, icu=False) as server:
+            yield server
+        return
     binaries = find_binaries()
     if binaries is None:
         raise SystemExit("PostgreSQL is not installed: apt-get install postgresql, or give --database-url")
@@ -141,7 +152,8 @@ def report(told: Told, asked: argparse.Namespace) -> str:
     """The result as lines of text."""
     backend = "SQLite" if not (asked.postgres or asked.database_url) else "PostgreSQL"
     lines = [
-        f"{told.rounds} of {asked.rounds} rounds on {backend}, {asked.replicas} replica(s),"
+        f"{told.rounds} of {asked.rounds} rounds on {backend}, {asked.gallery} gallery,"
+        f" {asked.replicas} replica(s),"
         f" seed {asked.seed}, load of the machine {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores"
     ]
     lines += [f"  {count:7} {name}" for name, count in sorted(told.counts.items())]
@@ -151,6 +163,7 @@ def report(told: Told, asked: argparse.Namespace) -> str:
             f"  a start was ready after {statistics.median(ordered):.1f} s (median),"
             f" {ordered[-1]:.1f} s at most"
         )
+    lines.append(f"  a replica showed all that was acknowledged after {told.lag_s:.1f} s at most")
     found = Counter(fault.split(": ")[1] if fault.startswith("round") else "other" for fault in told.faults)
     lines += [f"  {found.pop(kind, 0):7} {words}" for kind, words in KINDS.items()]
     lines += [f"  {count:7} other: {kind}" for kind, count in found.items()]

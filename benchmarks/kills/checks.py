@@ -68,6 +68,12 @@ def _must_be_none() -> dict[str, Select[int]]:
     }
 
 
+UNSEARCHED = (
+    "SELECT count(*) FROM templates t LEFT JOIN search_vectors s"
+    " ON s.template_id = t.template_id AND s.space_id = t.space_id WHERE s.template_id IS NULL"
+)
+
+
 async def look(settings: Settings, expected: Mapping[str, Known], enrolled: int, erased: int) -> Stored:
     """Opens everything that is stored, counts, and verifies the chain.
 
@@ -105,6 +111,8 @@ async def _rows(uow: UnitOfWork) -> list[str]:
     for name, query in _must_be_none().items():
         if count := (await uow.connection.execute(_count(query))).scalar_one():
             faults.append(f"integrity: {count} {name}")
+    if uow.search.kept and (count := (await uow.connection.execute(text(UNSEARCHED))).scalar_one()):
+        faults.append(f"integrity: {count} templates without a search vector")
     if uow.connection.dialect.name == "sqlite":
         for check in ("integrity_check", "foreign_key_check"):
             said = [tuple(row) for row in await uow.connection.execute(text(f"PRAGMA {check}"))]

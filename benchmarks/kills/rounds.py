@@ -29,16 +29,19 @@ FOLLOW_S, ROTATION_S, FILL_S = 300.0, 300.0, 600.0
 
 @dataclass(slots=True)
 class Told:
-    """What rounds have shown. `starts_s`: seconds until each start was ready. `faults`: in words."""
+    """What rounds have shown. `starts_s`: seconds until each start was ready. `lag_s`: longest until a
+    replica showed all that was acknowledged, 0 if its first answer did. `faults`: in words."""
 
     rounds: int = 0
     starts_s: list[float] = field(default_factory=list)
+    lag_s: float = 0.0
     faults: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, other: Told) -> None:
         self.rounds += other.rounds
         self.starts_s += other.starts_s
+        self.lag_s = max(self.lag_s, other.lag_s)
         self.faults += other.faults
         self.counts += other.counts
 
@@ -50,6 +53,7 @@ class Plan:
     share of starts by the command line."""
 
     replicas: int = 1
+    gallery: str = "embedded"
     answers: int = 8
     longest_s: float = 0.3
     amid_start: float = 0.1
@@ -73,6 +77,7 @@ class Field:
             "HALFLIGHT_INTRA_OP_THREADS": "1",
             # As long as it takes on a busy machine: what is slow is not lost.
             "HALFLIGHT_DECODE_WAIT_S": "60",
+            "HALFLIGHT_GALLERY": plan.gallery,
         }
         if database_url is not None:
             self.env["HALFLIGHT_DATABASE_URL"] = database_url
@@ -170,6 +175,7 @@ class Field:
                     if len(self._replicas) == 1 or time.monotonic() > end:
                         break
                     time.sleep(0.1)
+                    self.told.lag_s = max(self.told.lag_s, time.monotonic() - began)
                 if answer.status_code != httpx.codes.OK:
                     self.ledger.fault(f"refused: after the start an identification got {answer.status_code}")
                     continue

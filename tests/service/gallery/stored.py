@@ -16,6 +16,7 @@ from service.spaces.pgvector_gallery import PgvectorGallery
 from service.store.database import Database
 from service.store.gallery_log import to_bytes
 from service.store.opening import TEMPLATE
+from service.store.search_index import SearchIndex
 from service.store.search_schema import GalleryOptions, IndexKind
 from tests.service.store.support import KEYS
 
@@ -34,6 +35,7 @@ class StoredGallery:
         self._url, self._dimension, self._keys = url, dimension, keys
         self.space_id = f"space {next(_NUMBERS)}"
         self.options = GalleryOptions(kind="pgvector", index=index, candidates=candidates)
+        self._others: list[SearchIndex] = []
         self._key, self._token = asyncio.run(self._prepare())
 
     async def _prepare(self) -> tuple[SubjectKey, str]:
@@ -56,7 +58,8 @@ class StoredGallery:
         return key, token
 
     def close(self) -> None:
-        self.index.close()
+        for one in (self.index, *self._others):
+            one.close()
 
     @property
     def size(self) -> int:
@@ -66,7 +69,7 @@ class StoredGallery:
         """Stores sealed templates with these ids, then their search vectors."""
         # Refuses what is wrong before anything is stored.
         self.inner.add(ids, vectors)
-        self._store(ids.tolist(), vectors)
+        self.store(ids.tolist(), vectors)
         self.inner.add(ids, vectors)
 
     def remove(self, ids: Ids) -> None:
@@ -78,7 +81,15 @@ class StoredGallery:
     def search(self, queries: Floats, k: int) -> list[list[Hit]]:
         return self.inner.search(queries, k)
 
-    def _store(self, ids: list[int], vectors: Floats) -> None:
+    def with_options(self, index: IndexKind, candidates: int = 200) -> PgvectorGallery:
+        """The same rows, searched in another way."""
+        options = GalleryOptions(kind="pgvector", index=index, candidates=candidates)
+        made = SearchIndex(self._url, options, self.index._unsealed, self.index._failed)
+        self._others.append(made)
+        return PgvectorGallery(made, self.space_id, self.inner._transform)
+
+    def store(self, ids: list[int], vectors: Floats) -> None:
+        """Stores sealed templates with these ids, and no search vectors."""
         samples, rows = [], []
         for template_id, vector in zip(ids, vectors, strict=True):
             sample = f"{self.space_id} {template_id}"

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +74,7 @@ class Server:
     data: Path
     port: int
     command: list[str]
-    options: dict[str, Any]
+    account: dict[str, Any]
     process: subprocess.Popen[Any] | None = None
 
     @property
@@ -85,7 +85,7 @@ class Server:
         log = self.data.parent / "log"
         with log.open("a") as stream:
             self.process = subprocess.Popen(
-                self.command, stdout=stream, stderr=stream, cwd=self.data.parent, **self.options
+                self.command, stdout=stream, stderr=stream, cwd=self.data.parent, **self.account
             )
         _wait(self.process, self.port, log)
 
@@ -98,12 +98,12 @@ class Server:
 
 
 @contextmanager
-def server(binaries: Path, *, icu: bool = True) -> Iterator[Server]:
-    """Yields a running server of a new directory, and removes both."""
+def server(binaries: Path, *, icu: bool = True, options: Sequence[str] = ()) -> Iterator[Server]:
+    """Yields a running server of a new directory, and removes both. `options`: of the command."""
     place = Path(tempfile.mkdtemp(prefix="halflight-postgres-"))
-    options = _unprivileged()
-    if options:
-        shutil.chown(place, options["user"], options["group"])
+    account = _unprivileged()
+    if account:
+        shutil.chown(place, account["user"], account["group"])
     data, port = place / "data", free_port()
     locale = ["--locale=C.UTF-8"]
     if icu:
@@ -121,7 +121,7 @@ def server(binaries: Path, *, icu: bool = True) -> Iterator[Server]:
         "UTF8",
         *locale,
     ]
-    subprocess.run(initdb, check=True, capture_output=True, cwd=place, **options)
+    subprocess.run(initdb, check=True, capture_output=True, cwd=place, **account)
     serve = [
         str(binaries / "postgres"),
         "-D",
@@ -133,7 +133,7 @@ def server(binaries: Path, *, icu: bool = True) -> Iterator[Server]:
         "-h",
         "127.0.0.1",
     ]
-    running = Server(data, port, [*serve, "-F"], options)
+    running = Server(data, port, [*serve, "-F", *options], account)
     try:
         running.start()
         yield running
