@@ -21,6 +21,7 @@ from faces.strict import Strict, strip_prefix
 CARD_NAME = "MODEL_CARD.md"
 TEMPLATE = "MODEL_CARD.md.j2"
 THRESHOLDS = "THRESHOLDS.md.j2"
+LIVENESS = "LIVENESS.md.j2"
 NOT_STATED = "Not stated by whoever exported it."
 
 
@@ -163,6 +164,19 @@ def replace_thresholds(path: Path, manifest: Manifest) -> None:
         raise ExportError(f"{path.name} has no section on thresholds")
     section = _environment().get_template(THRESHOLDS).render(m=manifest)
     write_whole(path, f"{before}{section.rstrip()}\n{after}{behind}".encode())
+
+
+def replace_liveness(path: Path, manifest: Manifest) -> None:
+    """Writes the card's section on liveness anew, before the thresholds in a card that has none yet.
+
+    Raises ExportError if the card has no section on thresholds either.
+    """
+    head, found, tail = path.read_text(encoding="utf-8").partition("## Thresholds\n")
+    if not found:
+        raise ExportError(f"{path.name} has no section on thresholds")
+    before, _, _ = head.partition("## Liveness\n")
+    section = _environment().get_template(LIVENESS).render(m=manifest)
+    write_whole(path, f"{before}{section.rstrip()}\n\n{found}{tail}".encode())
 
 
 def _environment() -> Environment:

@@ -35,7 +35,8 @@ def with_detector(base: Bundle, facts: Path, place: Path, *, licence: str) -> Bu
             raise ExportError(f"{path} does not lie beside {facts.name}")
     encoder = base.manifest.encoder
     place.mkdir()
-    for path in dict.fromkeys((encoder.probe.path, encoder.reference.path)):
+    liveness = () if base.manifest.liveness is None else (base.manifest.liveness.file.path,)
+    for path in dict.fromkeys((encoder.probe.path, encoder.reference.path, *liveness)):
         (place / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(base.root / path, place / path)
     for path in networks:

@@ -70,6 +70,7 @@ def build_manifest(
             metric="cosine",
         ),
         mask=base.manifest.mask,
+        liveness=base.manifest.liveness,
         calibration=None,
         parity=parity,
     )

@@ -19,6 +19,7 @@ from faces.calibration import Calibration
 from faces.files import write_whole
 from faces.format_one import upgraded
 from faces.strict import Strict, strip_prefix
+from faces.types import Spectrum
 
 MANIFEST_NAME = "manifest.json"
 READ_BLOCK_BYTES = 1 << 20
@@ -246,6 +247,47 @@ class MaskSpec(MaskThresholds):
     normalisation: Normalisation
 
 
+class AttackError(Strict):
+    """The share of presentations of one kind of attack that pass as living (APCER, ISO/IEC 30107-3)."""
+
+    kind: Annotated[str, Field(min_length=3)]
+    apcer: Probability
+    presentations: Annotated[int, Field(ge=1)]
+
+
+class LivenessErrors(Strict):
+    """The error rates of a liveness network at its threshold, each kind of attack by itself.
+
+    `bpcer`: the share of `bona_fide` presentations of living faces that it denies; `data`: what it was
+    measured on, and whether that is synthetic.
+    """
+
+    attacks: Annotated[tuple[AttackError, ...], Field(min_length=1)]
+    bpcer: Probability
+    bona_fide: Annotated[int, Field(ge=1)]
+    data: Annotated[str, Field(min_length=10)]
+
+
+class LivenessSpec(Strict):
+    """A network that tells a living face from a photo, a screen or a mask; it may only deny.
+
+    Input float32 [batch, 3, input_px, input_px]: the aligned crop of the encoder, resized, or the `box` of
+    the face, grown by `padding` of its size (half on each side), made square and cut out (border
+    replicated). Output float32 [batch, 1]: the probability of a living face; below `threshold` it is denied.
+    `spectra`: light that it was made for; of faces in other light it says nothing. `errors`: what it was
+    measured to do; a network without is refused.
+    """
+
+    file: FileRef
+    region: Literal["aligned", "box"]
+    padding: Annotated[float, Field(ge=0, le=3)] = 0.0
+    input_px: Annotated[int, Field(ge=16, le=512)]
+    normalisation: Normalisation
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+    spectra: Annotated[tuple[Spectrum, ...], Field(min_length=1)]
+    errors: LivenessErrors
+
+
 class ParitySpec(Strict):
     """Rendered crops, and the vectors that the bundle's encoders gave for them when it was made.
 
@@ -277,6 +319,7 @@ class Manifest(Strict):
     mask: Annotated[MaskSpec | DetectedMask, Field(discriminator="decoder")]
     calibration: Calibration | None
     parity: ParitySpec | None = None
+    liveness: LivenessSpec | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -294,7 +337,8 @@ class Manifest(Strict):
         """The digest of everything that shapes a vector: encoder files, preprocessing, alignment, metric.
 
         It excludes thresholds, so a recalibration needs no re-embedding. It also excludes the detector,
-        which finds the face but does not shape the vector of an aligned crop, and the parity crops.
+        which finds the face but does not shape the vector of an aligned crop, the parity crops, and what
+        looks for a living face.
         """
         shaping = self.encoder.model_dump(mode="json")
         for role in ("probe", "reference"):
@@ -309,10 +353,12 @@ class Manifest(Strict):
 
     @property
     def detection_files(self) -> tuple[FileRef, ...]:
-        """The files of the detector, and of its verifier and the mask classifier if there are such."""
+        """The files of the detector, and of its verifier, the mask classifier and what looks for a living
+        face if there are such."""
         verifier = () if self.detector.verifier is None else (self.detector.verifier.file,)
         mask = (self.mask.file,) if isinstance(self.mask, MaskSpec) else ()
-        return (self.detector.file, *verifier, *mask)
+        liveness = () if self.liveness is None else (self.liveness.file,)
+        return (self.detector.file, *verifier, *mask, *liveness)
 
     @property
     def files(self) -> tuple[FileRef, ...]:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.bundle import EncoderSpec, MaskSpec, Normalisation
+from faces.bundle import EncoderSpec, LivenessSpec, MaskSpec, Normalisation
 from faces.types import AlignedCrop, Box, Image
 
 Floats = NDArray[np.float32]
@@ -45,6 +45,19 @@ def encoder_input(crop: AlignedCrop, spec: EncoderSpec) -> Floats:
 
 def mask_input(image: Image, box: Box, spec: MaskSpec) -> Floats:
     """Converts the padded square around a face box to float32 [3, n, n]; replicates the border."""
+    return _padded_square(image, box, spec)
+
+
+def liveness_input(image: Image, box: Box, crop: AlignedCrop, spec: LivenessSpec) -> Floats:
+    """Converts the aligned crop, or the padded square around the face box, to float32 [3, n, n]."""
+    if spec.region == "box":
+        return _padded_square(image, box, spec)
+    size = (spec.input_px, spec.input_px)
+    pixels = cv2.resize(crop.pixels, size, interpolation=cv2.INTER_LINEAR)
+    return to_network(np.asarray(pixels, np.uint8), spec.normalisation)
+
+
+def _padded_square(image: Image, box: Box, spec: MaskSpec | LivenessSpec) -> Floats:
     side = max(box.width, box.height) * (1.0 + spec.padding)
     left = box.x + box.width / 2 - side / 2
     top = box.y + box.height / 2 - side / 2

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from service.doors.rules import Door, Group, MaskRule, Rule, Window
 from service.doors.windows import inside
-from service.live.decisions import Liveness
+from service.inference.liveness import Liveness
 
 Check = Literal["who", "where", "when", "mask", "spectrum", "quality", "threshold", "liveness", "frames"]
 Reason = Literal[

@@ -19,6 +19,7 @@ from faces.types import AlignedCrop, Condition, Embedding, Face, Image, Role
 from service.inference.batcher import Batcher, Observe
 from service.inference.detector import Detector, DetectorInput
 from service.inference.encoder import DetectedMasks, Encoder, MaskClassifier
+from service.inference.liveness import NOT_LOOKED, LivenessCheck, LivenessReading
 from service.inference.quality import Quality, assess, is_overexposed
 from service.inference.session import OnnxSession
 from service.inference.tensorrt import Shapes, TensorRtOptions
@@ -70,7 +71,7 @@ class Description:
 
     `embeddings`: one, or two of a visible probe whose mask state is uncertain if the bundle chooses its
     encoder by condition; the first is that of `condition`, and the better score counts. `among`: the faces
-    of its image; the pipeline sets it.
+    of its image; the pipeline sets it. `liveness`: of a probe, where the bundle looks for it.
     """
 
     face: Face
@@ -79,6 +80,7 @@ class Description:
     mask: MaskReading
     quality: Quality
     among: FacesFound = FacesFound(found=1, below=0)
+    liveness: LivenessReading = NOT_LOOKED
 
     @property
     def embedding(self) -> Embedding:
@@ -110,9 +112,10 @@ class Engine:
         encoder: Encoder,
         mask: MaskClassifier | DetectedMasks,
         provider: str,
+        liveness: LivenessCheck | None = None,
     ) -> None:
         self.manifest, self.provider = bundle.manifest, provider
-        self.detector, self.encoder, self.mask = detector, encoder, mask
+        self.detector, self.encoder, self.mask, self.liveness = detector, encoder, mask, liveness
 
     @classmethod
     def load(
@@ -161,6 +164,12 @@ class Engine:
             verifier = FaceVerifier(
                 session(judge.file, judge_px, judge_px), observe=watch("verify"), **limits
             )
+        liveness: LivenessCheck | None = None
+        if (looks := manifest.liveness) is not None:
+            looks_px = (looks.input_px, looks.input_px)
+            liveness = LivenessCheck(
+                looks, session(looks.file, looks_px, looks_px), observe=watch("liveness"), **limits
+            )
         engine = cls(
             bundle,
             Detector(
@@ -179,6 +188,7 @@ class Engine:
             ),
             mask,
             encoders[Role.PROBE].provider,
+            liveness,
         )
         engine.forward()
         return engine
@@ -187,7 +197,8 @@ class Engine:
     def batchers(self) -> tuple[Batcher[Any, Any], ...]:
         own = (self.mask.batcher,) if isinstance(self.mask, MaskClassifier) else ()
         judge = () if self.detector.verifier is None else (self.detector.verifier.batcher,)
-        return (self.detector.batcher, *judge, self.encoder.batcher, *own)
+        looks = () if self.liveness is None else (self.liveness.batcher,)
+        return (self.detector.batcher, *judge, self.encoder.batcher, *own, *looks)
 
     def start(self) -> None:
         """Starts the batch loops. Call it inside the event loop."""
@@ -212,7 +223,10 @@ class Engine:
                 embedding = group.create_task(self.encoder.embed(crop, role))
                 probability = group.create_task(self.mask.classify(image, face))
             mask, embeddings = self._read(probability.result(), crop), embedding.result()
-        return Description(face, crop, embeddings, mask, assess(face, crop))
+        liveness = NOT_LOOKED
+        if self.liveness is not None and role is Role.PROBE:
+            liveness = await self.liveness.read(image, face, crop)
+        return Description(face, crop, embeddings, mask, assess(face, crop), liveness=liveness)
 
     def assess(self, image: Image, face: Face) -> Quality | None:
         """The quality of one face of one image, without any network; None if it cannot be aligned."""
@@ -241,3 +255,5 @@ class Engine:
             self.encoder.run([(role, np.full((3, *spec.input_px), MID_GREY, np.float32))])
         if isinstance(self.mask, MaskClassifier) and isinstance(mask, MaskSpec):
             self.mask.run([np.full((3, mask.input_px, mask.input_px), MID_GREY, np.float32)])
+        if self.liveness is not None and (looks := self.manifest.liveness) is not None:
+            self.liveness.run([np.full((3, looks.input_px, looks.input_px), MID_GREY, np.float32)])

@@ -12,6 +12,7 @@ from typing import Literal
 from faces.masks import MaskReading
 from faces.types import Spectrum
 from service.inference.engine import Description
+from service.inference.liveness import Liveness
 from service.inference.quality import Quality
 from service.matching.comparison import Identified, Verified
 from service.matching.rules import Rule
@@ -20,8 +21,6 @@ from service.matching.voting import TrackVerdict, Votes
 
 EVENT_ID = re.compile(r"[0-9a-f]{24}")
 Action = Literal["identify", "verify", "track"]
-# Whether a living face was shown to be before the camera. `none`: nothing looked for it.
-Liveness = Literal["none", "live", "denied"]
 
 
 def new_event_id(at_ms: int | None = None) -> str:
@@ -104,6 +103,7 @@ def of_identification(actor: str, space_id: str, found: Identified, *, camera: s
         fpir=found.fpir,
         picture=Picture.of(found.description),
         camera=camera,
+        liveness=found.description.liveness.state,
     )
 
 
@@ -127,6 +127,7 @@ def of_track(space_id: str, asked: TrackRequest, verdict: TrackVerdict, found: I
         picture=Picture.of(found.description),
         camera=asked.options.camera,
         track=SeenTrack(asked.track, asked.seen_at, verdict.votes),
+        liveness=verdict.liveness,
     )
 
 
@@ -149,4 +150,5 @@ def of_verification(
         fpir=None,
         picture=Picture.of(found.probe),
         camera=camera,
+        liveness=found.probe.liveness.state,
     )

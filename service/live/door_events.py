@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from service.live.decisions import Liveness, SeenSubject
+from service.inference.liveness import Liveness
+from service.live.decisions import SeenSubject
 
 # `opening`: a rule allows it, and the output is about to be asked; `opened` or `failed` follows.
 Outcome = Literal["would_open", "opening", "opened", "failed", "denied"]

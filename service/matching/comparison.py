@@ -50,7 +50,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Identified:
-    """One probe face with its candidates, best first. `rule`: that of the first; `fpir`: see `Rules`."""
+    """One probe face with its candidates, best first. `rule`: that of the first; `fpir`: see `Rules`.
+
+    Of a face whose liveness is denied no candidate is accepted, whatever its score.
+    """
 
     description: Description
     rule: Rule
@@ -68,7 +71,7 @@ class Identified:
 class Verified:
     """One 1:1 comparison. `reference`: None if the templates of a subject were the reference.
 
-    `display_name`: that subject's.
+    `display_name`: that subject's. A probe whose liveness is denied does not match, whatever its score.
     """
 
     score: float
@@ -80,7 +83,9 @@ class Verified:
 
     @property
     def decision(self) -> Literal["match", "non-match", "uncalibrated"]:
-        found = _decision(self.rule, accepted=self.rule.accepts(self.score))
+        found = _decision(
+            self.rule, accepted=self.rule.accepts(self.score) and not self.probe.liveness.denied
+        )
         return "non-match" if found == "unknown" else found
 
 
@@ -152,7 +157,7 @@ class Comparer:
                 subject_id=one.owner.subject_id,
                 score=one.score,
                 rule=one.rule,
-                accepted=one.rule.accepts(one.score),
+                accepted=one.rule.accepts(one.score) and not probe.liveness.denied,
                 margin=one.rule.margin(one.score),
                 metadata=one.owner.metadata,
                 display_name=one.owner.display_name,

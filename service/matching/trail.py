@@ -111,4 +111,5 @@ def _facts(
         "fmr": rule.target_fmr,
         "pair": str(rule.pair),
         "condition": str(probe.condition),
+        "liveness": probe.liveness.state,
     }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.errors import ServiceError
+from service.inference.liveness import Liveness
 from service.matching.comparison import Candidate, Identified
 
 Verdict = Literal["match", "unknown", "undecided"]
@@ -56,6 +57,14 @@ class TrackVerdict:
     votes: Votes
     shown: Frame | None
     winner: Candidate | None
+
+    @property
+    def liveness(self) -> Liveness:
+        """That of every frame that votes for the subject, or of the shown one; none where they differ."""
+        shown = () if self.shown is None else (self.shown,)
+        agreeing = tuple(frame for frame in self.frames if self.agrees(frame)) or shown
+        states = {one.found.description.liveness.state for one in agreeing if one.found is not None}
+        return states.pop() if len(states) == 1 else "none"
 
     def agrees(self, frame: Frame) -> bool:
         """Whether a frame voted for the matched subject."""

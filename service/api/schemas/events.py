@@ -8,7 +8,8 @@ from typing import Literal
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, QualityOut
 from service.api.schemas.recognition import SCORE_DIGITS, CalibrationOut, SearchOut
-from service.live.decisions import Decision, Liveness, SeenTrack
+from service.inference.liveness import Liveness
+from service.live.decisions import Decision, SeenTrack
 
 # Fields may be added to version 1, never renamed or removed.
 SchemaVersion = Literal[1]

@@ -8,6 +8,7 @@ from faces.types import Face, Spectrum
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, FaceOut, QualityOut, SightingOut, sighting
 from service.inference.engine import FacesFound
+from service.inference.liveness import Liveness
 from service.inference.quality import Quality
 from service.matching.comparison import Candidate, Decision, Identified, Verified
 from service.matching.rules import Rule
@@ -89,7 +90,8 @@ class CandidateOut(Wire):
 class IdentifiedOut(SightingOut):
     """`threshold` and `calibration` are those of the first candidate; without any, those against clear
     visible references. `decision` is `uncalibrated` if nobody matches and the first candidate's pair of
-    conditions has no threshold."""
+    conditions has no threshold. `liveness`: none where nothing looked for a living face, and a printed photo
+    passes; denied: nobody matches, whatever the scores."""
 
     decision: Decision
     threshold: float | None
@@ -97,6 +99,7 @@ class IdentifiedOut(SightingOut):
     calibration: CalibrationOut
     search: SearchOut
     candidates: list[CandidateOut]
+    liveness: Liveness = "none"
 
     @classmethod
     def of(cls, found: Identified) -> IdentifiedOut:
@@ -108,6 +111,7 @@ class IdentifiedOut(SightingOut):
             calibration=CalibrationOut.of(found.calibration_id, found.rule),
             search=SearchOut(comparisons=found.comparisons, fpir=found.fpir),
             candidates=[CandidateOut.of(candidate) for candidate in found.candidates],
+            liveness=found.description.liveness.state,
         )
 
 
@@ -142,7 +146,7 @@ class ReferenceOut(Wire):
 
 
 class VerifyOut(FacesFoundOut):
-    """`faces_found` and `faces_below_score` are those of the probe."""
+    """`faces_found` and `faces_below_score` are those of the probe, as `liveness` is: denied is no match."""
 
     space_id: str
     score: float
@@ -153,6 +157,7 @@ class VerifyOut(FacesFoundOut):
     probe: SightingOut
     reference: ReferenceOut
     timing_ms: dict[str, float]
+    liveness: Liveness = "none"
 
     @classmethod
     def of(
@@ -178,6 +183,7 @@ class VerifyOut(FacesFoundOut):
                 subject_id=subject_id, **(sighting(other) | faces_found(other.among) if other else {})
             ),
             timing_ms=timing_ms,
+            liveness=verified.probe.liveness.state,
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from service.api.schemas.base import Wire, ZonedMoment
 from service.api.schemas.faces import ConditionOut, FaceOut, QualityOut, sighting
 from service.api.schemas.recognition import SCORE_DIGITS, CalibrationOut, SearchOut
+from service.inference.liveness import Liveness
 from service.matching.disclosure import Disclosure
 from service.matching.tracks import TrackRequest
 from service.matching.voting import Frame, TrackVerdict
@@ -68,7 +69,8 @@ class TrackOut(Wire):
     """The decision about a track. `event_id`: of its event; null where none was made, since the answer is a
     repetition, or nobody matched and more frames were to come. `repeat`: the same subject was seen before the
     same camera within `quiet_s`. `shown`: the frame that `threshold`, `target_fmr`, `calibration` and
-    `search` are about, null where no frame shows a face, as these are then."""
+    `search` are about, null where no frame shows a face, as these are then. `liveness`: that of every frame
+    that votes for the subject, none where they differ; a face that is denied votes for nobody."""
 
     space_id: str
     track: str
@@ -86,6 +88,7 @@ class TrackOut(Wire):
     search: SearchOut | None
     frames: list[TrackFrameOut]
     timing_ms: dict[str, float]
+    liveness: Liveness = "none"
 
     @classmethod
     def of(
@@ -131,4 +134,5 @@ class TrackOut(Wire):
             search=None if found is None else SearchOut(comparisons=found.comparisons, fpir=found.fpir),
             frames=[TrackFrameOut.of(frame, verdict) for frame in verdict.frames],
             timing_ms=timing_ms,
+            liveness=verdict.liveness,
         )

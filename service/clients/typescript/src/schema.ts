@@ -1969,7 +1969,8 @@ export interface components {
          * IdentifiedOut
          * @description `threshold` and `calibration` are those of the first candidate; without any, those against clear
          *     visible references. `decision` is `uncalibrated` if nobody matches and the first candidate's pair of
-         *     conditions has no threshold.
+         *     conditions has no threshold. `liveness`: none where nothing looked for a living face, and a printed photo
+         *     passes; denied: nobody matches, whatever the scores.
          */
         IdentifiedOut: {
             face: components["schemas"]["FaceOut"];
@@ -1988,6 +1989,12 @@ export interface components {
             search: components["schemas"]["SearchOut"];
             /** Candidates */
             candidates: components["schemas"]["CandidateOut"][];
+            /**
+             * Liveness
+             * @default none
+             * @enum {string}
+             */
+            liveness: "none" | "live" | "denied";
         };
         /** IdentifyOut */
         IdentifyOut: {
@@ -2708,7 +2715,8 @@ export interface components {
          * @description The decision about a track. `event_id`: of its event; null where none was made, since the answer is a
          *     repetition, or nobody matched and more frames were to come. `repeat`: the same subject was seen before the
          *     same camera within `quiet_s`. `shown`: the frame that `threshold`, `target_fmr`, `calibration` and
-         *     `search` are about, null where no frame shows a face, as these are then.
+         *     `search` are about, null where no frame shows a face, as these are then. `liveness`: that of every frame
+         *     that votes for the subject, none where they differ; a face that is denied votes for nobody.
          */
         TrackOut: {
             /** Space Id */
@@ -2747,6 +2755,12 @@ export interface components {
             timing_ms: {
                 [key: string]: number;
             };
+            /**
+             * Liveness
+             * @default none
+             * @enum {string}
+             */
+            liveness: "none" | "live" | "denied";
         };
         /**
          * TrackSubjectOut
@@ -2809,7 +2823,7 @@ export interface components {
         };
         /**
          * VerifyOut
-         * @description `faces_found` and `faces_below_score` are those of the probe.
+         * @description `faces_found` and `faces_below_score` are those of the probe, as `liveness` is: denied is no match.
          */
         VerifyOut: {
             /** Faces Found */
@@ -2836,6 +2850,12 @@ export interface components {
             timing_ms: {
                 [key: string]: number;
             };
+            /**
+             * Liveness
+             * @default none
+             * @enum {string}
+             */
+            liveness: "none" | "live" | "denied";
         };
         /**
          * VersionOut

@@ -111,6 +111,7 @@ class Identified(Sighting):
     calibration: Calibration
     search: Search
     candidates: tuple[Candidate, ...]
+    liveness: str = "none"
 
     @property
     def match(self) -> Candidate | None:
@@ -184,6 +185,7 @@ class TrackDecision(Answer):
     search: Search | None
     frames: tuple[TrackFrame, ...]
     timing_ms: dict[str, float]
+    liveness: str = "none"
 
 
 class Reference(Answer):
@@ -211,6 +213,7 @@ class Verification(Answer):
     probe: Sighting
     reference: Reference
     timing_ms: dict[str, float]
+    liveness: str = "none"
 
     @property
     def matched(self) -> bool:
