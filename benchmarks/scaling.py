@@ -248,10 +248,10 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20_000, help="probes in a simulation")
     parser.add_argument("--out", type=Path, help="a file for the figures (.json)")
     for kind in (Measured, Assumed):
-        for one in fields(kind):
-            option = "--" + one.name.replace("_", "-")
+        for each in fields(kind):
+            option = "--" + each.name.replace("_", "-")
             parser.add_argument(
-                option, type=type(one.default), default=one.default, help=kind.__name__.lower()
+                option, type=type(each.default), default=each.default, help=kind.__name__.lower()
             )
     args = vars(parser.parse_args())
     measured = Measured(**{one.name: args[one.name] for one in fields(Measured)})

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.bulk import ASKED, new_photos
 from faces import bundle
-from service.api.schemas.events import event_body
+from service.api.schemas.event_bodies import event_body
 from service.api.schemas.subjects import enrol_answer
 from service.bulk.folders import FolderSource
 from service.bulk.job import PhotoEnroller
