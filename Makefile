@@ -114,13 +114,13 @@ format: environment
 NOT_LOCKED := $(addprefix --no-emit-package ,$(shell sed -n 's/^#without //p' requirements/torch.in))
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --python-version 3.11
 lock:
-	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres -o requirements/cpu.lock
-	$(LOCK) pyproject.toml requirements/build.in --extra gpu --extra postgres -o requirements/gpu.lock
-	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra dev \
+	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra otel -o requirements/cpu.lock
+	$(LOCK) pyproject.toml requirements/build.in --extra gpu --extra postgres --extra otel -o requirements/gpu.lock
+	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra otel --extra dev \
 	  -c requirements/cpu.lock -o requirements/dev.lock
-	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra dev --extra train \
+	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra otel --extra dev --extra train \
 	  -c requirements/dev.lock $(NOT_LOCKED) -o requirements/train.lock
-	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra docs \
+	$(LOCK) pyproject.toml requirements/build.in --extra cpu --extra postgres --extra otel --extra docs \
 	  -c requirements/train.lock -o requirements/docs.lock
 	$(LOCK) requirements/helm.in -o requirements/helm.lock
 

@@ -46,11 +46,12 @@ from service.settings import Settings
 from service.state import open_state
 from service.store.errors import StoreError
 from service.telemetry import Metrics
+from service.tracing import Tracing
 
 
 def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> FastAPI:
     """The ASGI application. It calls `when_loaded` once, after loading or its failure (State.failure)."""
-    metrics = Metrics()
+    metrics, tracing = Metrics(), Tracing(settings.otel_endpoint, version("halflight"))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -74,6 +75,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
             await state.registry.close()
             await state.pipeline.close()
             await state.db.close()
+            await tracing.close()
 
     app = FastAPI(
         title="Halflight",
@@ -110,7 +112,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     console.install_console(app)
     problems.install_handlers(app)
     app.add_middleware(LocalHost)
-    app.add_middleware(AccessLog, metrics=metrics)
+    app.add_middleware(AccessLog, metrics=metrics, tracing=tracing)
     app.add_middleware(Prefixes, root_path=settings.root_path)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

@@ -37,6 +37,7 @@ from service.store.database import Database
 from service.store.errors import StoreError
 from service.store.search_schema import GalleryOptions, GalleryRefused
 from service.telemetry import configure_logs
+from service.tracing import TracingUnavailable, check_tracing
 
 REFUSED, LOAD_FAILED = 2, 3
 
@@ -85,6 +86,7 @@ def refusal(settings: Settings) -> str | None:
         open_signer(settings.given_audit_key, settings.data_dir)
         bundle_store(settings)
         _check_certificate(settings)
+        check_tracing(settings.otel_endpoint)
         receivers_of(settings)
         keyed = asyncio.run(_has_keys(settings))
         if not is_loopback(settings.host) and not keyed:
@@ -106,6 +108,8 @@ def refusal(settings: Settings) -> str | None:
     except MasterKeyError as error:
         places = f"HALFLIGHT_MASTER_KEY, HALFLIGHT_MASTER_KEY_FILE, or {KEY_FILE} in the data directory"
         return f"{error}: look at {places}"
+    except TracingUnavailable as error:
+        return str(error)
     except OriginError as error:
         return f"{error}: look at HALFLIGHT_BUNDLE_URL"
     except GalleryRefused as error:

@@ -220,6 +220,7 @@ class Settings(BaseSettings):
     log_poll_s: Annotated[float, Field(gt=0)] = 0.5
     drain_s: Annotated[float, Field(ge=0)] = 10.0
     log_level: str = "info"
+    otel_endpoint: str | None = None
 
     @classmethod
     def settings_customise_sources(
@@ -265,6 +266,10 @@ class Settings(BaseSettings):
                 raise ValueError("vault_url is an address such as https://vault:8200")
             if (self.vault_token is None) == (self.vault_token_file is None):
                 raise ValueError("vault_url needs vault_token or vault_token_file: give one of them")
+        if self.otel_endpoint is not None and not re.fullmatch(
+            r"https?://[^/@\s]+(/[^@#?\s]*)?", self.otel_endpoint
+        ):
+            raise ValueError("otel_endpoint is an address such as http://collector:4318")
         if self.webhook_url is not None and not re.fullmatch(
             r"https?://[^/@#\s]+(/[^#\s]*)?", self.webhook_url.get_secret_value()
         ):

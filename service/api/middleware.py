@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import structlog
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from service.access.keys import Principal
@@ -18,6 +19,7 @@ from service.audit.refusals import NOBODY, Refusal
 from service.errors import Forbidden, RateLimited, ServiceError, Unauthorized
 from service.store.errors import StoreError
 from service.telemetry import Metrics
+from service.tracing import Tracing
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -63,10 +65,10 @@ def _note_refusal(scope: Scope, status: int, route: str) -> None:
 
 
 class AccessLog:
-    """Counts, times and logs each request by its route template, since its path may hold a subject id."""
+    """Counts, times, traces and logs each request by its route template: its path may hold a subject id."""
 
-    def __init__(self, app: App, *, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: App, *, metrics: Metrics, tracing: Tracing) -> None:
+        self._app, self._metrics, self._tracing = app, metrics, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -84,7 +86,10 @@ class AccessLog:
                 message["headers"] = [*headers, (b"x-request-id", request_id.encode())]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        with (
+            structlog.contextvars.bound_contextvars(request_id=request_id),
+            self._tracing.request(scope["path"], Headers(scope=scope)) as span,
+        ):
             try:
                 await self._app(scope, receive, watched)
             finally:
@@ -94,4 +99,5 @@ class AccessLog:
                 _note_refusal(scope, status, route)
                 self._metrics.requests.labels(route, method, str(status)).inc()
                 self._metrics.latency.labels(route).observe(seconds)
+                span.answered(method=method, route=route, status=status)
                 log.info("request", route=route, method=method, status=status, ms=round(seconds * 1e3, 1))

@@ -37,6 +37,7 @@ from service.inference.quality import Quality
 from service.matching.choice import Choice, meant
 from service.settings import Settings
 from service.spaces.space import EmbeddingSpace
+from service.tracing import stage_span
 
 TURN_THREADS = 2
 
@@ -52,7 +53,8 @@ class StageTimes:
     def stage(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
         try:
-            yield
+            with stage_span(name):
+                yield
         finally:
             self._ms[name] += (time.perf_counter() - started) * 1000
 

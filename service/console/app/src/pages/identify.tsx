@@ -183,6 +183,7 @@ function ResultCard(props: { result: Result; number: number; many: boolean; pict
         <Conditions spectrum={result.condition.spectrum} maskState={result.condition.mask_state} />
       </div>
       <QualityLine quality={result.quality} />
+      <p class="told">{t(`liveness.${result.liveness ?? "none"}`)}</p>
       {result.decision === "uncalibrated" && (
         <Note tone="warn" title={t("uncalibrated.title")}>
           <p>{t("uncalibrated.do", { pair: result.calibration.pair })}</p>
@@ -344,6 +345,7 @@ function Verify() {
               <Conditions spectrum={answer.probe.condition.spectrum} maskState={answer.probe.condition.mask_state} />
             </div>
             <QualityLine quality={answer.probe.quality} />
+            <p class="told">{t(`liveness.${answer.liveness ?? "none"}`)}</p>
             <p class="told">
               {t("threshold")} {score(answer.threshold)} {t("at.fmr", { fmr: rate(answer.target_fmr) })}
             </p>

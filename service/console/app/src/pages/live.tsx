@@ -30,6 +30,7 @@ interface Decided {
   readonly quality: Schemas["QualityOut"];
   readonly camera: string | null;
   readonly crop: boolean;
+  readonly liveness: "none" | "live" | "denied";
 }
 
 const KEPT = 200;
@@ -176,7 +177,7 @@ function EventCard({ event }: { event: Decided }) {
         <p class="told">
           <Moment at={event.at} seconds />
           {event.camera && ` · ${event.camera}`}
-          {event.action === "verify" && ` · ${t("live.verify")}`}
+          {event.action === "verify" && ` · ${t("live.verify")}`} · {t(`liveness.${event.liveness}`)}
         </p>
       </div>
       <div class="event-facts">
