@@ -133,7 +133,10 @@ class Load(AtWork):
 
 
 def wait_filled(url: str, space_id: str, timeout_s: float) -> dict[str, Any]:
-    """Asks for a last backfill and waits for it; returns the space as it is then."""
+    """Asks for a last backfill and waits for it; returns the space as it is then.
+
+    A backfill that died four times in a row is given up, and waits to be asked for again.
+    """
     end, space = time.monotonic() + timeout_s, dict[str, Any]()
     with httpx.Client(base_url=url, timeout=ANSWER_S) as http:
         while time.monotonic() < end:
@@ -141,7 +144,7 @@ def wait_filled(url: str, space_id: str, timeout_s: float) -> dict[str, Any]:
                 space = http.get(f"/admin/spaces/{space_id}").json()
                 if space["state"] == "ready":
                     break
-                if space["state"] != "backfilling":
+                if space["state"] != "backfilling" or not (space["backfill"] or {}).get("running"):
                     http.post(f"/admin/spaces/{space_id}/backfill")
             time.sleep(0.2)
     return space
