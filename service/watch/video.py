@@ -46,7 +46,7 @@ class VideoReader:
         if isinstance(source, FileSource):
             return av.open(str(source.path))
         if isinstance(source, RtspSource):
-            options = {"rtsp_transport": source.transport, "fflags": "nobuffer"}
+            options = {"rtsp_transport": source.transport, "fflags": "nobuffer", "analyzeduration": "500000"}
             return av.open(source.address, options=options, timeout=source.timeout_s)
         asked = {"video_size": source.size, "input_format": source.input_format}
         return av.open(

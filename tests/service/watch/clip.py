@@ -19,8 +19,8 @@ from tests.conftest import SAMPLES
 
 Grey = NDArray[np.uint8]
 WIDTH, HEIGHT, FPS = 960, 540, 15
-# Between two people nobody is in the picture.
-PAUSE_S = 1.0
+# Before the first one, and between two people, nobody is in the picture.
+LEAD_S, PAUSE_S = 3.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def sample(name: str, *, rightwards: bool = True) -> Walker:
     return Walker(name, (folder / "nir_masked_1.jpg", folder / "nir_masked_2.jpg"), rightwards)
 
 
-def frames(walkers: Sequence[Walker], *, seconds: float, seed: int = 5) -> Iterator[Grey]:
+def frames(walkers: Sequence[Walker], *, seconds: float, pause_s: float, seed: int = 5) -> Iterator[Grey]:
     """The frames of a clip, uint8 [540, 960], with the noise of a camera in the dark."""
     rng = np.random.default_rng(seed)
     wall = cv2.resize(
@@ -45,6 +45,8 @@ def frames(walkers: Sequence[Walker], *, seconds: float, seed: int = 5) -> Itera
     )
     # A larger field of noise, of which each frame shows another part.
     noise = rng.normal(0, 1.5, (HEIGHT + 64, WIDTH + 64)).astype(np.int16)
+    for _ in range(int(LEAD_S * FPS)):
+        yield _noisy(wall, noise, rng)
     for walker in walkers:
         pictures = [_picture(path) for path in walker.pictures]
         steps = int(seconds * FPS)
@@ -52,7 +54,7 @@ def frames(walkers: Sequence[Walker], *, seconds: float, seed: int = 5) -> Itera
             share = step / max(1, steps - 1)
             picture = pictures[min(len(pictures) - 1, int(share * len(pictures)))]
             yield _noisy(_with(wall, picture, share if walker.rightwards else 1 - share, share), noise, rng)
-        for _ in range(int(PAUSE_S * FPS)):
+        for _ in range(int(pause_s * FPS)):
             yield _noisy(wall, noise, rng)
 
 
@@ -81,13 +83,13 @@ def _noisy(picture: Grey, noise: NDArray[np.int16], rng: np.random.Generator) ->
     return np.asarray(np.clip(picture + moved, 0, 255), np.uint8)
 
 
-def write_clip(path: Path, walkers: Sequence[Walker], *, seconds: float = 3.0) -> Path:
+def write_clip(path: Path, walkers: Sequence[Walker], *, seconds: float, pause_s: float = PAUSE_S) -> Path:
     """Writes the clip as H.264 in MP4, with a key frame every second, as cameras do."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(FPS))
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.options = {"preset": "veryfast", "crf": "20", "g": str(FPS), "bf": "0"}
-        for grey in frames(walkers, seconds=seconds):
+        for grey in frames(walkers, seconds=seconds, pause_s=pause_s):
             made = av.VideoFrame.from_ndarray(grey, format="gray").reformat(format="yuv420p")
             container.mux(stream.encode(made))
         container.mux(stream.encode(None))

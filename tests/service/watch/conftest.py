@@ -34,7 +34,7 @@ class Place:
 
     service: Service
     admin: httpx.Client
-    probe_key: str
+    probe_key: str = field(repr=False)
 
 
 @dataclass
