@@ -93,6 +93,8 @@ class Tracker:
 
     def update(self, frame: Frame, faces: Sequence[SeenFace]) -> list[Track]:
         """Takes the faces of the next frame. Returns the tracks that have ended."""
+        # First: whoever comes later to the same place is somebody else.
+        over = self.expire(frame.at_s)
         pairs = sorted(
             (
                 (distance, i, j)
@@ -115,7 +117,7 @@ class Tracker:
                 track = Track(self._name(frame, face), face.box, frame.at_s, frame.at_s)
                 self.tracks.append(track)
                 self._shoot(track, frame, face)
-        return self.expire(frame.at_s)
+        return over
 
     def expire(self, at_s: float) -> list[Track]:
         """The tracks that were not seen for too long, or later than now: a clock may go back."""

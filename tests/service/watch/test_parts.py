@@ -117,7 +117,10 @@ def test_a_track_ends_when_its_face_has_gone_and_a_later_one_is_another() -> Non
     assert follows.update(at(0.5), []) == []
     assert follows.update(at(1.0), []) == [first]
     follows.update(at(1.2), [seen(50)])
-    assert follows.tracks[0].name != first.name
+    (second,) = follows.tracks
+    assert second.name != first.name
+    assert follows.update(at(2.1), [seen(50)]) == [second], "no frame between says that the place was empty"
+    assert follows.tracks[0].name not in (first.name, second.name)
     # The clock of a source that is opened again begins anew.
     assert len(follows.update(at(0.1), [])) == 1
     again = tracker()
