@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.settings import builtin_bundle
 from tests.conftest import Service, sample_bytes
 from tests.service.api.test_access import make_key
 from tests.service.api.test_errors import enroll
@@ -107,7 +108,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def made_place(data: Path) -> Iterator[Place]:
     data.mkdir()
-    service = Service(data)
+    service = Service(data, {"HALFLIGHT_BUNDLE_DIR": str(builtin_bundle())})
     key = make_key(data, "admin")
     service.start()
     admin = service.client(key)
@@ -120,13 +121,13 @@ def made_place(data: Path) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, bundle_dir: Path) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """One service for several tests, each of which has a camera of its own."""
     yield from made_place(tmp_path_factory.mktemp("place") / "data")
 
 
 @pytest.fixture
-def own_place(tmp_path: Path, bundle_dir: Path) -> Iterator[Place]:
+def own_place(tmp_path: Path) -> Iterator[Place]:
     """A service of one test, which may kill it."""
     yield from made_place(tmp_path / "data")
 
