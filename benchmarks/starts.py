@@ -43,7 +43,7 @@ from service.store.opening import TEMPLATE
 from service.store.tables import samples, templates
 
 AT_ONCE, SAMPLES = 5000, 100
-WAIT_S, POLL_S, SNAPSHOT_S = 1800.0, 0.01, 2.0
+WAIT_S, POLL_S, SNAPSHOT_S = 1800.0, 0.05, 2.0
 
 
 @dataclass(frozen=True, slots=True)

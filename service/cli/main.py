@@ -28,6 +28,7 @@ from service.cli import (
     subjects,
     thresholds,
     unknowns,
+    watch,
 )
 from service.cli.output import Failure, print_failure, print_line
 
@@ -48,6 +49,7 @@ app.command("verify")(recognise.verify)
 app.command("events")(events.events)
 app.command("correct")(events.correct)
 app.command("frigate")(frigate.frigate)
+app.command("watch")(watch.watch)
 app.command("evaluate")(evaluate.evaluate)
 app.command("erase")(erase.erase)
 app.command("backup")(backup.backup)

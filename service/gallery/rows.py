@@ -121,7 +121,7 @@ class SealedRows:
             self.named = name
         return self.named
 
-    def give_keys(self, places: Places, keys: Keys) -> None:
+    def give_keys(self, places: Places | slice, keys: Keys) -> None:
         """The keys of rows that lie in the file already."""
         self._keys[places] = keys
 

@@ -91,10 +91,12 @@ def _rank(near: list[_Near], query: Floats, k: int) -> list[Hit]:
     done, count = 0, k + FIRST_MORE
     while done < len(order) and (len(scores) < k or upper[order[done]] >= scores[-1]):
         chosen = order[done : done + count]
-        for part in np.unique(number[chosen]):
-            block, of = near[part].block, places[chosen[number[chosen] == part]]
-            ids = np.concatenate([ids, block.ids[of]])
-            scores = np.concatenate([scores, scores_of(block.rows(of), query)])
+        of, at = number[chosen], places[chosen]
+        rows, their_ids = np.empty((len(chosen), len(query)), np.float32), np.empty(len(chosen), np.int64)
+        for part in set(of.tolist()):
+            block, here = near[part].block, np.flatnonzero(of == part)
+            rows[here], their_ids[here] = block.rows(at[here]), block.ids[at[here]]
+        ids, scores = np.concatenate([ids, their_ids]), np.concatenate([scores, scores_of(rows, query)])
         ids, scores = best(ids, scores, k)
         done, count = done + len(chosen), min(2 * count, ROWS_AT_ONCE)
     return hits_of(ids, scores)

@@ -208,6 +208,8 @@ class SpaceAdmin:
             await uow.audit.add(actor, "space.delete", None, detail)
             await uow.commit()
         await self._follow()
+        if self._db.search is not None:
+            await asyncio.to_thread(self._db.search.forget, space_id)
         for digest in digests:
             await asyncio.to_thread(self._registry.bundles.remove, digest)
         return templates

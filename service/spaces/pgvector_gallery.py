@@ -45,6 +45,11 @@ class PgvectorGallery:
         self.size = 0
 
     def add(self, ids: Ids, vectors: Floats) -> None:
+        """Stores rows and counts all of them: see `put`. Blocks. Raises as `put`."""
+        self.put(ids, vectors)
+        self.size = self._index.count(self._space_id)
+
+    def put(self, ids: Ids, vectors: Floats) -> None:
         """Stores rows for templates that the database has; leaves out those that are gone.
 
         An enrolment stores them itself, in its transaction. Blocks. Raises StoreError, and ValueError for
@@ -55,7 +60,6 @@ class PgvectorGallery:
             raise ValueError(f"expected float32 [{len(ids)}, {self._dimension}], got {vectors.shape}")
         check(vectors)
         self._index.put(self._space_id, ids.tolist(), self._transform.halves(vectors))
-        self.size = self._index.count(self._space_id)
 
     def remove(self, ids: Ids) -> None:
         """Erases the rows of these templates, whose own rows stay. Blocks. Raises StoreError."""

@@ -40,7 +40,7 @@ class PgvectorSpace(EmbeddingSpace):
                 if found.last is None:
                     break
                 after, added = found.last, added + len(found.ids)
-                await asyncio.to_thread(self.gallery.add, found.ids, found.vectors)
+                await asyncio.to_thread(self.gallery.put, found.ids, found.vectors)
             if added:
                 log.info("search vectors added", space_id=self.space_id, templates=added)
             await asyncio.to_thread(self.gallery.arrange)
@@ -67,9 +67,7 @@ class PgvectorSpace(EmbeddingSpace):
                 found = await uow.search.open(self.space_id, self._dimension, tail.missing)
             self.gallery.size += tail.added - tail.removed
             if len(found.ids):
-                size = self.gallery.size
-                await asyncio.to_thread(self.gallery.add, found.ids, found.vectors)
-                self.gallery.size = size
+                await asyncio.to_thread(self.gallery.put, found.ids, found.vectors)
             self.applied_seq = tail.seq
             return len(found.ids)
 

@@ -310,10 +310,12 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _upgrade(connection: Connection) -> None:
-    if current_revision(connection) != newest_revision():
-        # Only here: Alembic takes longer to load than a migrated database to open.
-        from service.store.migrating import upgrade
+    if current_revision(connection) == newest_revision():
+        return
+    # Only here: Alembic takes longer to load than a migrated database to open.
+    from service.store.migrating import upgrade
 
-        upgrade(connection)
+    upgrade(connection)
+    # It reads every row that refers to another, seconds of a large database.
     if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA foreign_key_check").first():
         raise StoreError("the migration would break a reference; nothing was changed")

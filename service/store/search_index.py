@@ -92,6 +92,11 @@ class SearchIndex:
             else:
                 drop_index(connection, space_id)
 
+    def forget(self, space_id: str) -> None:
+        """Erases the index of a space that was deleted."""
+        with self._alone() as connection:
+            drop_index(connection, space_id)
+
     @contextmanager
     def _alone(self) -> Iterator[Connection]:
         """A connection outside of transactions that holds the lock of indexes. It waits between tries: an

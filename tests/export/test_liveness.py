@@ -24,7 +24,7 @@ from faces.bundle import BundleError, parse_manifest, read, verify
 from service.settings import builtin_bundle
 from tests.conftest import Service, sample_bytes
 from tests.service.doors.support import doors_text
-from tests.service.doors.test_service import doors, until
+from tests.service.doors.test_service import audited, doors, until
 
 SIDE = 48
 FACTS = """
@@ -212,7 +212,8 @@ def test_the_service_denies_by_it_and_a_door_asks_for_it(service: Service) -> No
         verified = ask(client, "/verify", dark="yes", subject_id="ada")
         assert (verified["decision"], verified["liveness"]) == ("non-match", "denied")
         assert ask(client, "/verify", subject_id="ada")["decision"] == "match"
-        entries = client.get("/admin/audit", params={"action": "subject.identify"}).json()["entries"]
+        until(lambda: len(audited(client, "subject.identify")) == 2)
+        entries = audited(client, "subject.identify")
         assert sorted(one["detail"]["liveness"] for one in entries) == ["denied", "live"]
         until(lambda: len(doors(client)["last"]) == 4)
         door = doors(client)

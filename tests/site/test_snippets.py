@@ -177,6 +177,15 @@ def test_a_camera_at_the_door(place: Path) -> None:
     assert (place / "enrolment" / "report.html").is_file()
 
 
+def test_cameras_are_watched(place: Path) -> None:
+    told = run("how-to/watch.md", place)
+    assert "1 source, no fault found" in told
+    assert re.search(r"  gate +match +anna +[2-4] of [2-4]$", told, re.M)
+    assert len(re.findall(r"  track +match +anna ", told)) == 1
+    assert json.loads((place / "status.json").read_text())["sources"][0]["decisions"] == {"match": 1}
+    assert list((place / "spool").iterdir()) == []
+
+
 def test_thresholds_of_ones_own(place: Path) -> None:
     told = run("how-to/own-thresholds.md", place)
     assert (place / "report" / "report.html").is_file()

@@ -258,6 +258,23 @@ async def test_templates_from_before_get_their_rows(pgvector_url: str) -> None:
     await db.close()
 
 
+async def test_a_deleted_space_takes_its_rows_and_its_index_along(pgvector_url: str) -> None:
+    db = await opened(pgvector_url, "hnsw")
+    gallery = await gallery_of(db)
+    await asyncio.to_thread(gallery.arrange)
+    await enrolled(db, "ann", vector(1))
+    async with db.write() as uow:
+        await uow.spaces.delete(SPACE)
+        await uow.commit()
+    assert db.search is not None
+    await asyncio.to_thread(db.search.forget, SPACE)
+    assert await rows_of(db) == {}
+    async with db.read() as uow:
+        there = text("SELECT to_regclass(:name)")
+        assert (await uow.connection.execute(there, {"name": index_name(SPACE)})).scalar_one() is None
+    await db.close()
+
+
 async def test_a_database_that_cannot_keep_it_is_refused_in_one_sentence(tmp_path: Path) -> None:
     db = await Database.open(f"sqlite+aiosqlite:///{tmp_path / 'one.db'}", KEYS)
     await db.migrate()

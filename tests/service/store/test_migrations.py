@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -115,12 +116,25 @@ async def test_a_migration_that_breaks_a_reference_is_rolled_back(tmp_path: Path
     path = tmp_path / "halflight.db"
     db = await Database.open(f"sqlite+aiosqlite:///{path}")
     await db.migrate()
+    async with db.write() as uow:
+        await uow.connection.run_sync(to_the_revision_before)
+        before = await uow.connection.run_sync(current_revision)
+        await uow.commit()
     with sqlite3.connect(path) as connection:  # sqlite3 itself does not check references
         connection.execute("INSERT INTO gallery_log VALUES ('nowhere', 1, 1, 'add')")
     connection.close()
     with pytest.raises(StoreError, match="reference"):
         await db.migrate()
+    async with db.read() as uow:
+        assert await uow.connection.run_sync(current_revision) == before
     await db.close()
+
+
+def to_the_revision_before(connection: Connection) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.downgrade(config, "-1")
 
 
 async def test_a_missing_database_is_an_error_without_the_password(tmp_path: Path) -> None:
