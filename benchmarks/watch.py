@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ import httpx
 
 from service.settings import builtin_bundle
 from tests.conftest import Service
-from tests.service.watch.clip import Walker, write_clip
+from tests.service.watch.clip import LEAD_S, PAUSE_S, Walker, write_clip
 
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 DECODE = """
 import sys
 import av
@@ -69,6 +71,18 @@ def enrol(client: httpx.Client, folder: Path) -> None:
 
 def walker(folder: Path, number: int) -> Walker:
     return Walker(folder.name, tuple(sorted(folder.glob("nir_masked_*.jpg"))), number % 2 == 0)
+
+
+def walked(order: list[str], seconds: float, found: list[dict[str, Any]]) -> list[str]:
+    """Who walked when a report was seen, for every report that names another, or nobody who is known."""
+    lines = []
+    for one in found:
+        passed = (datetime.fromisoformat(one["seen_at"]) - BEGAN).total_seconds() - LEAD_S
+        number = min(len(order) - 1, max(0, int(passed / (seconds + PAUSE_S))))
+        again = ", as a repetition" if one["repeat"] else ""
+        if one["subject_id"] != order[number]:
+            lines.append(f"{order[number]} walked: {one['decision']} {one['subject_id'] or ''}{again}")
+    return lines
 
 
 def told(strangers: set[str], known: set[str], found: list[dict[str, Any]]) -> list[str]:
@@ -116,8 +130,12 @@ def main(arguments: list[str] | None = None) -> int:
                     enrol(client, folder)
             source = {
                 "name": "gate", "kind": "file", "path": str(clip), "spectrum": "nir", "fps": given.fps,
+                "began_at": BEGAN.isoformat(),
             }  # fmt: skip
-            lines = [f"{name} = {json.dumps(value)}" for name, value in source.items()]
+            # A time stands in TOML without quotation marks.
+            plain = {name: value for name, value in source.items() if name != "began_at"}
+            lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
+            lines.append(f"began_at = {source['began_at']}")
             sources = room / "sources.toml"
             sources.write_text("\n".join(['spool = "spool"', 'status = "status.json"', "[[source]]", *lines]))
             command = (sys.executable, "-m", "service.cli.main", "watch", str(sources), "--url", service.url)
@@ -134,6 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
     machine = f"{platform.machine()}, {os.cpu_count()} processors, PyAV {av.__version__}"
     print(f"{machine}, {lasts_s:.0f} s of 960 x 540")
     print("\n".join(told({one.name for one in strangers}, {one.name for one in known}, found)))
+    print("\n".join(walked([one.name for one in order], given.seconds, found)))
     print(f"looked at {status['looked_at']} of {status['frames']} sampled frames, {status['tracks']} tracks")
     for name, one, start in (("bare decode", bare, begun), ("halflight watch", watched, checked)):
         share = (one.cpu_s - start.cpu_s) / lasts_s
