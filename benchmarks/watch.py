@@ -29,7 +29,7 @@ import httpx
 
 from service.settings import builtin_bundle
 from tests.conftest import Service
-from tests.service.watch.clip import LEAD_S, PAUSE_S, Walker, write_clip
+from tests.service.watch.clip import FPS, LEAD_S, PAUSE_S, Walker, write_clip
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 DECODE = """
@@ -75,10 +75,10 @@ def walker(folder: Path, number: int) -> Walker:
 
 def walked(order: list[str], seconds: float, found: list[dict[str, Any]]) -> list[str]:
     """Who walked when a report was seen, for every report that names another, or nobody who is known."""
-    lines = []
+    lines, step_s = [], (int(seconds * FPS) + int(PAUSE_S * FPS)) / FPS
     for one in found:
         passed = (datetime.fromisoformat(one["seen_at"]) - BEGAN).total_seconds() - LEAD_S
-        number = min(len(order) - 1, max(0, int(passed / (seconds + PAUSE_S))))
+        number = min(len(order) - 1, max(0, int(passed / step_s)))
         again = ", as a repetition" if one["repeat"] else ""
         if one["subject_id"] != order[number]:
             lines.append(f"{order[number]} walked: {one['decision']} {one['subject_id'] or ''}{again}")
