@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from faces.types import Face, Spectrum
+from faces.types import Face, Role, Spectrum
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, FaceOut, QualityOut, SightingOut, sighting
-from service.inference.engine import FacesFound
+from service.inference.engine import Description, FacesFound
 from service.inference.liveness import Liveness
 from service.inference.quality import Quality
 from service.matching.comparison import Candidate, Decision, Identified, Verified
 from service.matching.rules import Rule
+from service.spaces.space import EmbeddingSpace
 
 SCORE_DIGITS = 6
 
@@ -188,7 +189,24 @@ class VerifyOut(FacesFoundOut):
 
 
 class EmbeddedOut(SightingOut):
+    """`cohort`: the id of what scores are relative to, and `taken`: what comes off the cosine of this
+    template with one of each condition on the other side of a comparison; null and empty where scores are
+    cosines."""
+
     embedding: list[float]
+    cohort: str | None = None
+    taken: dict[str, float] = {}
+
+    @classmethod
+    def embedded(cls, space: EmbeddingSpace, one: Description, role: Role) -> EmbeddedOut:
+        vector = one.embedding.vector
+        taken = space.taken(vector, role, one.condition)
+        return cls(
+            **sighting(one),
+            embedding=vector.tolist(),
+            cohort=space.cohort_id,
+            taken={str(condition): value for condition, value in taken.items()},
+        )
 
 
 class EmbedOut(FacesFoundOut):
