@@ -32,10 +32,14 @@ def members(dimension: int, seed: int = 0, count: int = MEMBERS) -> Floats:
     return unit(groups[np.arange(count) % GROUPS] + noise)
 
 
-def cohort(dimension: int, *, nearest: int = 7, weight: float = 0.8, seed: int = 0) -> Cohort:
+def cohort(
+    dimension: int, *, nearest: int = 7, weight: float = 0.8, seed: int = 0, lower: float = 0.0
+) -> Cohort:
+    """Vectors that have nothing to do with it resemble nobody of it: with `lower` centres their scores are
+    not all cut off at 1."""
     rows = members(dimension, seed)
     bare = Cohort(rows, nearest, weight, dict.fromkeys(PAIRS, 0.0))
-    return Cohort(rows.copy(), nearest, weight, {one.pair: one.likeness for one in centred(bare)})
+    return Cohort(rows.copy(), nearest, weight, {one.pair: one.likeness - lower for one in centred(bare)})
 
 
 def people(count: int, of: Cohort, seed: int = 1) -> Floats:
@@ -74,12 +78,12 @@ def spec_of(file: Path, of: Cohort) -> CohortSpec:
     )
 
 
-def bundle_with_cohort(source: Path, target: Path, *, seed: int = 0) -> Path:
+def bundle_with_cohort(source: Path, target: Path, *, seed: int = 0, lower: float = 0.0) -> Path:
     """A copy of a bundle, with the same thresholds, whose scores are relative to a cohort."""
     shutil.copytree(source, target)
     manifest = read(target).manifest
     assert manifest.calibration is not None
-    made = cohort(manifest.encoder.dimension, seed=seed)
+    made = cohort(manifest.encoder.dimension, seed=seed, lower=lower)
     file = target / "cohort.npy"
     write_array(file, made.members.astype(np.float16))
     calibration = manifest.calibration.model_copy(update={"cohort": spec_of(file, made)})

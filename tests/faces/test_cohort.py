@@ -101,7 +101,7 @@ def test_no_reference_scores_more_than_its_cosine_with_the_query_allows() -> Non
 def test_a_cohort_checks_itself(fault: str) -> None:
     rows, nearest, centres = members(DIMENSION), 5, dict.fromkeys(PAIRS, 0.0)
     if fault == "float64":
-        rows = rows.astype(np.float64)  # type: ignore[assignment]
+        rows = rows.astype(np.float64)
     elif fault == "three conditions":
         rows = rows[:, :3]
     elif fault == "no unit":

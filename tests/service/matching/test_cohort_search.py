@@ -77,8 +77,7 @@ async def test_whoever_could_be_accepted_is_found_and_the_first_is_the_best_of_a
             names[i] = f"s{i - i % 7 // 6}"
             condition = CONDITIONS[i % len(CONDITIONS)]
             await uow.subjects.ensure(names[i], None)
-            of_condition = {"spectrum": condition.spectrum, "masked": condition.masked}
-            sample = replace(new_sample(names[i]), **of_condition)
+            sample = replace(new_sample(names[i]), spectrum=condition.spectrum, masked=condition.masked)
             template_id = await uow.templates.add(manifest.space_id, await uow.samples.add(sample), vector)
             conditions[i] = condition
             space.gallery.add(np.array([template_id], np.int64), vector[None])
@@ -132,7 +131,8 @@ def test_a_pair_without_a_threshold_is_the_strictest(engine: Engine) -> None:
     assert found.rule.threshold is None
     (found,) = Judge(rules, of, seen).judge(template[None], [CONDITIONS[:1]])
     (expected,) = strictest(of, rules, seen, [CONDITIONS[:1]], template[None])
-    assert (found.rule, found.score) == (expected.rule, pytest.approx(expected.score, abs=1e-5))
+    assert found.rule == expected.rule
+    assert found.score == pytest.approx(expected.score, abs=1e-5)
 
 
 def test_without_a_cohort_a_score_is_the_cosine(engine: Engine) -> None:
