@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from export.calibrate import lines_of
-from export.card import CARD_NAME, replace_thresholds
+from export.card import CARD_NAME, renew_card
 from export.cohort_draw import DRAWS, centred, drawn, rows_of, wanted_rows
 from export.cohort_people import PEOPLE, Scale, cohort_people
 from export.graph import ExportError
@@ -181,7 +181,7 @@ def cohort(
         changed = opened.manifest.model_copy(update=changes)
         write_manifest(changed, bundle)
         if (bundle / CARD_NAME).is_file():
-            replace_thresholds(bundle / CARD_NAME, changed)
+            renew_card(bundle / CARD_NAME, changed)
     except (ExportError, Unsupported, BundleError, DataSetError) as error:
         Console(stderr=True).print(f"[red]{escape(str(error))}[/red]", soft_wrap=True, highlight=False)
         raise typer.Exit(1) from error

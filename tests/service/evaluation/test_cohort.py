@@ -35,7 +35,7 @@ PLAIN = PEOPLE.made
 FOUND = relative(PLAIN)
 
 
-def vectors(role: Role, *conditions: object) -> np.ndarray:  # type: ignore[type-arg]
+def vectors(role: Role, *conditions: object) -> np.ndarray:
     found = [one.found for one in FOUND if one.photo.role is role]
     return np.stack(
         [one.vector for one in found if isinstance(one, Template) and one.condition in conditions]
