@@ -49,10 +49,14 @@ class Judge:
     def __init__(self, rules: Rules, cohort: Cohort | None, probe: Description) -> None:
         self._rules, self._cohort = rules, cohort
         self._vectors, self._possible = probe.vectors, probe.possible_conditions
+        # For references of one condition, which enrolled ones are: looked up once for a whole search.
+        self._by_reference = rules.by_reference(self._possible)
 
     def of_cosine(self, cosine: float, references: Sequence[Condition]) -> Judgement:
         """Judges a cosine. Only for a space without a cohort, where the cosine is the score."""
         assert self._cohort is None  # noqa: S101 - the caller has asked
+        if len(references) == 1:
+            return Judgement(cosine, self._by_reference[references[0]])
         return Judgement(cosine, self._rules.rule(references, self._possible))
 
     def judge(self, vectors: Floats, conditions: Sequence[Sequence[Condition]]) -> list[Judgement]:

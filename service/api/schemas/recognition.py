@@ -61,7 +61,8 @@ class SearchOut(Wire):
 
 class CandidateOut(Wire):
     """Accepted candidates come first. `threshold` and `pair` are those of the candidate's own reference;
-    `threshold` and `margin` are null where its pair of conditions is not calibrated."""
+    `threshold` and `margin` are null where its pair of conditions is not calibrated. `score`: relative to the
+    bundle's cohort if it has one, else the cosine of the templates; thresholds are of the same kind."""
 
     rank: int
     subject_id: str
@@ -147,7 +148,9 @@ class ReferenceOut(Wire):
 
 
 class VerifyOut(FacesFoundOut):
-    """`faces_found` and `faces_below_score` are those of the probe, as `liveness` is: denied is no match."""
+    """`faces_found` and `faces_below_score` are those of the probe, as `liveness` is: denied is no match.
+    `score`: relative to the bundle's cohort if it has one, else the cosine of the templates; `threshold` is of
+    the same kind."""
 
     space_id: str
     score: float

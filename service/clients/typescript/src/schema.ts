@@ -1328,7 +1328,8 @@ export interface components {
         /**
          * CandidateOut
          * @description Accepted candidates come first. `threshold` and `pair` are those of the candidate's own reference;
-         *     `threshold` and `margin` are null where its pair of conditions is not calibrated.
+         *     `threshold` and `margin` are null where its pair of conditions is not calibrated. `score`: relative to the
+         *     bundle's cohort if it has one, else the cosine of the templates; thresholds are of the same kind.
          */
         CandidateOut: {
             /** Rank */
@@ -2853,6 +2854,8 @@ export interface components {
         /**
          * VerifyOut
          * @description `faces_found` and `faces_below_score` are those of the probe, as `liveness` is: denied is no match.
+         *     `score`: relative to the bundle's cohort if it has one, else the cosine of the templates; `threshold` is of
+         *     the same kind.
          */
         VerifyOut: {
             /** Faces Found */
