@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from export.operating_points import FMR_POINTS, Mated, Unsupported, operating_points, strictest
-from faces.bundle import Bundle, BundleError, read, verify
+from faces.bundle import Bundle, BundleError, manifest_text, read, verify
 from faces.calibration import Calibration
+from faces.cohort_spec import CohortSpec
 from faces.image import DecodeLimits, decode
 from faces.rates.tail import Impostors
 from faces.types import CONDITIONS, PAIRS, Condition, Image, Pair, Spectrum
@@ -130,6 +131,7 @@ def make_calibration(
     targets: Sequence[float] = FMR_POINTS,
     report_progress: Callable[[str], None] = lambda _: None,
     others: Calibration | None = None,
+    cohort: CohortSpec | None = None,
 ) -> Calibration:
     """Sets thresholds for every pair of conditions that `measure` has comparisons of.
 
@@ -139,7 +141,11 @@ def make_calibration(
 
     `others`: the pairs without comparisons keep its points, and the two FMRs stay its own where every pair
     has them. Then no pair is dropped: raises Unsupported for any that has too few people.
+
+    `cohort`: that which gave the scores, of `others` as well; None for cosines.
     """
+    if others is not None and others.cohort != cohort:
+        raise ValueError("the points of other pairs are for scores by another cohort")
     points = []
     for pair in PAIRS:
         report_progress(f"calibrating {pair}")
@@ -169,6 +175,7 @@ def make_calibration(
         default_fmr=shared(None if others is None else others.default_fmr, DEFAULT_FMR),
         duplicate_fmr=shared(None if others is None else others.duplicate_fmr, DUPLICATE_FMR),
         pairs=tuple(points),
+        cohort=cohort,
     )
 
 
@@ -220,7 +227,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     done = bundle.manifest.model_copy(update={"calibration": calibration})
-    args.out.write_text(done.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    args.out.write_bytes(manifest_text(done))
     for line in lines_of(calibration):
         print(line)
     return 0

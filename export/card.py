@@ -166,6 +166,20 @@ def replace_thresholds(path: Path, manifest: Manifest) -> None:
     write_whole(path, f"{before}{section.rstrip()}\n{after}{behind}".encode())
 
 
+def renew_card(path: Path, manifest: Manifest) -> None:
+    """Writes title, thresholds and licences of a card anew. Raises ExportError if it lacks one of them."""
+    replace_thresholds(path, manifest)
+    _, newline, text = path.read_text(encoding="utf-8").partition("\n")
+    before, found, rest = text.partition("## Licences\n")
+    if not newline or not found:
+        raise ExportError(f"{path.name} has no section on licences")
+    _, after, behind = rest.partition("\n## ")
+    rows = "".join(f"| `{name}` | {licence} |\n" for name, licence in manifest.licences.items())
+    table = f"\n| file | licence |\n|---|---|\n{rows}"
+    whole = f"# {manifest.name} {manifest.version}\n{before}{found}{table}{after}{behind}"
+    write_whole(path, whole.encode())
+
+
 def replace_liveness(path: Path, manifest: Manifest) -> None:
     """Writes the card's section on liveness anew, before the thresholds in a card that has none yet.
 

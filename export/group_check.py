@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from export.operating_points import LEAST_GROUP, Mated, Unsupported, operating_points
+from export.cohort_people import scale_of
+from export.operating_points import LEAST_GROUP, Mated, Unsupported, groups_of, operating_points
 from export.prepared_sets import impostors_of, plans_of
 from export.threshold_check import Passed, embedded, passed, rate_of
 from faces.bundle import BundleError, read, verify
@@ -64,14 +65,16 @@ def dealt(groups: Sequence[str | None], parts: int, rng: np.random.Generator) ->
 
 
 def check_groups(pair: Pair, impostors: Impostors, *, fmr: float, parts: int, seed: int) -> list[GroupCheck]:
-    """Everybody and each group that is large enough without a part. Raises Unsupported if a part's others
-    support no threshold of this FMR."""
+    """Everybody and each group that sets thresholds when everybody is there. Raises Unsupported if a part's
+    others support no threshold of this FMR."""
+    groups = groups_of(impostors)
     folds = dealt(impostors.groups, parts, np.random.default_rng(seed))
     thresholds: list[float] = []
     found: dict[str, list[tuple[Impostors, Passed]]] = {}
     for fold in folds:
         others = np.setdiff1d(np.arange(len(impostors.groups)), fold)
-        (point,) = operating_points(pair, impostors.among(others), Mated(), targets=(fmr,)).points
+        made = operating_points(pair, impostors.among(others), Mated(), targets=(fmr,), groups=groups)
+        (point,) = made.points
         thresholds.append(point.threshold)
         tested = impostors.among(fold)
         for name in (EVERYBODY, *(rate.group for rate in point.groups)):
@@ -98,12 +101,14 @@ def check_set(
     """Every pair of conditions that the set has. Raises BundleError, DataSetError, Unsupported."""
     opened, prepared = read(bundle), read_prepared(people)
     verify(opened)
-    plans = {pair: found[0] for pair, found in plans_of([prepared], ["validation"]).items()}
+    scale = scale_of(opened)
+    spec, cohort = (None, None) if scale is None else (scale.spec, scale.cohort)
+    plans = {pair: found[0] for pair, found in plans_of([prepared], ["validation"], spec).items()}
     if not plans:
         raise DataSetError(f"{prepared.info.name} has nobody to compare in the split validation")
     templates = embedded(opened, prepared, plans.values(), kept)
     for pair, plan in track(plans.items(), "pairs of conditions", console=Console(stderr=True)):
-        yield from check_groups(pair, impostors_of(plan, templates), fmr=fmr, parts=parts, seed=seed)
+        yield from check_groups(pair, impostors_of(plan, templates, cohort), fmr=fmr, parts=parts, seed=seed)
 
 
 def table(checks: Sequence[GroupCheck]) -> str:
@@ -140,7 +145,7 @@ def group_check(
     if out is not None:
         write_whole(out, (json.dumps([asdict(one) for one in found], indent=1) + "\n").encode())
     print(table(found), end="")
-    print(f"\nGroups of fewer than {LEAST_GROUP} people without one part are not shown.")
+    print(f"\nGroups of fewer than {LEAST_GROUP} people are not shown.")
 
 
 if __name__ == "__main__":

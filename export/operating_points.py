@@ -107,24 +107,29 @@ class _Population:
 
 
 def operating_points(
-    pair: Pair, impostors: Impostors, mated: Mated, *, targets: Sequence[float] = FMR_POINTS
+    pair: Pair,
+    impostors: Impostors,
+    mated: Mated,
+    *,
+    targets: Sequence[float] = FMR_POINTS,
+    groups: Sequence[str] | None = None,
 ) -> PairPoints:
     """Sets thresholds at every target FMR that the number of people supports (rule of 30), and one decade on.
 
-    A point whose threshold would lie above 1, the largest score, is left out, with all stricter ones. Raises
-    Unsupported if no point is left.
+    `groups`: in which the FMR must hold too; None for those with enough people. A point whose threshold would
+    lie above 1, the largest score, is left out, with all stricter ones. Raises Unsupported if none is left.
     """
     possible = supported(pair, impostors.people, targets)
     reach = possible[-1] / REACH * (1 - 1e-9)
     wanted = [target for target in sorted(targets, reverse=True) if target >= reach]
     everybody = _Population(EVERYBODY, impostors.people, tail_of(impostors, loosest=wanted[0]))
-    groups = [
-        _Population(name, people, tail_of(impostors.within(name), loosest=wanted[0]))
-        for name, people in _groups(impostors)
+    within = {name: impostors.within(name) for name in (groups_of(impostors) if groups is None else groups)}
+    populations = [
+        _Population(name, own.people, tail_of(own, loosest=wanted[0])) for name, own in within.items()
     ]
     points: list[OperatingPoint] = []
     for fmr in wanted:
-        made = _point(fmr, everybody, groups, mated, least=points[-1].threshold if points else -1.0)
+        made = _point(fmr, everybody, populations, mated, least=points[-1].threshold if points else -1.0)
         if made is None:
             break
         points.append(made)
@@ -169,10 +174,10 @@ def _point(
     )
 
 
-def _groups(impostors: Impostors) -> list[tuple[str, int]]:
+def groups_of(impostors: Impostors) -> list[str]:
     """Groups with enough people who have a probe, by name."""
     counts = Counter(impostors.groups[i] for i in np.unique(impostors.own))
-    return sorted((name, n) for name, n in counts.items() if name is not None and n >= LEAST_GROUP)
+    return sorted(name for name, n in counts.items() if name is not None and n >= LEAST_GROUP)
 
 
 def strictest(points: Sequence[PairPoints], *, but_not_below: float) -> float:

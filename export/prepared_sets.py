@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from export.calibrate import Measured, make_calibration
+from export.cohort_people import Scale, left_out
 from export.kept_templates import OnEmbedded, SetTemplates
 from export.operating_points import FMR_POINTS, Mated, Unsupported, supported
 from faces.calibration import Calibration
+from faces.cohort import Cohort
+from faces.cohort_spec import CohortSpec
 from faces.rates.tail import Impostors
 from faces.types import CONDITIONS, PAIRS, Condition, Pair, Role
 from training.data.prepared import PreparedSet, Row, Split
@@ -58,13 +61,15 @@ class Plan:
         return rows + [(probe.row, Role.PROBE) for probe in self.probes]
 
 
-def plan_of(prepared: PreparedSet, splits: Sequence[Split], pair: Pair) -> Plan:
-    """Chooses references and probes of the splits.
+def plan_of(
+    prepared: PreparedSet, splits: Sequence[Split], pair: Pair, *, left_out: Collection[str] = ()
+) -> Plan:
+    """Chooses references and probes of the splits. `left_out`: subjects that take no part.
 
     A probe is another photo than the reference; a subject without another one gives a version of the same
     photo, which makes non-mated comparisons alone.
     """
-    mine = [i for i, row in enumerate(prepared.rows) if row.split in splits]
+    mine = [i for i, row in enumerate(prepared.rows) if row.split in splits and row.subject not in left_out]
     references = _references(prepared, mine, pair.reference)
     column = {subject: place for place, subject in enumerate(references)}
     others: dict[str, list[int]] = defaultdict(list)
@@ -102,9 +107,20 @@ def _references(prepared: PreparedSet, rows: Sequence[int], condition: Condition
     return found
 
 
-def plans_of(sets: Sequence[PreparedSet], splits: Sequence[Split]) -> dict[Pair, list[Plan]]:
-    """The plans of each pair that some set has comparisons for, that with most people first."""
-    plans = {pair: [plan_of(prepared, splits, pair) for prepared in sets] for pair in PAIRS}
+def plans_of(
+    sets: Sequence[PreparedSet], splits: Sequence[Split], cohort: CohortSpec | None = None
+) -> dict[Pair, list[Plan]]:
+    """The plans of each pair that some set has comparisons for, that with most people first.
+
+    People whom the `cohort` was drawn from take no part: scores are relative to them.
+    """
+    out = [left_out(prepared, cohort) for prepared in sets]
+    plans = {
+        pair: [
+            plan_of(prepared, splits, pair, left_out=them) for prepared, them in zip(sets, out, strict=True)
+        ]
+        for pair in PAIRS
+    }
     useful = {pair: [plan for plan in found if plan.people > 1] for pair, found in plans.items()}
     return {pair: sorted(found, key=lambda plan: -plan.people) for pair, found in useful.items() if found}
 
@@ -115,13 +131,14 @@ def check_support(
     *,
     targets: Sequence[float] = FMR_POINTS,
     keep_others: bool = False,
+    cohort: CohortSpec | None = None,
 ) -> None:
     """Raises Unsupported if the sets have too few subjects for a threshold against clear visible references.
 
     With `keep_others` it raises that for any pair that the sets have, and if they have none. It embeds
     nothing, so it is cheap.
     """
-    plans = plans_of(sets, splits)
+    plans = plans_of(sets, splits, cohort)
     if keep_others:
         if not plans:
             named = ", ".join(prepared.info.name for prepared in sets)
@@ -138,24 +155,37 @@ def check_support(
         supported(pair, plans[pair][0].people, targets)
 
 
-def impostors_of(plan: Plan, templates: SetTemplates) -> Impostors:
+def impostors_of(plan: Plan, templates: SetTemplates, cohort: Cohort | None = None) -> Impostors:
     """The comparisons of different people."""
+    probes = templates.templates([probe.row for probe in plan.probes], Role.PROBE)
+    references = templates.templates(plan.references, Role.REFERENCE)
+    taken = None
+    if cohort is not None:
+        taken = (
+            cohort.taken(probes, Role.PROBE, plan.pair),
+            cohort.taken(references, Role.REFERENCE, plan.pair),
+        )
     return Impostors(
-        templates.templates([probe.row for probe in plan.probes], Role.PROBE),
-        templates.templates(plan.references, Role.REFERENCE),
+        probes,
+        references,
         np.array([probe.column for probe in plan.probes], np.intp),
         tuple(plan.prepared.rows[row].group for row in plan.references),
+        taken,
     )
 
 
-def mated_of(plan: Plan, templates: SetTemplates) -> Mated:
+def mated_of(plan: Plan, templates: SetTemplates, cohort: Cohort | None = None) -> Mated:
     """The comparisons with another photo of the same person."""
     pairs = [(probe.row, plan.references[probe.column]) for probe in plan.probes if probe.mated]
     if not pairs:
         return Mated(failed=plan.failed)
     probes = templates.templates([row for row, _ in pairs], Role.PROBE)
     references = templates.templates([row for _, row in pairs], Role.REFERENCE)
-    return Mated(np.einsum("ij,ij->i", probes, references), plan.failed)
+    scores = np.einsum("ij,ij->i", probes, references)
+    if cohort is not None:
+        scores -= cohort.taken(probes, Role.PROBE, plan.pair)
+        scores -= cohort.taken(references, Role.REFERENCE, plan.pair)
+    return Mated(np.clip(scores, -1.0, 1.0), plan.failed)
 
 
 def calibrate(
@@ -169,15 +199,18 @@ def calibrate(
     kept: Path | None = None,
     report_progress: Callable[[str], None] = lambda _: None,
     others: Calibration | None = None,
+    scale: Scale | None = None,
 ) -> Calibration:
     """Calibrates the bundle in `root`: impostors of each pair from the set with most people for it, mated
     comparisons from every set that has some; pairs that no set has keep the points of `others`.
 
     Sets are never mixed in one comparison, because one subject may have two names. `kept`: a folder that
-    keeps the templates. Raises Unsupported or DataSetError.
+    keeps the templates. `scale`: scores are by its cohort; None for plain cosines. Raises Unsupported or
+    DataSetError.
     """
     encoder = BundleEncoder(root)
-    plans = plans_of(sets, splits)
+    spec, cohort = (None, None) if scale is None else (scale.spec, scale.cohort)
+    plans = plans_of(sets, splits, spec)
     templates = {id(one): SetTemplates(encoder, one, kept) for one in sets}
     wanted = {
         id(one): {w for found in plans.values() for p in found if p.prepared is one for w in p.wanted}
@@ -191,8 +224,9 @@ def calibrate(
         found = plans.get(pair)
         if found is None:
             return None
-        mated = [mated_of(plan, templates[id(plan.prepared)]) for plan in found]
-        return Measured(impostors_of(found[0], templates[id(found[0].prepared)]), sum(mated, Mated()))
+        mated = [mated_of(plan, templates[id(plan.prepared)], cohort) for plan in found]
+        impostors = impostors_of(found[0], templates[id(found[0].prepared)], cohort)
+        return Measured(impostors, sum(mated, Mated()))
 
     return make_calibration(
         measure,
@@ -202,6 +236,7 @@ def calibrate(
         targets=targets,
         report_progress=report_progress,
         others=others,
+        cohort=spec,
     )
 
 

@@ -5,6 +5,7 @@
 Impostor scores of a pair come from the set with most people for it (`python -m training matcher thresholds`
 makes one of thousands), mated scores from every set that has second photos (`matcher probes`). The manifest
 and the card's section on thresholds are replaced; the space stays the same, so nothing is embedded again.
+Where the bundle has a cohort (`export.cohort`), the scores are relative to it, and it stays.
 
 A set of your own seldom shows every pair. With `--keep-others` the pairs that it shows get thresholds by it,
 and the others keep theirs:
@@ -24,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from export.calibrate import lines_of
 from export.card import CARD_NAME, replace_thresholds
+from export.cohort_people import scale_of
 from export.command import SplitName, splits_of
 from export.graph import ExportError
 from export.kept_templates import OnEmbedded
@@ -59,7 +61,9 @@ def recalibrate(
         others = found.manifest.calibration if keep_others else None
         if keep_others and others is None:
             raise Unsupported(f"{found.manifest.name} has no thresholds to keep: leave out --keep-others")
-        check_support(sets, splits, targets=targets, keep_others=keep_others)
+        scale = scale_of(found)
+        spec = None if scale is None else scale.spec
+        check_support(sets, splits, targets=targets, keep_others=keep_others, cohort=spec)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console, transient=True) as progress:
             bar = progress.add_task("embedding", total=None)
@@ -78,6 +82,7 @@ def recalibrate(
                 kept=kept,
                 report_progress=lambda text: console.print(text, markup=False, highlight=False),
                 others=others,
+                scale=scale,
             )
         changed = found.manifest.model_copy(update={"calibration": made})
         write_manifest(changed, bundle)

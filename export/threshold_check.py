@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from export.kept_templates import SetTemplates
 from export.prepared_sets import Plan, impostors_of, mated_of, plans_of
-from faces.bundle import Bundle, BundleError, read, verify
+from faces.bundle import Bundle, BundleError, open_cohort, read, verify
 from faces.calibration import UnsupportedFmr
 from faces.files import write_whole
 from faces.rates.intervals import Interval, clopper_pearson
@@ -123,17 +123,19 @@ def check(
     `kept`: a folder that keeps the templates. Raises DataSetError if they share none, UnsupportedFmr.
     """
     calibration = bundle.manifest.calibration
-    plans = {p: f[0] for p, f in plans_of([prepared], splits).items() if calibration and calibration.has(p)}
+    found_plans = plans_of([prepared], splits, None if calibration is None else calibration.cohort)
+    plans = {p: f[0] for p, f in found_plans.items() if calibration and calibration.has(p)}
     if calibration is None or not plans:
         raise DataSetError(
             f"{prepared.info.name} and {bundle.manifest.name} share no pair of conditions in the split"
             f" {' or '.join(splits)}: there is nothing to check"
         )
     points = {pair: calibration.at(pair, fmr) for pair in plans}
-    templates = embedded(bundle, prepared, plans.values(), kept)
+    templates, cohort = embedded(bundle, prepared, plans.values(), kept), open_cohort(bundle)
     found = []
     for pair, plan in plans.items():
-        impostors, mated, point = impostors_of(plan, templates), mated_of(plan, templates), points[pair]
+        impostors, point = impostors_of(plan, templates, cohort), points[pair]
+        mated = mated_of(plan, templates, cohort)
         found.append(
             PairCheck(
                 pair=str(pair),

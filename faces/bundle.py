@@ -10,12 +10,14 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from faces.calibration import Calibration
+from faces.calibration import Calibration, written
+from faces.cohort import Cohort, load_cohort
+from faces.file_ref import FileRef as FileRef
 from faces.files import write_whole
 from faces.format_one import upgraded
 from faces.strict import Strict, strip_prefix
@@ -27,22 +29,6 @@ READ_BLOCK_BYTES = 1 << 20
 
 class BundleError(Exception):
     """A bundle cannot be read, or differs from its manifest. The text names a remedy."""
-
-
-class FileRef(Strict):
-    """A file of the bundle: path relative to the manifest, SHA-256 and size in bytes."""
-
-    path: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    bytes: Annotated[int, Field(gt=0)]
-
-    @field_validator("path")
-    @classmethod
-    def _stays_inside(cls, path: str) -> str:
-        pure = PurePosixPath(path)
-        if pure.is_absolute() or ".." in pure.parts or "\\" in path or not pure.parts:
-            raise ValueError("a bundle's file lies inside the bundle")
-        return path
 
 
 class Normalisation(Strict):
@@ -366,6 +352,8 @@ class Manifest(Strict):
         refs = [self.detector.file, self.encoder.probe, self.encoder.reference, *self.detection_files[1:]]
         if self.parity is not None:
             refs += [self.parity.crops, self.parity.probe, self.parity.reference]
+        if self.calibration is not None and self.calibration.cohort is not None:
+            refs.append(self.calibration.cohort.file)
         return tuple({ref.path: ref for ref in refs}.values())
 
 
@@ -399,6 +387,27 @@ def read(root: Path) -> Bundle:
     return Bundle(parse_manifest(text), root)
 
 
+def open_cohort(bundle: Bundle) -> Cohort | None:
+    """Reads the cohort that the bundle's thresholds are for; None where they are for plain cosines.
+
+    Raises BundleError if it cannot be read, or has another dimension than the templates.
+    """
+    manifest = bundle.manifest
+    if manifest.calibration is None or manifest.calibration.cohort is None:
+        return None
+    spec = manifest.calibration.cohort
+    try:
+        cohort = load_cohort(bundle.path(spec.file), spec)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"bundle {manifest.name}: {spec.file.path} is no cohort: {error}") from error
+    if cohort.dimension != manifest.encoder.dimension:
+        raise BundleError(
+            f"bundle {manifest.name}: the cohort has {cohort.dimension} dimensions, and templates have"
+            f" {manifest.encoder.dimension}"
+        )
+    return cohort
+
+
 def file_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as stream:
@@ -423,8 +432,15 @@ def verify(bundle: Bundle) -> None:
             raise BundleError(f"bundle {bundle.manifest.name}: {ref.path} does not match its digest")
 
 
+def manifest_text(manifest: Manifest) -> bytes:
+    """A manifest as it is written."""
+    table = manifest.model_dump(mode="json")
+    if manifest.calibration is not None:
+        table["calibration"] = written(manifest.calibration)
+    return (json.dumps(table, indent=1, sort_keys=False) + "\n").encode()
+
+
 def write_manifest(manifest: Manifest, root: Path) -> None:
     """Writes `manifest.json` whole: a reader sees the old one or the new one."""
     root.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=False) + "\n"
-    write_whole(root / MANIFEST_NAME, text.encode())
+    write_whole(root / MANIFEST_NAME, manifest_text(manifest))

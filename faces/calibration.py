@@ -7,10 +7,11 @@ import json
 import math
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from faces.cohort_spec import CohortSpec
 from faces.strict import Strict
 from faces.types import CONDITIONS, Condition, Pair
 
@@ -110,7 +111,8 @@ class Calibration(Strict):
     """Thresholds by pair of conditions. A pair that is not listed has none, and borrows none.
 
     `default_fmr`: of answers that ask for no other. `duplicate_fmr`: where two subjects count as one, before
-    it is corrected for the size of the gallery. Every listed pair has both points.
+    it is corrected for the size of the gallery. Every listed pair has both points. `cohort`: what the
+    scores are relative to (`faces.cohort`), None for cosines; it is part of the id.
     """
 
     data: str
@@ -120,6 +122,7 @@ class Calibration(Strict):
     default_fmr: Fmr
     duplicate_fmr: Fmr
     pairs: tuple[PairPoints, ...]
+    cohort: CohortSpec | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Calibration:
@@ -143,8 +146,13 @@ class Calibration(Strict):
     @cached_property
     def id(self) -> str:
         """The digest of the whole table: answers with one id were decided by the same thresholds."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(written(self), sort_keys=True, separators=(",", ":"))
         return "cal-" + hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def cohort_id(self) -> str | None:
+        """The id of what scores are relative to; None for cosines. Thresholds of two ids do not compare."""
+        return None if self.cohort is None else self.cohort.id
 
     @cached_property
     def common(self) -> tuple[float, ...]:
@@ -179,6 +187,15 @@ class Calibration(Strict):
             if common <= fmr * (1 + FMR_RELATIVE_TOLERANCE):
                 return common
         raise UnsupportedFmr(fmr, self.common)
+
+
+def written(calibration: Calibration) -> dict[str, Any]:
+    """The table as a manifest has it. Without a cohort the key is left out: such tables keep their ids, and
+    readers that know of no cohorts read them."""
+    table = calibration.model_dump(mode="json")
+    if calibration.cohort is None:
+        del table["cohort"]
+    return table
 
 
 def fmr_for_fpir(fpir: float, comparisons: int) -> float:

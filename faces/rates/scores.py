@@ -60,13 +60,18 @@ class Comparison:
     """Every probe compared with every reference.
 
     Raises ValueError if a probe and a reference come from one photo (their score would measure the
-    synthesis, not the face), if a side is empty, or if the dimensions differ.
+    synthesis, not the face), if a side is empty, or if the dimensions differ. `given`: the scores
+    float32 [probes, references] where they are no plain cosines.
     """
 
     probes: Side
     gallery: Side
+    given: Vectors | None = None
 
     def __post_init__(self) -> None:
+        shape = (len(self.probes.subjects), len(self.gallery.subjects))
+        if self.given is not None and (self.given.shape != shape or self.given.dtype != np.float32):
+            raise ValueError(f"scores are float32 {list(shape)}, got {self.given.dtype} {self.given.shape}")
         if not self.probes.samples or not len(self.gallery.subjects):
             raise ValueError("a comparison needs probes, and at least one reference")
         if self.probes.templates.shape[1] != self.gallery.templates.shape[1]:
@@ -80,8 +85,10 @@ class Comparison:
 
     @cached_property
     def scores(self) -> Vectors:
-        """Cosine similarities, float32 [probes, references]."""
-        scores: Vectors = self.probes.templates @ self.gallery.templates.T
+        """The given scores, or cosine similarities: float32 [probes, references]."""
+        scores = self.given
+        if scores is None:
+            scores = self.probes.templates @ self.gallery.templates.T
         scores.flags.writeable = False
         return scores
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from faces.cohort import scored
 from faces.rates.scores import Comparison
 
 Floats = NDArray[np.float32]
@@ -26,12 +27,16 @@ OWN = -2.0
 class Impostors:
     """Templates whose comparisons are impostors': `probes` float32 [m, d], `references` float32 [n, d], one
     reference a person; `own` [m]: the person of each probe; `groups` [n]: the group of each person, if known.
+
+    `taken`: what comes off the cosines of each probe [m] and of each reference [n], if a cohort says so
+    (`faces.cohort`).
     """
 
     probes: Floats
     references: Floats
     own: Ids
     groups: tuple[str | None, ...]
+    taken: tuple[Floats, Floats] | None = None
 
     @property
     def people(self) -> int:
@@ -54,13 +59,17 @@ class Impostors:
         rows = np.flatnonzero(place[self.own] >= 0)
         own = place[self.own[rows]]
         groups = tuple(self.groups[i] for i in columns)
-        return Impostors(self.probes[rows], self.references[columns], own, groups)
+        taken = None if self.taken is None else (self.taken[0][rows], self.taken[1][columns])
+        return Impostors(self.probes[rows], self.references[columns], own, groups, taken)
 
     def score_blocks(self) -> Iterator[tuple[int, Floats]]:
         """First probe and scores float32 [rows, n] of each block; those of the own person are `OWN`."""
         for start in range(0, len(self.probes), ROWS_AT_ONCE):
             own = self.own[start : start + ROWS_AT_ONCE]
             scores = self.probes[start : start + ROWS_AT_ONCE] @ self.references.T
+            if self.taken is not None:
+                of_probes, of_references = self.taken
+                scores = scored(scores, of_probes[start : start + ROWS_AT_ONCE], of_references)
             scores[np.arange(len(own)), own] = OWN
             yield start, scores
 

@@ -23,7 +23,6 @@ from service.api.image_options import (
 )
 from service.api.noting import note_identifications, note_verification
 from service.api.problems import problem_docs
-from service.api.schemas.faces import sighting
 from service.api.schemas.recognition import (
     DetectedOut,
     DetectOut,
@@ -149,7 +148,7 @@ async def embed(
     return EmbedOut(
         **faces_found(found[0].among),
         space_id=space.space_id,
-        results=[EmbeddedOut(**sighting(one), embedding=one.embedding.vector.tolist()) for one in found],
+        results=[EmbeddedOut.embedded(space, one, Role(role)) for one in found],
     )
 
 

@@ -45,13 +45,13 @@ async def install_thresholds(asked: InstallIn, admin: Admin, state: StateDep, sp
     A table that is not monotone, that its own comparisons do not bear out, or of another space is refused.
     """
     view = await state.thresholds.install(space, asked.asked(), admin.key_id)
-    return VersionOut.of(view, space.space_id)
+    return VersionOut.of(view, space)
 
 
 @router.get("/{version}", responses=problem_docs(*COMMON, ThresholdsNotFound))
 async def get_thresholds(version: str, _admin: Admin, state: StateDep, space: SpaceDep) -> VersionOut:
     """One version."""
-    return VersionOut.of(await state.thresholds.one(_number(version)), space.space_id)
+    return VersionOut.of(await state.thresholds.one(_number(version)), space)
 
 
 @router.post("/{version}/activate", responses=problem_docs(*COMMON, ThresholdsNotFound, InvalidThresholds))

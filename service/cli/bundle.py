@@ -9,6 +9,7 @@ import typer
 
 from faces.bundle import Bundle, BundleError, EncoderSpec, FileRef, Manifest, read
 from faces.bundle import verify as verify_digests
+from faces.calibration import Calibration
 from faces.routing import is_single
 from service.cli.options import Json
 from service.cli.output import GOOD, Failure, print_json, print_line, print_status, print_table
@@ -146,8 +147,19 @@ def _summarise(manifest: Manifest) -> dict[str, object]:
         "template": f"{encoder.dimension} dimensions, {encoder.metric}",
         "crop": f"{encoder.alignment}, columns {encoder.columns or 'all'}, to {encoder.input_px}",
         "thresholds": f"{calibration.data} ({calibration.date})" if calibration else "none: calibrate it",
+        "scores": _describe_scores(calibration),
         "parity": f"cosine {manifest.parity.minimum_cosine:g}" if manifest.parity else "none",
     }
+
+
+def _describe_scores(calibration: Calibration | None) -> str:
+    if calibration is None or calibration.cohort is None:
+        return "cosines"
+    cohort = calibration.cohort
+    return (
+        f"relative to a cohort ({cohort.id}, the {cohort.nearest} nearest, weight {cohort.weight:g}):"
+        f" {cohort.data}"
+    )
 
 
 def _describe_encoders(encoder: EncoderSpec) -> str:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from faces.bundle import Bundle, BundleError
 from faces.bundle import read as read_bundle
-from faces.types import Condition, Spectrum
+from faces.types import CONDITIONS, Condition, Spectrum
 from service.cli.client import Answer, ServiceClient
 from service.cli.configuration import settings_from
 from service.cli.output import Failure
@@ -78,6 +78,9 @@ def _template(face: Mapping[str, Any]) -> Template:
         quality=int(face["quality"]["score"]),
         reasons=tuple(face["quality"]["reasons"]),
         box=(x, y, width, height),
+        # A service of an older version names none.
+        cohort=face.get("cohort"),
+        taken={c: float(taken[str(c)]) for c in CONDITIONS} if (taken := face.get("taken")) else {},
     )
 
 

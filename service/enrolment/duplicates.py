@@ -12,18 +12,25 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from faces.calibration import Calibration
-from faces.types import Condition, Pair
+from faces.cohort import Cohort, scores_of
+from faces.types import CONDITIONS, Condition, Pair
 from service.enrolment.types import Accepted, FoundDuplicate
 from service.errors import DuplicateFace
 from service.gallery.base import Hit
+from service.inference.engine import Description
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
+from service.store.records import Owner
 from service.store.unit import UnitOfWork
 
-HITS = 20
+HITS, GROWTH = 20, 4
 SCORE_DIGITS = 6
+# By a cohort the score of a photo with itself is not 1, and thresholds for many templates come close to that.
+# The closest two of 7,919 people of the thresholds, some of whom are there twice, have .967.
+SAME_PHOTO = 0.97
 TAIL_ROWS = 4096
 
 
@@ -86,10 +93,29 @@ class DuplicateCheck:
         """Compares with every template that is committed. Raises DuplicateFace, StoreError."""
         await self._space.catch_up(self._db)
         self._searched_to = self._space.applied_seq
-        queries = np.stack([one.description.embedding.vector for one in self._accepted])
-        found = await asyncio.to_thread(self._space.gallery.search, queries, HITS)
+        found = await asyncio.to_thread(self._nearest)
         async with self._db.read() as uow:
             await self._judge(uow, found)
+
+    def _nearest(self) -> list[list[Hit]]:
+        """For each accepted face, the templates among which a duplicate would be."""
+        cohort = self._space.cohort
+        if cohort is None:
+            queries = np.stack([one.description.embedding.vector for one in self._accepted])
+            return self._space.gallery.search(queries, HITS)
+        return [self._nearest_by(cohort, one.description) for one in self._accepted]
+
+    def _nearest_by(self, cohort: Cohort, seen: Description) -> list[Hit]:
+        queries, wanted = cohort.queries(seen.embedding.vector[None], seen.condition), HITS
+        while True:
+            (hits,) = self._space.gallery.search(queries.vectors, wanted)
+            if len(hits) < wanted:
+                return hits
+            last = np.array([hits[-1].score], np.float32)
+            # A lower cosine may be the higher score.
+            if not any(self._is_duplicate(c, seen.condition, queries.most(c, last)) for c in CONDITIONS):
+                return hits
+            wanted *= GROWTH
 
     async def recheck(self, uow: UnitOfWork) -> None:
         """Compares with what was committed since the search, while no other enrolment can commit.
@@ -110,17 +136,25 @@ class DuplicateCheck:
             await self._judge(uow, found)
 
     async def _judge(self, uow: UnitOfWork, found: Sequence[Sequence[Hit]]) -> None:
-        owners = await uow.templates.owners(sorted({hit.template_id for hits in found for hit in hits}))
-        own = await uow.templates.vectors_of(self._space.space_id, self._subject_id)
+        ids = sorted({hit.template_id for hits in found for hit in hits})
+        owners, vectors = await self._enrolled(uow, ids)
+        own = await uow.templates.of_subject(self._space.space_id, self._subject_id)
         for index, one, hits in zip(self._indices, self._accepted, found, strict=True):
             vector, condition = one.description.embedding.vector, one.description.condition
+            known = [hit for hit in hits if hit.template_id in owners]
+            scores, same = [hit.score for hit in known], [False] * len(known)
+            if vectors:
+                rows = [(owners[hit.template_id], vectors[hit.template_id]) for hit in known]
+                scores = self._scores(rows, vector, condition)
+                same = [float(enrolled @ vector) >= SAME_PHOTO for _, enrolled in rows]
             # Whoever looks more like the own subject than like any other is no duplicate of the other.
-            least = float(np.max(own @ vector)) if len(own) else -1.0
-            for hit in hits:
-                owner = owners.get(hit.template_id)
-                if owner is None or owner.subject_id == self._subject_id or hit.score < least:
+            own_scores = self._scores([(each.owner, each.vector) for each in own], vector, condition)
+            least = max(own_scores, default=-1.0)
+            for hit, score, one_photo in zip(known, scores, same, strict=True):
+                owner = owners[hit.template_id]
+                if owner.subject_id == self._subject_id or score < least:
                     continue
-                if not self._is_duplicate(owner.condition, condition, hit.score):
+                if not one_photo and not self._is_duplicate(owner.condition, condition, score):
                     continue
                 if self._refuse:
                     raise DuplicateFace(
@@ -128,10 +162,33 @@ class DuplicateCheck:
                         " people, send duplicates=ignore",
                         subject_id=owner.subject_id,
                     )
-                known = self._found.get((index, owner.subject_id))
-                if known is None or hit.score > known.score:
-                    match = FoundDuplicate(index, hit.template_id, round(hit.score, SCORE_DIGITS))
+                best = self._found.get((index, owner.subject_id))
+                if best is None or score > best.score:
+                    match = FoundDuplicate(index, hit.template_id, round(score, SCORE_DIGITS))
                     self._found[index, owner.subject_id] = match
+
+    async def _enrolled(
+        self, uow: UnitOfWork, ids: Sequence[int]
+    ) -> tuple[Mapping[int, Owner], Mapping[int, NDArray[np.float32]]]:
+        """The owners of templates, and their vectors if a score takes more than the cosine of the hit."""
+        if self._space.cohort is None:
+            return await uow.templates.owners(ids), {}
+        owned = await uow.templates.owned(self._space.space_id, ids)
+        return {i: one.owner for i, one in owned.items()}, {i: one.vector for i, one in owned.items()}
+
+    def _scores(
+        self,
+        enrolled: Sequence[tuple[Owner, NDArray[np.float32]]],
+        vector: NDArray[np.float32],
+        condition: Condition,
+    ) -> list[float]:
+        if not enrolled:
+            return []
+        conditions, vectors = [owner.condition for owner, _ in enrolled], np.stack([v for _, v in enrolled])
+        found: list[float] = scores_of(self._space.cohort, vectors, conditions, vector[None], condition)[
+            0
+        ].tolist()
+        return found
 
     def _is_duplicate(self, enrolled: Condition, condition: Condition, score: float) -> bool:
         """Whether a face of this condition duplicates an enrolled one. A pair of conditions without

@@ -9,13 +9,14 @@ docs/reliability.md has the rates that were measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product, starmap
 
 import numpy as np
 from numpy.typing import NDArray
 
 from faces.calibration import Calibration
+from faces.cohort import Cohort
 from faces.types import Condition, Pair
 from service.enrolment.duplicates import threshold_at
 from service.enrolment.types import Accepted
@@ -23,22 +24,40 @@ from service.errors import PhotosDisagree, SubjectMismatch
 from service.spaces.space import EmbeddingSpace
 from service.store.unit import UnitOfWork
 
+Floats = NDArray[np.float32]
+
 ALLOW = "or, if they are right, send allow_mismatch=true"
 
 
-def agreement_threshold(calibration: Calibration, conditions: Iterable[Condition], fmr: float) -> float:
-    """The score from which two photos may show one person; the loosest of these conditions.
+def agreement_thresholds(
+    calibration: Calibration, conditions: Iterable[Condition], fmr: float
+) -> dict[Pair, float]:
+    """The scores from which two photos may show one person, by the pairs of these conditions.
 
     Pairs of conditions that are not calibrated take no part; if none is, those with clear visible references
-    stand for them. A group of people who are alike does not make it stricter: it would refuse honest photos.
+    stand for them. A group of people who are alike does not make them stricter: it would refuse honest
+    photos.
     """
     known = list(conditions)
     pairs = [pair for pair in starmap(Pair, product(known, known)) if calibration.has(pair)]
     pairs = pairs or [Pair.with_clear_reference(each) for each in known]
-    return min(
-        threshold_at([(point.fmr, point.everybody) for point in calibration.points(pair)], fmr)
+    return {
+        pair: threshold_at([(point.fmr, point.everybody) for point in calibration.points(pair)], fmr)
         for pair in pairs
-    )
+    }
+
+
+def agreement(
+    cohort: Cohort | None, thresholds: Mapping[Pair, float], references: Floats, probes: Floats
+) -> Floats:
+    """By how much templates [n, d] and [m, d] agree: the loosest pair of conditions counts. From 0 on two may
+    be of one person. float32 [m, n]."""
+    if cohort is None:
+        least: Floats = probes @ references.T - np.float32(min(thresholds.values()))
+        return least
+    margins = [cohort.scores(pair, references, probes) - np.float32(t) for pair, t in thresholds.items()]
+    most: Floats = np.max(margins, axis=0)
+    return most
 
 
 def groups(scores: NDArray[np.float32], limit: float) -> list[list[int]]:
@@ -77,11 +96,15 @@ class MismatchCheck:
         }
         for sample in await uow.samples.of_subject(self._subject_id):
             conditions.add(Condition(sample.spectrum, sample.masked))
-        limit = agreement_threshold(self._space.calibration, conditions, self._fmr)
+        thresholds = agreement_thresholds(self._space.calibration, conditions, self._fmr)
+        cohort = self._space.cohort
         vectors = np.stack([one.description.embedding.vector for one in self._accepted])
-        found = groups(vectors @ vectors.T, limit)
+        margins = agreement(cohort, thresholds, vectors, vectors)
+        # Neither of two photos is the reference of the other.
+        found = groups(np.maximum(margins, margins.T), 0.0)
         if len(own):
-            strangers = [group for group in found if np.max(vectors[group] @ own.T) < limit]
+            known = agreement(cohort, thresholds, own, vectors)
+            strangers = [group for group in found if np.max(known[group]) < 0]
             if strangers:
                 raise SubjectMismatch(
                     f"the face is another than that of subject {self._subject_id}: check the subject_id,"

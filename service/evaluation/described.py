@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.types import Condition
+from faces.types import CONDITIONS, Condition
 from service.evaluation.labelled import LabelledPhoto
 
 # Files that no camera could have sent like this: they are named, and count in no rate.
@@ -34,6 +34,8 @@ class Template:
     """A unit vector float32 [d] of a face, with the condition that the service saw the face in.
 
     `box`: left, top, width and height in pixels of the photo. `reasons`: what keeps the quality down.
+    `cohort`: the id of what its scores are relative to, and `taken`: what comes off its cosines with
+    templates of each condition; None and nothing where scores are cosines.
     """
 
     vector: NDArray[np.float32]
@@ -42,6 +44,12 @@ class Template:
     quality: int
     reasons: tuple[str, ...]
     box: tuple[float, float, float, float]
+    cohort: str | None = None
+    taken: Mapping[Condition, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if set(self.taken) != (set() if self.cohort is None else set(CONDITIONS)):
+            raise ValueError("by a cohort something is taken for every condition, and without one for none")
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,8 @@ class OtherwiseSeen:
 
 @dataclass(frozen=True, slots=True)
 class SiteEvaluation:
-    """Everything that was measured. `gallery_templates`: the service's own gallery, None if unknown."""
+    """Everything that was measured. `gallery_templates`: the service's own gallery, None if unknown.
+    `cohort`: the id of what scores are relative to, None for cosines."""
 
     space_id: str
     bundle: str
@@ -176,6 +177,7 @@ class SiteEvaluation:
     identification: tuple[Identification, ...]
     mistakes: tuple[Mistake, ...]
     against: Against = "set"
+    cohort: str | None = None
 
 
 def as_json(value: object) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from faces.types import Condition, Spectrum
+from faces.types import CONDITIONS, Condition, Spectrum
 from service.evaluation.described import Reason, Template
 from service.evaluation.labelled import LabelledPhoto
 
@@ -90,6 +90,8 @@ def _encoded(found: Template | Reason) -> dict[str, Any]:
         "quality": found.quality,
         "reasons": list(found.reasons),
         "box": list(found.box),
+        "cohort": found.cohort,
+        "taken": [found.taken[c] for c in CONDITIONS] if found.cohort else [],
     }
 
 
@@ -98,6 +100,7 @@ def _decoded(entry: dict[str, Any]) -> Template | Reason:
         return Reason(str(entry["code"]), str(entry["detail"]))
     vector = np.frombuffer(base64.b64decode(entry["vector"], validate=True), "<f4").astype(np.float32)
     x, y, width, height = (float(side) for side in entry["box"])
+    cohort = None if entry["cohort"] is None else str(entry["cohort"])
     return Template(
         vector=vector,
         condition=Condition(Spectrum(entry["spectrum"]), bool(entry["masked"])),
@@ -105,4 +108,6 @@ def _decoded(entry: dict[str, Any]) -> Template | Reason:
         quality=int(entry["quality"]),
         reasons=tuple(str(reason) for reason in entry["reasons"]),
         box=(x, y, width, height),
+        cohort=cohort,
+        taken=dict(zip(CONDITIONS, map(float, entry["taken"]), strict=True)) if cohort else {},
     )

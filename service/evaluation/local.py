@@ -41,10 +41,10 @@ class PipelineDescriber:
             raise
         except ServiceError as error:
             return Reason(error.code, error.detail)
-        return template_of(found.faces[0])
+        return template_of(self._space, found.faces[0], Role(photo.role))
 
 
-def template_of(described: Description) -> Template:
+def template_of(space: EmbeddingSpace, described: Description, role: Role) -> Template:
     box = described.face.box
     return Template(
         vector=described.embedding.vector,
@@ -53,6 +53,8 @@ def template_of(described: Description) -> Template:
         quality=described.quality.score,
         reasons=tuple(described.quality.reasons),
         box=(box.x, box.y, box.width, box.height),
+        cohort=space.cohort_id,
+        taken=space.taken(described.embedding.vector, role, described.condition),
     )
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from faces.calibration import PairPoints
-from faces.rates.scores import Comparison, Ids, Side
+from faces.cohort import scored
+from faces.rates.scores import Comparison, Ids, Side, Vectors
 from faces.rates.tail import tail_of_comparison
 from faces.types import CONDITIONS, PAIRS, Condition, Pair, Role
 from service.evaluation.described import Described, Reason, Template
@@ -79,6 +80,13 @@ class Bench:
         rows = [_Sorted(one, numbers[one.photo.subject], assumed[id(one)]) for one in counting]
         self._references = [row for row in rows if row.one.photo.role is Role.REFERENCE]
         self._probes = [row for row in rows if row.one.photo.role is Role.PROBE]
+        cohorts = {row.template.cohort for row in rows if row.template is not None}
+        if len(cohorts) > 1:
+            raise NothingToCompare(
+                "some templates were made while the service scored by another bundle: remove the kept ones"
+                " and evaluate again"
+            )
+        self.cohort = next(iter(cohorts), None)
         for side, kept in (("reference", self._references), ("probe", self._probes)):
             if not any(row.template for row in kept):
                 raise NothingToCompare(f"no {side} gave a template: the list of failures says why")
@@ -120,7 +128,22 @@ def _source(one: Described) -> str:
 def _comparison(probes: Sequence[_Sorted], references: Sequence[_Sorted]) -> Comparison | None:
     if not any(row.template for row in probes) or not any(row.template for row in references):
         return None
-    return Comparison(_side(probes), _side(references))
+    return Comparison(_side(probes), _side(references), _given(probes, references))
+
+
+def _given(probes: Sequence[_Sorted], references: Sequence[_Sorted]) -> Vectors | None:
+    """The scores by a cohort, float32 [probes, references]; None where scores are cosines."""
+    of_probes = [row.template for row in probes if row.template is not None]
+    of_references = [row.template for row in references if row.template is not None]
+    if of_probes[0].cohort is None:
+        return None
+    cosines = np.stack([one.vector for one in of_probes]) @ np.stack([one.vector for one in of_references]).T
+    conditions = [one.condition for one in of_references]
+    taken = np.array([[one.taken[c] for c in conditions] for one in of_probes], np.float32)
+    # All probes of a comparison are of one condition.
+    probe = of_probes[0].condition
+    return scored(cosines - taken, np.zeros(len(of_probes), np.float32),
+                  np.array([one.taken[probe] for one in of_references], np.float32))  # fmt: skip
 
 
 def _side(rows: Sequence[_Sorted]) -> Side:
@@ -181,6 +204,7 @@ def measure(found: Sequence[Described], setting: Setting) -> SiteEvaluation:
         gallery_templates=setting.gallery_templates,
         default_fmr=setting.default_fmr,
         against=setting.against,
+        cohort=bench.cohort,
         subjects=len(bench.names),
         references=sum(one.photo.role is Role.REFERENCE for one in found),
         probes=sum(one.photo.role is Role.PROBE for one in found),

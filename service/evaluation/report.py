@@ -32,6 +32,7 @@ def threshold_table(evaluation: SiteEvaluation, *, made_at: str) -> ThresholdTab
         space_id=evaluation.space_id,
         made_at=made_at,
         data=_data(evaluation),
+        cohort=evaluation.cohort,
         cameras=tuple(cameras),
     )
 

@@ -77,7 +77,8 @@ def _closed(comparison: Comparison, known: NDArray[np.bool_], lost: NDArray[np.i
         return None
     sources = tuple(source for source, keep in zip(probes.sources, known, strict=True) if keep)
     side = Side(probes.templates[known], probes.subjects[known], sources, lost)
-    return Comparison(side, comparison.gallery)
+    given = None if comparison.given is None else comparison.given[known]
+    return Comparison(side, comparison.gallery, given)
 
 
 def _rank1(closed: Comparison) -> Interval | None:

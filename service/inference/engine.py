@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.align import AlignError, align
-from faces.bundle import Bundle, FileRef, MaskSpec
+from faces.bundle import Bundle, FileRef, MaskSpec, open_cohort
 from faces.detect import Placement
 from faces.masks import MaskReading, read_mask
 from faces.types import AlignedCrop, Condition, Embedding, Face, Image, Role
@@ -115,6 +115,8 @@ class Engine:
         liveness: LivenessCheck | None = None,
     ) -> None:
         self.manifest, self.provider = bundle.manifest, provider
+        # Read here, so that a bundle whose cohort cannot be read never serves.
+        self.cohort = open_cohort(bundle)
         self.detector, self.encoder, self.mask, self.liveness = detector, encoder, mask, liveness
 
     @classmethod

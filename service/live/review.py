@@ -183,7 +183,7 @@ def _unknowns(space: EmbeddingSpace, kept: Sequence[KeptProbe]) -> Unknowns:
             sightings.append(opened(one))
         except ValueError:
             log.warning("the facts of a kept probe cannot be read", event_id=one.event_id)
-    return Unknowns(tuple(clusters_of(sightings, space.calibration)), more)
+    return Unknowns(tuple(clusters_of(sightings, space.calibration, space.cohort)), more)
 
 
 async def _crop(seen: Sighting, png: bytes) -> AlignedCrop:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,15 +13,13 @@ from faces.types import Role
 from service.errors import SampleNotFound, SubjectNotFound
 from service.inference.engine import Description
 from service.matching.choice import every_face, meant_face
+from service.matching.judging import Judge
 from service.matching.pipeline import FacePipeline, StageTimes
 from service.matching.rules import Options, Rule, Rules
+from service.matching.searching import best_subjects
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from service.store.records import Owner
-
-# Hits to search for each candidate: a subject often has several templates.
-OVER_FETCH = 4
-
 
 Decision = Literal["match", "unknown", "uncalibrated"]
 
@@ -95,21 +92,6 @@ def _decision(rule: Rule, *, accepted: bool) -> Decision:
     return "uncalibrated" if rule.threshold is None else "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """A template of a subject, its score, and the rule that decides about it."""
-
-    owner: Owner
-    score: float
-    rule: Rule
-
-    @property
-    def order(self) -> tuple[bool, float]:
-        """Accepted ones come first, by how far they pass; the others by score."""
-        accepted, margin = self.rule.accepts(self.score), self.rule.margin(self.score)
-        return accepted, margin if accepted and margin is not None else self.score
-
-
 class Comparer:
     """Identifies and verifies. The caller passes one space for a whole request, so spaces cannot mix."""
 
@@ -150,53 +132,23 @@ class Comparer:
     async def _identify_one(
         self, space: EmbeddingSpace, probe: Description, rules: Rules, top_k: int
     ) -> Identified:
-        best = await self._best_subjects(space, probe, rules, top_k)
+        best = await best_subjects(self._db, space, Judge(rules, space.cohort, probe), probe, rules, top_k)
         candidates = tuple(
             Candidate(
                 rank=rank,
-                subject_id=one.owner.subject_id,
+                subject_id=owner.subject_id,
                 score=one.score,
                 rule=one.rule,
-                accepted=one.rule.accepts(one.score) and not probe.liveness.denied,
-                margin=one.rule.margin(one.score),
-                metadata=one.owner.metadata,
-                display_name=one.owner.display_name,
+                accepted=one.accepted and not probe.liveness.denied,
+                margin=one.margin,
+                metadata=owner.metadata,
+                display_name=owner.display_name,
             )
-            for rank, one in enumerate(best, start=1)
+            for rank, (owner, one) in enumerate(best, start=1)
         )
         rule = candidates[0].rule if candidates else rules.usual(probe.possible_conditions)
         calibration_id = rules.calibration.id
         return Identified(probe, rule, candidates, calibration_id, rules.comparisons, rules.fpir)
-
-    async def _best_subjects(
-        self, space: EmbeddingSpace, probe: Description, rules: Rules, top_k: int
-    ) -> list[_Judged]:
-        """The `top_k` subjects, each with its best template, judged by that template's own condition.
-
-        Goes on while a template further down the list could still be accepted: where the conditions of
-        references differ, a score below another may pass its lower threshold.
-        """
-        wanted, lowest = top_k * OVER_FETCH, rules.loosest
-        by_reference = rules.by_reference(probe.possible_conditions)
-        while True:
-            found = await asyncio.to_thread(space.gallery.search, probe.vectors, wanted)
-            hits = [hit for one in found for hit in one]
-            async with self._db.read() as uow:
-                owners = await uow.templates.owners([hit.template_id for hit in hits])
-            best: dict[str, _Judged] = {}
-            for hit in hits:
-                owner = owners.get(hit.template_id)
-                if owner is None:
-                    continue
-                judged = _Judged(owner, hit.score, by_reference[owner.condition])
-                known = best.get(owner.subject_id)
-                if known is None or judged.order > known.order:
-                    best[owner.subject_id] = judged
-            whole = all(len(one) < wanted for one in found)
-            enough = len(best) >= top_k and all(one[-1].score < lowest for one in found if one)
-            if whole or enough or (len(best) >= top_k and rules.threshold is not None):
-                return sorted(best.values(), key=lambda one: one.order, reverse=True)[:top_k]
-            wanted *= 4
 
     async def verify_subject(
         self,
@@ -214,13 +166,12 @@ class Comparer:
             raise SubjectNotFound(f"no subject {subject_id} is enrolled")
         (probe,) = await self.describe(space, data, options, Role.PROBE, times)
         with times.stage("search"):
-            by_reference, vectors = rules.by_reference(probe.possible_conditions), probe.vectors
-            judged = []
-            for one in enrolled:
-                score = float(np.clip(np.max(vectors @ one.vector), -1.0, 1.0))
-                judged.append(_Judged(one.owner, score, by_reference[one.owner.condition]))
-            best = max(judged, key=lambda one: one.order)
-        return Verified(best.score, best.rule, rules.calibration.id, probe, None, best.owner.display_name)
+            owners = [one.owner for one in enrolled]
+            judged = Judge(rules, space.cohort, probe).judge(
+                np.stack([one.vector for one in enrolled]), [[one.condition] for one in owners]
+            )
+            owner, best = max(zip(owners, judged, strict=True), key=lambda one: one[1].order)
+        return Verified(best.score, best.rule, rules.calibration.id, probe, None, owner.display_name)
 
     async def verify_image(
         self,
@@ -250,15 +201,13 @@ class Comparer:
         as_reference = Options(min_score=options.min_score, every_face=options.every_face, most=options.most)
         (probe,) = await self.describe(space, data, replace(options, every_face=False), Role.PROBE, times)
         references = await self.describe(space, other, as_reference, Role.REFERENCE, times)
+        judged = Judge(rules, space.cohort, probe).judge(
+            np.stack([one.embedding.vector for one in references]),
+            [one.possible_conditions for one in references],
+        )
         return tuple(
-            Verified(
-                max(one.score(reference.embedding) for one in probe.embeddings),
-                rules.rule(reference.possible_conditions, probe.possible_conditions),
-                rules.calibration.id,
-                probe,
-                reference,
-            )
-            for reference in references
+            Verified(one.score, one.rule, rules.calibration.id, probe, reference)
+            for reference, one in zip(references, judged, strict=True)
         )
 
     async def verify_sample(
@@ -276,14 +225,9 @@ class Comparer:
         if one is None:
             raise SampleNotFound("no sample of this id is enrolled")
         probes = await self.describe(space, data, options, Role.PROBE, times)
+        condition, vector = one.owner.condition, one.vector[None]
+        judged = [Judge(rules, space.cohort, probe).judge(vector, [[condition]])[0] for probe in probes]
         return one.owner, tuple(
-            Verified(
-                float(np.clip(np.max(probe.vectors @ one.vector), -1.0, 1.0)),
-                rules.by_reference(probe.possible_conditions)[one.owner.condition],
-                rules.calibration.id,
-                probe,
-                None,
-                one.owner.display_name,
-            )
-            for probe in probes
+            Verified(found.score, found.rule, rules.calibration.id, probe, None, one.owner.display_name)
+            for probe, found in zip(probes, judged, strict=True)
         )

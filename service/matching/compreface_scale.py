@@ -28,7 +28,7 @@ USUAL_PROBABILITY = 0.8
 def similarity(score: float, rule: Rule, calibration: Calibration, *, accepted: bool) -> float:
     """The similarity of a comparison score that `rule` decided about, with `accepted`.
 
-    It rises with the score: 0 at a cosine of 0, `MATCH` at the threshold in force, 1 at 1, and between them
+    It rises with the score: 0 at a score of 0, `MATCH` at the threshold in force, 1 at 1, and between them
     by the calibrated points of the pair of conditions. Where the pair has no threshold, it stays below
     `BELOW`.
     """

@@ -8,6 +8,7 @@ from pathlib import Path
 from faces.types import Role
 from service.evaluation.described import Described, Template
 from service.evaluation.labelled import LabelledPhoto
+from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
 from service.store.records import OwnedTemplate
 
@@ -16,25 +17,27 @@ from service.store.records import OwnedTemplate
 MOST_OTHERS = 2000
 
 
-async def enrolled_references(db: Database, space_id: str, subjects: Collection[str]) -> list[Described]:
+async def enrolled_references(
+    db: Database, space: EmbeddingSpace, subjects: Collection[str]
+) -> list[Described]:
     """References of these subjects, as far as they are enrolled, and of others. Raises StoreError."""
     found: dict[str, Described] = {}
     async with db.read() as uow:
         for subject_id in sorted(subjects):
             # The digest shows a probe that is the very photo that was enrolled.
             digests = {one.sample_id: one.digest for one in await uow.samples.of_subject(subject_id)}
-            for one in await uow.templates.of_subject(space_id, subject_id):
-                found[one.owner.sample_id] = _reference(one, digests.get(one.owner.sample_id, ""))
-        drawn = await uow.templates.pick_random(space_id, MOST_OTHERS)
+            for one in await uow.templates.of_subject(space.space_id, subject_id):
+                found[one.owner.sample_id] = _reference(space, one, digests.get(one.owner.sample_id, ""))
+        drawn = await uow.templates.pick_random(space.space_id, MOST_OTHERS)
         owners = await uow.templates.owners([one.template_id for one in drawn])
     for other in drawn:
         owner = owners.get(other.template_id)
         if owner is not None and owner.sample_id not in found:
-            found[owner.sample_id] = _reference(OwnedTemplate(owner, other.vector), "")
+            found[owner.sample_id] = _reference(space, OwnedTemplate(owner, other.vector), "")
     return list(found.values())
 
 
-def _reference(one: OwnedTemplate, digest: str) -> Described:
+def _reference(space: EmbeddingSpace, one: OwnedTemplate, digest: str) -> Described:
     owner = one.owner
     photo = LabelledPhoto(
         subject=owner.subject_id,
@@ -43,6 +46,13 @@ def _reference(one: OwnedTemplate, digest: str) -> Described:
         role=Role.REFERENCE,
     )
     template = Template(
-        vector=one.vector, condition=owner.condition, mask_state="", quality=0, reasons=(), box=(0, 0, 0, 0)
+        vector=one.vector,
+        condition=owner.condition,
+        mask_state="",
+        quality=0,
+        reasons=(),
+        box=(0, 0, 0, 0),
+        cohort=space.cohort_id,
+        taken=space.taken(one.vector, Role.REFERENCE, owner.condition),
     )
     return Described(photo, digest, template)

@@ -93,7 +93,7 @@ async def evaluate_site(
         found = await _described(handle, photos, _Patient(PipelineDescriber(pipeline, space)), kept)
         if asked.references == "gallery":
             subjects = {photo.subject for photo in photos}
-            found += await enrolled_references(db, space.space_id, subjects)
+            found += await enrolled_references(db, space, subjects)
         setting = Setting(
             space_id=space.space_id,
             bundle=f"{space.manifest.name} {space.manifest.version}",

@@ -26,8 +26,9 @@ from service.spaces.adoption import adopt, require_thresholds
 from service.spaces.pgvector_space import pgvector_space
 from service.spaces.snapshots import GallerySnapshots
 from service.spaces.space import EmbeddingSpace
+from service.spaces.threshold_checks import other_scores
 from service.spaces.threshold_table import ThresholdTable
-from service.spaces.thresholds import InForce, Installed
+from service.spaces.thresholds import InForce, Installed, SetAside
 from service.store.database import Database
 from service.store.errors import StoreError
 from service.store.records import SpaceRecord
@@ -215,11 +216,11 @@ class SpaceRegistry:
     async def _follow_thresholds(self, space: EmbeddingSpace, version: int | None) -> None:
         """Lets the space decide by a version of installed thresholds, or by the bundle's.
 
-        Raises BundleError if they cannot be used: the service must not decide by others unasked.
+        Installed thresholds for scores by another cohort are set aside by name: the bundle's own decide.
+        Raises BundleError if they cannot be used otherwise: the service must not decide by others unasked.
         """
-        if space.thresholds.version == version:
+        if space.thresholds.asked == version:
             return
-        installed = None
         if version is not None:
             async with self._db.read() as uow:
                 record = await uow.thresholds.get(version)
@@ -227,8 +228,7 @@ class SpaceRegistry:
                 return  # The space was erased meanwhile.
             try:
                 table = ThresholdTable.model_validate(record.document)
-                installed = Installed(version, table, record.default_fmr)
-                in_force = await asyncio.to_thread(InForce, space.bundle_calibration, installed)
+                in_force = await asyncio.to_thread(self._in_force, space, version, table, record.default_fmr)
             except ValueError as error:
                 raise BundleError(
                     f"version {version} of the thresholds does not fit the bundle of space {space.space_id}:"
@@ -237,7 +237,18 @@ class SpaceRegistry:
         else:
             in_force = InForce(space.bundle_calibration)
         space.decide_by(in_force)
-        log.info("thresholds in force", space_id=space.space_id, version=version)
+        log.info("thresholds in force", space_id=space.space_id, version=in_force.version)
+
+    @staticmethod
+    def _in_force(
+        space: EmbeddingSpace, version: int, table: ThresholdTable, default_fmr: float | None
+    ) -> InForce:
+        bundle = space.bundle_calibration
+        if table.cohort == bundle.cohort_id:
+            return InForce(bundle, Installed(version, table, default_fmr))
+        why = other_scores(table, bundle)
+        log.warning("installed thresholds do not decide", space_id=space.space_id, version=version, why=why)
+        return InForce(bundle, set_aside=SetAside(version, why))
 
     async def close(self) -> None:
         """Closes every network, also those that are to be closed later."""

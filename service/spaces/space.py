@@ -11,9 +11,12 @@ from itertools import groupby
 
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from faces.bundle import Manifest
 from faces.calibration import Calibration
+from faces.cohort import Cohort
+from faces.types import Condition, Role
 from service.gallery.base import Gallery
 from service.gallery.exact import ExactGallery
 from service.gallery.rows import RowsLost
@@ -51,6 +54,21 @@ class EmbeddingSpace:
     @property
     def space_id(self) -> str:
         return self.manifest.space_id
+
+    @property
+    def cohort(self) -> Cohort | None:
+        """What scores are relative to; None where they are cosines."""
+        return self.engine.cohort
+
+    @property
+    def cohort_id(self) -> str | None:
+        """The id of the cohort; None where scores are cosines."""
+        return self.bundle_calibration.cohort_id
+
+    def taken(self, vector: NDArray[np.float32], role: Role, condition: Condition) -> dict[Condition, float]:
+        """What comes off the cosines of a template [d] with those of each condition; nothing without a
+        cohort."""
+        return {} if self.cohort is None else self.cohort.taken_by_other(vector, role, condition)
 
     @property
     def bundle_calibration(self) -> Calibration:

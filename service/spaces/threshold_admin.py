@@ -82,7 +82,9 @@ class ThresholdAdmin:
             if former is not None and not asked.replace:
                 known = await uow.thresholds.get(former)
                 assert known is not None  # noqa: S101 - a foreign key holds it
-                table = _joined(ThresholdTable.model_validate(known.document), table)
+                old = ThresholdTable.model_validate(known.document)
+                # Thresholds for other scores cannot stand beside these.
+                table = _joined(old, table) if old.cohort == table.cohort else table
                 default_fmr = known.default_fmr if default_fmr is None else default_fmr
             # What would not load must not be stored.
             try:

@@ -21,11 +21,25 @@ def check_table(table: ThresholdTable, space_id: str, bundle: Calibration) -> No
             f"these thresholds were measured in space {table.space_id}, and the active one is {space_id}:"
             " scores of another model mean something else; evaluate again"
         )
+    if table.cohort != bundle.cohort_id:
+        raise InvalidThresholds(other_scores(table, bundle))
     if not table.cameras:
         raise InvalidThresholds("the table has no thresholds")
     for one in table.cameras:
         for points in one.pairs:
             _check_pair(one, points, bundle)
+
+
+def other_scores(table: ThresholdTable, bundle: Calibration) -> str:
+    """Why thresholds of the same space may not decide, and what to do."""
+    measured, now = (
+        "plain cosines" if one is None else f"scores by the cohort {one}"
+        for one in (table.cohort, bundle.cohort_id)
+    )
+    return (
+        f"these thresholds were measured on {measured}, and the bundle of this space decides by {now}: the"
+        " numbers do not compare; evaluate your photos again and install what that suggests"
+    )
 
 
 def _check_pair(of: CameraThresholds, points: PairPoints, bundle: Calibration) -> None:

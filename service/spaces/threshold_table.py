@@ -34,13 +34,15 @@ class CameraThresholds(Strict):
 
 
 class ThresholdTable(Strict):
-    """Thresholds of one embedding space by camera. `data`: what they were measured on, for people."""
+    """Thresholds of one embedding space by camera. `data`: what they were measured on, for people. `cohort`:
+    the id of what the scores were relative to; null for cosines."""
 
     format: Literal[1] = FORMAT
     space_id: Annotated[str, Field(max_length=64)]
     made_at: Annotated[str, Field(max_length=64)]
     data: Text
     cameras: Annotated[tuple[CameraThresholds, ...], Field(max_length=MAX_CAMERAS)]
+    cohort: Annotated[str, Field(max_length=64)] | None = None
 
     @model_validator(mode="after")
     def _once(self) -> ThresholdTable:

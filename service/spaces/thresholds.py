@@ -41,11 +41,22 @@ class Installed:
     default_fmr: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A version that was put in force and does not decide: `why`, and what to do about it."""
+
+    version: int
+    why: str
+
+
 class InForce:
     """The thresholds of a space by camera, made once: a request takes one of them for all its decisions."""
 
-    def __init__(self, bundle: Calibration, installed: Installed | None = None) -> None:
-        self.bundle, self.installed = bundle, installed
+    def __init__(
+        self, bundle: Calibration, installed: Installed | None = None, *, set_aside: SetAside | None = None
+    ) -> None:
+        """`set_aside`: what was put in force and cannot decide under this bundle."""
+        self.bundle, self.installed, self.set_aside = bundle, installed, set_aside
         self._all = Thresholds(bundle, {})
         self._cameras: dict[str, Thresholds] = {}
         if installed is None:
@@ -63,6 +74,11 @@ class InForce:
     def version(self) -> int | None:
         """None where the bundle's own thresholds count."""
         return None if self.installed is None else self.installed.version
+
+    @property
+    def asked(self) -> int | None:
+        """The version that was put in force, whether it can decide or not."""
+        return self.version if self.set_aside is None else self.set_aside.version
 
     @property
     def cameras(self) -> tuple[str, ...]:

@@ -149,6 +149,23 @@ class Templates:
                 found[template_id] = self._owner(*owner)
         return found
 
+    async def owned(self, space_id: str, template_ids: Sequence[int]) -> dict[int, OwnedTemplate]:
+        """Maps the ids of those of these templates of one space that still exist to them and their owners.
+
+        Leaves out rows that do not open, and refuses them.
+        """
+        opener, found = TemplateOpener(self._unsealed, space_id), dict[int, OwnedTemplate]()
+        for chosen in portions(template_ids):
+            query = (
+                _SIZED_ROWS.add_columns(samples.c.spectrum, samples.c.masked, *SEALED_SUBJECT[:2])
+                .join(subjects, subjects.c.subject_id == samples.c.subject_id)
+                .where(templates.c.space_id == space_id, templates.c.template_id.in_(chosen))
+            )
+            for row in await self._connection.execute(query):
+                if (one := self._owned(opener, row)) is not None:
+                    found[row[0]] = one
+        return found
+
     async def of_subject(self, space_id: str, subject_id: str) -> list[OwnedTemplate]:
         """Returns the templates of a subject in one space, each with its owner, in order of their ids.
 
@@ -161,13 +178,19 @@ class Templates:
             .where(*own)
             .order_by(IN_ORDER)
         )
-        opener, found = TemplateOpener(self._unsealed, space_id), []
-        for *row, dimension, spectrum, masked, sealed_id, sealed in await self._connection.execute(query):
-            if (data := opener.open(*row)) is not None:
-                sample_id, token, *key = row[2:]
-                owner = self._owner(token, sample_id, spectrum, masked, sealed_id, sealed, *key)
-                found.append(OwnedTemplate(owner, from_bytes(data, dimension)))
-        return found
+        opener = TemplateOpener(self._unsealed, space_id)
+        found = [self._owned(opener, row) for row in await self._connection.execute(query)]
+        return [one for one in found if one is not None]
+
+    def _owned(self, opener: TemplateOpener, given: Sequence[Any]) -> OwnedTemplate | None:
+        """A template with its owner; None if the row does not open."""
+        *row, dimension, spectrum, masked, sealed_id, sealed = given
+        data = opener.open(*row)
+        if data is None:
+            return None
+        sample_id, token, *key = row[2:]
+        owner = self._owner(token, sample_id, spectrum, masked, sealed_id, sealed, *key)
+        return OwnedTemplate(owner, from_bytes(data, dimension))
 
     def _owner(self, token: str, sample_id: str, spectrum: str, masked: bool, *sealed: Any) -> Owner:
         opened = open_subject(self._unsealed, token, *sealed)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from faces.types import Face, Spectrum
+from faces.types import Face, Role, Spectrum
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, FaceOut, QualityOut, SightingOut, sighting
-from service.inference.engine import FacesFound
+from service.inference.engine import Description, FacesFound
 from service.inference.liveness import Liveness
 from service.inference.quality import Quality
 from service.matching.comparison import Candidate, Decision, Identified, Verified
 from service.matching.rules import Rule
+from service.spaces.space import EmbeddingSpace
 
 SCORE_DIGITS = 6
 
@@ -60,7 +61,8 @@ class SearchOut(Wire):
 
 class CandidateOut(Wire):
     """Accepted candidates come first. `threshold` and `pair` are those of the candidate's own reference;
-    `threshold` and `margin` are null where its pair of conditions is not calibrated."""
+    `threshold` and `margin` are null where its pair of conditions is not calibrated. `score`: relative to the
+    bundle's cohort if it has one, else the cosine of the templates; thresholds are of the same kind."""
 
     rank: int
     subject_id: str
@@ -146,7 +148,9 @@ class ReferenceOut(Wire):
 
 
 class VerifyOut(FacesFoundOut):
-    """`faces_found` and `faces_below_score` are those of the probe, as `liveness` is: denied is no match."""
+    """`faces_found` and `faces_below_score` are those of the probe, as `liveness` is: denied is no match.
+    `score`: relative to the bundle's cohort if it has one, else the cosine of the templates; `threshold` is of
+    the same kind."""
 
     space_id: str
     score: float
@@ -188,7 +192,24 @@ class VerifyOut(FacesFoundOut):
 
 
 class EmbeddedOut(SightingOut):
+    """`cohort`: the id of what scores are relative to, and `taken`: what comes off the cosine of this
+    template with one of each condition on the other side of a comparison; null and empty where scores are
+    cosines."""
+
     embedding: list[float]
+    cohort: str | None = None
+    taken: dict[str, float] = {}
+
+    @classmethod
+    def embedded(cls, space: EmbeddingSpace, one: Description, role: Role) -> EmbeddedOut:
+        vector = one.embedding.vector
+        taken = space.taken(vector, role, one.condition)
+        return cls(
+            **sighting(one),
+            embedding=vector.tolist(),
+            cohort=space.cohort_id,
+            taken={str(condition): value for condition, value in taken.items()},
+        )
 
 
 class EmbedOut(FacesFoundOut):

@@ -51,7 +51,8 @@ class InstallIn(Wire):
 
 class VersionOut(Wire):
     """A version of installed thresholds. `active`: it decides in its space. `usable`: its space is the active
-    one; versions of another model's space are kept and not used."""
+    one and its scores are those of the bundle; versions of another model's space, or for scores that are
+    relative to another cohort or to none, are kept and not used."""
 
     version: int
     space_id: str
@@ -64,13 +65,14 @@ class VersionOut(Wire):
     thresholds: ThresholdTable
 
     @classmethod
-    def of(cls, view: VersionView, space_id: str) -> VersionOut:
-        record = view.record
+    def of(cls, view: VersionView, space: EmbeddingSpace) -> VersionOut:
+        record, here = view.record, view.record.space_id == space.space_id
+        scores = not here or view.table.cohort == space.cohort_id
         return cls(
             version=record.version,
             space_id=record.space_id,
-            active=view.active,
-            usable=record.space_id == space_id,
+            active=view.active and scores,
+            usable=here and scores,
             default_fmr=record.default_fmr,
             note=record.note,
             created_at=record.created_at.isoformat(),
@@ -79,8 +81,15 @@ class VersionOut(Wire):
         )
 
 
+class SetAsideOut(Wire):
+    version: int
+    why: str
+
+
 class ThresholdsOut(Wire):
-    """What the active space decides by, and every version.
+    """What the active space decides by, and every version. `cohort`: the id of what scores are relative to,
+    null where they are cosines. `set_aside`: the version that was put in force and cannot decide, why, and
+    what to do.
 
     `active`: the version in force, null for the bundle's own thresholds. `in_force`: every pair's points, for
     probes without a camera of their own (`camera` null) and for each camera that has its own.
@@ -92,6 +101,8 @@ class ThresholdsOut(Wire):
     bundle_calibration_id: str
     default_fmr: float
     duplicate_fmr: float
+    cohort: str | None
+    set_aside: SetAsideOut | None
     in_force: list[CameraThresholds]
     thresholds: list[VersionOut]
     next_cursor: str | None
@@ -99,7 +110,7 @@ class ThresholdsOut(Wire):
     @classmethod
     def of(cls, space: EmbeddingSpace, views: list[VersionView]) -> ThresholdsOut:
         in_force = space.thresholds
-        calibration = in_force.of(None).calibration
+        calibration, aside = in_force.of(None).calibration, in_force.set_aside
         return cls(
             space_id=space.space_id,
             active=in_force.version,
@@ -107,7 +118,9 @@ class ThresholdsOut(Wire):
             bundle_calibration_id=in_force.bundle.id,
             default_fmr=calibration.default_fmr,
             duplicate_fmr=calibration.duplicate_fmr,
+            cohort=space.cohort_id,
+            set_aside=None if aside is None else SetAsideOut(version=aside.version, why=aside.why),
             in_force=tables_in_force(in_force),
-            thresholds=[VersionOut.of(view, space.space_id) for view in views],
+            thresholds=[VersionOut.of(view, space) for view in views],
             next_cursor=None,
         )

@@ -46,6 +46,7 @@ def table(
     points = [{"fmr": float(fmr), "threshold": s, "fmr_upper": 2 * float(fmr)} for fmr, s in scores.items()]
     pair = {**CONDITIONS, "subjects": 40, "mated": 100, "non_mated": 20_000, "points": points} | changed
     made = {"format": 1, "space_id": space_id, "made_at": "2026-11-29", "data": "made up"}
+    made["cohort"] = client.get("/admin/thresholds").json()["cohort"]
     return made | {"cameras": [{"camera": camera, "pairs": [pair]}]}
 
 

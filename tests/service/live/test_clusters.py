@@ -15,7 +15,9 @@ from service.inference.engine import Description
 from service.live.clusters import clusters_of
 from service.live.decisions import Decision
 from service.live.facts import Sighting, facts_of, opened, with_reference
+from service.matching.rules import Options, Rules
 from service.store.probes import KeptProbe
+from tests.cohorts import cohort, people, scores_by_hand
 from tests.service.live.test_feed import DECISION, QUALITY
 from tests.service.matching.test_rules import table, threshold
 
@@ -133,3 +135,28 @@ def test_a_cluster_knows_its_first_and_its_best_sighting_and_whether_it_is_ignor
     (hidden,) = clusters_of((sighting(0, unit(1), state="ignored"), *seen), table(PAIRS))
     assert hidden.ignored
     assert clusters_of((), table(PAIRS)) == []
+
+
+def test_by_a_cohort_sightings_join_by_the_scores_that_thresholds_are_for() -> None:
+    of, calibrated = cohort(8), table(PAIRS)
+    kinds = [(VIS, False), (NIR, False), (VIS_MASKED, True), (NIR_MASKED, True)]
+    rows = people(24, of, seed=6)
+    seen = [
+        sighting(i, row, masked=masked, spectrum=kinds[i % 4][0].spectrum)
+        for i, (row, masked) in enumerate((row, kinds[i % 4][1]) for i, row in enumerate(rows))
+    ]
+    rules = Rules.of(calibrated, Options(), comparisons=1)
+    label: list[int] = []
+    for j, probe in enumerate(seen):
+        margins = []
+        for i, reference in enumerate(seen[:j]):
+            pair = Pair(reference.conditions[0], probe.conditions[0])
+            limit = rules.rule([pair.reference], [pair.probe]).threshold
+            assert limit is not None
+            margins.append(float(scores_by_hand(of, pair, rows[i : i + 1], rows[j : j + 1])[0, 0]) - limit)
+        best = int(np.argmax(margins)) if margins else -1
+        label.append(label[best] if margins and margins[best] >= 0 else len(set(label)))
+    found = clusters_of(seen, calibrated, of)
+    assert 1 < len(found) < len(seen)
+    by_hand = [[i for i, one in enumerate(label) if one == name] for name in range(len(set(label)))]
+    assert [[int(one.event_id, 16) for one in cluster.sightings] for cluster in found] == by_hand

@@ -1328,7 +1328,8 @@ export interface components {
         /**
          * CandidateOut
          * @description Accepted candidates come first. `threshold` and `pair` are those of the candidate's own reference;
-         *     `threshold` and `margin` are null where its pair of conditions is not calibrated.
+         *     `threshold` and `margin` are null where its pair of conditions is not calibrated. `score`: relative to the
+         *     bundle's cohort if it has one, else the cosine of the templates; thresholds are of the same kind.
          */
         CandidateOut: {
             /** Rank */
@@ -1728,13 +1729,27 @@ export interface components {
             /** Results */
             results: components["schemas"]["EmbeddedOut"][];
         };
-        /** EmbeddedOut */
+        /**
+         * EmbeddedOut
+         * @description `cohort`: the id of what scores are relative to, and `taken`: what comes off the cosine of this
+         *     template with one of each condition on the other side of a comparison; null and empty where scores are
+         *     cosines.
+         */
         EmbeddedOut: {
             face: components["schemas"]["FaceOut"];
             condition: components["schemas"]["ConditionOut"];
             quality: components["schemas"]["QualityOut"];
             /** Embedding */
             embedding: number[];
+            /** Cohort */
+            cohort?: string | null;
+            /**
+             * Taken
+             * @default {}
+             */
+            taken: {
+                [key: string]: number;
+            };
         };
         /** EnrolOut */
         EnrolOut: {
@@ -2512,6 +2527,13 @@ export interface components {
             /** Display Name */
             display_name: string | null;
         };
+        /** SetAsideOut */
+        SetAsideOut: {
+            /** Version */
+            version: number;
+            /** Why */
+            why: string;
+        };
         /**
          * SightingOut
          * @description A face with its condition and quality.
@@ -2643,7 +2665,8 @@ export interface components {
         };
         /**
          * ThresholdTable
-         * @description Thresholds of one embedding space by camera. `data`: what they were measured on, for people.
+         * @description Thresholds of one embedding space by camera. `data`: what they were measured on, for people. `cohort`:
+         *     the id of what the scores were relative to; null for cosines.
          */
         ThresholdTable: {
             /**
@@ -2660,10 +2683,14 @@ export interface components {
             data: string;
             /** Cameras */
             cameras: components["schemas"]["CameraThresholds"][];
+            /** Cohort */
+            cohort?: string | null;
         };
         /**
          * ThresholdsOut
-         * @description What the active space decides by, and every version.
+         * @description What the active space decides by, and every version. `cohort`: the id of what scores are relative to,
+         *     null where they are cosines. `set_aside`: the version that was put in force and cannot decide, why, and
+         *     what to do.
          *
          *     `active`: the version in force, null for the bundle's own thresholds. `in_force`: every pair's points, for
          *     probes without a camera of their own (`camera` null) and for each camera that has its own.
@@ -2681,6 +2708,9 @@ export interface components {
             default_fmr: number;
             /** Duplicate Fmr */
             duplicate_fmr: number;
+            /** Cohort */
+            cohort: string | null;
+            set_aside: components["schemas"]["SetAsideOut"] | null;
             /** In Force */
             in_force: components["schemas"]["CameraThresholds"][];
             /** Thresholds */
@@ -2824,6 +2854,8 @@ export interface components {
         /**
          * VerifyOut
          * @description `faces_found` and `faces_below_score` are those of the probe, as `liveness` is: denied is no match.
+         *     `score`: relative to the bundle's cohort if it has one, else the cosine of the templates; `threshold` is of
+         *     the same kind.
          */
         VerifyOut: {
             /** Faces Found */
@@ -2860,7 +2892,8 @@ export interface components {
         /**
          * VersionOut
          * @description A version of installed thresholds. `active`: it decides in its space. `usable`: its space is the active
-         *     one; versions of another model's space are kept and not used.
+         *     one and its scores are those of the bundle; versions of another model's space, or for scores that are
+         *     relative to another cohort or to none, are kept and not used.
          */
         VersionOut: {
             /** Version */

@@ -237,9 +237,15 @@ class Detections(Answer):
 
 
 class Embedding(Sighting):
-    """`embedding`: the template, a unit vector of the space."""
+    """`embedding`: the template, a unit vector of the space.
+
+    `cohort`: the id of what scores are relative to, and `taken`: what comes off the cosine of this template
+    with one of each condition on the other side of a comparison; None and empty where scores are cosines.
+    """
 
     embedding: tuple[float, ...]
+    cohort: str | None = None
+    taken: dict[str, float] = {}
 
     def __repr__(self) -> str:
         # A template is biometric data, and a repr ends in logs.
