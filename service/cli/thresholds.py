@@ -123,7 +123,10 @@ def _say_what_decides(found: Answer) -> None:
     what = "the bundle's own thresholds decide" if version is None else f"version {version} decides"
     print_status(f"{what}; default FMR {found['default_fmr']:g}", GOOD)
     if unused := [str(one["version"]) for one in found["thresholds"] if not one["usable"]]:
-        print_status(f"of another model's space, and not used: version {', '.join(unused)}", UNSURE)
+        print_status(f"of another model's space or scores, and not used: version {', '.join(unused)}", UNSURE)
+    # A service of an older version says nothing of it.
+    if (aside := found.get("set_aside")) is not None:
+        print_status(f"version {aside['version']} was in force and is set aside: {aside['why']}", UNSURE)
 
 
 def _point_rows(tables: list[Answer]) -> Iterator[tuple[object, ...]]:

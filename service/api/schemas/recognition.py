@@ -149,8 +149,8 @@ class ReferenceOut(Wire):
 
 class VerifyOut(FacesFoundOut):
     """`faces_found` and `faces_below_score` are those of the probe, as `liveness` is: denied is no match.
-    `score`: relative to the bundle's cohort if it has one, else the cosine of the templates; `threshold` is
-    of the same kind."""
+    `score`: relative to the bundle's cohort if it has one, else the cosine of the templates; `threshold`
+    is of the same kind."""
 
     space_id: str
     score: float

@@ -67,7 +67,7 @@ def test_the_table_has_a_row_for_every_probe(demo: CommandResult, subjects: tupl
     for _, truth, answer, score, threshold, decision, outcome, _ in shown.values():
         assert (decision == "match") == (float(score) >= float(threshold))
         named = answer if decision == "match" else "stranger"
-        right = {truth: "correct", "stranger": "missed"}.get(named, "wrong")
+        right = "correct" if named == truth else "missed" if named == "stranger" else "wrong"
         assert outcome == right
 
 

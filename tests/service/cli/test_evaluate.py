@@ -137,12 +137,18 @@ def test_the_bundle_of_a_data_directory_is_that_of_its_active_space(
     assert not (tmp_path / "out" / "thresholds.json").exists()
 
 
-def measured(space_id: str, threshold: float) -> dict[str, Any]:
+def measured(space_id: str, threshold: float, cohort: str | None = None) -> dict[str, Any]:
     """A table as `halflight evaluate` writes it, with more people than the samples have."""
     sides = {"reference": {"spectrum": "vis", "masked": False}, "probe": {"spectrum": "nir", "masked": True}}
     point = {"fmr": 1e-2, "threshold": threshold, "fmr_upper": 0.013}
     pair = {**sides, "subjects": 60, "mated": 200, "non_mated": 11_800, "points": [point]}
-    table = {"format": 1, "space_id": space_id, "made_at": "2026-11-29", "data": "60 subjects"}
+    table: dict[str, Any] = {
+        "format": 1,
+        "space_id": space_id,
+        "made_at": "2026-11-29",
+        "data": "60 subjects",
+    }
+    table["cohort"] = cohort
     return table | {"cameras": [{"camera": "door-1", "pairs": [pair]}]}
 
 
@@ -150,9 +156,10 @@ def measured(space_id: str, threshold: float) -> dict[str, Any]:
 def test_thresholds_are_installed_listed_and_rolled_back(builtin: Service, tmp_path: Path) -> None:
     env = {"HALFLIGHT_URL": builtin.url}
     with builtin.client() as client:
-        space_id = client.get("/health/ready").json()["space_id"]
+        known = client.get("/admin/thresholds").json()
+    space_id, cohort = known["space_id"], known["cohort"]
     file = tmp_path / "thresholds.json"
-    file.write_text(json.dumps(measured(space_id, 0.61)))
+    file.write_text(json.dumps(measured(space_id, 0.61, cohort)))
     done = succeeds("thresholds", "install", file, "--note", "first winter", "--json", env=env)
     (made,) = done.lines()
     version = str(made["version"])
@@ -161,7 +168,9 @@ def test_thresholds_are_installed_listed_and_rolled_back(builtin: Service, tmp_p
     assert f"version {version}, camera door-1" in listed.out
     assert f"version {version} decides; default FMR 0.0001" in listed.err
     whole = tmp_path / "evaluation.json"
-    whole.write_text(json.dumps({"kind": "halflight-evaluation", "thresholds": measured(space_id, 0.62)}))
+    whole.write_text(
+        json.dumps({"kind": "halflight-evaluation", "thresholds": measured(space_id, 0.62, cohort)})
+    )
     again = succeeds("thresholds", "install", whole, env=env)
     assert "at the default, 0.0001, the bundle's threshold decides" in again.err
     succeeds("thresholds", "activate", version, env=env)
@@ -172,5 +181,7 @@ def test_thresholds_are_installed_listed_and_rolled_back(builtin: Service, tmp_p
     fails(1, "thresholds", "install", file, env=env, expected=["is no JSON", "halflight evaluate"])
     file.write_text(json.dumps({"kind": "halflight-evaluation", "thresholds": None}))
     fails(1, "thresholds", "install", file, env=env, expected=["holds no thresholds"])
+    file.write_text(json.dumps(measured(space_id, 0.6)))
+    fails(1, "thresholds", "install", file, env=env, expected=["invalid_thresholds", "plain cosines"])
     file.write_text(json.dumps(measured("sp-other", 0.6)))
     fails(1, "thresholds", "install", file, env=env, expected=["invalid_thresholds", "another model"])

@@ -2854,8 +2854,8 @@ export interface components {
         /**
          * VerifyOut
          * @description `faces_found` and `faces_below_score` are those of the probe, as `liveness` is: denied is no match.
-         *     `score`: relative to the bundle's cohort if it has one, else the cosine of the templates; `threshold` is of
-         *     the same kind.
+         *     `score`: relative to the bundle's cohort if it has one, else the cosine of the templates; `threshold`
+         *     is of the same kind.
          */
         VerifyOut: {
             /** Faces Found */
