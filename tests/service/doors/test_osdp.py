@@ -118,9 +118,9 @@ async def test_a_card_that_the_panel_has_not_fetched_in_time_is_taken_back(
 async def test_without_a_panel_nothing_is_presented(wire: Wire, tmp_path: Path) -> None:
     async with reader(wire, None, tmp_path) as output:
         with pytest.raises(OutputFailed, match="panel_offline"):
-            await output.open(ADA, 2.0)
+            await output.open(ADA, 30.0)
         with pytest.raises(OutputFailed, match="no_card"):
-            await output.open({}, 2.0)
+            await output.open({}, 30.0)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
