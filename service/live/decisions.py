@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -14,7 +14,7 @@ from faces.types import Spectrum
 from service.inference.engine import Description
 from service.inference.liveness import Liveness
 from service.inference.quality import Quality
-from service.matching.comparison import Identified, Verified
+from service.matching.comparison import Candidate, Identified, Verified
 from service.matching.rules import Rule
 from service.matching.tracks import TrackRequest
 from service.matching.voting import TrackVerdict, Votes
@@ -87,7 +87,25 @@ class Decision:
 
 def of_identification(actor: str, space_id: str, found: Identified, *, camera: str | None) -> Decision:
     accepted = next((each for each in found.candidates if each.accepted), None)
-    best = accepted or next(iter(found.candidates), None)
+    return _about(actor, space_id, found, accepted, camera=camera)
+
+
+def of_track(space_id: str, asked: TrackRequest, verdict: TrackVerdict, found: Identified) -> Decision:
+    """`found`: the identification of the frame that stands for the track."""
+    return replace(
+        _about(asked.actor, space_id, found, verdict.winner, camera=asked.options.camera),
+        action="track",
+        decision=verdict.decision,
+        track=SeenTrack(asked.track, asked.seen_at, verdict.votes),
+        liveness=verdict.liveness,
+    )
+
+
+def _about(
+    actor: str, space_id: str, found: Identified, winner: Candidate | None, *, camera: str | None
+) -> Decision:
+    """What a decision about one identified face says; `winner`: who matched."""
+    best = winner or next(iter(found.candidates), None)
     return Decision(
         event_id=new_event_id(),
         at=datetime.now(UTC),
@@ -95,7 +113,7 @@ def of_identification(actor: str, space_id: str, found: Identified, *, camera: s
         actor=actor,
         space_id=space_id,
         decision=found.decision,
-        subject=None if accepted is None else SeenSubject(accepted.subject_id, accepted.display_name),
+        subject=None if winner is None else SeenSubject(winner.subject_id, winner.display_name),
         score=None if best is None else best.score,
         rule=found.rule if best is None else best.rule,
         calibration_id=found.calibration_id,
@@ -104,30 +122,6 @@ def of_identification(actor: str, space_id: str, found: Identified, *, camera: s
         picture=Picture.of(found.description),
         camera=camera,
         liveness=found.description.liveness.state,
-    )
-
-
-def of_track(space_id: str, asked: TrackRequest, verdict: TrackVerdict, found: Identified) -> Decision:
-    """`found`: the identification of the frame that stands for the track."""
-    winner = verdict.winner
-    best = winner or next(iter(found.candidates), None)
-    return Decision(
-        event_id=new_event_id(),
-        at=datetime.now(UTC),
-        action="track",
-        actor=asked.actor,
-        space_id=space_id,
-        decision=verdict.decision,
-        subject=None if winner is None else SeenSubject(winner.subject_id, winner.display_name),
-        score=None if best is None else best.score,
-        rule=found.rule if best is None else best.rule,
-        calibration_id=found.calibration_id,
-        comparisons=found.comparisons,
-        fpir=found.fpir,
-        picture=Picture.of(found.description),
-        camera=asked.options.camera,
-        track=SeenTrack(asked.track, asked.seen_at, verdict.votes),
-        liveness=verdict.liveness,
     )
 
 
