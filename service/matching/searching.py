@@ -69,7 +69,8 @@ async def _by_cohort(
         best: list[Judged] = []
         if enrolled:
             owners, vectors = [one.owner for one in enrolled], np.stack([one.vector for one in enrolled])
-            judged = judge.judge(vectors, [[one.condition] for one in owners])
+            # Hundreds of templates against the whole cohort take too long for the loop.
+            judged = await asyncio.to_thread(judge.judge, vectors, [[one.condition] for one in owners])
             best = _best(list(zip(owners, judged, strict=True)))
         if any(len(one) < wanted for one in found):
             # Every query meets the whole gallery: one that has no more has seen all there is.
