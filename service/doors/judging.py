@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from service.doors.rules import Door, Group, MaskRule, Rule, Window
 from service.doors.windows import inside
-
-if TYPE_CHECKING:
-    # The command that explains rules is not to load the networks' runtime.
-    from service.inference.liveness import Liveness
+from service.inference.liveness_reading import Liveness
 
 Check = Literal["who", "where", "when", "mask", "spectrum", "quality", "threshold", "liveness", "frames"]
 Reason = Literal[

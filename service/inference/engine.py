@@ -19,7 +19,8 @@ from faces.types import AlignedCrop, Condition, Embedding, Face, Image, Role
 from service.inference.batcher import Batcher, Observe
 from service.inference.detector import Detector, DetectorInput
 from service.inference.encoder import DetectedMasks, Encoder, MaskClassifier
-from service.inference.liveness import NOT_LOOKED, LivenessCheck, LivenessReading
+from service.inference.liveness import LivenessCheck
+from service.inference.liveness_reading import NOT_LOOKED, LivenessReading
 from service.inference.quality import Quality, assess, is_overexposed
 from service.inference.session import OnnxSession
 from service.inference.tensorrt import Shapes, TensorRtOptions

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,31 +17,10 @@ from faces.preprocess import liveness_input
 from faces.types import AlignedCrop, Face, Image
 from service.inference.batcher import Batcher, Observe
 from service.inference.encoder import EncoderError
+from service.inference.liveness_reading import NOT_LOOKED, LivenessReading
 from service.inference.session import OnnxSession
 
 Tensor = NDArray[np.float32]
-# Whether a living face was shown to be before the camera. `none`: nothing looked for it.
-Liveness = Literal["none", "live", "denied"]
-
-
-@dataclass(frozen=True, slots=True)
-class LivenessReading:
-    """`probability`: of a living face, by the network; None where nothing looked."""
-
-    state: Liveness = "none"
-    probability: float | None = None
-
-    def __post_init__(self) -> None:
-        if (self.state == "none") != (self.probability is None):
-            raise ValueError("a probability of a living face goes with a verdict about it")
-
-    @property
-    def denied(self) -> bool:
-        return self.state == "denied"
-
-
-# Nothing looked for a living face.
-NOT_LOOKED = LivenessReading()
 
 
 class LivenessCheck:

@@ -12,7 +12,7 @@ from typing import Literal
 from faces.masks import MaskReading
 from faces.types import Spectrum
 from service.inference.engine import Description
-from service.inference.liveness import Liveness
+from service.inference.liveness_reading import Liveness
 from service.inference.quality import Quality
 from service.matching.comparison import Candidate, Identified, Verified
 from service.matching.rules import Rule

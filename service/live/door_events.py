@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from service.inference.liveness import Liveness
+from service.inference.liveness_reading import Liveness
 from service.live.decisions import SeenSubject
 
 # `opening`: a rule allows it, and the output is about to be asked; `opened` or `failed` follows.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from service.errors import ServiceError
-from service.inference.liveness import Liveness
+from service.inference.liveness_reading import Liveness
 from service.matching.comparison import Candidate, Identified
 
 Verdict = Literal["match", "unknown", "undecided"]

@@ -11,7 +11,7 @@ from service.api.schemas.base import Wire, ZonedMoment
 from service.api.schemas.events import SchemaVersion, SeenSubjectOut
 from service.doors.judging import Explained, Verdict
 from service.doors.keeper import DoorState
-from service.inference.liveness import Liveness
+from service.inference.liveness_reading import Liveness
 from service.live.door_events import DoorEvent, Outcome
 from service.spaces.threshold_table import CAMERA
 

@@ -8,7 +8,7 @@ from typing import Literal
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, QualityOut
 from service.api.schemas.recognition import SCORE_DIGITS, CalibrationOut, SearchOut
-from service.inference.liveness import Liveness
+from service.inference.liveness_reading import Liveness
 from service.live.decisions import Decision, SeenTrack
 
 # Fields may be added to version 1, never renamed or removed.

@@ -8,7 +8,7 @@ from faces.types import Face, Role, Spectrum
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, FaceOut, QualityOut, SightingOut, sighting
 from service.inference.engine import Description, FacesFound
-from service.inference.liveness import Liveness
+from service.inference.liveness_reading import Liveness
 from service.inference.quality import Quality
 from service.matching.comparison import Candidate, Decision, Identified, Verified
 from service.matching.rules import Rule

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from service.api.schemas.base import Wire, ZonedMoment
 from service.api.schemas.faces import ConditionOut, FaceOut, QualityOut, sighting
 from service.api.schemas.recognition import SCORE_DIGITS, CalibrationOut, SearchOut
-from service.inference.liveness import Liveness
+from service.inference.liveness_reading import Liveness
 from service.matching.disclosure import Disclosure
 from service.matching.tracks import TrackRequest
 from service.matching.voting import Frame, TrackVerdict
