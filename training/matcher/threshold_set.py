@@ -3,7 +3,7 @@
 Impostor scores need no second photo, so one photo a person is enough. It is shown as it is, with a drawn
 mask, in pseudo-NIR, and in pseudo-NIR with the mask, by training's generators. Rows have the group of the
 person, so that thresholds hold within each. Generated faces are left out: they are nobody's. So are
-photographs that are there twice, and of celebrities all photos but one.
+photographs that are there twice, and further photos of people who are there under several names.
 """
 
 from __future__ import annotations
@@ -34,8 +34,12 @@ AT_ONCE = 32
 # How far views are moved, as a share of training's: about as far as landmarks of a detector scatter.
 EXTENT = 0.4
 GENERATOR = "matcher-family"
-# Photos without a name, many of them of the same celebrities.
-FAMOUS, SAME_PERSON = frozenset({"utkface_adults"}), 0.62
+# The cosine of the trunk's templates from which two photos are taken for one person: of most archives, and of
+# one that has no names and shows celebrities many times. Seen by eye, of pairs of the former nearly all at
+# .72 and more were one person, three of four from .66 to .72, half from .62 to .66; of the latter nearly all
+# at .64 and half at .60.
+SAME_PERSON, SAME_OF_FAMOUS = 0.66, 0.62
+FAMOUS = frozenset({"utkface_adults"})
 GENERATED = frozenset({"generated_hmdghoul", "faker_sd3_portraits"})
 # The archives' labels, and the group that each belongs to; other labels are no group of their own.
 GROUPS = {
@@ -106,17 +110,20 @@ def _row(row: PhotoRow, condition: Condition, mask: str) -> Row:
     )
 
 
-def famous_again(store: Store, places: Sequence[int], bundle: Path) -> set[int]:
-    """The photos of sets full of celebrities that look like an earlier one of these sets to the trunk.
+def people_again(store: Store, places: Sequence[int], bundle: Path) -> set[int]:
+    """The photos, of these places in the cache, that show the person of an earlier one for the trunk.
 
-    A few strangers are lost with them: seen by eye, nearly all pairs at .64 were one person, half at .60.
+    Most archives give photos no names, and what they took from the web shows some people several times. One
+    such pair among 1,000 people of a group is 2e-6 of its pairs, so a few decide the thresholds from 1e-5 on.
+    A few strangers are lost with them.
     """
-    chosen = [place for place in places if store.photos[place].of_set in FAMOUS]
-    if not chosen:
-        return set()
     trunk, _ = import_bundle(bundle)
-    rows = templates(trunk.eval(), np.stack([_crop(store, place) for place in chosen]))
-    return {chosen[i] for i in like_earlier(rows, SAME_PERSON)}
+    rows = templates(trunk.eval(), np.stack([_crop(store, place) for place in places]))
+    famous = [i for i, place in enumerate(places) if store.photos[place].of_set in FAMOUS]
+    again = set(like_earlier(rows, SAME_PERSON)) | {
+        famous[i] for i in like_earlier(rows[famous], SAME_OF_FAMOUS)
+    }
+    return {places[i] for i in again}
 
 
 def _crop(store: Store, place: int) -> Pixels:
@@ -147,7 +154,7 @@ def build_threshold_set(
     chosen = chosen[:people] if people else chosen
     again = set(repeated(_crop(store, place) for place in chosen))
     chosen = [place for i, place in enumerate(chosen) if i not in again]
-    known = famous_again(store, chosen, tools.bundle)
+    known = people_again(store, chosen, tools.bundle)
     chosen = [place for place in chosen if place not in known]
     info = SetInfo(
         name="matcher-thresholds",
