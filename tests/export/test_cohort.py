@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.cohort import made_cohort, no_centres
+from export.cohort import draw, made_cohort, no_centres
 from export.cohort_draw import centred, drawn, rows_of, wanted_rows
 from export.cohort_people import UNLABELLED, cohort_people, left_out
 from export.kept_templates import SetTemplates
 from export.operating_points import LEAST_GROUP, Mated, groups_of, operating_points
 from export.prepared_sets import impostors_of, mated_of, plan_of, plans_of
-from faces.bundle import file_ref
+from faces.bundle import file_ref, read, verify
 from faces.cohort_spec import CohortSpec
 from faces.files import write_array
 from faces.rates.tail import Impostors, tail_of
 from faces.types import CONDITIONS, PAIRS, Pair, Role
-from tests.cohorts import cohort, people, scores_by_hand
+from tests.cohorts import bundle_with_cohort, cohort, people, scores_by_hand
 from tests.export.parts import prepared
 from training.data.prepared import PreparedSet
 from training.networks.onnx_encoders import BundleEncoder
@@ -141,3 +141,16 @@ def test_people_who_resemble_many_set_no_threshold_for_all_by_a_cohort_of_their_
         assert tail_of(impostors, loosest=1e-2).accepted(point.threshold) <= 1e-2 * impostors.comparisons
     assert spreads[1] < 0.5 * spreads[0]
     assert count >= LEAST_GROUP
+
+
+def test_another_cohort_is_drawn_beside_the_one_that_a_bundle_has(
+    made: PreparedSet, bundle_dir: Path, tmp_path: Path
+) -> None:
+    bundle = read(bundle_with_cohort(bundle_dir, tmp_path / "bundle"))
+    assert bundle.manifest.calibration is not None
+    assert bundle.manifest.calibration.cohort is not None
+    former = bundle.manifest.calibration.cohort.file.path
+    files = {draw(bundle, made, kept=None, seed=seed).file.path for seed in (1, 1, 2)}
+    assert len(files) == 2
+    assert former not in files
+    verify(bundle)
