@@ -66,7 +66,7 @@ class SourceWatch(threading.Thread):
                 break
             self._status.state = "watching"
             self._status.last_frame = frame.seen_at
-            if not self._gate.moves(frame.pixels) and not self._tracker.tracks:
+            if not self._gate.moves(frame.pixels) and self._tracker.rest(frame.at_s):
                 self._status.still += 1
                 continue
             faces = self._look(frame)

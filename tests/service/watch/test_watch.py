@@ -89,9 +89,12 @@ def test_kills_of_watcher_and_service_lose_no_track_and_report_none_twice(
 
 @pytest.fixture
 def stream(tmp_path: Path) -> Iterator[str]:
-    """A clip over RTSP, in real time; slower, since a busy machine looks at few frames of it."""
+    """A clip over RTSP, in real time; slower, since a busy machine looks at few frames of it.
+
+    A poster hangs there, with a face for the detector. Those who come from the right appear before it.
+    """
     people = [sample(name, rightwards=i % 2 == 0) for i, name in enumerate(IN_STREAM)]
-    clip = write_clip(tmp_path / "stream.mp4", people, seconds=4.0, pause_s=3.0)
+    clip = write_clip(tmp_path / "stream.mp4", people, seconds=4.0, pause_s=3.0, poster=True)
     port, ask = free_port(), "import gi; gi.require_version('GstRtspServer', '1.0')"
     if subprocess.run(["/usr/bin/python3", "-c", ask], stderr=subprocess.DEVNULL).returncode:
         pytest.skip("GStreamer's RTSP server is not installed: see .ci/run")
