@@ -6,11 +6,13 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 DEMO   ?=
 DOCS   ?=
+PARTS  ?=
+BENCH  ?=
 # An installation that is stopped leaves its mark, and `environment` then begins again.
 BEGIN  := @touch $(VENV)/.unfinished
 DONE    = @rm -f $(VENV)/.unfinished && touch $@
 
-.PHONY: help environment setup dev train models demo run test test-all check format lock sbom docs client console clean
+.PHONY: help environment setup dev train models demo run bench test test-all check format lock sbom docs client console clean
 
 help:
 	@echo "make demo    enrol and identify the sample subjects over HTTP (on a terminal it stays, with the console)"
@@ -18,6 +20,7 @@ help:
 	@echo "make test    checks, and the tests that take under ten seconds each"
 	@echo "make test-all  checks and every test: also kills, retrainings and moves of whole databases"
 	@echo "make check   ruff, mypy and the import contracts; without torch, mypy for faces and service only"
+	@echo "make bench   measure what docs/performance.md states (PARTS=gallery,starts: only these)"
 	@echo "make train   add what training needs (torch) to $(VENV)"
 	@echo "make models  fetch the reference bundle (HALFLIGHT_BUNDLE_DIR serves it)"
 	@echo "make sbom    write a bill of materials (CycloneDX) and a licence list to build/"
@@ -80,6 +83,11 @@ demo: setup
 
 run: setup
 	$(BIN)/halflight serve --data data
+
+# Each ratio with both sides from one run, into docs/performance.json and docs/performance.md. FAISS and the other
+# sides are packages of `dev` and `train`.
+bench: train
+	$(BIN)/python -m benchmarks.ratios $(if $(PARTS),--parts $(PARTS)) $(BENCH)
 
 # Tests start hundreds of processes, each of which would compile our modules again where PYTHONDONTWRITEBYTECODE is
 # set. Half of their time they wait for leases, polls and restarts, so four at a time keep two cores busy.

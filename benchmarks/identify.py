@@ -115,11 +115,14 @@ def run_clients(call: Callable[[bytes], None], data: Sequence[bytes], requests: 
 
 
 class Served:
-    """A real service on loopback, one keep-alive connection for each client thread."""
+    """A real service on loopback, one keep-alive connection for each client thread.
 
-    def __init__(self, data: Path) -> None:
+    `env`: further settings. No caller is limited: on a fast machine one key would ask too often.
+    """
+
+    def __init__(self, data: Path, **env: str) -> None:
         command = [sys.executable, "-m", "service.cli.main", "serve", "--port", "0"]
-        env = {**os.environ, "HALFLIGHT_LOG_LEVEL": "warning"}
+        env = {**os.environ, "HALFLIGHT_LOG_LEVEL": "warning", "HALFLIGHT_RATE_LIMIT_PER_S": "0", **env}
         self.process = subprocess.Popen(
             [*command, "--data", str(data)], stdout=subprocess.PIPE, text=True, env=env
         )
@@ -138,9 +141,18 @@ class Served:
         response = connection.getresponse()
         return response.status, response.read()
 
+    def identified(self, data: bytes) -> bool:
+        """Whether the service took the photo, and did not refuse it because it has too much to do."""
+        status, body = self._identify(data)
+        if status not in (200, 422, 503):
+            raise SystemExit(f"identify answered {status}: {json.loads(body)['code']}")
+        return status != 503
+
+    def _identify(self, data: bytes) -> tuple[int, bytes]:
+        return self.post("/identify", data, "image/webp" if data[:4] == b"RIFF" else "image/jpeg")
+
     def identify(self, data: bytes) -> None:
-        kind = "image/webp" if data[:4] == b"RIFF" else "image/jpeg"
-        status, body = self.post("/identify", data, kind)
+        status, body = self._identify(data)
         if status not in (200, 422):
             raise SystemExit(f"identify answered {status}: {json.loads(body)['code']}")
 

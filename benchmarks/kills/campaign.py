@@ -78,7 +78,7 @@ def run(asked: argparse.Namespace, console: Console, told: Told) -> None:
     plan = Plan(replicas=asked.replicas, gallery=asked.gallery)
     columns = (TextColumn("kills"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with ExitStack() as stack:
-        server = stack.enter_context(_postgres(asked.gallery)) if asked.postgres else None
+        server = stack.enter_context(postgres(asked.gallery)) if asked.postgres else None
         progress = stack.enter_context(Progress(*columns, TextColumn("{task.description}"), console=console))
         task = progress.add_task("", total=asked.rounds)
         while told.rounds < asked.rounds:
@@ -86,7 +86,7 @@ def run(asked: argparse.Namespace, console: Console, told: Told) -> None:
             if asked.database_url is None:
                 wanted = min(wanted, asked.fresh)
             with tempfile.TemporaryDirectory(prefix="halflight-kills-") as name:
-                with _database(server, asked.database_url) as url:
+                with database(server, asked.database_url) as url:
                     field = Field(Path(name), plan, asked.seed + first, url)
                     for done in play(field, wanted):
                         faults = f"{len(told.faults + field.told.faults)} faults"
@@ -123,7 +123,7 @@ def play(field: Field, rounds: int) -> Iterator[int]:
 
 
 @contextmanager
-def _postgres(gallery: str) -> Iterator[str]:
+def postgres(gallery: str) -> Iterator[str]:
     from tests.service.store.postgres import find_binaries, pgvector_binaries, running_server
 
     if gallery == "pgvector":
@@ -138,7 +138,7 @@ def _postgres(gallery: str) -> Iterator[str]:
 
 
 @contextmanager
-def _database(server: str | None, given: str | None) -> Iterator[str | None]:
+def database(server: str | None, given: str | None) -> Iterator[str | None]:
     if server is None:
         yield given
         return

@@ -75,6 +75,14 @@ class Ledger:
             there[0].becomes(Fate.UNSURE)
             return there[0]
 
+    def take(self, known: Known) -> bool:
+        """Whether the subject is enrolled and nobody else erases it; its fate is unsure from now on."""
+        with self._lock:
+            free = known.fate is Fate.ENROLLED
+            if free:
+                known.becomes(Fate.UNSURE)
+            return free
+
     def with_fate(self, fate: Fate, *, before: float | None = None) -> dict[str, Known]:
         """Subjects by id, those alone that have had this fate since before a moment."""
         end = time.monotonic() if before is None else before

@@ -50,7 +50,7 @@ class Told:
 class Plan:
     """How rounds are drawn. A kill comes after up to `answers` and up to `longest_s`, whatever the speed of
     the machine. `amid_start`: share of rounds in which the start after it is killed as well. `by_command`:
-    share of starts by the command line."""
+    share of starts by the command line. `poll_s`: how often replicas read what others wrote."""
 
     replicas: int = 1
     gallery: str = "embedded"
@@ -58,6 +58,7 @@ class Plan:
     longest_s: float = 0.3
     amid_start: float = 0.1
     by_command: float = 0.05
+    poll_s: float = 0.1
 
 
 class Field:
@@ -65,7 +66,7 @@ class Field:
 
     def __init__(self, place: Path, plan: Plan, seed: int, database_url: str | None = None) -> None:
         self.place, self._plan, self.told, self.ledger = place, plan, Told(), Ledger()
-        self._draw, self._seed, self._data = random.Random(seed), seed, photos()  # noqa: S311
+        self._draw, self._seed, self.data = random.Random(seed), seed, photos()  # noqa: S311
         second_bundle(BUNDLE, place / "data" / "bundles" / "other")
         self.env = {
             "HALFLIGHT_DATA_DIR": str(place / "data"),
@@ -73,7 +74,7 @@ class Field:
             "HALFLIGHT_LOG_LEVEL": "warning",
             "HALFLIGHT_RATE_LIMIT_PER_S": "0",
             "HALFLIGHT_JOB_LEASE_S": "1",
-            "HALFLIGHT_LOG_POLL_S": "0.1",
+            "HALFLIGHT_LOG_POLL_S": str(plan.poll_s),
             "HALFLIGHT_INTRA_OP_THREADS": "1",
             # As long as it takes on a busy machine: what is slow is not lost.
             "HALFLIGHT_DECODE_WAIT_S": "60",
@@ -83,31 +84,31 @@ class Field:
             self.env["HALFLIGHT_DATABASE_URL"] = database_url
         with patch.dict(os.environ, self.env):
             self._settings = Settings()
-        self._replicas = [Replica(number, self.env, place) for number in range(plan.replicas)]
+        self.replicas = [Replica(number, self.env, place) for number in range(plan.replicas)]
         self._space_id = ""
 
     def __enter__(self) -> Field:
-        for replica in self._replicas:
+        for replica in self.replicas:
             replica.start()
             replica.wait_ready()
-        with httpx.Client(base_url=self._replicas[0].url, timeout=ANSWER_S) as http:
+        with httpx.Client(base_url=self.replicas[0].url, timeout=ANSWER_S) as http:
             made = http.post("/admin/spaces", json={"bundle": "other"}).raise_for_status()
             self._space_id = made.json()["space_id"]
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for replica in self._replicas:
+        for replica in self.replicas:
             replica.kill()
 
     def play(self) -> None:
         """One round: load, a kill at a drawn moment, a start, and a look. Raises NotReady."""
         draw, plan = self._draw, self._plan
-        victims = draw.sample(self._replicas, draw.randint(1, len(self._replicas)))
+        victims = draw.sample(self.replicas, draw.randint(1, len(self.replicas)))
         kills_rotation, moment = draw.random() < 0.5, draw.uniform(0, plan.longest_s)
         answers = draw.randint(0, plan.answers)
         rotation = Rotation(self.env, self.place / "rotation.log", pause_s=draw.uniform(0, 0.05))
-        urls = [replica.url for replica in self._replicas]
-        with Load(urls, self.ledger, self._data, self._space_id, self._seed + self.told.rounds) as load:
+        urls = [replica.url for replica in self.replicas]
+        with Load(urls, self.ledger, self.data, self._space_id, self._seed + self.told.rounds) as load:
             load.wait(answers)
             time.sleep(moment)
             for victim in victims:
@@ -141,9 +142,9 @@ class Field:
     def check(self) -> None:
         """Looks at every service and at the database, and writes what is wrong to `told`."""
         known = len(self.ledger.faults)
-        there = self._listed(self._replicas[0])
+        there = self._listed(self.replicas[0])
         self.ledger.settle(there)
-        for replica in self._replicas:
+        for replica in self.replicas:
             self._follows(replica, set(there))
         expected = self.ledger.with_fate(Fate.ENROLLED)
         try:
@@ -164,15 +165,15 @@ class Field:
     def _follows(self, replica: Replica, there: set[str]) -> None:
         """A replica that was not killed may show what the others wrote a moment later."""
         with httpx.Client(base_url=replica.url, timeout=ANSWER_S) as http:
-            for number in range(0, len(self._data), 2):
+            for number in range(0, len(self.data), 2):
                 end, began = time.monotonic() + FOLLOW_S, time.monotonic()
                 while True:
                     answer = http.post(
-                        "/identify", params={"top_k": 100}, content=self._data[number], headers=JPEG
+                        "/identify", params={"top_k": 100}, content=self.data[number], headers=JPEG
                     )
                     if answer.status_code == httpx.codes.OK and candidates_of(answer) == there:
                         break
-                    if len(self._replicas) == 1 or time.monotonic() > end:
+                    if len(self.replicas) == 1 or time.monotonic() > end:
                         break
                     time.sleep(0.1)
                     self.told.lag_s = max(self.told.lag_s, time.monotonic() - began)
@@ -192,7 +193,7 @@ class Field:
             self.told.faults.append("the last rotation of the master key did not end")
         elif len(self._settings.key_source.read()) != 1:
             self.told.faults.append("after the last rotation more than one master key is left")
-        space = wait_filled(self._replicas[0].url, self._space_id, FILL_S)
+        space = wait_filled(self.replicas[0].url, self._space_id, FILL_S)
         if space.get("state") != "ready":
             self.told.faults.append(f"the last backfill did not end: {space}")
         self.check()

@@ -8,10 +8,13 @@ import tomllib
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
+import httpx
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 NAME = "[A-Za-z0-9._:@-]{1,64}"
+KINDS = ("rtsp", "onvif", "file", "folder", "v4l2")
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -55,12 +58,11 @@ class _Source(_Strict):
         return self
 
 
-class RtspSource(_Source):
-    """`url` may name variables of the environment, such as rtsp://user:${GATE_PASSWORD}@host/stream."""
+class _Named(_Source):
+    """A source on the network. `url` may name variables of the environment, such as
+    rtsp://user:${GATE_PASSWORD}@host/stream."""
 
-    kind: Literal["rtsp"]
     url: str
-    transport: Literal["tcp", "udp"] = "tcp"
     timeout_s: Annotated[float, Field(gt=0, le=600)] = 10.0
 
     @field_validator("url")
@@ -69,6 +71,18 @@ class RtspSource(_Source):
         for name in VARIABLE.findall(url):
             if name not in os.environ:
                 raise ValueError(f"the variable {name} is not set")
+        return url
+
+
+class RtspSource(_Named):
+    """A stream. `url`: rtsp:// or rtsps://."""
+
+    kind: Literal["rtsp"]
+    transport: Literal["tcp", "udp"] = "tcp"
+
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, url: str) -> str:
         if not re.match(r"rtsps?://[^/]", url):
             raise ValueError("an address begins with rtsp:// or rtsps://")
         return url
@@ -77,6 +91,37 @@ class RtspSource(_Source):
     def address(self) -> str:
         """The address with its password: for the connection alone, never to be shown."""
         return VARIABLE.sub(lambda found: os.environ[found[1]], self.url)
+
+
+class OnvifSource(_Named):
+    """Snapshots of a camera, `fps` a second at most. `url`: of its device service, such as
+    http://user:${GATE_PASSWORD}@host/onvif/device_service. `profile`: the token of a media profile, by
+    default the camera's first."""
+
+    kind: Literal["onvif"]
+    profile: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _scheme(cls, url: str) -> str:
+        if not re.match(r"https?://[^/]", url):
+            raise ValueError("an address begins with http:// or https://")
+        try:
+            found = httpx.URL(url)
+        except httpx.InvalidURL as error:
+            raise ValueError("no address") from error
+        if not found.host:
+            raise ValueError("an address has a host")
+        return url
+
+    @property
+    def address(self) -> httpx.URL:
+        """The address with its password, which may hold any character: never to be shown."""
+
+        def value(found: re.Match[str]) -> str:
+            return quote(os.environ[found[1]], safe="")
+
+        return httpx.URL(VARIABLE.sub(value, self.url))
 
 
 class FileSource(_Source):
@@ -124,7 +169,9 @@ class V4l2Source(_Source):
     input_format: str | None = None
 
 
-Source = Annotated[RtspSource | FileSource | FolderSource | V4l2Source, Field(discriminator="kind")]
+Source = Annotated[
+    RtspSource | OnvifSource | FileSource | FolderSource | V4l2Source, Field(discriminator="kind")
+]
 
 
 class WatchConfig(_Strict):
@@ -173,7 +220,7 @@ def load_config(path: Path) -> WatchConfig:
 
 def _said(error: Any, text: str) -> str:
     """One fault with its key, and the line of it where it can be found."""
-    where = [part for part in error["loc"] if part not in ("rtsp", "file", "folder", "v4l2")]
+    where = [part for part in error["loc"] if part not in KINDS]
     key = ".".join(str(part) for part in where) or "the file"
     number = next((part for part in where if isinstance(part, int)), None)
     line = _line(text, number, where[-1] if where and isinstance(where[-1], str) else None)

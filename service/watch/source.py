@@ -8,10 +8,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from halflight.client import Client, ClientError, Refused, TrackDecision, Unreachable
-from service.watch.config import FolderSource, Source
+from service.watch.config import FolderSource, OnvifSource, Source
 from service.watch.folder import FolderReader
 from service.watch.frames import Frame, FrameReader, MotionGate, SourceError, jpeg
 from service.watch.sending import pause_s, said
+from service.watch.snapshots import SnapshotReader
 from service.watch.spool import Spool, Waiting
 from service.watch.status import SourceStatus
 from service.watch.tracking import SeenFace, Track, Tracker
@@ -27,7 +28,9 @@ Report = Callable[[Waiting, TrackDecision], None]
 
 
 def reader_of(source: Source) -> FrameReader:
-    return FolderReader(source) if isinstance(source, FolderSource) else VideoReader(source)
+    if isinstance(source, FolderSource):
+        return FolderReader(source)
+    return SnapshotReader(source) if isinstance(source, OnvifSource) else VideoReader(source)
 
 
 class SourceWatch(threading.Thread):
@@ -66,7 +69,7 @@ class SourceWatch(threading.Thread):
                 break
             self._status.state = "watching"
             self._status.last_frame = frame.seen_at
-            if not self._gate.moves(frame.pixels) and not self._tracker.tracks:
+            if not self._gate.moves(frame.pixels) and self._tracker.rest(frame.at_s):
                 self._status.still += 1
                 continue
             faces = self._look(frame)

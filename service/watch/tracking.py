@@ -11,6 +11,7 @@ from datetime import datetime
 
 from service.watch.config import Source
 from service.watch.frames import Frame, cut_out, jpeg
+from service.watch.likeness import Look, look_of, may_be_one
 
 Box = tuple[float, float, float, float]
 # A face may move by its own size between two frames and grow by half, but not become another.
@@ -49,6 +50,7 @@ class Track:
 
     name: str
     box: Box
+    look: Look = field(repr=False)
     first_s: float
     last_s: float
     velocity: tuple[float, float] = (0.0, 0.0)
@@ -62,7 +64,12 @@ class Track:
         passed = at_s - self.last_s
         return x + self.velocity[0] * passed, y + self.velocity[1] * passed, width, height
 
-    def see(self, face: SeenFace, at_s: float) -> None:
+    def distance(self, box: Box, look: Look, at_s: float) -> float | None:
+        """How far a face is from where this one should be; None if it cannot be this one."""
+        far = _distance(self.predicted(at_s), box)
+        return far if far is not None and may_be_one(self.look, look, _ratio(self.box, box)) else None
+
+    def see(self, face: SeenFace, look: Look, at_s: float) -> None:
         """Moves on to the face of a later frame."""
         passed = at_s - self.last_s
         if passed > 0:
@@ -70,7 +77,7 @@ class Track:
             new = ((bx - ax) / passed, (by - ay) / passed)
             # Smoothed, since a detector's boxes tremble.
             self.velocity = tuple(0.5 * old + 0.5 * now for old, now in zip(self.velocity, new, strict=True))  # type: ignore[assignment]
-        self.box, self.last_s = face.box, at_s
+        self.box, self.look, self.last_s = face.box, look, at_s
 
     def keep(self, shot: Shot, most: int) -> None:
         """Adds a good frame; of more than `most`, those of least worth go."""
@@ -85,7 +92,11 @@ class Track:
 
 
 class Tracker:
-    """The tracks of one source. Faces are assigned to the nearest track by its predicted place."""
+    """The tracks of one source. Faces are assigned to the nearest track by its predicted place.
+
+    What looks otherwise than before is somebody else, or something: a person who passes a poster in which a
+    face is found shall neither take over its track nor leave their own to it.
+    """
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -95,12 +106,13 @@ class Tracker:
         """Takes the faces of the next frame. Returns the tracks that have ended."""
         # First: whoever comes later to the same place is somebody else.
         over = self.expire(frame.at_s)
+        looks = [look_of(frame.pixels, face.box) for face in faces]
         pairs = sorted(
             (
                 (distance, i, j)
                 for i, track in enumerate(self.tracks)
                 for j, face in enumerate(faces)
-                if (distance := _distance(track.predicted(frame.at_s), face.box)) is not None
+                if (distance := track.distance(face.box, looks[j], frame.at_s)) is not None
             ),
         )
         taken: set[int] = set()
@@ -110,11 +122,11 @@ class Tracker:
                 continue
             followed.add(i)
             taken.add(j)
-            self.tracks[i].see(faces[j], frame.at_s)
+            self.tracks[i].see(faces[j], looks[j], frame.at_s)
             self._shoot(self.tracks[i], frame, faces[j])
         for j, face in enumerate(faces):
             if j not in taken:
-                track = Track(self._name(frame, face), face.box, frame.at_s, frame.at_s)
+                track = Track(self._name(frame, face), face.box, looks[j], frame.at_s, frame.at_s)
                 self.tracks.append(track)
                 self._shoot(track, frame, face)
         return over
@@ -124,6 +136,18 @@ class Tracker:
         over = [t for t in self.tracks if not 0 <= at_s - t.last_s <= self._source.lost_s]
         self.tracks = [one for one in self.tracks if one not in over]
         return over
+
+    def rest(self, at_s: float) -> bool:
+        """Takes a frame in which nothing moves, if no track waits for more of its face: who is there stays.
+
+        Otherwise whoever stands still, and a poster for good, would have every frame looked at. Returns
+        whether the frame was taken.
+        """
+        if not all(track.closed and 0 <= at_s - track.last_s <= self._source.lost_s for track in self.tracks):
+            return False
+        for track in self.tracks:
+            track.last_s, track.velocity = at_s, (0.0, 0.0)
+        return True
 
     def end(self) -> list[Track]:
         """Ends all tracks."""
@@ -154,6 +178,11 @@ def _distance(one: Box, other: Box) -> float | None:
     """How far two boxes are apart, in sides of the larger; None if they cannot be one face."""
     (ax, ay), (bx, by) = _centre(one), _centre(other)
     side = max(one[2], one[3], other[2], other[3], 1.0)
-    small = max(1.0, min(max(one[2], one[3]), max(other[2], other[3])))
     far = math.hypot(ax - bx, ay - by) / side
-    return far if far <= FARTHEST and side / small <= LARGEST_RATIO else None
+    return far if far <= FARTHEST and _ratio(one, other) <= LARGEST_RATIO else None
+
+
+def _ratio(one: Box, other: Box) -> float:
+    """The longer side of the larger box by that of the smaller one."""
+    first, second = (max(1.0, box[2], box[3]) for box in (one, other))
+    return max(first, second) / min(first, second)

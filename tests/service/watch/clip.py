@@ -37,12 +37,19 @@ def sample(name: str, *, rightwards: bool = True) -> Walker:
     return Walker(name, (folder / "nir_masked_1.jpg", folder / "nir_masked_2.jpg"), rightwards)
 
 
-def frames(walkers: Sequence[Walker], *, seconds: float, pause_s: float, seed: int = 5) -> Iterator[Grey]:
-    """The frames of a clip, uint8 [540, 960], with the noise of a camera in the dark."""
+def frames(
+    walkers: Sequence[Walker], *, seconds: float, pause_s: float, seed: int = 5, poster: bool = False
+) -> Iterator[Grey]:
+    """The frames of a clip, uint8 [540, 960], with the noise of a camera in the dark.
+
+    `poster`: the wall has a pattern in which the detector finds a face, where people pass.
+    """
     rng = np.random.default_rng(seed)
-    wall = cv2.resize(
-        rng.integers(30, 60, (9, 16)).astype(np.uint8), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC
-    )
+    pattern = rng.integers(30, 60, (9, 16)).astype(np.uint8)
+    if not poster:
+        # A lamp from above: even random stains of little contrast have faces for a detector.
+        pattern = np.repeat(np.linspace(52, 38, 9).astype(np.uint8)[:, None], 16, axis=1)
+    wall = np.asarray(cv2.resize(pattern, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), np.uint8)
     # A larger field of noise, of which each frame shows another part.
     noise = rng.normal(0, 1.5, (HEIGHT + 64, WIDTH + 64)).astype(np.int16)
     for _ in range(int(LEAD_S * FPS)):
@@ -83,13 +90,15 @@ def _noisy(picture: Grey, noise: NDArray[np.int16], rng: np.random.Generator) ->
     return np.asarray(np.clip(picture + moved, 0, 255), np.uint8)
 
 
-def write_clip(path: Path, walkers: Sequence[Walker], *, seconds: float, pause_s: float = PAUSE_S) -> Path:
+def write_clip(
+    path: Path, walkers: Sequence[Walker], *, seconds: float, pause_s: float = PAUSE_S, poster: bool = False
+) -> Path:
     """Writes the clip as H.264 in MP4, with a key frame every second, as cameras do."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=Fraction(FPS))
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.options = {"preset": "veryfast", "crf": "20", "g": str(FPS), "bf": "0"}
-        for grey in frames(walkers, seconds=seconds, pause_s=pause_s):
+        for grey in frames(walkers, seconds=seconds, pause_s=pause_s, poster=poster):
             made = av.VideoFrame.from_ndarray(grey, format="gray").reformat(format="yuv420p")
             container.mux(stream.encode(made))
         container.mux(stream.encode(None))

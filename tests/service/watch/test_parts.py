@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -126,6 +127,37 @@ def test_a_track_ends_when_its_face_has_gone_and_a_later_one_is_another() -> Non
     again = tracker()
     again.update(at(0), [seen(50)])
     assert again.tracks[0].name == first.name, "a recording that is read again has the same tracks"
+
+
+def test_somebody_who_passes_a_poster_neither_takes_its_track_nor_leaves_their_own_to_it() -> None:
+    rng = np.random.default_rng(4)
+    poster, passer = (cv2.resize(rng.integers(0, 255, (8, 8), np.uint8), (50, 60)) for _ in range(2))
+    follows, owners = tracker(), {"poster": set[str](), "passer": set[str]()}
+    for i in range(12):
+        pixels, x = GREY.copy(), 20 + 30 * i
+        pixels[60:120, 200:250] = poster
+        pixels[60:120, x : x + 50] = passer[:, : GREY.shape[1] - x]
+        hidden = abs(x - 200) < 50
+        faces = [seen(x)] if hidden else [seen(x), seen(200)]
+        follows.update(Frame(pixels, i * 0.2, NOON, f"clip:{i}"), faces)
+        for one in follows.tracks:
+            if one.last_s == i * 0.2:
+                owners["poster" if one.box[0] == 200 and x != 200 else "passer"].add(one.name)
+    assert not owners["poster"] & owners["passer"]
+    assert len(owners["passer"]) == 1
+
+
+def test_who_stands_still_and_was_reported_is_not_looked_at_until_something_moves() -> None:
+    follows = tracker()
+    assert follows.rest(0.0), "nobody is there"
+    follows.update(at(0.2), [seen(50)])
+    (track,) = follows.tracks
+    assert not follows.rest(0.4), "the track waits for more frames"
+    track.closed = True
+    assert all(follows.rest(0.4 + 0.2 * i) for i in range(10))
+    assert follows.update(at(2.4), [seen(55)]) == [], "it has not ended meanwhile"
+    assert follows.tracks == [track]
+    assert not follows.rest(9.0), "no frame between says that they were still there"
 
 
 def test_the_best_frames_are_kept_and_poor_ones_never() -> None:
