@@ -173,6 +173,14 @@ class Door(Part):
     output: AnyOutput
     rules: Annotated[tuple[Rule, ...], Field(strict=False, min_length=1)]
 
+    @field_validator("dry_run", mode="before")
+    @classmethod
+    def _known(cls, given: object) -> object:
+        # By identity: 1 is no way to write it.
+        if given is True or given is False or given == "until-switched":
+            return given
+        raise ValueError('write true, false or "until-switched"')
+
     @property
     def switchable(self) -> bool:
         return self.dry_run == "until-switched"
