@@ -34,6 +34,7 @@ from service.api import (
     tracks,
     transfer,
     unknowns,
+    watchers,
     webhooks,
     whoami,
 )
@@ -95,7 +96,7 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
     app.include_router(subjects.enroll_router)
     parts = (
         *(search, merging, subjects, terms, operations, spaces, jobs, datasets, keys, audit),
-        *(thresholds, events, webhooks, doors, unknowns, whoami),
+        *(thresholds, events, webhooks, doors, watchers, unknowns, whoami),
     )
     for part in parts:
         app.include_router(part.router)

@@ -146,6 +146,10 @@ class DoorIsLive(ServiceError):
     status, code, title = 409, "door_is_live", "The door is no dry run"
 
 
+class DoorNotSwitchable(ServiceError):
+    status, code, title = 409, "door_not_switchable", "The file of doors does not let this door be switched"
+
+
 class SpaceNotReady(ServiceError):
     status, code, title = 409, "space_not_ready", "The embedding space is not in the state for this"
 

@@ -37,6 +37,7 @@ from service.jobs.runner import JobRunner, OnEnd, RunnerOptions
 from service.live.feed import DecisionFeed, LiveEvent
 from service.live.keeping import ProbeKeeper
 from service.live.review import Review
+from service.live.watchers import WatcherBook
 from service.matching.comparison import Comparer
 from service.matching.pipeline import FacePipeline
 from service.retraining.archive import ArchiveLimits
@@ -102,6 +103,7 @@ class State:
     review: Review
     outgoing: Outgoing
     doors: DoorKeeper
+    watchers: WatcherBook
     bodies: MemoryBudget
     failed_logins: RateLimiter
     limiter: RateLimiter
@@ -215,6 +217,7 @@ async def open_state(
         review=Review(db, probes, enroller),
         outgoing=outgoing,
         doors=DoorKeeper(doors, outputs, DoorLedger(db, outgoing), decisions.publish, metrics),
+        watchers=WatcherBook(),
         imports=Admission(1, "an archive is being imported already; try again later"),
         bodies=bodies,
         failed_logins=RateLimiter(

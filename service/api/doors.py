@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from service.api.deps import Admin, StateDep
 from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
-from service.api.schemas.doors import DoorOut, DoorsOut, DoorTestIn, DoorTestOut
+from service.api.schemas.doors import DoorModeIn, DoorOut, DoorsOut, DoorTestIn, DoorTestOut
 from service.doors.judging import Agreement, Presented, judge
 from service.doors.ledger import believed_now
 from service.doors.rules import NAME
@@ -17,6 +17,7 @@ from service.errors import (
     AuditUnavailable,
     DoorIsLive,
     DoorNotFound,
+    DoorNotSwitchable,
     Forbidden,
     InvalidParameter,
     MalformedRequest,
@@ -40,14 +41,30 @@ async def show_doors(_admin: Admin, state: StateDep) -> DoorsOut:
     return DoorsOut(on=state.doors.file is not None, doors=[DoorOut.of(one) for one in found])
 
 
+@router.put(
+    "/{door}/mode", responses=problem_docs(*COMMON, MalformedRequest, DoorNotFound, DoorNotSwitchable)
+)
+async def switch_door(door: AskedDoor, asked: DoorModeIn, admin: Admin, state: StateDep) -> DoorOut:
+    """Make a door live, or a dry run again, if the file says `dry_run = "until-switched"` of it. Audited, and
+    kept over restarts."""
+    if (found := state.doors.doors.get(door)) is None:
+        raise DoorNotFound("the file of doors has no door of this name")
+    if not found.door.switchable:
+        raise DoorNotSwitchable(
+            'only a door with `dry_run = "until-switched"` is switched here; of others the file decides'
+        )
+    await state.doors.switch(found, live=not asked.dry_run, actor=admin.key_id)
+    return DoorOut.of(found)
+
+
 @router.post("/{door}/test", responses=problem_docs(*COMMON, MalformedRequest, DoorNotFound, DoorIsLive))
 async def test_door(door: AskedDoor, asked: DoorTestIn, admin: Admin, state: StateDep) -> DoorTestOut:
     """Which rule would decide about somebody, and why. Only of a door that is a dry run; nothing opens."""
     found, file = state.doors.doors.get(door), state.doors.file
     if found is None or file is None:
         raise DoorNotFound("the file of doors has no door of this name")
-    if not found.door.dry_run:
-        raise DoorIsLive("only a door with `dry_run = true` is tested; `halflight doors check` explains any")
+    if found.live:
+        raise DoorIsLive("only a door that is a dry run is tested; `halflight doors check` explains any")
     subject_id = validate_subject_id(asked.subject_id)
     async with state.db.write() as uow:
         record = await uow.subjects.get(subject_id)

@@ -37,8 +37,9 @@ MAX_DOCUMENT_BYTES = 4 << 20
 DISCLOSING = ("/identify", "/verify", "/recognize")
 # For everybody: no key is asked for.
 OPEN: dict[str, Any] = {"security": [], "x-role": "open"}
-# How far a job is, which models are there and what the caller's own key may do says nothing about a person.
-NOT_AUDITED = ("/admin/jobs", "/admin/spaces", "/admin/datasets", "/whoami")
+# How far a job is, which models and cameras are there and what the caller's own key may do says nothing about
+# a person.
+NOT_AUDITED = ("/admin/jobs", "/admin/spaces", "/admin/datasets", "/watchers", "/whoami")
 # How far a bulk enrolment is; its report, below this path, names people.
 BULK_PROGRESS = "/enroll/bulk/{job_id}"
 BODYLESS = frozenset({"GET", "HEAD", "DELETE", "OPTIONS"})

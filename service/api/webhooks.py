@@ -11,6 +11,7 @@ from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
 from service.api.schemas.webhooks import DeadEventOut, ReceiverOut, ReplayedOut, ReplayIn, WebhooksOut
 from service.delivery.channel import Kind
+from service.delivery.outgoing import Attempted
 from service.errors import (
     AuditUnavailable,
     Forbidden,
@@ -20,6 +21,7 @@ from service.errors import (
     RateLimited,
     Unauthorized,
 )
+from service.state import State
 from service.store.outbox import Undelivered
 
 NONE = Undelivered(0, 0)
@@ -41,9 +43,8 @@ async def show_webhooks(_admin: Admin, state: StateDep) -> WebhooksOut:
         waiting=sum(one.waiting for one in found.values()),
         dead=sum(one.dead for one in found.values()),
         receivers=[
-            ReceiverOut(name=name, kind=kinds.get(name), waiting=one.waiting, dead=one.dead)
+            _receiver(state, name, kinds.get(name), found.get(name, NONE))
             for name in (*kinds, *sorted(found.keys() - kinds.keys()))
-            for one in (found.get(name, NONE),)
         ],
         dead_letters=[
             DeadEventOut(
@@ -55,6 +56,19 @@ async def show_webhooks(_admin: Admin, state: StateDep) -> WebhooksOut:
             )
             for one in letters
         ],
+    )
+
+
+def _receiver(state: State, name: str, kind: Kind | None, left: Undelivered) -> ReceiverOut:
+    latest = state.outgoing.attempted.get(name, Attempted())
+    return ReceiverOut(
+        name=name,
+        kind=kind,
+        waiting=left.waiting,
+        dead=left.dead,
+        last_delivered_at=latest.delivered_at,
+        last_failed_at=latest.failed_at,
+        last_error=latest.error,
     )
 
 

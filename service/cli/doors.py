@@ -97,6 +97,8 @@ def _list(found: DoorsFile, *, as_json: bool) -> None:
             print_json({"door": name, "dry_run": door.dry_run, "output": door.output.kind, "rules": rules})
             continue
         run = "dry run" if door.dry_run else "OPENS"
+        if door.switchable:
+            run = "dry run until an administrator switches it"
         print_line(f"{name}: {run}, {door.output.kind}, cameras {', '.join(door.cameras)}")
         print_line(f"  rules: {', '.join(rules)}")
         if all(rule.live_ms is None for rule in door.rules):

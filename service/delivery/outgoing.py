@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -28,6 +29,15 @@ RETRY_DATABASE_S = 1.0
 COUNT_EVERY_S = 1.0
 
 
+@dataclass(slots=True)
+class Attempted:
+    """The latest attempts of this process at one receiver. `error`: why the failed one failed."""
+
+    delivered_at: datetime | None = None
+    failed_at: datetime | None = None
+    error: str | None = None
+
+
 class Outgoing:
     """Keeps events and sends them to every receiver. `encode`: makes the JSON of an event."""
 
@@ -41,6 +51,7 @@ class Outgoing:
         self._db, self._metrics, self._encode = db, metrics, encode
         self.receivers = tuple(receivers)
         self._names = tuple(one.name for one in receivers)
+        self.attempted = {name: Attempted() for name in self._names}
         self._news = {name: asyncio.Event() for name in self._names}
         self._counted = 0.0
 
@@ -125,6 +136,11 @@ class Outgoing:
     async def _note(self, receiver: Receiver, event: DueEvent, error: str | None) -> None:
         outcome = "delivered" if error is None else "failed"
         self._metrics.webhook_attempts.labels(outcome, receiver.name).inc()
+        latest, now = self.attempted[receiver.name], datetime.now(UTC)
+        if error is None:
+            latest.delivered_at = now
+        else:
+            latest.failed_at, latest.error = now, error
         async with self._db.write() as uow:
             if error is None:
                 await uow.outbox.confirm(receiver.name, event.event_id)

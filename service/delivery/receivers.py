@@ -97,8 +97,13 @@ def _mqtt(settings: Settings, url: str, show: Callable[[bool], None]) -> Receive
             password_file=settings.mqtt_password_file,
             ca=settings.mqtt_ca,
         )
+        # What is missing now would look like a broker that is away.
+        broker.check_files()
     except BrokerError as error:
         raise ReceiversError(str(error)) from error
+    except OSError as error:
+        name = Path(error.filename or "").name
+        raise ReceiversError(f"the file {name} cannot be read: {error.strerror}") from error
     discovery = Discovery(settings.mqtt_discovery_prefix, topics) if settings.mqtt_discovery else None
     channel = MqttChannel(broker, topics, discovery, pace.timeout_s, show)
     return Receiver(name=MQTT, kind="mqtt", pace=pace, channel=channel)

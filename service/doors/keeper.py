@@ -3,6 +3,8 @@
 Frames join a short queue in memory, so that no answer waits for a door. Nothing of it is stored: a service
 that is killed, or ends, opens nothing afterwards. An opening is written to the audit log before the output
 is asked; if it cannot be written, or its deadline has passed, the door stays closed.
+
+Whether a door that may be switched is live, the transaction of each frame reads, so that replicas agree.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from service.doors.judging import Presented, Verdict, judge
+from service.doors.judging import Explained, Presented, Verdict, judge
 from service.doors.ledger import DoorLedger, audited
 from service.doors.outputs.base import Output, OutputFailed
 from service.doors.rules import Door, DoorsFile
@@ -28,6 +30,8 @@ from service.telemetry import Metrics
 
 MAX_WAITING = 256
 LAST_KEPT = 20
+# How soon an output follows a switch that another replica was told of; a frame brings it at once.
+LOOK_S = 5.0
 
 log = structlog.get_logger("halflight.doors")
 
@@ -41,16 +45,28 @@ class _Frame:
     at_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One outcome, and each rule with its conditions, as far as they were asked."""
+
+    event: DoorEvent
+    explained: tuple[Explained, ...] = ()
+
+
 @dataclass(slots=True, eq=False)
 class DoorState:
-    """One door while the service runs. `last`: its latest outcomes, newest first."""
+    """One door while the service runs. `live`: it is no dry run; `connected`: its output is started. `last`:
+    its latest outcomes, newest first."""
 
     name: str
     door: Door
     output: Output
     book: VoteBook
+    live: bool = False
+    connected: bool = False
     opened_s: float | None = None
-    last: deque[DoorEvent] = field(default_factory=lambda: deque(maxlen=LAST_KEPT))
+    last: deque[Told] = field(default_factory=lambda: deque(maxlen=LAST_KEPT))
+    connecting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class DoorKeeper:
@@ -67,8 +83,10 @@ class DoorKeeper:
         self._file, self._ledger, self._publish, self._metrics = file, ledger, publish, metrics
         doors = {} if file is None else file.doors
         self.doors = {
-            name: DoorState(name, door, outputs[name], VoteBook(door)) for name, door in doors.items()
+            name: DoorState(name, door, outputs[name], VoteBook(door), live=door.dry_run is False)
+            for name, door in doors.items()
         }
+        self._switchable = [one for one in self.doors.values() if one.door.switchable]
         self._waiting: asyncio.Queue[_Frame] = asyncio.Queue(MAX_WAITING)
         self._worker: asyncio.Task[None] | None = None
         self._pulses: set[asyncio.Task[None]] = set()
@@ -78,14 +96,18 @@ class DoorKeeper:
         return self._file
 
     async def start(self) -> None:
-        """Starts the outputs of doors that are no dry run, and the worker."""
+        """Starts the outputs of doors that are live, and the worker. Raises StoreError."""
         if self._file is None:
             return
+        # A door that the file made a dry run for good meanwhile is none that somebody had switched.
+        if fixed := [one.name for one in self.doors.values() if not one.door.switchable]:
+            await self._ledger.forget(fixed)
+        await self._look()
         for state in self.doors.values():
-            if state.door.dry_run:
-                log.warning("this door is a dry run: it opens nothing", door=state.name)
+            if state.live:
+                await self._connect(state)
             else:
-                await state.output.start()
+                log.warning("this door is a dry run: it opens nothing", door=state.name)
         self._worker = asyncio.create_task(self._run(), name="doors")
 
     async def close(self) -> None:
@@ -96,8 +118,38 @@ class DoorKeeper:
         await asyncio.gather(self._worker, return_exceptions=True)
         await asyncio.gather(*self._pulses, return_exceptions=True)
         for state in self.doors.values():
-            if not state.door.dry_run:
+            state.live = False
+            await self._connect(state)
+
+    async def switch(self, state: DoorState, *, live: bool, actor: str) -> None:
+        """Makes a door that may be switched live, or a dry run again; audited. Raises StoreError."""
+        async with self._ledger.page() as page:
+            await page.switch(state.name, live=live, actor=actor)
+            await page.commit()
+        state.live = live
+        state.book.forget()
+        await self._connect(state)
+        log.warning("a door was switched", door=state.name, dry_run=not live)
+
+    async def _look(self) -> None:
+        """Asks which doors are live. What cannot be asked is a dry run."""
+        if not self._switchable:
+            return
+        try:
+            live = await self._ledger.live()
+        except StoreError:
+            live = frozenset()
+        for state in self._switchable:
+            state.live = state.name in live
+
+    async def _connect(self, state: DoorState) -> None:
+        """Starts the output of a door that is live, and stops that of a dry run."""
+        async with state.connecting:
+            if state.live and not state.connected:
+                await state.output.start()
+            elif not state.live and state.connected:
                 await state.output.stop()
+            state.connected = state.live
 
     def offer(self, *decisions: Decision) -> None:
         """Takes the decisions of one frame. Where the queue is full they open nothing."""
@@ -116,7 +168,14 @@ class DoorKeeper:
 
     async def _run(self) -> None:
         while True:
-            frame = await self._waiting.get()
+            try:
+                async with asyncio.timeout(LOOK_S if self._switchable else None):
+                    frame = await self._waiting.get()
+            except TimeoutError:
+                await self._look()
+                for state in self._switchable:
+                    await self._connect(state)
+                continue
             for state in self._doors_of(frame.decisions[0].camera):
                 try:
                     await self._at_door(state, frame)
@@ -126,18 +185,21 @@ class DoorKeeper:
     async def _at_door(self, state: DoorState, frame: _Frame) -> None:
         """Judges one frame at one door, and opens it. The deadline runs from the decision on."""
         deadline_s = frame.at_s + state.door.deadline_ms / 1000
-        judged: list[tuple[DoorEvent, Presented]] = []
+        judged: list[tuple[Told, Presented]] = []
         before_s = state.opened_s
         try:
             async with self._ledger.page() as page:
+                if state.door.switchable:
+                    state.live = state.name in await page.live()
                 now = await page.now()
                 seen = [await page.presented(one) for one in frame.decisions]
                 state.book.add(seen[0].camera, seen, frame.at_s)
                 for one, person in zip(frame.decisions, seen, strict=True):
-                    event = self._judged(state, one, person, now, frame.at_s)
-                    await page.write(event, one.actor)
-                    judged.append((event, person))
+                    told = self._judged(state, one, person, now, frame.at_s)
+                    await page.write(told.event, one.actor)
+                    judged.append((told, person))
                 await page.commit()
+            await self._connect(state)
         except StoreError:
             # What nobody could write down opens nothing; the metrics and the feed of this process say so.
             state.opened_s = before_s
@@ -145,18 +207,24 @@ class DoorKeeper:
             for one in frame.decisions:
                 self._say(state, _event(state, one, None, "failed", "audit_unavailable"))
             return
-        for event, person in judged:
-            self._say(state, event)
-            if event.outcome == "opening":
-                pulse = asyncio.create_task(self._open(state, event, person, deadline_s), name="door")
+        for told, person in judged:
+            self._say(state, told.event, told.explained)
+            if told.event.outcome == "opening":
+                pulse = asyncio.create_task(self._open(state, told, person, deadline_s), name="door")
                 self._pulses.add(pulse)
                 pulse.add_done_callback(self._pulses.discard)
 
     def _judged(
         self, state: DoorState, decision: Decision, seen: Presented, now: datetime | None, at_s: float
-    ) -> DoorEvent:
+    ) -> Told:
         """The verdict about one person as an event; claims the opening, so that no other one follows soon."""
         verdict = self.verdict(state, seen, now, at_s)
+        event = self._of_verdict(state, decision, seen, verdict, at_s)
+        return Told(event, verdict.explained)
+
+    def _of_verdict(
+        self, state: DoorState, decision: Decision, seen: Presented, verdict: Verdict, at_s: float
+    ) -> DoorEvent:
         if not verdict.allowed:
             return _event(state, decision, verdict.rule, "denied", verdict.reason, known=seen.known)
         now_s = time.monotonic()
@@ -166,7 +234,7 @@ class DoorKeeper:
             return _event(state, decision, verdict.rule, "denied", "just_opened")
         state.opened_s = now_s
         state.book.forget()
-        outcome: Outcome = "would_open" if state.door.dry_run else "opening"
+        outcome: Outcome = "opening" if state.live else "would_open"
         return _event(state, decision, verdict.rule, outcome, "allowed")
 
     def verdict(self, state: DoorState, seen: Presented, now: datetime | None, at_s: float) -> Verdict:
@@ -174,14 +242,17 @@ class DoorKeeper:
         groups = {} if self._file is None else self._file.groups
         return judge(state.door, groups, seen, now, lambda rule: state.book.agreement(rule, seen, at_s))
 
-    async def _open(self, state: DoorState, event: DoorEvent, person: Presented, deadline_s: float) -> None:
-        """Asks the output once, unless the deadline has passed."""
+    async def _open(self, state: DoorState, told: Told, person: Presented, deadline_s: float) -> None:
+        """Asks the output once, unless the deadline has passed or the door was switched meanwhile."""
+        event = told.event
         outcome: Outcome = "opened"
         reason = event.reason
         left_s = deadline_s - time.monotonic()
         try:
             if left_s <= 0:
                 raise OutputFailed("too_late")
+            if not state.live:
+                raise OutputFailed("switched")
             async with asyncio.timeout(left_s):
                 await state.output.open(person.metadata, left_s)
         except OutputFailed as error:
@@ -192,15 +263,15 @@ class DoorKeeper:
             log.error("the output of a door failed", door=state.name, kind=type(error).__name__)
             outcome, reason = "failed", "output_failed"
         ended = replace(event, event_id=new_event_id(), at=datetime.now(UTC), outcome=outcome, reason=reason)
-        self._say(state, ended)
+        self._say(state, ended, told.explained)
         try:
             await self._ledger.write(ended)
         except StoreError:
             log.error("the outcome of a door cannot be written", **audited(ended))
 
-    def _say(self, state: DoorState, event: DoorEvent) -> None:
+    def _say(self, state: DoorState, event: DoorEvent, explained: tuple[Explained, ...] = ()) -> None:
         self._metrics.door_outcomes.labels(state.name, event.outcome, event.reason).inc()
-        state.last.appendleft(event)
+        state.last.appendleft(Told(event, explained))
         self._publish(event)
 
 
@@ -230,6 +301,6 @@ def _event(
         subject=decision.subject if known and decision.decision == "match" else None,
         camera=decision.camera or "",
         decision_id=decision.event_id,
-        dry_run=state.door.dry_run,
+        dry_run=not state.live,
         liveness=decision.liveness,
     )

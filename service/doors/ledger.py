@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
@@ -52,6 +52,15 @@ class Page:
     async def now(self) -> datetime | None:
         return await believed_now(self._uow)
 
+    async def live(self) -> frozenset[str]:
+        """The doors that were switched to be live."""
+        return await self._uow.door_modes.live()
+
+    async def switch(self, door: str, *, live: bool, actor: str) -> None:
+        """Switches a door, with its audit entry."""
+        await self._uow.door_modes.switch(door, live=live, actor=actor)
+        await self._uow.audit.add(actor, "door.switch", None, {"door": door, "dry_run": not live})
+
     async def presented(self, decision: Decision) -> Presented:
         """The person of a decision, as the database knows them now."""
         named = decision.subject if decision.decision == "match" else None
@@ -91,6 +100,17 @@ class DoorLedger:
         """Raises StoreError."""
         async with self._db.write() as uow:
             yield Page(uow, self._outgoing)
+
+    async def live(self) -> frozenset[str]:
+        """The doors that were switched to be live. Raises StoreError."""
+        async with self._db.read() as uow:
+            return await uow.door_modes.live()
+
+    async def forget(self, doors: Sequence[str]) -> None:
+        """Forgets that these doors were ever switched. Raises StoreError."""
+        async with self._db.write() as uow:
+            await uow.door_modes.forget(doors)
+            await uow.commit()
 
     async def write(self, event: DoorEvent, actor: str = ACTOR) -> None:
         """Writes one event by itself. Raises StoreError."""

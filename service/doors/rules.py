@@ -160,17 +160,30 @@ class Rule(Part):
 
 
 class Door(Part):
-    """One door. `dry_run`: it says what it would do, and does nothing. `keys`: ids of the API keys whose
-    decisions count; absent: of every key. `deadline_ms`: an opening that comes later than so long after the
-    decision does not come. `pause_ms`: after an opening the next one waits so long."""
+    """One door. `dry_run`: it says what it would do, and does nothing; `until-switched`: until an
+    administrator switches it over HTTP, or switches it back, over restarts too. `keys`: ids of the API keys
+    whose decisions count; absent: of every key. `deadline_ms`: an opening that comes later than so long after
+    the decision does not come. `pause_ms`: after an opening the next one waits so long."""
 
     cameras: Annotated[tuple[Camera, ...], Field(strict=False, min_length=1)]
-    dry_run: bool = True
+    dry_run: bool | Literal["until-switched"] = True
     keys: Annotated[tuple[Name, ...], Field(strict=False, min_length=1)] | None = None
     deadline_ms: Annotated[int, Field(ge=100, le=10_000)] = 2000
     pause_ms: Annotated[int, Field(ge=0, le=600_000)] = 3000
     output: AnyOutput
     rules: Annotated[tuple[Rule, ...], Field(strict=False, min_length=1)]
+
+    @field_validator("dry_run", mode="before")
+    @classmethod
+    def _known(cls, given: object) -> object:
+        # By identity: 1 is no way to write it.
+        if given is True or given is False or given == "until-switched":
+            return given
+        raise ValueError('write true, false or "until-switched"')
+
+    @property
+    def switchable(self) -> bool:
+        return self.dry_run == "until-switched"
 
     @model_validator(mode="after")
     def _rules_fit(self) -> Self:

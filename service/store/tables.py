@@ -266,6 +266,16 @@ outbox_deliveries = Table(
     Index("ix_outbox_deliveries_receiver_due_at", "receiver", "due_at"),
 )
 
+# Doors that may be switched and were. `live`: how; see `service.doors.rules.Door`.
+door_modes = Table(
+    "door_modes",
+    metadata,
+    Column("door", String(64), primary_key=True),
+    Column("live", Boolean, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)
+
 jobs = Table(
     "jobs",
     metadata,

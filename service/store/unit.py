@@ -8,6 +8,7 @@ from service.store.access import Idempotency, Keys
 from service.store.audit import Audit
 from service.store.backfills import Backfills
 from service.store.crops import Crops
+from service.store.door_modes import DoorModes
 from service.store.gallery_log import GalleryLog
 from service.store.jobs import Jobs
 from service.store.outbox import Outbox
@@ -50,6 +51,7 @@ class UnitOfWork:
         self.outbox = Outbox(connection, self.subject_keys, unsealed)
         self.tracks = TrackAnswers(connection, self.subject_keys, unsealed)
         self.clock = RetentionClock(connection)
+        self.door_modes = DoorModes(connection)
 
     async def commit(self) -> None:
         """Erases what names erased subjects elsewhere, writes the audit entries and commits.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import tomllib
 from datetime import datetime
 from pathlib import Path
@@ -174,11 +175,17 @@ Source = Annotated[
 ]
 
 
-class WatchConfig(_Strict):
-    """`spool`: where tracks wait that are decided to be sent, `spool_mib` at most. `status`: a file that
-    tells every second how it goes. `metrics_port`: for Prometheus, on loopback unless `metrics_host` says
-    another address."""
+def _host_name() -> str:
+    """The name of this machine, as far as a watcher may have it."""
+    return re.sub("[^A-Za-z0-9._:@-]", "-", socket.gethostname())[:64] or "watcher"
 
+
+class WatchConfig(_Strict):
+    """`name`: of this watcher in the console; by default that of the machine. `spool`: where tracks wait that
+    are decided to be sent, `spool_mib` at most. `status`: a file that tells every second how it goes.
+    `metrics_port`: for Prometheus, on loopback unless `metrics_host` says another address."""
+
+    name: Annotated[str, Field(pattern=f"^{NAME}$")] = Field(default_factory=_host_name)
     spool: Path
     spool_mib: Annotated[int, Field(ge=1, le=1 << 20)] = 64
     status: Path | None = None

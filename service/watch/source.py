@@ -83,7 +83,7 @@ class SourceWatch(threading.Thread):
     def answered(self, waiting: Waiting, answer: TrackDecision | None) -> None:
         """Takes the answer about a track of this source, maybe of an earlier run."""
         if answer is not None and (answer.final or answer.decision == "match"):
-            self._status.decisions["repeat" if answer.repeat else answer.decision] += 1
+            self._status.decided("repeat" if answer.repeat else answer.decision)
             self._report(waiting, answer)
         if waiting.final:
             return

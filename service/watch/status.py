@@ -16,6 +16,13 @@ from prometheus_client.registry import Collector
 
 from service.watch.spool import Spool
 
+# What a report to the service holds of a source: `SourceReport` in `service/live/watchers.py`.
+REPORTED = {
+    *("name", "state", "frames", "still", "looked_at", "faces", "tracks", "short", "reconnects", "dropped"),
+    *("decisions", "last_frame", "last_decision", "last_decided"),
+}
+MAX_TROUBLE = 300
+
 State = Literal["starting", "watching", "waiting", "ended", "failed"]
 
 
@@ -26,7 +33,8 @@ class SourceStatus:
     `frames` were read; of these `still` did not move, `dropped` were never looked at, by reason, and
     `looked_at` were sent to find faces. `decisions`: answers about tracks, by decision, with `repeat` for
     those of somebody who was reported a moment before. `short`: tracks of too few good frames to be sent.
-    `trouble`: why the source or the service is waited for.
+    `last_decision`: the latest of them, and `last_decided` when. `trouble`: why the source or the service is
+    waited for.
     """
 
     name: str
@@ -41,17 +49,30 @@ class SourceStatus:
     dropped: Counter[str] = field(default_factory=Counter)
     decisions: Counter[str] = field(default_factory=Counter)
     last_frame: datetime | None = None
+    last_decision: str | None = None
+    last_decided: datetime | None = None
     trouble: str | None = None
 
+    def decided(self, decision: str) -> None:
+        """Counts an answer about a track."""
+        self.decisions[decision] += 1
+        self.last_decision, self.last_decided = decision, datetime.now(UTC)
+
+    def as_report(self) -> dict[str, Any]:
+        """What the service is told of it."""
+        told = {name: found for name, found in self.as_json().items() if name in REPORTED}
+        return told | {"trouble": None if self.trouble is None else self.trouble[:MAX_TROUBLE]}
+
     def as_json(self) -> dict[str, Any]:
-        last = None if self.last_frame is None else self.last_frame.isoformat()
         names = ("name", "state", "frames", "still", "looked_at", "faces", "tracks", "short", "reconnects")
         counted = {"dropped": dict(self.dropped), "decisions": dict(self.decisions)}
         return (
             {name: getattr(self, name) for name in names}
             | counted
             | {
-                "last_frame": last,
+                "last_frame": _written(self.last_frame),
+                "last_decision": self.last_decision,
+                "last_decided": _written(self.last_decided),
                 "trouble": self.trouble,
             }
         )
@@ -60,12 +81,13 @@ class SourceStatus:
 @dataclass(slots=True, eq=False)
 class WatchStatus(Collector):
     """Everything that a watcher counts. `refused`: tracks that the service refused for good; `service`: why
-    it is waited for."""
+    it is waited for; `untold`: why it does not take this status."""
 
     sources: Sequence[SourceStatus]
     spool: Spool
     refused: int = 0
     service: str | None = None
+    untold: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         spool = self.spool
@@ -73,9 +95,20 @@ class WatchStatus(Collector):
             "schema_version": 1,
             "at": datetime.now(UTC).isoformat(),
             "service": self.service,
+            "untold": self.untold,
             "spool": {"waiting": len(spool), "dropped": spool.dropped, "spoilt": spool.spoilt},
             "refused": self.refused,
             "sources": [one.as_json() for one in self.sources],
+        }
+
+    def as_report(self) -> dict[str, Any]:
+        """What the service is told of it, for the console."""
+        spool = self.spool
+        return {
+            "waiting": len(spool),
+            "lost": spool.dropped + spool.spoilt,
+            "refused": self.refused,
+            "sources": [one.as_report() for one in self.sources],
         }
 
     def collect(self) -> Iterable[Metric]:
@@ -113,6 +146,10 @@ class WatchStatus(Collector):
             "halflight_watch_spool_dropped", "Tracks lost to a full spool", value=dropped
         )
         yield CounterMetricFamily("halflight_watch_refused", "Tracks refused for good", value=self.refused)
+
+
+def _written(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 def write_status(path: Path, status: WatchStatus) -> None:

@@ -10,13 +10,14 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from halflight.client import Client, Retry, TrackDecision
 from service.watch.config import WatchConfig
+from service.watch.reporting import Reporter
 from service.watch.sending import Sender
 from service.watch.source import SourceWatch
 from service.watch.spool import MIB, Spool, Waiting
 from service.watch.status import SourceStatus, WatchStatus, write_status
 
 ONCE = Retry(patience_s=0)
-DETECT_TIMEOUT_S, TRACK_TIMEOUT_S = 30.0, 120.0
+DETECT_TIMEOUT_S, TRACK_TIMEOUT_S, REPORT_TIMEOUT_S = 30.0, 120.0, 5.0
 # How long tracks may still be sent after a signal; what is left waits in the spool for the next start.
 DRAIN_S = 5.0
 TICK_S = 1.0
@@ -32,6 +33,7 @@ class Watcher:
         self._config = config
         self._detecting = Client(url, key=key, timeout_s=DETECT_TIMEOUT_S, retry=ONCE)
         self._tracking = Client(url, key=key, timeout_s=TRACK_TIMEOUT_S, retry=ONCE)
+        self._reporting = Client(url, key=key, timeout_s=REPORT_TIMEOUT_S, retry=ONCE)
         self._spool = Spool(config.spool, config.spool_mib * MIB)
         states = [SourceStatus(one.name) for one in config.source]
         self.status = WatchStatus(states, self._spool)
@@ -40,6 +42,7 @@ class Watcher:
             for one, state in zip(config.source, states, strict=True)
         }
         self._sender = Sender(self._tracking, self._spool, self.status, self._answered)
+        self._reporter = Reporter(self._reporting, config.name, self.status)
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -57,6 +60,7 @@ class Watcher:
             registry.register(self.status)
             metrics, _ = start_http_server(port, addr=self._config.metrics_host, registry=registry)
         self._sender.start()
+        self._reporter.start()
         for source in self._sources.values():
             source.start()
         try:
@@ -71,12 +75,15 @@ class Watcher:
                 time.sleep(0.05)
             self._sender.stop()
             self._sender.join(max(0.5, until - time.monotonic()))
+            self._reporter.stop()
+            self._reporter.join(REPORT_TIMEOUT_S)
             self._show(show)
         finally:
             if metrics is not None:
                 metrics.shutdown()
             self._detecting.close()
             self._tracking.close()
+            self._reporting.close()
         return all(one.state != "failed" for one in self.status.sources)
 
     def _done(self) -> bool:

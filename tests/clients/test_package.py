@@ -28,8 +28,15 @@ READ: dict[str, type[types.Answer]] = {
     "CandidateOut": types.Candidate,
     "ConditionOut": types.Condition,
     "DecisionOut": types.Decision,
+    "ConditionMetOut": types.DoorCheck,
+    "DeadEventOut": types.DeadLetter,
     "DetectOut": types.Detections,
     "DetectedOut": types.Detection,
+    "DoorOut": types.Door,
+    "DoorOutcomeOut": types.DoorOutcome,
+    "DoorRuleOut": types.DoorRule,
+    "DoorTestOut": types.DoorTest,
+    "DoorsOut": types.Doors,
     "DuplicateOut": types.Duplicate,
     "EmbedOut": types.Embeddings,
     "EmbeddedOut": types.Embedding,
@@ -47,12 +54,16 @@ READ: dict[str, type[types.Answer]] = {
     "PoseOut": types.Pose,
     "QualityOut": types.Quality,
     "ReceiptOut": types.Receipt,
+    "ReceiverOut": types.Receiver,
     "ReferenceOut": types.Reference,
     "RejectedOut": types.Rejected,
+    "ReplayedOut": types.Redelivered,
+    "RuleExplainedOut": types.DoorRuleCheck,
     "SampleOut": types.Sample,
     "SearchOut": types.Search,
     "SeenTrackOut": types.SeenTrack,
     "SightingOut": types.Sighting,
+    "SourceReport": types.SourceReport,
     "StreamEndOut": types.StreamEnd,
     "SubjectDetailOut": types.SubjectDetail,
     "SubjectOut": types.Subject,
@@ -65,11 +76,19 @@ READ: dict[str, type[types.Answer]] = {
     "VerifyOut": types.Verification,
     "VotesOut": types.Votes,
     "WarningOut": types.EnrolmentWarning,
+    "WatcherOut": types.Watcher,
+    "WatcherReport": types.WatcherReport,
+    "WatchersOut": types.Watchers,
+    "WebhooksOut": types.Receivers,
     "WhoamiOut": types.Whoami,
 }
 OWN = {"place"}
 # What a job was asked for is the service's own affair; the version is 1 as long as fields are only added.
-LEFT_OUT = {"JobOut": {"request"}, "DecisionOut": {"schema_version"}}
+LEFT_OUT = {
+    "JobOut": {"request"},
+    "DecisionOut": {"schema_version"},
+    "DoorOutcomeOut": {"schema_version", "kind"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +138,8 @@ def test_options_are_those_of_the_openapi_document(document: dict[str, Any]) -> 
     form = set(body["schema"]["properties"])
     # `allow_duplicate` is the older form of `duplicates`.
     assert keys(options.EnrolOptions) == form - {"subject_id", "images", "allow_duplicate"}
+    asked = set(document["components"]["schemas"]["DoorTestIn"]["properties"])
+    assert keys(options.DoorOptions) == asked - {"subject_id", "camera"}
     assert keys(options.Change) == set(document["components"]["schemas"]["PatchIn"]["properties"])
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from service.api.schemas.base import Wire, ZonedMoment
 from service.api.schemas.events import SchemaVersion, SeenSubjectOut
 from service.doors.judging import Explained, Verdict
-from service.doors.keeper import DoorState
+from service.doors.keeper import DoorState, Told
 from service.inference.liveness_reading import Liveness
 from service.live.door_events import DoorEvent, Outcome
 from service.spaces.threshold_table import CAMERA
@@ -56,65 +56,6 @@ class DoorEventOut(Wire):
         )
 
 
-class DoorRuleOut(Wire):
-    name: str
-    effect: Literal["allow", "deny"]
-
-
-class DoorOut(Wire):
-    """`output`: its kind, and `state` a word about it, `dry_run` where it is not connected. `liveness`: what
-    the rules ask for; `none` means that a printed photo or a mask may pass. `last`: its latest outcomes since
-    this process started, newest first."""
-
-    name: str
-    dry_run: bool
-    cameras: list[str]
-    output: Literal["http", "wiegand", "osdp"]
-    state: str
-    liveness: Literal["none", "asked", "asked by some rules"]
-    rules: list[DoorRuleOut]
-    last: list[DoorEventOut]
-
-    @classmethod
-    def of(cls, one: DoorState) -> DoorOut:
-        door = one.door
-        asking = [rule.live_ms is not None for rule in door.rules if rule.effect == "allow"]
-        liveness: Literal["none", "asked", "asked by some rules"] = "none"
-        if any(asking):
-            liveness = "asked" if all(asking) else "asked by some rules"
-        return cls(
-            name=one.name,
-            dry_run=door.dry_run,
-            cameras=list(door.cameras),
-            output=door.output.kind,
-            state="dry_run" if door.dry_run else one.output.state(),
-            liveness=liveness,
-            rules=[DoorRuleOut(name=rule.name, effect=rule.effect) for rule in door.rules],
-            last=[DoorEventOut.of(event) for event in one.last],
-        )
-
-
-class DoorsOut(Wire):
-    """`on`: whether a file of doors is set (`HALFLIGHT_DOORS_FILE`)."""
-
-    on: bool
-    doors: list[DoorOut]
-
-
-class DoorTestIn(Wire):
-    """A person who would stand before a camera. `at`: null for now, by the clock of the database."""
-
-    subject_id: str
-    camera: Annotated[str, Field(pattern=f"^{CAMERA}$")]
-    at: ZonedMoment | None = None
-    mask: Literal["worn", "not worn", "uncertain"] = "not worn"
-    spectrum: Literal["nir", "vis"] = "nir"
-    quality: Annotated[int, Field(ge=0, le=100)] = 100
-    fmr: Annotated[float, Field(gt=0, lt=1)] = 1e-6
-    agree: Annotated[int, Field(ge=1, le=100)] = 1
-    of: Annotated[int, Field(ge=1, le=100)] = 1
-
-
 class ConditionMetOut(Wire):
     check: str
     met: bool
@@ -135,6 +76,83 @@ class RuleExplainedOut(Wire):
             ConditionMetOut(check=each.check, met=each.met, said=each.said) for each in one.conditions
         ]
         return cls(name=one.rule.name, effect=one.rule.effect, holds=one.holds, conditions=conditions)
+
+
+class DoorOutcomeOut(DoorEventOut):
+    """`rules`: each rule of the door and its conditions, as they were found; none where no rule was asked."""
+
+    rules: list[RuleExplainedOut]
+
+    @classmethod
+    def told(cls, one: Told) -> DoorOutcomeOut:
+        rules = [RuleExplainedOut.of(each) for each in one.explained]
+        return cls(**DoorEventOut.of(one.event).model_dump(), rules=rules)
+
+
+class DoorRuleOut(Wire):
+    name: str
+    effect: Literal["allow", "deny"]
+
+
+class DoorOut(Wire):
+    """`switchable`: an administrator may switch it between a dry run and live, with `PUT
+    /admin/doors/{door}/mode`; else the file decides. `output`: its kind, and `state` a word about it,
+    `dry_run` where it is not connected. `liveness`: what the rules ask for; `none` means that a printed photo
+    or a mask may pass. `last`: its latest outcomes since this process started, newest first."""
+
+    name: str
+    dry_run: bool
+    switchable: bool
+    cameras: list[str]
+    output: Literal["http", "wiegand", "osdp"]
+    state: str
+    liveness: Literal["none", "asked", "asked by some rules"]
+    rules: list[DoorRuleOut]
+    last: list[DoorOutcomeOut]
+
+    @classmethod
+    def of(cls, one: DoorState) -> DoorOut:
+        door = one.door
+        asking = [rule.live_ms is not None for rule in door.rules if rule.effect == "allow"]
+        liveness: Literal["none", "asked", "asked by some rules"] = "none"
+        if any(asking):
+            liveness = "asked" if all(asking) else "asked by some rules"
+        return cls(
+            name=one.name,
+            dry_run=not one.live,
+            switchable=door.switchable,
+            cameras=list(door.cameras),
+            output=door.output.kind,
+            state=one.output.state() if one.live else "dry_run",
+            liveness=liveness,
+            rules=[DoorRuleOut(name=rule.name, effect=rule.effect) for rule in door.rules],
+            last=[DoorOutcomeOut.told(each) for each in one.last],
+        )
+
+
+class DoorsOut(Wire):
+    """`on`: whether a file of doors is set (`HALFLIGHT_DOORS_FILE`)."""
+
+    on: bool
+    doors: list[DoorOut]
+
+
+class DoorModeIn(Wire):
+    dry_run: bool
+
+
+class DoorTestIn(Wire):
+    """A person who would stand before a camera. `at`: null for now, by the clock of the database."""
+
+    subject_id: str
+    camera: Annotated[str, Field(pattern=f"^{CAMERA}$")]
+    at: ZonedMoment | None = None
+    mask: Literal["worn", "not worn", "uncertain"] = "not worn"
+    spectrum: Literal["nir", "vis"] = "nir"
+    quality: Annotated[int, Field(ge=0, le=100)] = 100
+    fmr: Annotated[float, Field(gt=0, lt=1)] = 1e-6
+    agree: Annotated[int, Field(ge=1, le=100)] = 1
+    of: Annotated[int, Field(ge=1, le=100)] = 1
 
 
 class DoorTestOut(Wire):

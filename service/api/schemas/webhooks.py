@@ -22,12 +22,16 @@ class DeadEventOut(Wire):
 
 class ReceiverOut(Wire):
     """`kind`: null for a receiver that is set no more, whose events wait until they expire. `waiting`,
-    `dead`: events that it has not confirmed."""
+    `dead`: events that it has not confirmed. `last_delivered_at`, `last_failed_at`: of attempts since this
+    process started, and `last_error` why the latter failed."""
 
     name: str
     kind: Literal["webhook", "mqtt"] | None
     waiting: int
     dead: int
+    last_delivered_at: datetime | None
+    last_failed_at: datetime | None
+    last_error: str | None
 
 
 class WebhooksOut(Wire):

@@ -62,8 +62,8 @@ def settle(console: Visit) -> None:
 
 
 def test_the_console_has_every_page_of_the_contract() -> None:
-    watch, people = {"live", "identify"}, {"enrol", "subjects", "unknowns"}
-    models, administration = {"spaces", "jobs", "thresholds"}, {"audit", "keys", "health"}
+    watch, people = {"live", "identify", "watchers", "doors"}, {"enrol", "subjects", "unknowns"}
+    models, administration = {"spaces", "jobs", "thresholds"}, {"receivers", "audit", "keys", "health"}
     assert set(PAGES) == watch | people | models | administration
 
 

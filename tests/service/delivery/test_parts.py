@@ -193,3 +193,11 @@ def test_a_file_of_receivers_that_is_wrong_stops_the_start(tmp_path: Path, text:
         receivers_of(Settings(receivers_file=file))
     assert "hush" not in str(refused.value)
     assert "example" not in str(refused.value)
+
+
+def test_a_password_file_of_the_broker_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    settings = Settings(
+        mqtt_url="mqtt://127.0.0.1:1883", mqtt_user="home", mqtt_password_file=tmp_path / "none"
+    )
+    with pytest.raises(ReceiversError, match="the file none cannot be read: No such file"):
+        receivers_of(settings)

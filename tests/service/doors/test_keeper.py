@@ -21,6 +21,7 @@ from service.delivery.outgoing import Outgoing
 from service.delivery.target import Target
 from service.delivery.topics import Topics, slug
 from service.delivery.webhook import WebhookChannel
+from service.doors import keeper as keeper_module
 from service.doors.building import build
 from service.doors.keeper import DoorKeeper
 from service.doors.ledger import DoorLedger
@@ -91,6 +92,13 @@ async def keeping(
         yield Watched(db, keeper, events)
     finally:
         await keeper.close()
+
+
+async def modes(db: Database, live: bool) -> None:
+    """Switches the door `front`, as another replica does."""
+    async with db.write() as uow:
+        await uow.door_modes.switch("front", live=live, actor="k1")
+        await uow.commit()
 
 
 @pytest.fixture
@@ -374,3 +382,37 @@ async def test_what_waits_at_the_end_opens_nothing(ada: Database, tmp_path: Path
         await asyncio.sleep(1)
         assert len(opened.calls()) == calls
     assert ("failed", "too_busy") in watched.outcomes
+
+
+async def test_a_frame_knows_at_once_how_another_replica_switched_the_door(
+    ada: Database, tmp_path: Path
+) -> None:
+    with relay(tmp_path / "calls") as opened:
+        text_ = doors_text(door='dry_run = "until-switched"\npause_ms = 0', output=opened.output())
+        async with keeping(ada, tmp_path / "doors.toml", text_) as watched:
+            watched.keeper.offer(match())
+            await watched.until(1)
+            await modes(ada, live=True)
+            watched.keeper.offer(match())
+            await watched.until(3)
+            await modes(ada, live=False)
+            watched.keeper.offer(match())
+            await watched.until(4)
+        assert [one.outcome for one in watched.events] == ["would_open", "opening", "opened", "would_open"]
+        assert [one.dry_run for one in watched.events] == [True, False, False, True]
+        assert len(opened.calls()) == 1
+
+
+async def test_an_output_follows_a_switch_of_another_replica_without_a_frame(
+    ada: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "LOOK_S", 0.05)
+    text_ = doors_text(door='dry_run = "until-switched"')
+    async with keeping(ada, tmp_path / "doors.toml", text_) as watched:
+        (door,) = watched.keeper.doors.values()
+        assert (door.live, door.connected) == (False, False)
+        for live in (True, False):
+            await modes(ada, live=live)
+            async with asyncio.timeout(60):
+                while (door.live, door.connected) != (live, live):  # noqa: ASYNC110 - a door has no event
+                    await asyncio.sleep(0.01)

@@ -244,7 +244,8 @@ def test_liveness_is_counted_back_to_the_last_frame_without_it() -> None:
         (doors_text().replace("max_fmr = 1e-2", ""), "doors.front.rules[0]: an allow rule says by which FMR"),
         (doors_text().replace("version = 1", ""), "version: this key is missing"),
         (doors_text().replace("version = 1", "version = 2"), "version: "),
-        (doors_text(door='dry_run = "no"'), "doors.front.dry_run: "),
+        (doors_text(door='dry_run = "no"'), 'doors.front.dry_run: write true, false or "until-switched"'),
+        (doors_text(door="dry_run = 1"), 'doors.front.dry_run: write true, false or "until-switched"'),
         (
             doors_text(rule('who = { groups = ["staff"] }')),
             "doors.front.rules.one.who.groups names the group",

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.conftest import Service, StartService, sample_bytes
+from tests.service.api.test_access import make_key
 from tests.service.cli.command import fails, succeeds
 from tests.service.doors.support import OPEN_TO_ALL, doors_text, relay
 from tests.service.live.reader import Reader
@@ -109,7 +110,13 @@ def test_a_dry_run_over_http(start_service: StartService, tmp_path: Path) -> Non
         assert (shown["liveness"], decision["liveness"]) == ("none", "none")
         door = doors(client)
         assert (door["dry_run"], door["state"], door["liveness"]) == (True, "dry_run", "none")
-        assert door["last"] == [shown]
+        (last,) = door["last"]
+        (everybody, mallory) = last.pop("rules")
+        assert last == shown
+        assert (everybody["name"], everybody["holds"], mallory["holds"]) == ("everybody", True, False)
+        checks = {one["check"]: (one["met"], one["said"]) for one in everybody["conditions"]}
+        assert checks["where"] == (True, "the camera entry")
+        assert checks["frames"] == (True, "1 of 1 frames agree, 1 of 1 are asked for")
         (entry,) = audited(client, "door")
         assert entry["detail"]["outcome"] == "would_open"
         asked = {"subject_id": "ada", "camera": "entry"}
@@ -119,9 +126,62 @@ def test_a_dry_run_over_http(start_service: StartService, tmp_path: Path) -> Non
         assert (gone["would_open"], gone["reason"]) == (False, "subject_gone")
         assert client.post("/admin/doors/back/test", json=asked).json()["code"] == "door_not_found"
         assert len(audited(client, "door.test")) == 2
-        assert doors(client)["last"] == [shown], "a test is no outcome"
+        assert len(doors(client)["last"]) == 1, "a test is no outcome"
+        refused = client.put("/admin/doors/front/mode", json={"dry_run": False})
+        assert (refused.status_code, refused.json()["code"]) == (409, "door_not_switchable")
         text = client.get("/metrics").text
         assert 'halflight_door_outcomes_total{door="front",outcome="would_open",reason="allowed"} 1.0' in text
+
+
+@pytest.mark.slow
+def test_an_administrator_switches_a_door_that_may_be_and_a_restart_keeps_it(
+    start_service: StartService, tmp_path: Path
+) -> None:
+    path = tmp_path / "doors.toml"
+    data = tmp_path / "data"
+    data.mkdir()
+    admin_key, operator_key = make_key(data, "admin"), make_key(data, "operator")
+    with relay(tmp_path / "calls") as opened:
+        switched = doors_text(door='dry_run = "until-switched"\npause_ms = 0', output=opened.output())
+        path.write_text(switched)
+        service = start_service(data=data, HALFLIGHT_DOORS_FILE=str(path))
+        with service.client(admin_key) as client, service.client(operator_key) as operator:
+            enrol(client, "ada", "s01")
+            door = doors(client)
+            assert (door["dry_run"], door["switchable"], door["state"]) == (True, True, "dry_run")
+            identify(client)
+            until(lambda: [one["outcome"] for one in doors(client)["last"]] == ["would_open"])
+            for wrong in ({}, {"dry_run": "maybe"}, {"dry_run": False, "door": "front"}):
+                assert client.put("/admin/doors/front/mode", json=wrong).status_code == 422
+            assert operator.put("/admin/doors/front/mode", json={"dry_run": False}).status_code == 403
+            assert client.put("/admin/doors/back/mode", json={"dry_run": False}).status_code == 404
+            assert opened.calls() == []
+            answer = client.put("/admin/doors/front/mode", json={"dry_run": False}).json()
+            assert (answer["dry_run"], answer["state"]) == (False, "ready")
+            identify(client)
+            until(lambda: doors(client)["last"][0]["outcome"] == "opened")
+            (entry,) = audited(client, "door.switch")
+            assert entry["detail"] == {"door": "front", "dry_run": False}
+        service.stop()
+        service.start()
+        with service.client(admin_key) as client:
+            assert doors(client)["dry_run"] is False
+            client.put("/admin/doors/front/mode", json={"dry_run": True}).raise_for_status()
+            identify(client)
+            until(lambda: [one["outcome"] for one in doors(client)["last"]] == ["would_open"])
+            client.put("/admin/doors/front/mode", json={"dry_run": False}).raise_for_status()
+        service.stop()
+        # What the file says for good undoes the switch, also for a later file that lets it be switched.
+        path.write_text(switched.replace('"until-switched"', "true"))
+        service.start()
+        with service.client(admin_key) as client:
+            assert (doors(client)["dry_run"], doors(client)["switchable"]) == (True, False)
+        service.stop()
+        path.write_text(switched)
+        service.start()
+        with service.client(admin_key) as client:
+            assert doors(client)["dry_run"] is True
+        assert len(opened.calls()) == 1
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from halflight.client.errors import RateLimited, Unreachable
+from service.live.watchers import WatcherReport
 from service.watch.config import ConfigError, FileSource, RtspSource, WatchConfig, load_config
 from service.watch.frames import Frame, MotionGate, cut_out
 from service.watch.sending import pause_s, said
@@ -264,7 +265,7 @@ def test_a_busy_service_is_left_alone_for_as_long_as_it_asks() -> None:
 def test_metrics_and_status_tell_of_each_source(tmp_path: Path) -> None:
     source = SourceStatus("gate", state="watching", frames=9)
     source.dropped["behind"] += 2
-    source.decisions["match"] += 1
+    source.decided("match")
     status = WatchStatus([source], Spool(tmp_path, 1000))
     registry = CollectorRegistry()
     registry.register(status)
@@ -274,6 +275,10 @@ def test_metrics_and_status_tell_of_each_source(tmp_path: Path) -> None:
     assert 'halflight_watch_decisions_total{decision="match",source="gate"} 1.0' in text
     told = status.as_json()
     assert (told["schema_version"], told["sources"][0]["dropped"]) == (1, {"behind": 2})
+    source.trouble = "x" * 1000
+    report = WatcherReport.model_validate(status.as_report())
+    assert report.sources[0].last_decision == "match"
+    assert report.sources[0].trouble == "x" * 300
 
 
 def test_a_configuration_is_frozen(tmp_path: Path) -> None:

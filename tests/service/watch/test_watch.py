@@ -15,6 +15,7 @@ import cv2
 import httpx
 import pytest
 
+from service.watch.config import load_config
 from tests.conftest import free_port
 from tests.service.watch.clip import FPS, LEAD_S, sample, write_clip
 from tests.service.watch.conftest import ENROLLED, ORDER, Place, Watched, told, tracks, until
@@ -51,6 +52,12 @@ def test_a_recording_reports_everybody_once_and_rightly(clip: Path, place: Place
     (source,) = status["sources"]
     assert (source["state"], source["decisions"]) == ("ended", {"match": 4, "unknown": 2})
     assert status["spool"] == {"waiting": 0, "dropped": 0, "spoilt": 0}
+    assert status["untold"] is None
+    # What it reported last, the service tells an operator.
+    (heard,) = place.admin.get("/watchers").json()["watchers"]
+    assert heard["report"]["sources"][0] == {name: source[name] for name in heard["report"]["sources"][0]}
+    assert heard["report"]["sources"][0]["decisions"] == {"match": 4, "unknown": 2}
+    assert heard["watcher"] == load_config(watched.folder / "sources.toml").name
     # The recording once more: the service knows these tracks, and nothing happens again.
     before = len(tracks(place, "gate"))
     watched.start(place)

@@ -914,6 +914,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/admin/doors/{door}/mode": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Switch Door
+         * @description Make a door live, or a dry run again, if the file says `dry_run = "until-switched"` of it. Audited, and
+         *     kept over restarts.
+         */
+        put: operations["switch_door_admin_doors__door__mode_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/admin/doors/{door}/test": {
         parameters: {
             query?: never;
@@ -928,6 +949,46 @@ export interface paths {
          * @description Which rule would decide about somebody, and why. Only of a door that is a dry run; nothing opens.
          */
         post: operations["test_door_admin_doors__door__test_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/watchers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Watchers
+         * @description Every watcher that was heard of within a day, with its cameras. It names nobody: not audited.
+         */
+        get: operations["show_watchers_watchers_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/watchers/{watcher}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Report Watcher
+         * @description A watcher says how it fares. Kept in the memory of this process, by key and name, for a day.
+         */
+        put: operations["report_watcher_watchers__watcher__put"];
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -1545,14 +1606,49 @@ export interface components {
             subject_probability?: number | null;
             quality: components["schemas"]["QualityOut"] | null;
         };
+        /** DoorModeIn */
+        DoorModeIn: {
+            /** Dry Run */
+            dry_run: boolean;
+        };
         /**
-         * DoorEventOut
-         * @description What a door did, or would have done. `opening` comes before the output is asked, `opened` or `failed`
-         *     after it; a `dry_run` says `would_open` instead. `reason`: see docs/how-to/door.md. `decision_id`: the
-         *     event of the decision that it judged. `liveness`: none where nothing looked for a living face, which a
-         *     printed photo then passes as well.
+         * DoorOut
+         * @description `switchable`: an administrator may switch it between a dry run and live, with `PUT
+         *     /admin/doors/{door}/mode`; else the file decides. `output`: its kind, and `state` a word about it,
+         *     `dry_run` where it is not connected. `liveness`: what the rules ask for; `none` means that a printed photo
+         *     or a mask may pass. `last`: its latest outcomes since this process started, newest first.
          */
-        DoorEventOut: {
+        DoorOut: {
+            /** Name */
+            name: string;
+            /** Dry Run */
+            dry_run: boolean;
+            /** Switchable */
+            switchable: boolean;
+            /** Cameras */
+            cameras: string[];
+            /**
+             * Output
+             * @enum {string}
+             */
+            output: "http" | "wiegand" | "osdp";
+            /** State */
+            state: string;
+            /**
+             * Liveness
+             * @enum {string}
+             */
+            liveness: "none" | "asked" | "asked by some rules";
+            /** Rules */
+            rules: components["schemas"]["DoorRuleOut"][];
+            /** Last */
+            last: components["schemas"]["DoorOutcomeOut"][];
+        };
+        /**
+         * DoorOutcomeOut
+         * @description `rules`: each rule of the door and its conditions, as they were found; none where no rule was asked.
+         */
+        DoorOutcomeOut: {
             /**
              * Schema Version
              * @default 1
@@ -1595,36 +1691,8 @@ export interface components {
              * @enum {string}
              */
             liveness: "none" | "live" | "denied";
-        };
-        /**
-         * DoorOut
-         * @description `output`: its kind, and `state` a word about it, `dry_run` where it is not connected. `liveness`: what
-         *     the rules ask for; `none` means that a printed photo or a mask may pass. `last`: its latest outcomes since
-         *     this process started, newest first.
-         */
-        DoorOut: {
-            /** Name */
-            name: string;
-            /** Dry Run */
-            dry_run: boolean;
-            /** Cameras */
-            cameras: string[];
-            /**
-             * Output
-             * @enum {string}
-             */
-            output: "http" | "wiegand" | "osdp";
-            /** State */
-            state: string;
-            /**
-             * Liveness
-             * @enum {string}
-             */
-            liveness: "none" | "asked" | "asked by some rules";
             /** Rules */
-            rules: components["schemas"]["DoorRuleOut"][];
-            /** Last */
-            last: components["schemas"]["DoorEventOut"][];
+            rules: components["schemas"]["RuleExplainedOut"][];
         };
         /** DoorRuleOut */
         DoorRuleOut: {
@@ -2376,7 +2444,8 @@ export interface components {
         /**
          * ReceiverOut
          * @description `kind`: null for a receiver that is set no more, whose events wait until they expire. `waiting`,
-         *     `dead`: events that it has not confirmed.
+         *     `dead`: events that it has not confirmed. `last_delivered_at`, `last_failed_at`: of attempts since this
+         *     process started, and `last_error` why the latter failed.
          */
         ReceiverOut: {
             /** Name */
@@ -2387,6 +2456,12 @@ export interface components {
             waiting: number;
             /** Dead */
             dead: number;
+            /** Last Delivered At */
+            last_delivered_at: string | null;
+            /** Last Failed At */
+            last_failed_at: string | null;
+            /** Last Error */
+            last_error: string | null;
         };
         /**
          * ReferenceOut
@@ -2542,6 +2617,73 @@ export interface components {
             face: components["schemas"]["FaceOut"];
             condition: components["schemas"]["ConditionOut"];
             quality: components["schemas"]["QualityOut"];
+        };
+        /**
+         * SourceReport
+         * @description One camera, counted since its watcher was started.
+         *
+         *     `state`: `starting`, `watching`, `waiting`, `ended` or `failed`. Of `frames` that were read, `still` did
+         *     not move, `dropped` were never looked at, by reason, and `looked_at` were sent to find faces. `short`:
+         *     tracks of too few good frames to be sent. `reconnects`: times that the camera was opened again.
+         *     `decisions`: answers about tracks, by decision; `last_decision`: the latest of them, without its subject.
+         *     `trouble`: why the camera or the service is waited for.
+         */
+        SourceReport: {
+            /** Name */
+            name: string;
+            /** State */
+            state: string;
+            /**
+             * Frames
+             * @default 0
+             */
+            frames: number;
+            /**
+             * Still
+             * @default 0
+             */
+            still: number;
+            /**
+             * Looked At
+             * @default 0
+             */
+            looked_at: number;
+            /**
+             * Faces
+             * @default 0
+             */
+            faces: number;
+            /**
+             * Tracks
+             * @default 0
+             */
+            tracks: number;
+            /**
+             * Short
+             * @default 0
+             */
+            short: number;
+            /**
+             * Reconnects
+             * @default 0
+             */
+            reconnects: number;
+            /** Dropped */
+            dropped?: {
+                [key: string]: number;
+            };
+            /** Decisions */
+            decisions?: {
+                [key: string]: number;
+            };
+            /** Last Frame */
+            last_frame?: string | null;
+            /** Last Decision */
+            last_decision?: string | null;
+            /** Last Decided */
+            last_decided?: string | null;
+            /** Trouble */
+            trouble?: string | null;
         };
         /** SpaceErasedOut */
         SpaceErasedOut: {
@@ -2938,6 +3080,58 @@ export interface components {
             code: string;
             /** Detail */
             detail: string;
+        };
+        /**
+         * WatcherOut
+         * @description `key_id`: the key that it reports with. `heard_at`: when it last did, `heard_s_ago` seconds ago by the
+         *     clock of the service; one that is silent for much longer than it usually is (10 s) may be down.
+         *     `report`: what it said then.
+         */
+        WatcherOut: {
+            /** Watcher */
+            watcher: string;
+            /** Key Id */
+            key_id: string;
+            /**
+             * Heard At
+             * Format: date-time
+             */
+            heard_at: string;
+            /** Heard S Ago */
+            heard_s_ago: number;
+            report: components["schemas"]["WatcherReport"];
+        };
+        /**
+         * WatcherReport
+         * @description A whole watcher. `waiting`: tracks in its spool; `lost`: those that a full or spoilt spool lost;
+         *     `refused`: those that the service refused for good.
+         */
+        WatcherReport: {
+            /**
+             * Waiting
+             * @default 0
+             */
+            waiting: number;
+            /**
+             * Lost
+             * @default 0
+             */
+            lost: number;
+            /**
+             * Refused
+             * @default 0
+             */
+            refused: number;
+            /** Sources */
+            sources: components["schemas"]["SourceReport"][];
+        };
+        /**
+         * WatchersOut
+         * @description Watchers that reported to this process within a day, by name; another replica knows others.
+         */
+        WatchersOut: {
+            /** Watchers */
+            watchers: components["schemas"]["WatcherOut"][];
         };
         /**
          * WebhooksOut
@@ -7285,6 +7479,104 @@ export interface operations {
             };
         };
     };
+    switch_door_admin_doors__door__mode_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                door: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DoorModeIn"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DoorOut"];
+                };
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `door_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `door_not_switchable` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_ready`, `audit_unavailable` */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     test_door_admin_doors__door__test_post: {
         parameters: {
             query?: never;
@@ -7374,6 +7666,131 @@ export interface operations {
             };
             /** @description `not_ready`, `audit_unavailable` */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    show_watchers_watchers_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WatchersOut"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    report_watcher_watchers__watcher__put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                watcher: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WatcherReport"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description `malformed_request` */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `unauthorized` */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `forbidden` */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `invalid_parameter` */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `rate_limited` */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

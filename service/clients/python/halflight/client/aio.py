@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, Unpack
 
 import httpx
 
@@ -14,6 +14,7 @@ from halflight.client.archive import Archive, BulkPhoto, archive_body, photos_bo
 from halflight.client.connection import connection
 from halflight.client.options import (
     Change,
+    DoorOptions,
     EmbedOptions,
     EnrolOptions,
     IdentifyOptions,
@@ -29,6 +30,9 @@ from halflight.client.shells import AsyncShell
 from halflight.client.types import (
     Decision,
     Detections,
+    Door,
+    Doors,
+    DoorTest,
     Embeddings,
     Enrolment,
     ErasedMany,
@@ -38,11 +42,13 @@ from halflight.client.types import (
     Missed,
     Readiness,
     Receipt,
+    Receivers,
     ReportRow,
     Subject,
     SubjectDetail,
     TrackDecision,
     Verification,
+    Watcher,
     Whoami,
 )
 
@@ -199,6 +205,37 @@ class AsyncClient:
         takes the stream up again where it breaks, without a gap if the service still knows the place.
         """
         return AsyncShell(self._http).iterate(do.events(after, recent, self._retry))
+
+    async def doors(self) -> Doors:
+        """Returns every door, its rules and its latest outcomes. Needs the role `admin`, as all of doors."""
+        return await AsyncShell(self._http).run(do.doors(self._retry))
+
+    async def switch_door(self, door: str, *, dry_run: bool) -> Door:
+        """Makes a door live, or a dry run again; only one whose file says `dry_run = "until-switched"`."""
+        return await AsyncShell(self._http).run(do.switch_door(door, dry_run, self._retry))
+
+    async def test_door(
+        self, door: str, subject_id: str, camera: str, **presented: Unpack[DoorOptions]
+    ) -> DoorTest:
+        """Asks what the rules of a door that is a dry run say of somebody. Nothing opens."""
+        asked = {"subject_id": subject_id, "camera": camera, **presented}
+        return await AsyncShell(self._http).run(do.test_door(door, asked, self._retry))
+
+    async def receivers(self) -> Receivers:
+        """Returns the receivers of events, and what they have not confirmed. Needs the role `admin`."""
+        return await AsyncShell(self._http).run(do.receivers(self._retry))
+
+    async def redeliver(self, event_ids: Sequence[str] | None = None, receiver: str | None = None) -> int:
+        """Sends dead events again, these or all, to one receiver or all; returns how many deliveries."""
+        return (await AsyncShell(self._http).run(do.redeliver(event_ids, receiver, self._retry))).replayed
+
+    async def report_watcher(self, name: str, report: Mapping[str, Any]) -> None:
+        """Tells the service how a program that watches cameras fares; `report` as the API describes it."""
+        await AsyncShell(self._http).run(do.report_watcher(name, report, self._retry))
+
+    async def watchers(self) -> tuple[Watcher, ...]:
+        """Returns what each watcher last said of itself and its cameras. Needs the role `operator`."""
+        return (await AsyncShell(self._http).run(do.watchers(self._retry))).watchers
 
     async def ready(self) -> Readiness:
         """Asks whether the service can match."""

@@ -20,6 +20,9 @@ from halflight.client.sse import Message, Parser
 from halflight.client.types import (
     Decision,
     Detections,
+    Door,
+    Doors,
+    DoorTest,
     Embeddings,
     Enrolment,
     ErasedMany,
@@ -29,6 +32,8 @@ from halflight.client.types import (
     Missed,
     Readiness,
     Receipt,
+    Receivers,
+    Redelivered,
     ReportRow,
     StreamEnd,
     SubjectDetail,
@@ -36,6 +41,7 @@ from halflight.client.types import (
     Submitted,
     TrackDecision,
     Verification,
+    Watchers,
     Whoami,
 )
 
@@ -131,6 +137,34 @@ def ready(retry: Retry) -> Steps[Readiness]:
 
 def whoami(retry: Retry) -> Steps[Whoami]:
     return ask(requests.get("/whoami"), Whoami, retry)
+
+
+def doors(retry: Retry) -> Steps[Doors]:
+    return ask(requests.get("/admin/doors"), Doors, retry)
+
+
+def switch_door(name: str, dry_run: bool, retry: Retry) -> Steps[Door]:
+    return ask(requests.switch_door(name, dry_run), Door, retry)
+
+
+def test_door(name: str, asked: Options, retry: Retry) -> Steps[DoorTest]:
+    return ask(requests.test_door(name, asked), DoorTest, retry)
+
+
+def receivers(retry: Retry) -> Steps[Receivers]:
+    return ask(requests.get("/admin/webhooks"), Receivers, retry)
+
+
+def redeliver(event_ids: Sequence[str] | None, receiver: str | None, retry: Retry) -> Steps[Redelivered]:
+    return ask(requests.redeliver(event_ids, receiver), Redelivered, retry)
+
+
+def report_watcher(name: str, report: Options, retry: Retry) -> Steps[None]:
+    yield from answered(requests.report_watcher(name, report), retry)
+
+
+def watchers(retry: Retry) -> Steps[Watchers]:
+    return ask(requests.get("/watchers"), Watchers, retry)
 
 
 def submit(body: Body, options: Options, retry: Retry) -> Steps[Job]:

@@ -56,6 +56,21 @@ class TrackOptions(SeenOptions, total=False):
     final: bool
 
 
+class DoorOptions(TypedDict, total=False):
+    """Who stands before a door, as a decision would say: `agree` of `of` frames, at this `fmr`.
+
+    `at`: when; by default now, by the clock of the service.
+    """
+
+    at: datetime
+    mask: Literal["worn", "not worn", "uncertain"]
+    spectrum: Literal["nir", "vis"]
+    quality: int
+    fmr: float
+    agree: int
+    of: int
+
+
 class EmbedOptions(SeenOptions, total=False):
     faces: Literal["largest", "all"]
     role: Literal["probe", "reference"]

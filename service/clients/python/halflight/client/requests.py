@@ -171,6 +171,26 @@ def events(after: str | None, recent: int) -> Request:
     return Request(method="GET", path="/events", headers=headers, params={"recent": str(recent)})
 
 
+def switch_door(name: str, dry_run: bool) -> Request:
+    return Request(method="PUT", path=_path("admin/doors", name) + "/mode", json={"dry_run": dry_run})
+
+
+def test_door(name: str, asked: Mapping[str, Any]) -> Request:
+    body = dict(asked)
+    if body.get("at") is not None:
+        body["at"] = moment("at", body["at"])
+    return Request(method="POST", path=_path("admin/doors", name) + "/test", json=body)
+
+
+def redeliver(event_ids: Sequence[str] | None, receiver: str | None) -> Request:
+    body = {"event_ids": None if event_ids is None else list(event_ids), "receiver": receiver}
+    return Request(method="POST", path="/admin/webhooks/replay", json=body)
+
+
+def report_watcher(name: str, report: Mapping[str, Any]) -> Request:
+    return Request(method="PUT", path=_path("watchers", name), json=dict(report))
+
+
 def ready() -> Request:
     """That it is not ready yet is an answer, which is asked for once."""
     return Request(method="GET", path="/health/ready", repeat=Repeat.NEVER, also=frozenset({503}))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class Answer(BaseModel):
@@ -513,3 +513,159 @@ class Whoami(Answer):
     label: str
     permissions: tuple[str, ...]
     open_access: bool
+
+
+class SourceReport(Answer):
+    """One camera of a watcher, counted since it was started.
+
+    `state`: `starting`, `watching`, `waiting`, `ended` or `failed`; `trouble`: why it waits. `decisions`:
+    answers about tracks, by decision; `last_decision`: the latest, without its subject.
+    """
+
+    name: str
+    state: str
+    frames: int = 0
+    still: int = 0
+    looked_at: int = 0
+    faces: int = 0
+    tracks: int = 0
+    short: int = 0
+    reconnects: int = 0
+    dropped: dict[str, int] = Field(default_factory=dict)
+    decisions: dict[str, int] = Field(default_factory=dict)
+    last_frame: datetime | None = None
+    last_decision: str | None = None
+    last_decided: datetime | None = None
+    trouble: str | None = None
+
+
+class WatcherReport(Answer):
+    """`waiting`: tracks in its spool; `lost`: by a full or spoilt spool; `refused`: by the service."""
+
+    waiting: int = 0
+    lost: int = 0
+    refused: int = 0
+    sources: tuple[SourceReport, ...]
+
+
+class Watcher(Answer):
+    """What a watcher said of itself `heard_s_ago` seconds before the service answered."""
+
+    watcher: str
+    key_id: str
+    heard_at: datetime
+    heard_s_ago: float
+    report: WatcherReport
+
+
+class Watchers(Answer):
+    watchers: tuple[Watcher, ...]
+
+
+class DoorCheck(Answer):
+    """One condition of a rule, and what was found. `said`: in words."""
+
+    check: str
+    met: bool
+    said: str
+
+
+class DoorRuleCheck(Answer):
+    """`holds`: every condition is met; for a deny rule: may be."""
+
+    name: str
+    effect: str
+    holds: bool
+    conditions: tuple[DoorCheck, ...]
+
+
+class DoorRule(Answer):
+    name: str
+    effect: str
+
+
+class DoorOutcome(Answer):
+    """What a door did, or would have done. `liveness`: `none` where nothing looked for a living face, which a
+    printed photo then passes as well. `rules`: each rule as it was found; none where no rule was asked."""
+
+    event_id: str
+    at: datetime
+    door: str
+    outcome: str
+    reason: str
+    rule: str | None
+    subject: SeenSubject | None
+    camera: str
+    decision_id: str
+    dry_run: bool
+    liveness: str
+    rules: tuple[DoorRuleCheck, ...] = ()
+
+
+class Door(Answer):
+    """`state`: of the output, `dry_run` where it is not connected. `liveness`: what the rules ask for.
+    `last`: newest first."""
+
+    name: str
+    dry_run: bool
+    switchable: bool = False
+    cameras: tuple[str, ...]
+    output: str
+    state: str
+    liveness: str
+    rules: tuple[DoorRule, ...]
+    last: tuple[DoorOutcome, ...]
+
+
+class Doors(Answer):
+    """`on`: whether the service has a file of doors."""
+
+    on: bool
+    doors: tuple[Door, ...]
+
+
+class DoorTest(Answer):
+    """What the rules of a door say of somebody; nothing was opened."""
+
+    door: str
+    would_open: bool
+    rule: str | None
+    reason: str
+    rules: tuple[DoorRuleCheck, ...]
+
+
+class Receiver(Answer):
+    """A receiver of events. `kind`: None for one that is set no more. `waiting`, `dead`: events that it has
+    not confirmed. The times are those of attempts since the service was started."""
+
+    name: str
+    kind: str | None
+    waiting: int
+    dead: int
+    last_delivered_at: datetime | None = None
+    last_failed_at: datetime | None = None
+    last_error: str | None = None
+
+
+class DeadLetter(Answer):
+    """An event that a receiver is sent no more."""
+
+    event_id: str
+    receiver: str
+    at: datetime
+    attempts: int
+    last_error: str
+
+
+class Receivers(Answer):
+    """`dead_letters`: the oldest hundred."""
+
+    on: bool
+    waiting: int
+    dead: int
+    receivers: tuple[Receiver, ...]
+    dead_letters: tuple[DeadLetter, ...]
+
+
+class Redelivered(Answer):
+    replayed: int

@@ -7,6 +7,7 @@ import { Badge, Button, Empty, Field, Moment, Note, PageHead, Select } from "../
 import { Crop } from "../components/crop";
 import { Dialog } from "../components/dialog";
 import { Conditions, Decision, QualityLine } from "../components/faces";
+import { LivenessBadge, NoLiveness } from "../components/liveness";
 import { ProblemNote } from "../components/problem";
 import { ScoreScale } from "../components/score";
 import { initials, rate, score } from "../format";
@@ -98,6 +99,7 @@ export function LivePage() {
       {connection.state === "broken" && connection.retryInS === null && (
         <ProblemNote problem={connection.problem} onRetry={() => setRound((old) => old + 1)} />
       )}
+      {events.every((each) => each.liveness === "none") && <NoLiveness />}
       {missed !== undefined && (
         <Note tone="warn" title={missed === null ? t("live.missed.some") : tn("live.missed", missed)}>
           <p>{t("live.missed.do")}</p>
@@ -177,13 +179,14 @@ function EventCard({ event }: { event: Decided }) {
         <p class="told">
           <Moment at={event.at} seconds />
           {event.camera && ` · ${event.camera}`}
-          {event.action === "verify" && ` · ${t("live.verify")}`} · {t(`liveness.${event.liveness}`)}
+          {event.action === "verify" && ` · ${t("live.verify")}`}
         </p>
       </div>
       <div class="event-facts">
         <div class="row tight">
           <Decision decision={event.decision} />
           <Conditions spectrum={event.condition.spectrum} maskState={event.condition.mask_state} />
+          <LivenessBadge liveness={event.liveness} />
         </div>
         {event.score !== null && <ScoreScale score={event.score} threshold={event.threshold} fmr={event.target_fmr} />}
         {event.quality.reasons.length > 0 && <QualityLine quality={event.quality} />}

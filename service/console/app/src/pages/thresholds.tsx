@@ -58,6 +58,13 @@ function Deciding() {
       {!data && !found.problem && <Loading />}
       {data && (
         <>
+          {data.set_aside && (
+            <Note tone="bad" title={t("thresholds.aside", { n: data.set_aside.version })}>
+              <p lang="en">{data.set_aside.why}</p>
+              <p>{t("thresholds.aside.now")}</p>
+              <p>{t("thresholds.aside.do")}</p>
+            </Note>
+          )}
           <Card title={t("thresholds.now")}>
             <dl class="facts">
               <dt>{t("thresholds.version")}</dt>
@@ -178,7 +185,7 @@ function Versions({ data, onActivate }: { data: InForce; onActivate: (version: n
         heads={[t("thresholds.version"), t("thresholds.note"), t("created"), t("audit.actor"), ""]}
       >
         {data.thresholds.map((version) => (
-          <VersionRow key={version.version} version={version} onUse={() => onActivate(version.version)} />
+          <VersionRow key={version.version} version={version} data={data} onUse={() => onActivate(version.version)} />
         ))}
         <tr>
           <td>{t("thresholds.bundle")}</td>
@@ -186,7 +193,7 @@ function Versions({ data, onActivate }: { data: InForce; onActivate: (version: n
           <td>–</td>
           <td>–</td>
           <td>
-            {data.active === null ? (
+            {data.active === null && data.set_aside === null ? (
               <Badge tone="good">{t("thresholds.inforce")}</Badge>
             ) : (
               <Button onClick={() => onActivate("bundle")}>{t("thresholds.back")}</Button>
@@ -198,7 +205,8 @@ function Versions({ data, onActivate }: { data: InForce; onActivate: (version: n
   );
 }
 
-function VersionRow({ version, onUse }: { version: Version; onUse: () => void }) {
+function VersionRow({ version, data, onUse }: { version: Version; data: InForce; onUse: () => void }) {
+  const ofThisModel = version.space_id === data.space_id;
   return (
     <tr>
       <td class="number">{version.version}</td>
@@ -218,8 +226,10 @@ function VersionRow({ version, onUse }: { version: Version; onUse: () => void })
           <Button aria-label={t("thresholds.use.title", { n: version.version })} onClick={onUse}>
             {t("thresholds.use")}
           </Button>
+        ) : version.version === data.set_aside?.version ? (
+          <Badge tone="bad">{t("thresholds.isaside")}</Badge>
         ) : (
-          <span class="told">{t("thresholds.foreign")}</span>
+          <span class="told">{t(ofThisModel ? "thresholds.otherscores" : "thresholds.foreign")}</span>
         )}
       </td>
     </tr>
