@@ -31,7 +31,7 @@ ABOUT_WRONG = (
     " on photos; docs/results.md has the figures on real photos."
 )
 # Stricter than the default of bundles, because rendered faces are so alike.
-FMR = 1e-5
+FMR = 1e-6
 
 
 def demo(
