@@ -29,7 +29,7 @@ from service.store.unit import UnitOfWork
 HITS, GROWTH = 20, 4
 SCORE_DIGITS = 6
 # By a cohort the score of a photo with itself is not 1, and thresholds for many templates come close to that.
-# The closest two of 7,919 photos of the thresholds, before people who are there twice were left out, had .967.
+# The closest two of 7,919 photos, before those of people who are there twice were left out, have .967.
 SAME_PHOTO = 0.97
 TAIL_ROWS = 4096
 
