@@ -134,9 +134,18 @@ class Served:
         self._local = threading.local()
 
     def post(self, path: str, body: bytes, kind: str) -> tuple[int, bytes]:
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = http.client.HTTPConnection(self.address)
+        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            try:
+                return self._send(connection, path, body, kind)
+            except ConnectionError:
+                # The service has closed a connection that was idle for long.
+                connection.close()
+        connection = self._local.connection = http.client.HTTPConnection(self.address)
+        return self._send(connection, path, body, kind)
+
+    @staticmethod
+    def _send(connection: http.client.HTTPConnection, path: str, body: bytes, kind: str) -> tuple[int, bytes]:
         connection.request("POST", path, body, {"content-type": kind})
         response = connection.getresponse()
         return response.status, response.read()

@@ -39,10 +39,6 @@ class Answers:
         """Calls a second that were answered in time."""
         return float(self.taken.sum()) / self.lasted_s
 
-    def percentile_ms(self, share: float) -> float:
-        """Of the calls that were taken."""
-        return 1000 * float(np.percentile(self.seconds[self.taken], share))
-
 
 def even(rate: float, count: int) -> Floats:
     """Seconds at which calls are due that come evenly."""

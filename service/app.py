@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from typing import Any
@@ -48,16 +48,32 @@ from service.state import open_state
 from service.store.errors import StoreError
 from service.telemetry import Metrics
 from service.tracing import Tracing
+from service.workers.line import Line
 
 
-def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> FastAPI:
-    """The ASGI application. It calls `when_loaded` once, after loading or its failure (State.failure)."""
+def create_app(
+    settings: Settings,
+    *,
+    when_loaded: WhenLoaded | None = None,
+    line: Line | None = None,
+    when_alone: Callable[[], None] | None = None,
+) -> FastAPI:
+    """The ASGI application. It calls `when_loaded` once, after loading or its failure (State.failure).
+
+    `line`: to the other workers of this service; `when_alone`: called when it breaks.
+    """
     metrics, tracing = Metrics(), Tracing(settings.otel_endpoint, version("halflight"))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        state = await open_state(settings, metrics, enrol_answer, event_body)
+        state = await open_state(settings, metrics, enrol_answer, event_body, line)
         app.state.halflight = state
+        if line is not None:
+            line.start(
+                on_event=state.decisions.take,
+                on_ask=lambda: operations.own_metrics(state),
+                on_end=when_alone or (lambda: None),
+            )
         state.audit.start()
         state.probes.start()
         await state.doors.start()
@@ -71,6 +87,8 @@ def create_app(settings: Settings, *, when_loaded: WhenLoaded | None = None) -> 
             await state.probes.close()
             state.refusals.sweep(everything=True)
             await state.audit.close()
+            if line is not None:
+                await line.close()
             with suppress(StoreError):
                 await state.keys.store_last_use()
             await state.registry.close()

@@ -28,6 +28,7 @@ from service.crops import CropKeyError, OldCropKey
 from service.delivery.receivers import ReceiversError, receivers_of
 from service.doors.building import build
 from service.doors.document import DoorsError
+from service.gallery.search import use_threads
 from service.key_file import KeyFileError
 from service.sealing.keys import MasterKeyError
 from service.sealing.sources import KEY_FILE, MasterKeys
@@ -38,14 +39,54 @@ from service.store.errors import StoreError
 from service.store.search_schema import GalleryOptions, GalleryRefused
 from service.telemetry import configure_logs
 from service.tracing import TracingUnavailable, check_tracing
+from service.workers.accepting import Acceptor
+from service.workers.shares import cores_of_each, of_worker, refused
+from service.workers.supervisor import Place, Supervisor
 
 REFUSED, LOAD_FAILED = 2, 3
 
 
+OPEN_HERE = "loopback: while no key exists, access is open to this machine"
+
+
 class _Server(uvicorn.Server):
-    """Marks the state as draining as soon as a signal stops the server."""
+    """Marks the state as draining as soon as a signal stops the server.
+
+    `acceptor`: of a worker that shares its listener. Such a one accepts nothing before it is `loaded`: until
+    then others do, which can answer.
+    """
 
     state: State | None = None
+    acceptor: Acceptor | None = None
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.loaded = asyncio.Event()
+        self._accepting: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.acceptor is None:
+            await super().startup(sockets)
+            return
+        # No socket for uvicorn, which would accept by itself.
+        await super().startup([])
+        self._accepting = asyncio.create_task(self._accept(self.acceptor), name="accept")
+
+    async def _accept(self, acceptor: Acceptor) -> None:
+        await self.loaded.wait()
+        await acceptor.run(self._protocol, self.config.ssl)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.gather(self._accepting, return_exceptions=True)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        # As uvicorn makes it for the connections that it accepts.
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn has it
         if self.state is not None:
@@ -134,7 +175,7 @@ def _check_certificate(settings: Settings) -> None:
 def run(settings: Settings) -> int:
     """Serves and returns the exit code. A line on stdout says when the service answers requests."""
     configure_logs(settings.log_level)
-    if (why := refusal(settings)) is not None:
+    if (why := refused(settings) or refusal(settings)) is not None:
         say(why)
         return REFUSED
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -145,12 +186,39 @@ def run(settings: Settings) -> int:
         except OSError as error:
             say(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}")
             return REFUSED
-        return _serve(settings, listener)
+        if settings.workers == 1:
+            return _serve(settings, listener)
+        return _supervise(settings, listener)
 
 
-def _serve(settings: Settings, listener: socket.socket) -> int:
-    port, scheme = listener.getsockname()[1], "http" if settings.tls_cert is None else "https"
+def _supervise(settings: Settings, listener: socket.socket) -> int:
+    """Serves by several processes, and returns the exit code."""
+    if is_loopback(settings.host):
+        say(OPEN_HERE)
+
+    def ready(what: str) -> None:
+        who = f"{what}, {settings.workers} workers, pid {os.getpid()}"
+        say(f"halflight ready on {_url(settings, listener)} ({who})", sys.stdout)
+
+    return Supervisor(settings, listener, work, ready).serve()
+
+
+def work(settings: Settings, place: Place) -> None:
+    """What a worker process does. Ends the process with the exit code."""
+    configure_logs(settings.log_level)
+    use_threads(cores_of_each(settings.workers))
+    sys.exit(_serve(of_worker(settings, place.worker), place.listener, place))
+
+
+def _url(settings: Settings, listener: socket.socket) -> str:
+    scheme = "http" if settings.tls_cert is None else "https"
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"{scheme}://{host}:{listener.getsockname()[1]}"
+
+
+def _serve(settings: Settings, listener: socket.socket, place: Place | None = None) -> int:
+    """Serves in this process. `place`: of one of several workers."""
+    line = None if place is None else place.line()
 
     def loaded(state: State) -> None:
         server.state = state
@@ -159,14 +227,21 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
             say(f"cannot start: {state.failure}")
             server.should_exit = True
             return
-        say(
-            f"halflight ready on {scheme}://{host}:{port}"
-            f" (space {space.space_id}, {space.engine.provider}, {space.gallery.size} templates,"
-            f" pid {os.getpid()})",
-            sys.stdout,
-        )
+        what = f"space {space.space_id}, {space.engine.provider}, {space.gallery.size} templates"
+        if line is not None:
+            server.loaded.set()
+            line.ready(what)
+            return
+        say(f"halflight ready on {_url(settings, listener)} ({what}, pid {os.getpid()})", sys.stdout)
 
-    app = create_app(settings, when_loaded=loaded)
+    def alone() -> None:
+        # Without a supervisor nobody would start it anew, and its port would be taken.
+        server.handle_exit(signal.SIGTERM, None)
+
+    app = create_app(settings, when_loaded=loaded, line=line, when_alone=alone)
+    limits, acceptor = ConnectionLimits.of(settings), None
+    if place is not None:
+        acceptor = Acceptor(listener, place.counts, place.worker)
     server = _Server(
         uvicorn.Config(
             app,
@@ -174,7 +249,7 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=round(settings.drain_s),
-            http=partial(GuardedProtocol, limits=ConnectionLimits.of(settings)),  # type: ignore[arg-type]
+            http=partial(GuardedProtocol, limits=limits, count=acceptor and acceptor.count),  # type: ignore[arg-type]
             ws="none",
             ssl_certfile=settings.tls_cert,
             ssl_keyfile=settings.tls_key,
@@ -182,8 +257,9 @@ def _serve(settings: Settings, listener: socket.socket) -> int:
             forwarded_allow_ips=list(settings.trusted_proxies),
         )
     )
-    if is_loopback(settings.host):
-        say("loopback: while no key exists, access is open to this machine")
+    server.acceptor = acceptor
+    if place is None and is_loopback(settings.host):
+        say(OPEN_HERE)
     server.run(sockets=[listener])
     failed = server.state is not None and server.state.failure is not None
     return LOAD_FAILED if failed or not server.started else 0

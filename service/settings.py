@@ -102,6 +102,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     root_path: str = ""
     compreface: bool = False
     data_dir: Path = Path("data")

@@ -63,6 +63,7 @@ from service.store.database import Database
 from service.store.search_schema import GalleryOptions
 from service.subjects.editor import SubjectEditor
 from service.telemetry import Metrics
+from service.workers.line import Line
 
 log = structlog.get_logger("halflight.app")
 
@@ -111,6 +112,7 @@ class State:
     refusals: RefusalLog
     signer: AuditSigner
     metrics: Metrics
+    line: Line | None = None
     draining: bool = False
     failure: BaseException | None = None
     loading: asyncio.Task[None] | None = None
@@ -126,12 +128,17 @@ class State:
 
 
 async def open_state(
-    settings: Settings, metrics: Metrics, encode: EncodeEnrolled, encode_decision: EncodeDecision
+    settings: Settings,
+    metrics: Metrics,
+    encode: EncodeEnrolled,
+    encode_decision: EncodeDecision,
+    line: Line | None = None,
 ) -> State:
     """Wires every part. The models load later, while `/health/live` already answers.
 
     `encode`: makes the JSON answer of an enrolment that idempotency keeps; `encode_decision`: that of an
-    event. Raises StoreError, CropKeyError, MasterKeyError, OriginError, ReceiversError, DoorsError.
+    event; `line`: to the other workers of this service, if there are any.
+    Raises StoreError, CropKeyError, MasterKeyError, OriginError, ReceiversError, DoorsError.
     """
     receivers = receivers_of(settings, show_mqtt=lambda up: metrics.mqtt_connected.set(up))
     doors, outputs = (None, {}) if settings.doors_file is None else build(settings.doors_file)
@@ -186,7 +193,11 @@ async def open_state(
         at_once=2 * settings.max_batch,
         count_enrolled=metrics.enrolled.inc,
     )
-    decisions = DecisionFeed(settings.events_kept)
+    decisions = DecisionFeed(
+        settings.events_kept,
+        run=None if line is None else line.run,
+        share=None if line is None else line.share,
+    )
     probes = ProbeKeeper(db, decisions, metrics, hours=settings.keep_probes_hours)
     outgoing = Outgoing(db, metrics, encode_decision, receivers)
     return State(
@@ -230,6 +241,7 @@ async def open_state(
         refusals=RefusalLog(audit),
         signer=open_signer(settings.given_audit_key, settings.data_dir),
         metrics=metrics,
+        line=line,
     )
 
 

@@ -172,6 +172,36 @@ class Metrics:
         return generate_latest(self.registry)
 
 
+def by_worker(texts: Mapping[int, bytes], workers: int) -> bytes:
+    """The metrics of several workers as one text, in which each sample names its `worker`.
+
+    `halflight_worker_up` says which of all `workers` are in it.
+    """
+    heads, samples = dict[str, list[str]](), dict[str, list[str]]()
+    for worker in sorted(texts):
+        family = ""
+        for row in texts[worker].decode().splitlines():
+            if row.startswith("# "):
+                family = row.split(" ", 3)[2]
+                if row not in heads.setdefault(family, []):
+                    heads[family].append(row)
+            elif row:
+                name, brace, rest = row.partition("{")
+                if brace:
+                    named = f'{name}{{worker="{worker}",{rest}'
+                else:
+                    name, _, value = row.partition(" ")
+                    named = f'{name}{{worker="{worker}"}} {value}'
+                samples.setdefault(family, []).append(named)
+    rows = [row for family in heads for row in (*heads[family], *samples.get(family, ()))]
+    rows += [
+        "# HELP halflight_worker_up 1 for a worker process whose metrics are here",
+        "# TYPE halflight_worker_up gauge",
+        *(f'halflight_worker_up{{worker="{n}"}} {float(n in texts)}' for n in range(workers)),
+    ]
+    return ("\n".join(rows) + "\n").encode()
+
+
 def configure_logs(level: str) -> None:
     """Sends logs to stderr as JSON lines; stdout is for the result of a command."""
     number = logging.getLevelNamesMapping().get(level.upper(), logging.INFO)

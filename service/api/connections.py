@@ -9,6 +9,7 @@ import asyncio
 import json
 import resource
 from asyncio.events import TimerHandle
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +56,7 @@ class _HeadTooLarge(Exception):
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection within `limits`."""
+    """One connection within `limits`. `count`: is told how many there are whenever that changes."""
 
     def __init__(
         self,
@@ -65,9 +66,10 @@ class GuardedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: ConnectionLimits,
+        count: Callable[[int], None] | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._limits = limits
+        self._limits, self._count = limits, count
         # Bytes received while a head is open, and what the parser has made of it so far.
         self._in_head, self._head_bytes, self._parsed_bytes, self._dropped = True, 0, 0, 0
         self._head_timer: TimerHandle | None = None
@@ -75,6 +77,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if self._count is not None:
+            self._count(len(self.connections))
         if len(self.connections) > self._limits.connections:
             self._refuse(503)
             return
@@ -84,6 +88,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._unset_head_timer()
         self._unset_linger_timer()
         super().connection_lost(exc)
+        if self._count is not None:
+            self._count(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():

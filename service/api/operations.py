@@ -20,6 +20,7 @@ from service.api.schemas.operations import ReadyOut
 from service.errors import NotReady, RetryLater
 from service.state import State
 from service.store.errors import StoreError
+from service.telemetry import by_worker
 
 # Less than the time in which Prometheus gives up a scrape.
 READINESS_S = 3.0
@@ -100,6 +101,14 @@ async def readiness(state: State) -> ReadyOut:
 @router.get("/metrics", response_class=Response, openapi_extra=OPEN)
 async def metrics(state: StateDep) -> Response:
     """Prometheus text format."""
+    text = await own_metrics(state)
+    if (line := state.line) is not None:
+        text = by_worker({**await line.ask(), line.worker: text}, line.workers)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
+async def own_metrics(state: State) -> bytes:
+    """The metrics of this process."""
     # Looked at now: what an earlier question found may be long past. A database that hangs must not hide
     # everything else.
     try:
@@ -115,7 +124,7 @@ async def metrics(state: StateDep) -> Response:
         state.metrics.templates.set(space.gallery.size)
         for batcher in space.engine.batchers:
             state.metrics.waiting.labels(batcher.name).set(batcher.depth)
-    return Response(state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    return state.metrics.text()
 
 
 def install_docs(app: FastAPI) -> None:

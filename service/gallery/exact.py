@@ -24,7 +24,7 @@ from service.gallery.base import Hit
 from service.gallery.blocks import ALIVE, Block, Ids, Readers, View
 from service.gallery.first_pass import LARGEST_DIMENSION, check
 from service.gallery.rows import Floats, Rows, RowsInMemory, RowsLost, SealedRows
-from service.gallery.search import QUERIES_AT_ONCE, best_of
+from service.gallery.search import QUERIES_AT_ONCE, best_of, threads
 from service.gallery.segments import Segment
 from service.gallery.snapshot import gathered, restored
 from service.gallery.together import Together
@@ -52,7 +52,7 @@ class ExactGallery:
         self.damaged = False
         self._changing = threading.Lock()
         self._readers = Readers()
-        self._together = Together(self._search, most=QUERIES_AT_ONCE)
+        self._together = Together(self._search, most=QUERIES_AT_ONCE, at_once=max(1, threads() // 2))
         # Segments whose templates changed since a snapshot asked.
         self._touched: set[int] = set()
         self._row_of: dict[int, int] = {}

@@ -32,7 +32,28 @@ FIRST_MORE = 12
 # cheaper to find. There are at least this many times k groups.
 GROUPS, GROUP_ROWS = 4, 64
 CORES = os.cpu_count() or 1
-_POOL = ThreadPoolExecutor(CORES, thread_name_prefix="gallery")
+
+
+class _Threads:
+    """The threads that all searches of this process share."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.pool = count, ThreadPoolExecutor(count, thread_name_prefix="gallery")
+
+
+_threads = _Threads(CORES)
+
+
+def use_threads(count: int) -> None:
+    """Limits the threads of all searches of this process, which several may share a machine with. Call it
+    before the first search."""
+    global _threads
+    _threads = _Threads(count)
+
+
+def threads() -> int:
+    """Threads that one search may use."""
+    return _threads.count
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,9 +127,9 @@ def _first_pass(view: View, queries: Floats, floor: _Floor) -> list[_Near]:
     """What may be among the k best; the products of several pieces run on several cores."""
     look = partial(_look, CodedQueries(queries), floor, view.moment)
     pieces = list(view.parts(max(1, SCORES_AT_ONCE // len(queries))))
-    if len(pieces) == 1 or CORES == 1:
+    if len(pieces) == 1 or _threads.count == 1:
         return [look(*piece) for piece in pieces]
-    running = [_POOL.submit(look, *piece) for piece in pieces]
+    running = [_threads.pool.submit(look, *piece) for piece in pieces]
     # Nobody reads the view once this returns, not even where one of them failed.
     wait(running)
     return [one.result() for one in running]

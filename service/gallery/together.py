@@ -5,7 +5,6 @@ Each answer is what the search alone would have given, of a moment after it was 
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -36,12 +35,12 @@ class Together:
     """Calls `search` for several callers at once.
 
     `most`: queries of one call, unless a single caller has more. `at_once`: calls that run beside each
-    other; half of the cores by default.
+    other.
     """
 
-    def __init__(self, search: Search, *, most: int, at_once: int | None = None) -> None:
+    def __init__(self, search: Search, *, most: int, at_once: int) -> None:
         self._search, self._most = search, most
-        self._at_once = at_once or max(1, (os.cpu_count() or 1) // 2)
+        self._at_once = at_once
         self._change = threading.Condition()
         self._waiting = deque[_Asked]()
         self._running = 0

@@ -1,4 +1,4 @@
-"""The latest decisions of this process, in memory, for readers who follow them at their own pace.
+"""The latest decisions of this service, in memory, for readers who follow them at their own pace.
 
 A reader has a position and no queue: who reads too slowly loses the oldest decisions, learns how many,
 and costs nothing meanwhile.
@@ -10,6 +10,7 @@ import asyncio
 import re
 import secrets
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -38,10 +39,16 @@ class Page:
 
 
 class DecisionFeed:
-    """Keeps the last `size` decisions. Belongs to one event loop."""
+    """Keeps the last `size` decisions. Belongs to one event loop.
 
-    def __init__(self, size: int) -> None:
-        self._run = secrets.token_hex(6)
+    `share`: of a service of several workers, sends an event to all of them, which `take` it in one order;
+    `run`: names their common run.
+    """
+
+    def __init__(
+        self, size: int, *, run: str | None = None, share: Callable[[LiveEvent], None] | None = None
+    ) -> None:
+        self._run, self._share = run or secrets.token_hex(6), share
         self._kept: deque[Placed] = deque(maxlen=size)
         self._last = 0
         self._news = asyncio.Event()
@@ -56,12 +63,22 @@ class DecisionFeed:
         return self._last
 
     def publish(self, *events: LiveEvent) -> None:
-        """Adds events and wakes the readers."""
-        if not events:
-            return
+        """Adds events and wakes the readers, or has every worker add them."""
         for event in events:
-            self._last += 1
-            self._kept.append(Placed(self._last, event))
+            if self._share is None:
+                self.take(self._last + 1, event)
+            else:
+                self._share(event)
+
+    def take(self, seq: int, event: LiveEvent) -> None:
+        """Adds the event of a place and wakes the readers. Those before a gap are forgotten: readers are told
+        how many they missed, and `after` counts on places without gaps."""
+        if seq <= self._last:
+            return
+        if seq != self._last + 1:
+            self._kept.clear()
+        self._last = seq
+        self._kept.append(Placed(seq, event))
         self._news.set()
         self._news = asyncio.Event()
 

@@ -1,0 +1,1 @@
+"""Several worker processes behind one listener: a supervisor starts them and carries what they tell."""
