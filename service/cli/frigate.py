@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli.frigate_api import FrigateApi
+from service.cli.frigate_api import FrigateApi, Login
 from service.cli.frigate_events import People
 from service.cli.options import DEFAULT_URL, Json, Key, Url
 from service.cli.output import Failure
@@ -37,6 +37,18 @@ def frigate(
     mqtt_ca: Annotated[
         Path | None,
         typer.Option(envvar="HALFLIGHT_MQTT_CA", help="PEM file of the authority of an mqtts:// broker."),
+    ] = None,
+    frigate_user: Annotated[
+        str | None,
+        typer.Option(envvar="HALFLIGHT_FRIGATE_USER", help="Who we are at Frigate's port 8971."),
+    ] = None,
+    frigate_password: Annotated[
+        str | None,
+        typer.Option(envvar="HALFLIGHT_FRIGATE_PASSWORD", help="Better in the environment than here."),
+    ] = None,
+    frigate_ca: Annotated[
+        Path | None,
+        typer.Option(envvar="HALFLIGHT_FRIGATE_CA", help="PEM file of the authority of its certificate."),
     ] = None,
     topic: Annotated[str, typer.Option(help="Frigate's topic_prefix.")] = "frigate",
     camera: Annotated[
@@ -79,7 +91,13 @@ def frigate(
         raise Failure(str(error), exit_code=2) from error
     except OSError as error:
         raise Failure(f"{error.filename} cannot be read: {error.strerror}", exit_code=2) from error
+    if (frigate_user is None) != (frigate_password is None):
+        raise Failure("a login at Frigate needs a user and a password", exit_code=2)
+    login = None
+    if frigate_user is not None and frigate_password is not None:
+        login = Login(frigate_user, frigate_password)
+    api = FrigateApi(frigate_url, login, frigate_ca)
     people = People(label, frozenset(camera) if camera else None, snapshots)
     asked = Asked(topic=topic.rstrip("/"), spectrum=spectrum, ids=ids, as_json=as_json)
-    watch = FrigateWatch(broker, FrigateApi(frigate_url), people, asked, url=url, key=key)
+    watch = FrigateWatch(broker, api, people, asked, url=url, key=key)
     asyncio.run(watch.run())

@@ -1,8 +1,9 @@
-"""A server that answers as Frigate's HTTP API does on the two routes that are used; it is not Frigate.
+"""A server that answers as Frigate's HTTP API does on the three routes that are used; it is not Frigate.
 
 After frigate/api/event.py and media.py in blakeblackshear/frigate: a snapshot of an event that is tracked is
 its best picture so far; `sub_label` takes a text of up to 100 characters and a score above 0 and up to 1,
-answers 404 for an event that is not stored yet, and 400 or 422 for what is malformed.
+answers 404 for an event that is not stored yet, and 400 or 422 for what is malformed. With a password it is
+port 8971, after frigate/api/auth.py: 401 without the token that a login sets as a cookie, which ends.
 """
 
 from __future__ import annotations
@@ -18,9 +19,15 @@ ROUTE = re.compile(r"/api/events/([^/]+)/(snapshot\.jpg|sub_label)")
 
 
 class Recorder:
-    """`pictures`: of each event, shown one after the other; `labels`: what was set; `asked`: every path."""
+    """`pictures`: of each event, shown one after the other; `labels`: what was set; `asked`: every path.
 
-    def __init__(self) -> None:
+    `password`: of the user halflight, if a login is wanted; `tokens`: those that are valid; `logins`:
+    attempts.
+    """
+
+    def __init__(self, password: str | None = None) -> None:
+        self.password, self.logins = password, 0
+        self.tokens: set[str] = set()
         self.pictures: dict[str, list[bytes]] = {}
         self.labels: dict[str, tuple[str, float | None]] = {}
         self.asked: list[str] = []
@@ -30,6 +37,8 @@ class Recorder:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 recorder.asked.append(self.path)
+                if not self._knows():
+                    return
                 parts = urlsplit(self.path)
                 found = ROUTE.fullmatch(parts.path)
                 left = recorder.pictures.get(found[1], []) if found and found[2] == "snapshot.jpg" else []
@@ -50,6 +59,11 @@ class Recorder:
                 recorder.asked.append(self.path)
                 found = ROUTE.fullmatch(self.path)
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                if self.path == "/api/login":
+                    self._log_in(body)
+                    return
+                if not self._knows():
+                    return
                 if recorder.refuse:
                     recorder.refuse -= 1
                     self._answer(404, {"success": False, "message": "Event not found"})
@@ -61,9 +75,28 @@ class Recorder:
                     recorder.labels[found[1]] = body["subLabel"], body.get("subLabelScore")
                     self._answer(200, {"success": True})
 
-            def _answer(self, status: int, body: dict[str, Any]) -> None:
+            def _knows(self) -> bool:
+                cookie = self.headers["cookie"] or ""
+                found = re.search("frigate_token=([^;]+)", cookie)
+                if recorder.password is None or (found is not None and found[1] in recorder.tokens):
+                    return True
+                self._answer(401, {})
+                return False
+
+            def _log_in(self, body: dict[str, Any]) -> None:
+                recorder.logins += 1
+                if body != {"user": "halflight", "password": recorder.password}:
+                    self._answer(401, {"message": "Login failed"})
+                    return
+                token = f"token-{recorder.logins}"
+                recorder.tokens.add(token)
+                self._answer(200, {}, ("set-cookie", f"frigate_token={token}; HttpOnly; Path=/"))
+
+            def _answer(self, status: int, body: dict[str, Any], *headers: tuple[str, str]) -> None:
                 data = json.dumps(body).encode()
                 self.send_response(status)
+                for name, value in headers:
+                    self.send_header(name, value)
                 self.send_header("content-type", "application/json")
                 self.send_header("content-length", str(len(data)))
                 self.end_headers()
