@@ -56,6 +56,8 @@ class _Source(_Strict):
     def _in_order(self) -> _Source:
         if not self.early <= self.enough:
             raise ValueError("`early` is at most `enough`")
+        if self.agree is not None and self.agree > self.frames:
+            raise ValueError("`agree` is at most `frames`: no more are sent")
         return self
 
 

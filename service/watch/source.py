@@ -48,6 +48,8 @@ class SourceWatch(threading.Thread):
             MotionGate(source.motion),
             Tracker(source),
         )
+        # Fewer frames than have to agree would be asked about in vain.
+        self._early = max(source.early, source.agree or 0, LEAST_SHOTS)
         self._queue: deque[Frame] = deque(maxlen=MOST_WAITING)
         self._news, self._stopping = threading.Condition(), threading.Event()
         # What is known of tracks that were sent early: guarded by the lock, since the sender brings it.
@@ -187,7 +189,7 @@ class SourceWatch(threading.Thread):
                 continue
             if track.good >= self._source.enough:
                 self._finish(track)
-            elif not track.asked and len(track.shots) >= max(self._source.early, LEAST_SHOTS):
+            elif not track.asked and len(track.shots) >= self._early:
                 track.asked = True
                 with self._lock:
                     self._unanswered.add(track.name)

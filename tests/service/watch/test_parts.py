@@ -50,6 +50,7 @@ def test_paths_are_relative_to_the_file_and_what_is_absent_has_a_default(tmp_pat
         (GOOD + 'colour = "red"\n', r"source\.0\.colour \(line 7\)"),
         (GOOD + 'fps = "5"\n', r"source\.0\.fps \(line 7\)"),
         (GOOD + "early = 9\nenough = 3\n", r"source\.0 \(line 3\): `early` is at most"),
+        (GOOD + "agree = 9\n", r"source\.0 \(line 3\): `agree` is at most `frames`"),
         (GOOD.replace('path = "a.mp4"\n', ""), r"source\.0\.path \(line 3\)"),
         (GOOD.replace('"file"', '"film"'), r"source\.0 \(line 3\)"),
         (GOOD + GOOD.partition("\n\n")[2], "two sources are called gate"),
