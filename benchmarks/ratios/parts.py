@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.gallery import TOP_K, filled, measure, removal_us, unit_rows
 from benchmarks.ratios.figures import Aim, Figure, Part, Side, here
-from benchmarks.ratios.serving import batches, service
+from benchmarks.ratios.serving import batches, encoders, service
 from benchmarks.starts import play
 
 DIMENSION = 512
@@ -120,11 +120,17 @@ def networks(size: Size) -> Found:
     return Found(*batches(size.rounds))
 
 
+def variants(size: Size) -> Found:
+    """What int8 and fp16 give."""
+    return Found(*encoders(size.rounds, 36 if size.name == "toy" else 112))
+
+
 PARTS: Mapping[str, Callable[[Size], Found]] = {
     "gallery": gallery,
     "starts": starts,
     "service": in_turn,
     "batches": networks,
+    "encoders": variants,
 }
 
 

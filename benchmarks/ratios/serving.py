@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +14,15 @@ import numpy as np
 from benchmarks.identify import BarePipeline, Served, photos, run_clients
 from benchmarks.offered import Answers, at_random, even, offer
 from benchmarks.ratios.figures import Aim, Figure, Side
+from benchmarks.variants import BATCHES as VARIANT_BATCHES
+from benchmarks.variants import NAMES as VARIANTS
+from benchmarks.variants import bf16_runs, files, inputs, rendered, timed
 from faces.bundle import read
 from faces.image import DecodeLimits, decode
 from faces.types import Role
 from service.inference.engine import Engine, EngineOptions
-from service.settings import Settings
+from service.settings import Settings, builtin_bundle
+from training.networks.onnx_runner import BatchRunner
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 # Callers at which the service and the bare pipeline reach what they can.
@@ -92,6 +97,32 @@ def _spread(what: str, runs: Sequence[Answers]) -> Figure:
     p50, p99 = (float(np.percentile(ms, share)) for share in (50, 99))
     aim = Aim("ratio", "most", 2.0)
     return Figure(what, Side("p99", p99, "ms"), Side("p50", p50, "ms"), "this/other", aim)
+
+
+def encoders(rounds: int, crops: int) -> tuple[str, tuple[Figure, ...]]:
+    """The built-in encoder of probes in smaller variants beside fp32. `crops`: fix the ranges of int8."""
+    bundle = read(builtin_bundle())
+    shown = rendered(bundle)
+    shown = shown[:: max(1, len(shown) // crops)]
+    with tempfile.TemporaryDirectory() as folder:
+        made = files(bundle, "probe", Path(folder), shown)
+        runners = {name: BatchRunner(path, threads=1) for name, path in made.items()}
+        laps = {size: timed(runners, inputs(bundle, shown[:size]), 5 * rounds) for size in VARIANT_BATCHES}
+    figures = tuple(
+        Figure(
+            f"encoder of probes, batch {size}",
+            Side(name, ms[name], "ms a crop"),
+            Side("fp32", ms["fp32"], "ms a crop"),
+            "other/this",
+        )
+        for size, ms in laps.items()
+        for name in VARIANTS[1:]
+    )
+    how = (
+        f"Bundle {bundle.manifest.name}, one thread; medians of {5 * rounds} rounds in turn; int8 takes its"
+        f" ranges from {len(shown)} crops of rendered faces. bf16: {bf16_runs() or 'ONNX Runtime takes it'}."
+    )
+    return how, figures
 
 
 def batches(rounds: int) -> tuple[str, tuple[Figure, ...]]:

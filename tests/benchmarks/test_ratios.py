@@ -126,7 +126,7 @@ def test_every_part_runs_and_its_table_says_what_its_file_says(tmp_path: Path) -
     )
     assert run.returncode == 0, run.stderr
     found = json.loads(file.read_text(encoding="utf-8"))["parts"]
-    assert list(found) == ["gallery", "starts", "service", "batches"]
+    assert list(found) == ["gallery", "starts", "service", "batches", "encoders"]
     text = page.read_text(encoding="utf-8")
     for name, part in found.items():
         section = text.split(f"### make bench: {name}\n")[1].split("###")[0]
