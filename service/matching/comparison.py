@@ -28,7 +28,8 @@ Decision = Literal["match", "unknown", "uncalibrated"]
 class Candidate:
     """One subject of a candidate list, judged by the rule of its own template's condition.
 
-    `margin`: score minus threshold, None where the pair of conditions has no threshold.
+    `margin`: score minus threshold, None where the pair of conditions has no threshold. `cosine`: of the
+    templates, which the score comes from; None where it is not to be told.
     """
 
     rank: int
@@ -39,6 +40,7 @@ class Candidate:
     margin: float | None
     metadata: Mapping[str, Any]
     display_name: str | None = None
+    cosine: float | None = None
 
     @property
     def decision(self) -> Decision:
@@ -68,7 +70,8 @@ class Identified:
 class Verified:
     """One 1:1 comparison. `reference`: None if the templates of a subject were the reference.
 
-    `display_name`: that subject's. A probe whose liveness is denied does not match, whatever its score.
+    `display_name`: that subject's. `cosine`: of the templates, which the score comes from. A probe whose
+    liveness is denied does not match, whatever its score.
     """
 
     score: float
@@ -77,6 +80,7 @@ class Verified:
     probe: Description
     reference: Description | None
     display_name: str | None = None
+    cosine: float | None = None
 
     @property
     def decision(self) -> Literal["match", "non-match", "uncalibrated"]:
@@ -143,6 +147,7 @@ class Comparer:
                 margin=one.margin,
                 metadata=owner.metadata,
                 display_name=owner.display_name,
+                cosine=one.cosine,
             )
             for rank, (owner, one) in enumerate(best, start=1)
         )
@@ -171,7 +176,9 @@ class Comparer:
                 np.stack([one.vector for one in enrolled]), [[one.condition] for one in owners]
             )
             owner, best = max(zip(owners, judged, strict=True), key=lambda one: one[1].order)
-        return Verified(best.score, best.rule, rules.calibration.id, probe, None, owner.display_name)
+        return Verified(
+            best.score, best.rule, rules.calibration.id, probe, None, owner.display_name, best.cosine
+        )
 
     async def verify_image(
         self,
@@ -206,7 +213,7 @@ class Comparer:
             [one.possible_conditions for one in references],
         )
         return tuple(
-            Verified(one.score, one.rule, rules.calibration.id, probe, reference)
+            Verified(one.score, one.rule, rules.calibration.id, probe, reference, cosine=one.cosine)
             for reference, one in zip(references, judged, strict=True)
         )
 
@@ -228,6 +235,14 @@ class Comparer:
         condition, vector = one.owner.condition, one.vector[None]
         judged = [Judge(rules, space.cohort, probe).judge(vector, [[condition]])[0] for probe in probes]
         return one.owner, tuple(
-            Verified(found.score, found.rule, rules.calibration.id, probe, None, one.owner.display_name)
+            Verified(
+                found.score,
+                found.rule,
+                rules.calibration.id,
+                probe,
+                None,
+                one.owner.display_name,
+                found.cosine,
+            )
             for probe, found in zip(probes, judged, strict=True)
         )

@@ -19,7 +19,8 @@ from service.spaces.space import EmbeddingSpace
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disclosure:
-    """None: no limit. `others`: candidates below the threshold that are shown, without names and metadata."""
+    """None: no limit. `others`: candidates below the threshold that are shown, without names and metadata.
+    `score_digits`: of scores; where there is such a limit, no cosine is told, which would be exact."""
 
     others: int | None = None
     score_digits: int | None = None
@@ -63,6 +64,7 @@ class Disclosure:
             candidate,
             score=round(candidate.score, digits),
             margin=None if margin is None else round(margin, digits),
+            cosine=None,
         )
 
     def _floor(self, calibration: Calibration, probe: Condition, fmr: float) -> float:

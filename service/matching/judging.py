@@ -19,10 +19,11 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The score of a comparison, and the rule that decides about it."""
+    """The score of a comparison, the rule that decides about it, and the cosine that the score comes from."""
 
     score: float
     rule: Rule
+    cosine: float
 
     @property
     def accepted(self) -> bool:
@@ -56,8 +57,8 @@ class Judge:
         """Judges a cosine. Only for a space without a cohort, where the cosine is the score."""
         assert self._cohort is None  # noqa: S101 - the caller has asked
         if len(references) == 1:
-            return Judgement(cosine, self._by_reference[references[0]])
-        return Judgement(cosine, self._rules.rule(references, self._possible))
+            return Judgement(cosine, self._by_reference[references[0]], cosine)
+        return Judgement(cosine, self._rules.rule(references, self._possible), cosine)
 
     def judge(self, vectors: Floats, conditions: Sequence[Sequence[Condition]]) -> list[Judgement]:
         """Judges templates [n, d]. `conditions`: those that each may be of."""
@@ -70,9 +71,12 @@ class Judge:
             if rows:
                 pair = Pair(reference, probe)
                 rule = self._rules.rule([reference], [probe])
-                scores = self._cohort.scores(pair, vectors[rows], self._vectors).max(axis=0)
-                for i, score in zip(rows, scores.tolist(), strict=True):
-                    judged[i, pair] = Judgement(score, rule)
+                scores = self._cohort.scores(pair, vectors[rows], self._vectors)
+                # The probe's template that scores highest need not be the one of the highest cosine.
+                best = (scores.argmax(axis=0), np.arange(len(rows)))
+                cosines = np.clip(self._vectors @ vectors[rows].T, -1.0, 1.0)[best]
+                for i, score, cosine in zip(rows, scores[best].tolist(), cosines.tolist(), strict=True):
+                    judged[i, pair] = Judgement(score, rule, cosine)
         return [
             min((judged[i, Pair(*both)] for both in product(of, self._possible)), key=_leniency)
             for i, of in enumerate(conditions)

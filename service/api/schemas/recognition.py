@@ -62,7 +62,8 @@ class SearchOut(Wire):
 class CandidateOut(Wire):
     """Accepted candidates come first. `threshold` and `pair` are those of the candidate's own reference;
     `threshold` and `margin` are null where its pair of conditions is not calibrated. `score`: relative to the
-    bundle's cohort if it has one, else the cosine of the templates; thresholds are of the same kind."""
+    bundle's cohort if it has one, else the cosine of the templates; thresholds are of the same kind.
+    `cosine`: of the templates, whatever the score is relative to; null for a key that sees rounded scores."""
 
     rank: int
     subject_id: str
@@ -73,6 +74,7 @@ class CandidateOut(Wire):
     display_name: str | None = None
     threshold: float | None
     pair: str
+    cosine: float | None = None
 
     @classmethod
     def of(cls, candidate: Candidate) -> CandidateOut:
@@ -86,6 +88,7 @@ class CandidateOut(Wire):
             display_name=candidate.display_name,
             threshold=candidate.rule.threshold,
             pair=str(candidate.rule.pair),
+            cosine=None if candidate.cosine is None else round(candidate.cosine, SCORE_DIGITS),
         )
 
 
@@ -150,7 +153,8 @@ class ReferenceOut(Wire):
 class VerifyOut(FacesFoundOut):
     """`faces_found` and `faces_below_score` are those of the probe, as `liveness` is: denied is no match.
     `score`: relative to the bundle's cohort if it has one, else the cosine of the templates; `threshold`
-    is of the same kind."""
+    is of the same kind. `cosine`: of the templates, whatever the score is relative to; null for a key that
+    sees rounded scores."""
 
     space_id: str
     score: float
@@ -162,6 +166,7 @@ class VerifyOut(FacesFoundOut):
     reference: ReferenceOut
     timing_ms: dict[str, float]
     liveness: Liveness = "none"
+    cosine: float | None = None
 
     @classmethod
     def of(
@@ -188,6 +193,9 @@ class VerifyOut(FacesFoundOut):
             ),
             timing_ms=timing_ms,
             liveness=verified.probe.liveness.state,
+            cosine=None
+            if score_digits is not None or verified.cosine is None
+            else round(verified.cosine, SCORE_DIGITS),
         )
 
 

@@ -93,10 +93,13 @@ def test_scores_are_relative_to_the_cohort_in_every_answer(client: httpx.Client,
     scores = {one["subject_id"]: one["score"] for one in found["candidates"]}
     assert scores["s01"] == pytest.approx(expected, abs=1e-4)
     assert found["candidates"][0]["pair"] == PAIR
+    cosines = {one["subject_id"]: one["cosine"] for one in found["candidates"]}
+    assert cosines["s01"] == pytest.approx(cosine, abs=1e-4)
     for field in ({"subject_id": "s01"}, {}):
         files = {"image": sample_bytes("s01", PROBE)} | ({} if field else {"reference": sample_bytes("s01")})
         verified = client.post("/verify", files=files, data=field).json()
         assert verified["score"] == pytest.approx(expected, abs=1e-4)
+        assert verified["cosine"] == pytest.approx(cosine, abs=1e-4)
 
 
 def test_going_back_to_the_bundles_own_forgets_what_was_set_aside(client: httpx.Client) -> None:

@@ -43,6 +43,8 @@ def test_an_operator_sees_all_candidates_with_exact_scores(callers: dict[str, ht
     assert {each["subject_id"] for each in found["candidates"]} == set(SUBJECTS)
     assert all(each["metadata"] == {"a": 1} for each in found["candidates"])
     assert any(each["score"] != round(each["score"], 2) for each in found["candidates"])
+    # The bundle has no cohort: scores are cosines.
+    assert all(each["cosine"] == each["score"] for each in found["candidates"])
 
 
 def test_a_probe_key_sees_the_match_and_one_other_without_metadata(callers: dict[str, httpx.Client]) -> None:
@@ -59,6 +61,7 @@ def test_a_probe_key_sees_the_match_and_one_other_without_metadata(callers: dict
     assert len(others) == min(1, len(SUBJECTS) - len(accepted))
     assert all(each["metadata"] == {} and each["decision"] == "unknown" for each in others)
     assert all(each["score"] == round(each["score"], 2) for each in shown)
+    assert all(each["cosine"] is None for each in shown)
     assert all(each["margin"] == round(each["margin"], 2) for each in shown)
 
 
@@ -80,6 +83,7 @@ def test_a_probe_keys_verification_has_two_digits_and_the_same_decision(
     exact = callers["operator"].post("/verify", data=form, files=files).json()
     assert seen["decision"] == exact["decision"]
     assert seen["score"] == round(exact["score"], 2)
+    assert (seen["cosine"], exact["cosine"]) == (None, exact["score"])
 
 
 def test_a_method_that_is_not_taken_names_all_that_are(callers: dict[str, httpx.Client]) -> None:

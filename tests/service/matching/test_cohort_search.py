@@ -53,11 +53,14 @@ def strictest(
 ) -> list[Judgement]:
     """Every template judged by every pair of conditions that it may be of."""
     vectors = np.stack([one.vector for one in seen.embeddings])
-    scores = {pair: scores_by_hand(of, pair, templates, vectors).max(axis=0) for pair in PAIRS}
+    scores = {pair: scores_by_hand(of, pair, templates, vectors) for pair in PAIRS}
     found = []
     for i, references in enumerate(conditions):
         pairs = list(starmap(Pair, product(references, seen.possible_conditions)))
-        each = [Judgement(float(scores[p][i]), rules.rule([p.reference], [p.probe])) for p in pairs]
+        each = []
+        for p in pairs:
+            cosine = float(vectors[scores[p][:, i].argmax()] @ templates[i])
+            each.append(Judgement(float(scores[p][:, i].max()), rules.rule([p.reference], [p.probe]), cosine))
         found.append(min(each, key=lambda one: -9.0 if one.margin is None else one.margin))
     return found
 
@@ -112,6 +115,8 @@ async def test_whoever_could_be_accepted_is_found_and_the_first_is_the_best_of_a
             for place, (owner, one) in enumerate(found):
                 assert one.score == pytest.approx(everybody[owner.subject_id].score, abs=1e-5)
                 assert one.rule == everybody[owner.subject_id].rule
+                if one.score < 1 - 1e-5:
+                    assert one.cosine == pytest.approx(everybody[owner.subject_id].cosine, abs=1e-5)
                 if one.accepted:
                     assert one.order == pytest.approx(best[place], abs=1e-5)
     assert seen_matches > PROBES
@@ -133,6 +138,7 @@ def test_a_pair_without_a_threshold_is_the_strictest(engine: Engine) -> None:
     (expected,) = strictest(of, rules, seen, [CONDITIONS[:1]], template[None])
     assert found.rule == expected.rule
     assert found.score == pytest.approx(expected.score, abs=1e-5)
+    assert found.cosine == pytest.approx(1.0, abs=1e-5)
 
 
 def test_without_a_cohort_a_score_is_the_cosine(engine: Engine) -> None:
@@ -144,5 +150,6 @@ def test_without_a_cohort_a_score_is_the_cosine(engine: Engine) -> None:
     judge = Judge(rules, None, seen)
     (found,) = judge.judge(reference[None], [CONDITIONS[:1]])
     assert found.score == pytest.approx(max(float(reference @ first), float(reference @ second)), abs=1e-6)
+    assert found.cosine == found.score
     assert found.rule == rules.rule(CONDITIONS[:1], seen.possible_conditions)
     assert judge.queries() is None

@@ -85,7 +85,10 @@ class Search(Answer):
 
 
 class Candidate(Answer):
-    """A subject that the probe may show. `margin`: score above the threshold."""
+    """A subject that the probe may show. `margin`: score above the threshold.
+
+    `cosine`: of the templates; None for a key that sees rounded scores.
+    """
 
     rank: int
     subject_id: str
@@ -96,6 +99,7 @@ class Candidate(Answer):
     display_name: str | None = None
     threshold: float | None
     pair: str
+    cosine: float | None = None
 
     @property
     def matched(self) -> bool:
@@ -214,6 +218,7 @@ class Verification(Answer):
     reference: Reference
     timing_ms: dict[str, float]
     liveness: str = "none"
+    cosine: float | None = None
 
     @property
     def matched(self) -> bool:
