@@ -2,18 +2,40 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from halflight.client import Conflict, Forbidden, InvalidInput, NotFound
 from tests.clients.conftest import BUILTIN, Connect, Keyed
+from tests.clients.test_examples import place, run
+from tests.clients.test_javascript import modules, package
 from tests.conftest import Service, free_port, sample_bytes
 from tests.service.api.test_access import make_key
 from tests.service.delivery.test_delivery import SECRET
 from tests.service.doors.support import doors_text
 
+__all__ = ["modules", "package", "place"]
+SCRIPT = """
+import { Client, Problem } from "halflight-client";
+const client = new Client("URL", { key: process.env.HALFLIGHT_KEY });
+const [door] = (await client.doors()).doors;
+const asked = { subject_id: "nobody", camera: "entry", mask: "worn" };
+const tested = await client.testDoor("front", asked);
+const live = await client.switchDoor("front", false);
+const refused = await client.testDoor("front", asked).catch((error) => error.code);
+const dry = await client.switchDoor("front", true);
+const { receivers } = await client.receivers();
+const none = await client.redeliver(["000000000000000000000000"], "webhook");
+const watchers = await client.watchers();
+console.log(JSON.stringify([
+  door.name, tested.reason, live.dry_run, refused, dry.dry_run,
+  receivers[0].name, none, Array.isArray(watchers),
+]));
+"""
 REPORT = {"sources": [{"name": "gate", "state": "watching", "frames": 7, "last_decision": "match"}]}
 
 
@@ -93,3 +115,10 @@ def test_a_track_is_decided_by_votes(connect: Connect, guarded: Keyed) -> None:
     assert (answer.decision, answer.votes.of) == ("match", 3)
     assert answer.subject is not None
     assert answer.subject.subject_id == "ada"
+
+
+def test_doors_receivers_and_watchers_in_javascript(guarded: Keyed, modules: Path) -> None:
+    (modules / "example.mjs").write_text(SCRIPT.replace("URL", guarded.url), encoding="utf-8")
+    told = run(["node", "example.mjs"], guarded, modules, HALFLIGHT_KEY=guarded.admin)
+    said = ["front", "subject_gone", False, "door_is_live", True, "webhook", 0, True]
+    assert json.loads(told) == said

@@ -22,6 +22,8 @@ export type TrackOptions = Omit<Query<"decide_track_tracks_post">, "track"> & {
   /** A track with the same key is decided once, even if another process sends it. */
   readonly idempotencyKey?: string;
 };
+/** Who stands before a door; what is absent is taken as the best case. */
+export type DoorTest = Pick<Schemas["DoorTestIn"], "subject_id" | "camera"> & Partial<Schemas["DoorTestIn"]>;
 export type VerifyOptions = Query<"verify_verify_post">;
 export type SubjectFilter = Omit<Query<"list_subjects_subjects_get">, "cursor" | "limit">;
 export type BulkOptions = Query<"enroll_bulk_enroll_bulk_post">;
@@ -159,6 +161,40 @@ export class Client {
 
   async eraseMany(subjectIds: readonly string[]): Promise<Schemas["ErasedManyOut"]> {
     return answered(this.api.POST("/v1/subjects/delete", { body: { subject_ids: [...subjectIds] } }));
+  }
+
+  /** Every door, its rules and its latest outcomes. Needs the role `admin`, as all of doors. */
+  async doors(): Promise<Schemas["DoorsOut"]> {
+    return answered(this.api.GET("/v1/admin/doors"));
+  }
+
+  /** Makes a door live, or a dry run again; only one whose file says `dry_run = "until-switched"`. */
+  async switchDoor(door: string, dryRun: boolean): Promise<Schemas["DoorOut"]> {
+    return answered(
+      this.api.PUT("/v1/admin/doors/{door}/mode", { params: { path: { door } }, body: { dry_run: dryRun } }),
+    );
+  }
+
+  /** What the rules of a door that is a dry run say of somebody. Nothing opens. */
+  async testDoor(door: string, asked: DoorTest): Promise<Schemas["DoorTestOut"]> {
+    const body = asked as Schemas["DoorTestIn"];
+    return answered(this.api.POST("/v1/admin/doors/{door}/test", { params: { path: { door } }, body }));
+  }
+
+  /** The receivers of events, and what they have not confirmed. Needs the role `admin`. */
+  async receivers(): Promise<Schemas["WebhooksOut"]> {
+    return answered(this.api.GET("/v1/admin/webhooks"));
+  }
+
+  /** Sends dead events again, these or all, to one receiver or all; how many deliveries. */
+  async redeliver(eventIds: readonly string[] | null = null, receiver: string | null = null): Promise<number> {
+    const body = { event_ids: eventIds && [...eventIds], receiver };
+    return (await answered(this.api.POST("/v1/admin/webhooks/replay", { body }))).replayed;
+  }
+
+  /** What each watcher last said of itself and its cameras. Needs the role `operator`. */
+  async watchers(): Promise<readonly Schemas["WatcherOut"][]> {
+    return (await answered(this.api.GET("/v1/watchers"))).watchers;
   }
 
   /** Sends a zip or tar of many subjects, and returns the job that enrols them. Is never repeated. */

@@ -5,6 +5,7 @@ export {
   type BulkOptions,
   Client,
   type ClientOptions,
+  type DoorTest,
   type EnrolOptions,
   form,
   type IdentifyOptions,

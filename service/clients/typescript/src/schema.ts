@@ -1391,6 +1391,7 @@ export interface components {
          * @description Accepted candidates come first. `threshold` and `pair` are those of the candidate's own reference;
          *     `threshold` and `margin` are null where its pair of conditions is not calibrated. `score`: relative to the
          *     bundle's cohort if it has one, else the cosine of the templates; thresholds are of the same kind.
+         *     `cosine`: of the templates, whatever the score is relative to; null for a key that sees rounded scores.
          */
         CandidateOut: {
             /** Rank */
@@ -1416,6 +1417,8 @@ export interface components {
             threshold: number | null;
             /** Pair */
             pair: string;
+            /** Cosine */
+            cosine?: number | null;
         };
         /**
          * Condition
@@ -2997,7 +3000,8 @@ export interface components {
          * VerifyOut
          * @description `faces_found` and `faces_below_score` are those of the probe, as `liveness` is: denied is no match.
          *     `score`: relative to the bundle's cohort if it has one, else the cosine of the templates; `threshold`
-         *     is of the same kind.
+         *     is of the same kind. `cosine`: of the templates, whatever the score is relative to; null for a key that
+         *     sees rounded scores.
          */
         VerifyOut: {
             /** Faces Found */
@@ -3030,6 +3034,8 @@ export interface components {
              * @enum {string}
              */
             liveness: "none" | "live" | "denied";
+            /** Cosine */
+            cosine?: number | null;
         };
         /**
          * VersionOut
