@@ -15,7 +15,9 @@ import cv2
 import httpx
 import pytest
 
+from service.live.watchers import SourceReport, WatcherReport
 from service.watch.config import load_config
+from service.watch.status import REPORTED
 from tests.conftest import free_port
 from tests.service.watch.clip import FPS, LEAD_S, sample, write_clip
 from tests.service.watch.conftest import ENROLLED, ORDER, Place, Watched, told, tracks, until
@@ -55,8 +57,9 @@ def test_a_recording_reports_everybody_once_and_rightly(clip: Path, place: Place
     assert status["untold"] is None
     # What it reported last, the service tells an operator.
     (heard,) = place.admin.get("/watchers").json()["watchers"]
-    assert heard["report"]["sources"][0] == {name: source[name] for name in heard["report"]["sources"][0]}
-    assert heard["report"]["sources"][0]["decisions"] == {"match": 4, "unknown": 2}
+    (reported,) = WatcherReport.model_validate(heard["report"]).sources
+    assert reported == SourceReport.model_validate({name: source[name] for name in REPORTED | {"trouble"}})
+    assert (reported.last_decision, reported.decisions) == ("match", {"match": 4, "unknown": 2})
     assert heard["watcher"] == load_config(watched.folder / "sources.toml").name
     # The recording once more: the service knows these tracks, and nothing happens again.
     before = len(tracks(place, "gate"))
