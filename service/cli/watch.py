@@ -29,6 +29,7 @@ from service.cli.output import (
 
 if TYPE_CHECKING:
     from halflight.client import TrackDecision
+    from service.watch.config import WatchConfig
     from service.watch.spool import Waiting
     from service.watch.status import WatchStatus
 
@@ -61,6 +62,8 @@ def watch(
         said = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}"
         raise Failure(f"{strip_control(sources)} says nothing that can be watched", detail=said) from error
     if check:
+        if missing := _missing(config):
+            raise Failure("what some sources watch is not there", detail="; ".join(missing))
         print_status(f"{len(config.source)} source{'s' * (len(config.source) > 1)}, no fault found", GOOD)
         return
     lock = threading.Lock()
@@ -79,6 +82,16 @@ def watch(
     if not fine:
         troubles = [f"{one.name}: {one.trouble}" for one in watcher.status.sources if one.state == "failed"]
         raise Failure("a source could not be watched to its end", detail="; ".join(troubles))
+
+
+def _missing(config: WatchConfig) -> list[str]:
+    """The sources whose folder, recording or camera of this machine is not there."""
+    found = []
+    for one in config.source:
+        path = getattr(one, "path", None) or getattr(one, "device", None)
+        if path is not None and not Path(path).exists():
+            found.append(strip_control(f"{one.name}: {path}"))
+    return found
 
 
 def _row(waiting: Waiting, answer: TrackDecision) -> dict[str, object]:

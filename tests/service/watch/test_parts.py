@@ -22,6 +22,7 @@ from service.watch.sending import pause_s, said
 from service.watch.spool import Spool, Waiting
 from service.watch.status import SourceStatus, WatchStatus
 from service.watch.tracking import SeenFace, Tracker
+from tests.service.cli.command import fails, succeeds
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD = 'spool = "spool"\n\n[[source]]\nname = "gate"\nkind = "file"\npath = "a.mp4"\n'
@@ -287,3 +288,10 @@ def test_a_configuration_is_frozen(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         config.spool_mib = 3  # type: ignore[misc]
     assert isinstance(config, WatchConfig)
+
+
+def test_a_check_names_the_sources_that_are_not_there(tmp_path: Path) -> None:
+    path = written(tmp_path, GOOD)
+    fails(1, "watch", "--check", path, expected=["what some sources watch is not there", "gate: ", "a.mp4"])
+    (tmp_path / "a.mp4").touch()
+    assert "1 source, no fault found" in succeeds("watch", "--check", path).err
