@@ -71,6 +71,7 @@ def create_app(
         if line is not None:
             line.start(
                 on_event=state.decisions.take,
+                on_note=state.watchers.take,
                 on_ask=lambda: operations.own_metrics(state),
                 on_end=when_alone or (lambda: None),
             )

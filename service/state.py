@@ -228,7 +228,7 @@ async def open_state(
         review=Review(db, probes, enroller),
         outgoing=outgoing,
         doors=DoorKeeper(doors, outputs, DoorLedger(db, outgoing), decisions.publish, metrics),
-        watchers=WatcherBook(),
+        watchers=WatcherBook() if line is None else WatcherBook(line.note),
         imports=Admission(1, "an archive is being imported already; try again later"),
         bodies=bodies,
         failed_logins=RateLimiter(

@@ -28,6 +28,6 @@ async def show_watchers(_operator: Operator, state: StateDep) -> WatchersOut:
 async def report_watcher(
     watcher: Annotated[str, Path(pattern=NAME)], report: WatcherReport, caller: Prober, state: StateDep
 ) -> Response:
-    """A watcher says how it fares. Kept in the memory of this process, by key and name, for a day."""
+    """A watcher says how it fares. Kept in memory, by key and name, for a day."""
     state.watchers.tell(caller.key_id, watcher, report)
     return Response(status_code=204)

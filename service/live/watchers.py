@@ -1,8 +1,9 @@
-"""What watchers last said of themselves, in the memory of this process. Nothing of it names a person."""
+"""What watchers last said of themselves, in the memory of this service. Nothing of it names a person."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
@@ -63,7 +64,8 @@ class WatcherReport(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The last report of one watcher. `at`: by the clock of this process; `monotonic_s`: the same moment."""
+    """The last report of one watcher. `at`: by the clock of this machine; `monotonic_s`: the same moment,
+    which every worker process of it counts alike."""
 
     watcher: str
     key_id: str
@@ -76,20 +78,29 @@ class Heard:
 
 
 class WatcherBook:
-    """Watchers by their key and name: nobody speaks for the watcher of another key. Of one event loop."""
+    """Watchers by their key and name: nobody speaks for the watcher of another key. Of one event loop.
 
-    def __init__(self) -> None:
+    `share`: of a service of several workers, sends a report to the others, which `take` it.
+    """
+
+    def __init__(self, share: Callable[[Heard], None] = lambda _: None) -> None:
+        self._share = share
         self._heard: dict[tuple[str, str], Heard] = {}
 
     def tell(self, key_id: str, watcher: str, report: WatcherReport) -> Heard:
         """Takes the place of what this watcher said before."""
         heard = Heard(watcher, key_id, datetime.now(UTC), time.monotonic(), report)
+        self.take(heard)
+        self._share(heard)
+        return heard
+
+    def take(self, heard: Heard) -> None:
+        """Takes a report that a worker of this service got."""
         # Taken out first, so that the order is that of the reports.
-        self._heard.pop((key_id, watcher), None)
-        self._heard[key_id, watcher] = heard
+        self._heard.pop((heard.key_id, heard.watcher), None)
+        self._heard[heard.key_id, heard.watcher] = heard
         while len(self._heard) > MOST:
             del self._heard[next(iter(self._heard))]
-        return heard
 
     def all(self) -> list[Heard]:
         """Every watcher that was heard of within a day, by name."""

@@ -20,13 +20,13 @@ from typing import Any, Literal
 # Sent in one piece; the kernel keeps their borders (SOCK_SEQPACKET).
 PIECE_BYTES = 128 * 1024
 ASK_S = 2.0
-Kind = Literal["ready", "event", "ask", "answer"]
+Kind = Literal["ready", "event", "note", "ask", "answer"]
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`worker`: of an event and an answer who sent it, of a question who asks. `number`: of a question; the
-    supervisor gives an event its place. `body`: the rest, opaque to the supervisor."""
+    """`worker`: of an event, a note and an answer who sent it, of a question who asks. `number`: of a
+    question; the supervisor gives an event its place. `body`: the rest, opaque to the supervisor."""
 
     kind: Kind
     worker: int
@@ -76,13 +76,14 @@ class Line:
         self,
         *,
         on_event: Callable[[int, Any], None],
+        on_note: Callable[[Any], None],
         on_ask: Callable[[], Awaitable[bytes]],
         on_end: Callable[[], None],
     ) -> None:
-        """`on_event`: gets each event of every worker, in one order for all. `on_ask`: what this worker
-        answers to the others. `on_end`: the supervisor is gone."""
+        """`on_event`: gets each event of every worker, in one order for all. `on_note`: gets the notes of the
+        others. `on_ask`: what this worker answers to the others. `on_end`: the supervisor is gone."""
         self._tasks = [
-            asyncio.create_task(self._receive(on_event, on_ask, on_end), name="line in"),
+            asyncio.create_task(self._receive(on_event, on_note, on_ask, on_end), name="line in"),
             asyncio.create_task(self._send(), name="line out"),
         ]
 
@@ -98,6 +99,10 @@ class Line:
     def share(self, event: object) -> None:
         """Sends an event to every worker, this one among them."""
         self._put(Message("event", self.worker, 0, pickle.dumps(event)))
+
+    def note(self, note: object) -> None:
+        """Sends a note to the other workers that are there now; nobody keeps it for a later one."""
+        self._put(Message("note", self.worker, 0, pickle.dumps(note)))
 
     async def ask(self) -> Mapping[int, bytes]:
         """What the other workers answer within `ASK_S`, by their numbers."""
@@ -124,6 +129,7 @@ class Line:
     async def _receive(
         self,
         on_event: Callable[[int, Any], None],
+        on_note: Callable[[Any], None],
         on_ask: Callable[[], Awaitable[bytes]],
         on_end: Callable[[], None],
     ) -> None:
@@ -140,6 +146,8 @@ class Line:
             message = Message.unpacked(data)
             if message.kind == "event":
                 on_event(message.number, pickle.loads(message.body))  # noqa: S301 - see above
+            elif message.kind == "note":
+                on_note(pickle.loads(message.body))  # noqa: S301 - see above
             elif message.kind == "ask":
                 task = asyncio.create_task(self._answer(message, on_ask))
                 answering.add(task)

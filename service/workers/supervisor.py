@@ -200,7 +200,7 @@ class Supervisor:
             placed = Message("event", message.worker, self._placed, message.body).packed()
             self._events.append(placed)
             self._post([one for one in self._workers if one.process is not None], placed)
-        elif message.kind == "ask":
+        elif message.kind in ("ask", "note"):
             self._post(others, data)
         elif message.kind == "answer":
             self._post([one for one in self._workers if one.index == message.worker], data)

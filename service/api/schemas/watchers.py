@@ -31,6 +31,6 @@ class WatcherOut(Wire):
 
 
 class WatchersOut(Wire):
-    """Watchers that reported to this process within a day, by name; another replica knows others."""
+    """Watchers that reported to this service within a day, by name; another replica knows others."""
 
     watchers: list[WatcherOut]

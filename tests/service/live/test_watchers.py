@@ -50,6 +50,13 @@ def test_the_latest_report_of_each_key_and_name_is_kept() -> None:
     assert all(0 <= one.age_s() < 60 for one in book.all())
 
 
+def test_a_report_reaches_the_books_of_other_workers() -> None:
+    other = WatcherBook()
+    book = WatcherBook(other.take)
+    heard = book.tell("k1", "hall", report(waiting=1))
+    assert other.all() == book.all() == [heard]
+
+
 def test_memory_is_bounded_and_a_day_later_a_watcher_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     book = WatcherBook()
     for number in range(watchers.MOST + 3):

@@ -18,6 +18,7 @@ import pytest
 from benchmarks.bulk import new_photos
 from tests.conftest import Service, StartService, sample_bytes
 from tests.service.api.test_errors import enroll, identify
+from tests.service.live.test_watchers import REPORT
 from tests.service.test_durability import best
 
 pytestmark = pytest.mark.slow
@@ -66,6 +67,13 @@ def test_what_one_worker_writes_every_worker_shows(served: Service) -> None:
         assert min(counts.values()) >= 1
         ups = re.findall(r'^halflight_worker_up\{worker="\d"\} ([0-9.]+)$', metrics, re.M)
         assert ups == ["1.0", "1.0"]
+        # What a watcher reported to one worker, every worker tells.
+        assert clients[0].put("/watchers/hall", json=REPORT).status_code == 204
+        for client in clients:
+            until(lambda client=client: bool(client.get("/watchers").json()["watchers"]))  # type: ignore[misc]
+            (heard,) = client.get("/watchers").json()["watchers"]
+            assert heard["watcher"] == "hall"
+            assert 0 <= heard["heard_s_ago"] < WAIT_S
         # An erasure is gone from the next answer of every worker: whose a template is, the database says.
         assert clients[1].delete("/subjects/here").status_code == 200
         assert [best(client, sample_bytes("s01")) for client in clients] == [None] * len(clients)

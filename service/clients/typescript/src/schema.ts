@@ -985,7 +985,7 @@ export interface paths {
         get?: never;
         /**
          * Report Watcher
-         * @description A watcher says how it fares. Kept in the memory of this process, by key and name, for a day.
+         * @description A watcher says how it fares. Kept in memory, by key and name, for a day.
          */
         put: operations["report_watcher_watchers__watcher__put"];
         post?: never;
@@ -3133,7 +3133,7 @@ export interface components {
         };
         /**
          * WatchersOut
-         * @description Watchers that reported to this process within a day, by name; another replica knows others.
+         * @description Watchers that reported to this service within a day, by name; another replica knows others.
          */
         WatchersOut: {
             /** Watchers */
