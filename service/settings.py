@@ -107,9 +107,11 @@ class Settings(BaseSettings):
     compreface: bool = False
     data_dir: Path = Path("data")
     database_url: str | None = None
-    gallery: Literal["embedded", "pgvector"] = "embedded"
+    gallery: Literal["embedded", "pgvector", "milvus"] = "embedded"
     gallery_index: Literal["hnsw", "exact"] = "hnsw"
     gallery_candidates: Annotated[int, Field(ge=1, le=1000)] = 200
+    milvus_uri: Annotated[str, Field(pattern=r"^https?://[^/@]+$")] | None = None
+    milvus_token: SecretStr | None = None
     bundle_dir: Path = Field(default_factory=builtin_bundle)
     bundles: Path | None = None
     bundle_key: Path | None = None

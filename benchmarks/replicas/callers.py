@@ -6,7 +6,8 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +18,10 @@ from benchmarks.kills.load import JPEG, LEAST, MOST, PEOPLE, REFUSED, candidates
 from benchmarks.kills.replica import ANSWER_S
 from benchmarks.threads import AtWork
 
+# What a request that a kill ended has left in PostgreSQL is settled by then.
+UNSURE_S = 20.0
+# Fewer than an identification asks for, of which each has a quarter of the photos.
+AT_MOST = 60
 # For embedded galleries, whose replicas follow each other: what is late after this long is lost.
 LOST_S = 60.0
 
@@ -50,6 +55,8 @@ class Callers(AtWork):
         self.answered: list[float] = []
         self.refused: Counter[str] = Counter()
         self._lock = threading.Lock()
+        # Ids of subjects with a request under way, whose end nobody knows yet.
+        self._under_way: set[str] = set()
         works = (self._enrol, self._enrol, self._erase, self._identify, self._identify, self._watch)
         super().__init__([partial(self._send, number, work) for number, work in enumerate(works)])
 
@@ -84,8 +91,20 @@ class Callers(AtWork):
         self._note(f"{answer.request.method} {answer.request.url.path.split('/')[1]}: {answer.status_code}")
         return False
 
+    @contextmanager
+    def _about(self, known: Known) -> Iterator[None]:
+        """While a request about a subject is under way. What it leaves unsure is so from its end on."""
+        self._under_way.add(known.subject_id)
+        try:
+            yield
+        finally:
+            if known.fate is Fate.UNSURE:
+                known.becomes(Fate.UNSURE)
+            self._under_way.discard(known.subject_id)
+
     def _enrol(self, http: httpx.Client, draw: random.Random) -> None:
-        if len(self._ledger.with_fate(Fate.ENROLLED)) >= MOST:
+        enrolled, unsure = (len(self._ledger.with_fate(one)) for one in (Fate.ENROLLED, Fate.UNSURE))
+        if enrolled >= MOST or enrolled + unsure >= AT_MOST:
             time.sleep(0.05)
             return
         person = draw.randrange(len(PEOPLE))
@@ -94,7 +113,8 @@ class Callers(AtWork):
 
     def _enrolled(self, http: httpx.Client, numbers: tuple[int, ...]) -> Known | None:
         known = self._ledger.new(numbers)
-        answer = enrol(http, known, self._data)
+        with self._about(known):
+            answer = enrol(http, known, self._data)
         if self._answered(answer, httpx.codes.CREATED):
             self._ledger.acknowledged(known, Fate.ENROLLED)
             return known
@@ -105,16 +125,25 @@ class Callers(AtWork):
 
     def _erase(self, http: httpx.Client, draw: random.Random) -> None:
         time.sleep(draw.uniform(0, 0.2))
+        # First whoever a kill left unsure.
+        unsure = self._ledger.with_fate(Fate.UNSURE, before=time.monotonic() - UNSURE_S)
+        for subject_id in sorted(unsure.keys() - self._under_way):
+            self._erased(http, unsure[subject_id], sure=False)
+            return
         known = self._ledger.oldest(LEAST)
         if known is not None:
             self._erased(http, known)
 
-    def _erased(self, http: httpx.Client, known: Known) -> bool:
-        answer = http.delete(f"/subjects/{known.subject_id}")
+    def _erased(self, http: httpx.Client, known: Known, *, sure: bool = True) -> bool:
+        """Whether the subject is erased by this request. `sure`: it was enrolled before."""
+        with self._about(known):
+            answer = http.delete(f"/subjects/{known.subject_id}")
         done = self._answered(answer, httpx.codes.OK)
         if done:
             self._ledger.acknowledged(known, Fate.ERASED)
-        elif answer.status_code == httpx.codes.NOT_FOUND:
+        elif answer.status_code == httpx.codes.NOT_FOUND and not sure:
+            known.becomes(Fate.ERASED)
+        elif answer.status_code == httpx.codes.NOT_FOUND and known.fate is Fate.UNSURE:
             self._ledger.fault(f"lost: {known.subject_id} was enrolled, and its erasure found nobody")
         return done
 
@@ -143,7 +172,7 @@ class Callers(AtWork):
             time.sleep(0.1)
             return
         self._seen(http, draw, known, person, shown=True)
-        if not self._ledger.take(known):
+        if self.over.is_set() or not self._ledger.take(known):
             return
         self._aim(http, draw)
         if self._erased(http, known):

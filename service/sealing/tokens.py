@@ -57,3 +57,7 @@ class IdKey:
         """The key of the transform that an index of this space's vectors is under. A rotation of the master
         key keeps it."""
         return derive(self._raw, f"vector index {space_id}")
+
+    def collection(self, space_id: str) -> str:
+        """The name under which another store keeps this space's vectors, which no other database has."""
+        return "halflight_" + derive(self._raw, f"collection {space_id}").hex()[:32]

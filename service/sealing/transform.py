@@ -39,6 +39,10 @@ class OrthogonalTransform:
         """Transforms float32 [n, d] in float64 and rounds to half precision, float16 [n, d]."""
         return np.asarray(vectors.astype(np.float64) @ self._matrix, np.float16)
 
+    def singles(self, vectors: Floats) -> Floats:
+        """Transforms float32 [n, d] in float64 and rounds to single precision, float32 [n, d]."""
+        return np.asarray(vectors.astype(np.float64) @ self._matrix, np.float32)
+
 
 def _gaussian(key: bytes, dimension: int) -> NDArray[np.float64]:
     """Normal numbers [d, d] by the transform of Box and Muller. No library's generator, whose stream may

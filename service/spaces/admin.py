@@ -203,6 +203,7 @@ class SpaceAdmin:
             if record.state != "retired":
                 raise SpaceNotReady(f"somebody made the space {record.state} meanwhile")
             templates = await uow.templates.count(space_id)
+            collection = await uow.search.collection(space_id)
             digests = await uow.spaces.delete(space_id)
             detail = {"space_id": space_id, "templates": templates}
             await uow.audit.add(actor, "space.delete", None, detail)
@@ -210,6 +211,8 @@ class SpaceAdmin:
         await self._follow()
         if self._db.search is not None:
             await asyncio.to_thread(self._db.search.forget, space_id)
+        if self._db.milvus is not None:
+            await asyncio.to_thread(self._db.milvus.drop, collection)
         for digest in digests:
             await asyncio.to_thread(self._registry.bundles.remove, digest)
         return templates

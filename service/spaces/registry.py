@@ -23,6 +23,7 @@ from service.inference.batcher import Observe
 from service.inference.engine import Engine, EngineOptions
 from service.inference.parity import ParityError, check_parity
 from service.spaces.adoption import adopt, require_thresholds
+from service.spaces.milvus_space import milvus_space
 from service.spaces.pgvector_space import pgvector_space
 from service.spaces.snapshots import GallerySnapshots
 from service.spaces.space import EmbeddingSpace
@@ -168,6 +169,8 @@ class SpaceRegistry:
         """A space with an empty gallery of the kind that the settings say."""
         if self._db.search is not None:
             return await pgvector_space(self._db, self._db.search, manifest, engine, digest)
+        if self._db.milvus is not None:
+            return await milvus_space(self._db, manifest, engine, digest)
         gallery = self._gallery(manifest.space_id, manifest.encoder.dimension)
         return EmbeddingSpace(manifest, engine, gallery, digest, snapshots=self.snapshots)
 

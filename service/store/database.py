@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from service.sealing.sources import MasterKeys
 from service.store.errors import StoreBusy, StoreError, StoreFull, StoreReadOnly
 from service.store.locks import advisory_lock
+from service.store.milvus_index import MilvusIndex
 from service.store.refused import RefusedRows
 from service.store.reserve import DiskReserve
 from service.store.revisions import current_revision, newest_revision
@@ -25,6 +26,7 @@ from service.store.search_index import SearchIndex
 from service.store.search_schema import TABLE as SEARCH_TABLE
 from service.store.search_schema import GalleryOptions, GalleryRefused, create_table, has_table
 from service.store.subject_keys import SubjectKeys, Unsealed
+from service.store.template_reader import TemplateReader
 from service.store.tidying import forget_deleted, rewrite
 from service.store.unit import UnitOfWork
 from service.store.vacuum import Vacuum
@@ -76,6 +78,9 @@ class Database:
         self.write_trouble: StoreFull | StoreReadOnly | StoreBusy | None = None
         # Where `HALFLIGHT_GALLERY=pgvector` searches.
         self.search: SearchIndex | None = None
+        # Where `HALFLIGHT_GALLERY=milvus` searches, and what opens the templates that it names.
+        self.milvus: MilvusIndex | None = None
+        self.reader: TemplateReader | None = None
         self._vacuum = Vacuum(engine)
 
     @classmethod
@@ -133,17 +138,20 @@ class Database:
             self._unsealed.searched = await has_table(uow.connection)
 
     async def use_gallery(self, options: GalleryOptions) -> None:
-        """Opens the gallery of the settings, which PostgreSQL keeps or each process for itself.
+        """Opens the gallery of the settings, which PostgreSQL keeps, Milvus, or each process for itself.
 
         Call it after `migrate`. Raises GalleryRefused if the database cannot keep it, or keeps search
-        vectors in clear that the embedded gallery does not need.
+        vectors in clear that another gallery does not need, or if Milvus cannot be had.
         """
+        if options.kind != "pgvector" and self._unsealed.searched:
+            raise GalleryRefused(
+                "the database holds search vectors of HALFLIGHT_GALLERY=pgvector: set it so, or erase"
+                " them with `halflight gallery erase` while no service runs"
+            )
         if options.kind == "embedded":
-            if self._unsealed.searched:
-                raise GalleryRefused(
-                    "the database holds search vectors of HALFLIGHT_GALLERY=pgvector: set it so, or erase"
-                    " them with `halflight gallery erase` while no service runs"
-                )
+            return
+        if options.kind == "milvus":
+            await self.use_milvus(options)
             return
         async with self._transaction(write=True, migrate=True) as connection:
             if self.dialect == "postgresql":
@@ -154,6 +162,34 @@ class Database:
         url = self._engine.url.render_as_string(hide_password=False)
         self.search = SearchIndex(url, options, self._unsealed, _store_error)
         self._vacuum.soon()
+
+    async def use_milvus(self, options: GalleryOptions) -> None:
+        """Connects to Milvus. Raises GalleryRefused."""
+        if self.dialect != "postgresql":
+            raise GalleryRefused(
+                "HALFLIGHT_GALLERY=milvus needs PostgreSQL, and HALFLIGHT_DATABASE_URL names another database"
+            )
+        self.milvus = MilvusIndex(options)
+        await asyncio.to_thread(self.milvus.connect)
+        url = self._engine.url.render_as_string(hide_password=False)
+        self.reader = TemplateReader(url, self._unsealed, _store_error)
+        self._unsealed.outside = self.milvus
+
+    async def erase_outside(self) -> None:
+        """Erases the collections of every space from Milvus. Raises StoreError."""
+        assert self.milvus is not None  # noqa: S101 - the caller has asked for it
+        async with self.read() as uow:
+            names = [await uow.search.collection(one.space_id) for one in await uow.spaces.all()]
+        for name in names:
+            await asyncio.to_thread(self.milvus.drop, name)
+
+    async def _remove_outside(self, uow: UnitOfWork) -> None:
+        """Erases the rows of templates that a commit removed: only then is their erasure acknowledged."""
+        assert self.milvus is not None  # noqa: S101 - the caller has asked
+        assert self._unsealed.ids is not None  # noqa: S101 - whoever removes templates has read it
+        for space_id, template_ids in uow.log.removals.items():
+            name = self._unsealed.ids.collection(space_id)
+            await asyncio.to_thread(self.milvus.remove, name, template_ids)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[UnitOfWork]:
@@ -185,6 +221,8 @@ class Database:
             await asyncio.to_thread(self.on_shredded, uow.subject_keys.shredded)
         if self._unsealed.searched and uow.committed and uow.removed_templates:
             self._vacuum.soon()
+        if self.milvus is not None and uow.committed and uow.log.removals:
+            await self._remove_outside(uow)
         if (erasing or self._journal_kept) and self.file is not None:
             # A reader of an old state keeps the journal; then the next write tries again.
             self._journal_kept = not await asyncio.to_thread(forget_deleted, self.file)
@@ -246,6 +284,10 @@ class Database:
         await self._vacuum.close()
         if self.search is not None:
             self.search.close()
+        if self.reader is not None:
+            self.reader.close()
+        if self.milvus is not None:
+            await asyncio.to_thread(self.milvus.close)
         await self._engine.dispose()
 
 

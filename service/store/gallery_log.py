@@ -47,8 +47,8 @@ class GalleryLog:
 
     def __init__(self, connection: AsyncConnection, unsealed: Unsealed) -> None:
         self._connection, self._unsealed = connection, unsealed
-        # Whether this unit of work removes templates.
-        self.removed = False
+        # The ids of templates that this unit of work removes, by their space.
+        self.removals: dict[str, list[int]] = {}
 
     async def append(self, space_id: str, op: str, template_ids: Sequence[int]) -> None:
         """Appends one row for each template. Raises StoreError if the space is unknown.
@@ -57,7 +57,8 @@ class GalleryLog:
         """
         if not template_ids:
             return
-        self.removed = self.removed or op == "remove"
+        if op == "remove":
+            self.removals.setdefault(space_id, []).extend(template_ids)
         allocated = (
             update(spaces)
             .where(spaces.c.space_id == space_id)

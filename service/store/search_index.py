@@ -6,52 +6,34 @@ Every method blocks and raises StoreError if the database fails.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, TextClause, create_engine, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, TextClause, text
 
-from service.store.errors import StoreError
-from service.store.gallery_log import from_bytes
-from service.store.opening import TEMPLATE_ROWS, TemplateOpener
-from service.store.portions import portions
 from service.store.search_rows import PUT, ROWS_AT_ONCE, written
 from service.store.search_schema import TABLE, GalleryOptions, drop_index, make_index
 from service.store.subject_keys import Unsealed
-from service.store.tables import templates
+from service.store.template_reader import Failed, Opening, TemplateReader
 
 Ids = NDArray[np.int64]
 Scores = NDArray[np.float64]
-Failed = Callable[[SQLAlchemyError], StoreError]
 # PostgreSQL's advisory lock: who makes or drops an index.
 INDEX_LOCK = 0x48A24
 INDEX_WAIT_S = 0.2
-CONNECTIONS = 8
 _OF_SPACE = f"FROM {TABLE} WHERE space_id = :space"
 _REMOVE = f"DELETE {_OF_SPACE} AND template_id = ANY(:ids)"
 _CLEAR, _COUNT = f"DELETE {_OF_SPACE}", f"SELECT count(*) {_OF_SPACE}"
 
 
-class SearchIndex:
-    """The search vectors of one database, on connections of their own."""
+class SearchIndex(TemplateReader):
+    """The search vectors of one database."""
 
     def __init__(self, url: str, options: GalleryOptions, unsealed: Unsealed, failed: Failed) -> None:
-        self.options, self._unsealed, self._failed = options, unsealed, failed
-        # Compiling a query takes longer than a scan of many rows; a plan made once for every space would
-        # not use the index of one.
-        self._engine = create_engine(
-            url,
-            pool_pre_ping=True,
-            pool_size=CONNECTIONS,
-            max_overflow=0,
-            connect_args={"options": "-c jit=off", "prepare_threshold": None},
-        )
-
-    def close(self) -> None:
-        self._engine.dispose()
+        super().__init__(url, unsealed, failed)
+        self.options = options
 
     @contextmanager
     def reading(self, space_id: str, dimension: int) -> Iterator[Snapshot]:
@@ -112,22 +94,12 @@ class SearchIndex:
                 # The lock and the setting go with the connection.
                 connection.invalidate()
 
-    @contextmanager
-    def _connected(self, isolation: str = "READ COMMITTED") -> Iterator[Connection]:
-        try:
-            with self._engine.execution_options(isolation_level=isolation).connect() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise self._failed(error) from error
 
-
-class Snapshot:
-    """The rows of one space at one moment."""
+class Snapshot(Opening):
+    """The rows and the templates of one space at one moment."""
 
     def __init__(self, connection: Connection, space_id: str, dimension: int, unsealed: Unsealed) -> None:
-        self._connection, self._space_id, self._dimension = connection, space_id, dimension
-        self._opener = TemplateOpener(unsealed, space_id)
-        self._vectors: dict[int, NDArray[np.float32]] = {}
+        super().__init__(connection, space_id, dimension, unsealed)
         place = f"CAST(:query AS HALFVEC({dimension}))"
         score = f"-(vector::HALFVEC({dimension}) <#> {place})"
         rows = f"SELECT template_id, {score} FROM {TABLE} WHERE space_id = :space"  # noqa: S608
@@ -150,19 +122,6 @@ class Snapshot:
     def within(self, query: NDArray[np.float16], least: float) -> tuple[Ids, Scores]:
         """Every row that scores `least` or more in half precision."""
         return self._rows(self._within, query, least=least)
-
-    def templates(self, ids: Ids) -> tuple[Ids, NDArray[np.float32]]:
-        """Those of these templates that open: ids and vectors float32 [n, d]."""
-        unknown = [one for one in ids.tolist() if one not in self._vectors]
-        for chosen in portions(unknown):
-            rows = self._connection.execute(TEMPLATE_ROWS.where(templates.c.template_id.in_(chosen))).all()
-            for template_id, data in self._opener.open_all(rows):
-                self._vectors[template_id] = from_bytes(data, self._dimension)
-        opened = [one for one in ids.tolist() if one in self._vectors]
-        vectors = np.zeros((len(opened), self._dimension), np.float32)
-        for place, one in enumerate(opened):
-            vectors[place] = self._vectors[one]
-        return np.array(opened, np.int64), vectors
 
     def _rows(self, statement: TextClause, query: NDArray[np.float16], **given: float) -> tuple[Ids, Scores]:
         asked = {"space": self._space_id, "query": written(query[None])[0], **given}

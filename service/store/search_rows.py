@@ -6,6 +6,7 @@ near a probe; what a template scores is told by the sealed template alone.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,10 @@ class SearchRows:
             known[space_id] = OrthogonalTransform((await self._ids.key()).index_key(space_id), dimension)
         return known[space_id]
 
+    async def collection(self, space_id: str) -> str:
+        """The name of a space's collection in Milvus, which tells nothing of it. Raises StoreError."""
+        return (await self._ids.key()).collection(space_id)
+
     @property
     def kept(self) -> bool:
         """Whether templates of this database have search vectors."""
@@ -101,11 +106,21 @@ class SearchRows:
         return row
 
     async def add(self, space_id: str, vectors: Mapping[int, NDArray[np.float32]]) -> None:
-        """Stores the search vectors of new templates, float32 [d] each by its template's id."""
-        if not self.kept or not vectors:
+        """Stores the search vectors of new templates, float32 [d] each by its template's id.
+
+        Raises StoreError if Milvus fails.
+        """
+        if not vectors or not (self.kept or self._unsealed.outside):
             return
         rows = np.stack(list(vectors.values()))
         transform = await self.transform(space_id, rows.shape[1])
+        if self._unsealed.outside is not None:
+            # Before the commit: who is enrolled is found by every replica, and a row without its template
+            # opens nothing.
+            put = self._unsealed.outside.put_ahead
+            name = await self.collection(space_id)
+            await asyncio.to_thread(put, name, np.array(list(vectors), np.int64), transform.singles(rows))
+            return
         given = {"space": space_id, "ids": list(vectors), "vectors": written(transform.halves(rows))}
         await self._connection.execute(text(PUT), given)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sqlalchemy import Connection, text
@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.settings import Settings
 from service.store.errors import StoreError
 
-GalleryKind = Literal["embedded", "pgvector"]
+GalleryKind = Literal["embedded", "pgvector", "milvus"]
 IndexKind = Literal["hnsw", "exact"]
 TABLE = "search_vectors"
 # The first version whose HNSW scans go on until they have enough rows.
@@ -33,11 +33,16 @@ class GalleryRefused(StoreError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GalleryOptions:
-    """`candidates`: templates that an HNSW search scores exactly, at least (its `ef_search`)."""
+    """`candidates`: templates that an HNSW search scores exactly, at least (its `ef_search`).
+
+    `milvus_uri`, `milvus_token`: where Milvus is, and what it lets us in by.
+    """
 
     kind: GalleryKind = "embedded"
     index: IndexKind = "hnsw"
     candidates: int = 200
+    milvus_uri: str | None = None
+    milvus_token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not 1 <= self.candidates <= MOST_CANDIDATES:
@@ -46,8 +51,13 @@ class GalleryOptions:
     @classmethod
     def of(cls, settings: Settings) -> GalleryOptions:
         """Reads the options from the settings of the service."""
+        token = settings.milvus_token
         return cls(
-            kind=settings.gallery, index=settings.gallery_index, candidates=settings.gallery_candidates
+            kind=settings.gallery,
+            index=settings.gallery_index,
+            candidates=settings.gallery_candidates,
+            milvus_uri=settings.milvus_uri,
+            milvus_token=None if token is None else token.get_secret_value(),
         )
 
 

@@ -14,6 +14,7 @@ from service.sealing.tokens import IdKey
 from service.sealing.transform import OrthogonalTransform
 from service.store.errors import StoreError
 from service.store.locks import advisory_lock
+from service.store.milvus_index import MilvusIndex
 from service.store.portions import portions
 from service.store.refused import RefusedRows
 from service.store.subject_ids import SubjectIds
@@ -35,6 +36,8 @@ class Unsealed:
         # Whether templates have search vectors in the database, and under which transform by space.
         self.searched = False
         self.transforms: dict[str, OrthogonalTransform] = {}
+        # Where `HALFLIGHT_GALLERY=milvus` keeps search vectors: every writer of this process adds its own.
+        self.outside: MilvusIndex | None = None
 
     @property
     def masters(self) -> MasterKeys:

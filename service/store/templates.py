@@ -213,6 +213,24 @@ class Templates:
         query = select(func.count()).where(templates.c.space_id == space_id)
         return int((await self._connection.execute(query)).scalar_one())
 
+    async def ids(self, space_id: str, after: int, limit: int) -> list[int]:
+        """Returns up to `limit` ids of templates of a space that are above `after`, in order."""
+        query = select(templates.c.template_id).where(
+            templates.c.space_id == space_id, templates.c.template_id > after
+        )
+        query = query.order_by(templates.c.template_id).limit(limit)
+        return [int(row[0]) for row in await self._connection.execute(query)]
+
+    async def existing(self, space_id: str, template_ids: Sequence[int]) -> set[int]:
+        """Returns those of these ids that templates of a space have."""
+        found: set[int] = set()
+        for chosen in portions(template_ids):
+            query = select(templates.c.template_id).where(
+                templates.c.space_id == space_id, templates.c.template_id.in_(chosen)
+            )
+            found.update(int(row[0]) for row in await self._connection.execute(query))
+        return found
+
     async def samples_without(self, space_id: str, after: str, limit: int) -> list[str]:
         """Returns up to `limit` ids of samples without a template in this space, in order, after `after`."""
         has_template = exists().where(

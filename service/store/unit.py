@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.access import Idempotency, Keys
@@ -29,7 +31,7 @@ class UnitOfWork:
     """The repositories of one transaction. `Database.read` and `Database.write` open and close it."""
 
     def __init__(self, connection: AsyncConnection, unsealed: Unsealed) -> None:
-        self.connection, self.refused = connection, unsealed.refused
+        self.connection, self.refused, self._outside = connection, unsealed.refused, unsealed.outside
         self.committed = False
         self.subject_keys = SubjectKeys(connection, unsealed)
         self.log = GalleryLog(connection, unsealed)
@@ -56,12 +58,15 @@ class UnitOfWork:
     async def commit(self) -> None:
         """Erases what names erased subjects elsewhere, writes the audit entries and commits.
 
-        Raises SQLAlchemyError, which `Database` turns into StoreError.
+        Raises StoreError, and SQLAlchemyError, which `Database` turns into it.
         """
         if self.subject_keys.shredded:
             await self.probes.erase_of(self.subject_keys.shredded)
             await self.outbox.erase_of(self.subject_keys.shredded)
             await self.tracks.erase_of(self.subject_keys.shredded)
+        if self._outside is not None and self.log.removals:
+            # What cannot be removed there just now is not erased here either.
+            await asyncio.to_thread(self._outside.ping)
         await self.audit.write()
         await self.connection.commit()
         self.committed = True
@@ -69,4 +74,4 @@ class UnitOfWork:
     @property
     def removed_templates(self) -> bool:
         """Whether templates went."""
-        return self.log.removed or self.spaces.deleted
+        return bool(self.log.removals) or self.spaces.deleted

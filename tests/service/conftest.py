@@ -14,6 +14,7 @@ import pytest
 from service.settings import builtin_bundle
 from service.store.database import Database
 from tests.conftest import Service
+from tests.service.store.milvus import MilvusServer
 from tests.service.store.postgres import (
     Server,
     find_binaries,
@@ -69,6 +70,13 @@ def pgvector_url(pgvector_server: Server, migrated_pgvector: str) -> Iterator[st
     """A migrated database of a server that has pgvector."""
     with fresh_database(pgvector_server.address, migrated_pgvector) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
+    """A server that speaks Milvus's protocol."""
+    with MilvusServer(tmp_path_factory.mktemp("milvus")) as running:
+        yield running
 
 
 def migrate(url: str) -> None:

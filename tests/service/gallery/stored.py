@@ -26,6 +26,11 @@ SUBJECT = "somebody"
 _NUMBERS = itertools.count()
 
 
+def next_space() -> str:
+    """A name that no other space of the tests has."""
+    return f"space {next(_NUMBERS)}"
+
+
 class StoredGallery:
     """A gallery in a space of its own, whose templates are sealed under the key of one subject."""
 
@@ -33,7 +38,7 @@ class StoredGallery:
         self, url: str, dimension: int, *, index: IndexKind, candidates: int = 200, keys: Any = KEYS
     ) -> None:
         self._url, self._dimension, self._keys = url, dimension, keys
-        self.space_id = f"space {next(_NUMBERS)}"
+        self.space_id = next_space()
         self.options = GalleryOptions(kind="pgvector", index=index, candidates=candidates)
         self._others: list[SearchIndex] = []
         self._key, self._token = asyncio.run(self._prepare())
@@ -90,28 +95,37 @@ class StoredGallery:
 
     def store(self, ids: list[int], vectors: Floats) -> None:
         """Stores sealed templates with these ids, and no search vectors."""
-        samples, rows = [], []
-        for template_id, vector in zip(ids, vectors, strict=True):
-            sample = f"{self.space_id} {template_id}"
-            place = (TEMPLATE, sample, self.space_id, str(template_id))
-            samples.append((sample, self._token))
-            rows.append((template_id, self.space_id, sample, self._key.seal(to_bytes(vector), *place)))
-        with self.connect() as connection, connection.cursor() as cursor:
-            # An earlier gallery of the test gave them to its space.
-            moved = "DELETE FROM templates WHERE template_id = ANY(%s) AND space_id <> %s"
-            cursor.execute(moved, (ids, self.space_id))
-            cursor.executemany(
-                "INSERT INTO samples (sample_id, subject_id, digest, spectrum, masked, mask_probability,"
-                " quality_score, inter_eye_px, source_width, source_height, created_at) VALUES"
-                " (%s, %s, '', 'vis', false, 0, 80, 60, 640, 480, now()) ON CONFLICT DO NOTHING",
-                samples,
-            )
-            cursor.executemany(
-                "INSERT INTO templates (template_id, space_id, sample_id, vector) VALUES (%s, %s, %s, %s)"
-                " ON CONFLICT (template_id) DO UPDATE SET vector = excluded.vector,"
-                " space_id = excluded.space_id, sample_id = excluded.sample_id",
-                rows,
-            )
+        with self.connect() as connection:
+            store_templates(connection, (self.space_id, self._token, self._key), ids, vectors)
 
     def connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self._url.replace("+psycopg", ""))
+
+
+def store_templates(
+    connection: psycopg.Connection[Any], place: tuple[str, str, SubjectKey], ids: list[int], vectors: Floats
+) -> None:
+    """Stores sealed templates with these ids. `place`: space, token of the subject, key of the subject."""
+    space_id, token, key = place
+    samples, rows = [], []
+    for template_id, vector in zip(ids, vectors, strict=True):
+        sample = f"{space_id} {template_id}"
+        bound = (TEMPLATE, sample, space_id, str(template_id))
+        samples.append((sample, token))
+        rows.append((template_id, space_id, sample, key.seal(to_bytes(vector), *bound)))
+    with connection.cursor() as cursor:
+        # An earlier gallery of the test gave them to its space.
+        moved = "DELETE FROM templates WHERE template_id = ANY(%s) AND space_id <> %s"
+        cursor.execute(moved, (ids, space_id))
+        cursor.executemany(
+            "INSERT INTO samples (sample_id, subject_id, digest, spectrum, masked, mask_probability,"
+            " quality_score, inter_eye_px, source_width, source_height, created_at) VALUES"
+            " (%s, %s, '', 'vis', false, 0, 80, 60, 640, 480, now()) ON CONFLICT DO NOTHING",
+            samples,
+        )
+        cursor.executemany(
+            "INSERT INTO templates (template_id, space_id, sample_id, vector) VALUES (%s, %s, %s, %s)"
+            " ON CONFLICT (template_id) DO UPDATE SET vector = excluded.vector,"
+            " space_id = excluded.space_id, sample_id = excluded.sample_id",
+            rows,
+        )

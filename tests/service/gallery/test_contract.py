@@ -29,6 +29,7 @@ from tests.service.gallery.oracle import (
     gallery_rows,
 )
 from tests.service.gallery.stored import StoredGallery
+from tests.service.gallery.stored_milvus import StoredInMilvus
 from tests.service.gallery.vectors import Floats, few_values, nudged, spread
 
 # Small, so that blocks fill, empty and move.
@@ -36,20 +37,25 @@ BLOCK_ROWS = 64
 Make = Callable[[int], Gallery]
 
 
-@pytest.fixture(params=["memory", "file", "pgvector"])
+@pytest.fixture(params=["memory", "file", "pgvector", pytest.param("milvus", marks=pytest.mark.slow)])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Makes empty galleries of a dimension: the embedded one with its rows in memory or in sealed files, and
-    that of PostgreSQL in exact mode."""
-    if request.param != "pgvector":
+    those of PostgreSQL and of Milvus in exact mode."""
+    if request.param in ("memory", "file"):
         rows: MakeRows = (
             RowsInMemory if request.param == "memory" else partial(SealedRows, directory=tmp_path)
         )
         yield lambda dimension: ExactGallery(dimension, block_rows=BLOCK_ROWS, rows=rows)
         return
-    made: list[StoredGallery] = []
+    made: list[StoredGallery | StoredInMilvus] = []
 
     def stored(dimension: int) -> Gallery:
-        made.append(StoredGallery(request.getfixturevalue("pgvector_url"), dimension, index="exact"))
+        url = request.getfixturevalue("pgvector_url")
+        if request.param == "pgvector":
+            made.append(StoredGallery(url, dimension, index="exact"))
+        else:
+            milvus = request.getfixturevalue("milvus")
+            made.append(StoredInMilvus(url, milvus.uri, dimension, index="exact"))
         return made[-1]
 
     yield stored
@@ -108,8 +114,8 @@ class Congruence(RuleBasedStateMachine):
             assert self.gallery.size == len(self.oracle.vectors)
 
 
-# A step of the stored gallery takes many times as long.
-EXAMPLES = {"memory": (60, 25), "file": (20, 25), "pgvector": (6, 12)}
+# A step of a stored gallery takes many times as long.
+EXAMPLES = {"memory": (60, 25), "file": (20, 25), "pgvector": (6, 12), "milvus": (2, 8)}
 
 
 def test_any_sequence_of_operations_gives_the_results_of_brute_force(
