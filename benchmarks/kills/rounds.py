@@ -50,7 +50,8 @@ class Told:
 class Plan:
     """How rounds are drawn. A kill comes after up to `answers` and up to `longest_s`, whatever the speed of
     the machine. `amid_start`: share of rounds in which the start after it is killed as well. `by_command`:
-    share of starts by the command line. `poll_s`: how often replicas read what others wrote."""
+    share of starts by the command line. `poll_s`: how often replicas read what others wrote. `milvus`: where
+    it is, for the gallery of that name."""
 
     replicas: int = 1
     gallery: str = "embedded"
@@ -59,6 +60,7 @@ class Plan:
     amid_start: float = 0.1
     by_command: float = 0.05
     poll_s: float = 0.1
+    milvus: str | None = None
 
 
 class Field:
@@ -80,6 +82,8 @@ class Field:
             "HALFLIGHT_DECODE_WAIT_S": "60",
             "HALFLIGHT_GALLERY": plan.gallery,
         }
+        if plan.milvus is not None:
+            self.env["HALFLIGHT_MILVUS_URI"] = plan.milvus
         if database_url is not None:
             self.env["HALFLIGHT_DATABASE_URL"] = database_url
         with patch.dict(os.environ, self.env):

@@ -2,12 +2,13 @@
 
     python -m benchmarks.replicas --kills 100
     python -m benchmarks.replicas --kills 100 --gallery embedded
+    python -m benchmarks.replicas --kills 20 --gallery milvus
 
 Callers enrol, erase and identify at replicas drawn anew for every request. The load goes on through every
-kill and every start. Every answer is judged while it does: with pgvector a write must show at
-every replica with its acknowledgement. One caller enrols and erases subjects and asks another replica
-each time: how often its first answer does not show the write yet, and after how long one does. With
-`embedded` replicas follow each other every `HALFLIGHT_LOG_POLL_S`, here the default of half a second.
+kill and every start. Every answer is judged while it does: with pgvector and Milvus (the tests' server of it)
+a write must show at every replica with its acknowledgement. One caller enrols and erases subjects and asks
+another replica each time: how often its first answer does not show the write yet, and after how long one
+does. With `embedded` replicas follow each other every `HALFLIGHT_LOG_POLL_S`, here the default of .5 s.
 
 In the end the load stops, and everything is looked at as `benchmarks.kills` does: what was acknowledged is
 there and identifies at every replica, nobody erased is, everything stored opens, and the audit chain
@@ -22,7 +23,8 @@ import random
 import signal
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +58,7 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--replicas", type=int, default=3)
-    parser.add_argument("--gallery", choices=["embedded", "pgvector"], default="pgvector")
+    parser.add_argument("--gallery", choices=["embedded", "pgvector", "milvus"], default="pgvector")
     parser.add_argument("--between", type=float, default=4.0, help="seconds of load before a kill, at most")
     parser.add_argument("--down", type=float, default=2.0, help="seconds until the start after it, at most")
     parser.add_argument("--at-most-s", type=float, default=float("inf"), help="begin no kill after this")
@@ -67,9 +69,11 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     return asked
 
 
-def run(asked: argparse.Namespace, place: Path, url: str) -> tuple[Field, Callers, Course]:
+def run(
+    asked: argparse.Namespace, place: Path, url: str, milvus: str | None = None
+) -> tuple[Field, Callers, Course]:
     """Plays the kills over one database. Raises NotReady if a replica does not start."""
-    plan = Plan(replicas=asked.replicas, gallery=asked.gallery, poll_s=POLL_S)
+    plan = Plan(replicas=asked.replicas, gallery=asked.gallery, poll_s=POLL_S, milvus=milvus)
     course, draw = Course(), random.Random(asked.seed)  # noqa: S311 - a seed makes the kills repeatable
     with Field(place, plan, asked.seed, url) as played:
         urls = [replica.url for replica in played.replicas]
@@ -140,6 +144,18 @@ def report(played: Field, callers: Callers, course: Course, asked: argparse.Name
     return "\n".join(lines)
 
 
+@contextmanager
+def _milvus(gallery: str) -> Iterator[str | None]:
+    """The address of a server for the gallery of that name; it is that of the tests, and not killed."""
+    if gallery != "milvus":
+        yield None
+        return
+    from tests.service.store.milvus import MilvusServer
+
+    with tempfile.TemporaryDirectory(prefix="halflight-milvus-") as name, MilvusServer(Path(name)) as server:
+        yield server.uri
+
+
 def main() -> None:
     asked = parsed()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -147,7 +163,8 @@ def main() -> None:
         assert url is not None
         with tempfile.TemporaryDirectory(prefix="halflight-replicas-") as name:
             try:
-                played, callers, course = run(asked, Path(name), url)
+                with _milvus(asked.gallery) as milvus:
+                    played, callers, course = run(asked, Path(name), url, milvus)
             except NotReady as error:
                 raise SystemExit(f"a replica did not become ready by itself: {error}") from None
     print(report(played, callers, course, asked), flush=True)

@@ -33,11 +33,9 @@ class MilvusSpace(EmbeddingSpace):
         """Gives every template its row that has none."""
         async with self._lock:
             async with db.read() as uow:
-                self.applied_seq = await uow.log.head(self.space_id)
+                self.applied_seq, size = await uow.templates.counted(self.space_id)
             await self._fill(db)
-            async with db.read() as uow:
-                self.gallery.size = await uow.templates.count(self.space_id)
-            self.filled = True
+            self.gallery.size, self.filled = size, True
         await self.catch_up(db)
 
     async def _fill(self, db: Database) -> None:

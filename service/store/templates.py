@@ -19,7 +19,7 @@ from service.store.portions import portions
 from service.store.records import OwnedTemplate, Owner, StoredTemplate
 from service.store.search_rows import SearchRows
 from service.store.subject_keys import SubjectKeys, Unsealed
-from service.store.tables import samples, spaces, subject_keys, subjects, templates
+from service.store.tables import gallery_log, samples, spaces, subject_keys, subjects, templates
 from service.store.upsert import upsert
 
 # What `TemplateOpener.open` takes, then the dimension of the space.
@@ -212,6 +212,14 @@ class Templates:
     async def count(self, space_id: str) -> int:
         query = select(func.count()).where(templates.c.space_id == space_id)
         return int((await self._connection.execute(query)).scalar_one())
+
+    async def counted(self, space_id: str) -> tuple[int, int]:
+        """The head of a space's log and the number of its templates, at one moment."""
+        head = select(func.coalesce(func.max(gallery_log.c.seq), 0)).where(gallery_log.c.space_id == space_id)
+        number = select(func.count()).select_from(templates).where(templates.c.space_id == space_id)
+        query = select(head.scalar_subquery(), number.scalar_subquery())
+        seq, count = (await self._connection.execute(query)).one()
+        return int(seq), int(count)
 
     async def ids(self, space_id: str, after: int, limit: int) -> list[int]:
         """Returns up to `limit` ids of templates of a space that are above `after`, in order."""
