@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 # pydantic would also take a number, as seconds since 1970, which the OpenAPI document does not promise.
 ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -23,5 +23,9 @@ def _iso(value: object) -> object:
     raise ValueError("write a time as ISO 8601 does, such as 2027-01-31T12:00:00Z")
 
 
+# pydantic would also take true or "1" for 1, and "yes" for true, which the OpenAPI document does not promise.
+Integer = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
 Moment = Annotated[datetime, BeforeValidator(_iso)]
 ZonedMoment = Annotated[AwareDatetime, BeforeValidator(_iso)]
