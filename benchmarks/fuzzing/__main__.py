@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -95,7 +96,7 @@ def run_round(
     workers = 1 if alone else asked.workers
     command += ["--max-examples", str(asked.examples), "--workers", str(workers), "--no-color"]
     command += ["--phases", "examples,coverage,fuzzing,stateful", "--generation-database", "none"]
-    command += ["--continue-on-failure", "--request-timeout", "120", "--suppress-health-check", "all"]
+    command += ["--continue-on-failure", "--request-timeout", "60", "--suppress-health-check", "all"]
     env = {**os.environ, "SCHEMATHESIS_HOOKS": "benchmarks.fuzzing.hooks"}
     env |= {"FUZZING_SEEDS": str(fuzzed.seeds), "FUZZING_COUNTS": str(fuzzed.counts)}
     env |= {"FUZZING_URL": url, "FUZZING_KEY": key}
@@ -164,26 +165,30 @@ def main() -> None:
     asked = parser.parse_args()
     answers: Answers = defaultdict(Counter)
     cases, failed, seed, printed = 0, False, asked.seed, ""
-    with tempfile.TemporaryDirectory(prefix="halflight-fuzzing-") as name:
-        while cases < asked.cases:
-            fuzzed = Fuzzed(Path(name) / str(seed))
-            code, said = play(fuzzed, seed, asked)
-            for counts in (fuzzed.counts, fuzzed.place / "empty" / fuzzed.counts.name):
-                counted = json.loads(counts.read_text())
-                cases += counted["cases"]
-                for operation, status, count in counted["answers"]:
-                    answers[operation][status] += count
-            failed, seed = failed or code != 0, seed + 1
-            printed += said
-            if asked.output:
-                asked.output.write_text(printed)
-            print(f"seed {seed - 1}: exit code {code}, {cases} cases so far", flush=True)
-            if code:
-                print(said[-12000:], flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with tempfile.TemporaryDirectory(prefix="halflight-fuzzing-") as name:
+            while cases < asked.cases:
+                fuzzed = Fuzzed(Path(name) / str(seed))
+                code, said = play(fuzzed, seed, asked)
+                for counts in (fuzzed.counts, fuzzed.place / "empty" / fuzzed.counts.name):
+                    counted = json.loads(counts.read_text())
+                    cases += counted["cases"]
+                    for operation, status, count in counted["answers"]:
+                        answers[operation][status] += count
+                failed, seed = failed or code != 0, seed + 1
+                printed += said
+                if asked.output:
+                    asked.output.write_text(printed)
+                print(f"seed {seed - 1}: exit code {code}, {cases} cases so far", flush=True)
+                if code:
+                    print(said[-12000:], flush=True)
+    except KeyboardInterrupt:
+        print("stopped before the last round", flush=True)
     faults = report(answers, cases)
     for fault in faults:
         print(f"fault: {fault}")
-    raise SystemExit(1 if failed or faults else 0)
+    raise SystemExit(1 if failed or faults or cases < asked.cases else 0)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from benchmarks.fuzzing.seeds import Seeds, ask
 JPEG = {"content-type": "image/jpeg"}
 ZIP = {"content-type": "application/zip"}
 PASSPHRASE = "an archive of rendered faces"  # noqa: S105 - of an archive that this run makes
-VERSIONS, WAIT_S, LEAST_UNKNOWN, SETTLE_S = 4, 300.0, 4, 2.0
+HELD, VERSIONS, WAIT_S, LEAST_UNKNOWN, SETTLE_S = 30, 4, 300.0, 4, 2.0
 
 DOORS = """
 version = 1
@@ -113,6 +113,9 @@ def fill_further(http: httpx.Client, seeds: Seeds, place: Path) -> None:
     seeds.measured_jobs.append(made["job_id"])
     for job in (*seeds.bulk_jobs, *seeds.measured_jobs):
         wait_succeeded(http, job)
+    seeds.held = seeds.subject_ids[-HELD:]
+    for subject_id in seeds.held:
+        ask(http, "PUT", f"/subjects/{subject_id}/hold", json={"reason": "a case that is made up"})
     installed = ask(http, "GET", "/admin/thresholds")
     seeds.tables.append(table(installed["space_id"], installed["cohort"]))
     for _ in range(VERSIONS):

@@ -30,12 +30,13 @@ WAIT_S = 300.0
 class Seeds:
     """Ids that exist, by the names that the OpenAPI document gives them.
 
-    `ended_jobs`: whose events come to an end. `bundles`: names that can be registered. `bulk_jobs` and
+    `ended_jobs`: whose events come to an end. `bundles`: names that can be registered. `held`: subjects with a legal hold. `bulk_jobs` and
     `measured_jobs`: whose reports are there. `tables`: thresholds that can be installed. `gallery`: an
     archive that a service without subjects can import, where one was exported, and what opens it.
     """
 
     subject_ids: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
     samples: list[tuple[str, str]] = field(default_factory=list)
     space_ids: list[str] = field(default_factory=list)
     job_ids: list[str] = field(default_factory=list)

@@ -23,8 +23,15 @@ def _iso(value: object) -> object:
     raise ValueError("write a time as ISO 8601 does, such as 2027-01-31T12:00:00Z")
 
 
+def _number(value: object) -> object:
+    """Raises ValueError for true and for text; 70.0 is an integer in JSON."""
+    if isinstance(value, bool | str):
+        raise ValueError("give a number")  # noqa: TRY004 - pydantic makes a refusal of this
+    return value
+
+
 # pydantic would also take true or "1" for 1, and "yes" for true, which the OpenAPI document does not promise.
-Integer = Annotated[int, Field(strict=True)]
+Integer = Annotated[int, BeforeValidator(_number)]
 Number = Annotated[float, Field(strict=True)]
 Flag = Annotated[bool, Field(strict=True)]
 Moment = Annotated[datetime, BeforeValidator(_iso)]
