@@ -30,9 +30,10 @@ WAIT_S = 300.0
 class Seeds:
     """Ids that exist, by the names that the OpenAPI document gives them.
 
-    `ended_jobs`: whose events come to an end. `bundles`: names that can be registered. `held`: subjects with a legal hold. `bulk_jobs` and
-    `measured_jobs`: whose reports are there. `tables`: thresholds that can be installed. `gallery`: an
-    archive that a service without subjects can import, where one was exported, and what opens it.
+    `ended_jobs`: whose events come to an end. `bundles`: names that can be registered. `held`: subjects with
+    a legal hold. `bulk_jobs` and `measured_jobs`: whose reports are there. `tables`: thresholds that can be
+    installed. `gallery`: an archive that a service without subjects can import, where one was exported, and
+    what opens it.
     """
 
     subject_ids: list[str] = field(default_factory=list)
