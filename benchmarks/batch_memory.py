@@ -39,7 +39,7 @@ def networks(bundle: Bundle, *, patterns: bool) -> list[tuple[OnnxSession, Seque
         bundle.path(ref): [manifest.encoder.input_px]
         for ref in (manifest.encoder.probe, manifest.encoder.reference)
     }
-    opened = []
+    opened: list[tuple[OnnxSession, Sequence[tuple[int, int]]]] = []
     for path, shapes in sizes.items():
         session = OnnxSession(path, providers=["CPUExecutionProvider"], intra_op_threads=1)
         if patterns:

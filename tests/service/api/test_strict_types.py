@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from service.api import schemas
 from service.api.schemas.base import Wire
+from service.api.schemas.doors import DoorTestIn
 
 WRONG: dict[type, tuple[object, ...]] = {
     int: (True, False, "1", 1.5),
@@ -37,14 +38,21 @@ FIELDS = sorted(set(fields_of_requests()), key=lambda each: (each[0].__name__, e
 
 
 def test_there_are_such_fields() -> None:
-    assert len(FIELDS) >= 8
+    assert len(FIELDS) >= 9
 
 
 @pytest.mark.parametrize(("model", "name"), FIELDS)
 def test_a_value_of_another_type_is_refused(model: type[BaseModel], name: str) -> None:
     field, (kind,) = model.model_fields[name], kinds(model, name) & WRONG.keys()
-    whole = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    whole: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
     adapter: TypeAdapter[Any] = TypeAdapter(whole)
     for value in WRONG[kind]:
         with pytest.raises(ValidationError):
             adapter.validate_python(value)
+
+
+def test_bounds_stand_in_the_document() -> None:
+    quality = DoorTestIn.model_json_schema()["properties"]["quality"]
+    assert (quality["minimum"], quality["maximum"]) == (0, 100)
+    # JSON knows no difference between 70 and 70.0.
+    assert DoorTestIn(subject_id="a", camera="door-1", quality=70.0).quality == 70  # type: ignore[arg-type]
