@@ -77,6 +77,8 @@ def main() -> None:
     rendered = np.array(templates(engine, bundle, (path.read_bytes() for path in paths)), np.float32)
     who = np.array([path.parent.name for path in paths])
     calibration, cohort = bundle.manifest.calibration, open_cohort(bundle)
+    if calibration is None:
+        raise SystemExit("the bundle has no calibration")
     own = Agreement(settings.mismatch_fmr, settings.mismatch_fnmr)
     print(f"{len(both)} people of {asked.split}, {bundle.manifest.name}")
     print("| rule | threshold | same person refused | strangers let in | rendered strangers let in |")

@@ -123,9 +123,10 @@ def fill_further(http: httpx.Client, seeds: Seeds, place: Path) -> None:
         seeds.versions.append(str(ask(http, "POST", "/admin/thresholds", json=asked)["version"]))
     seeds.doors = [each["name"] for each in ask(http, "GET", "/admin/doors")["doors"]]
     # Whoever is known is not when the threshold is this high: then nobody's erasure takes the event away.
-    for query in ({"fmr": "1e-3"}, {"threshold": "0.999"}):
+    queries: tuple[dict[str, str], ...] = ({"fmr": "1e-3"}, {"threshold": "0.999"})
+    for query in queries:
         for photo in sorted(SAMPLES.glob("s[0-9][0-9]/*.jpg")):
-            asked = {"camera": "door-1", **query}
+            asked: dict[str, str] = {"camera": "door-1", **query}
             http.post("/identify", params=asked, content=photo.read_bytes(), headers=JPEG)
     time.sleep(SETTLE_S)
     seeds.event_ids = events(http)
