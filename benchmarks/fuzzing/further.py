@@ -126,8 +126,8 @@ def fill_further(http: httpx.Client, seeds: Seeds, place: Path) -> None:
     queries: tuple[dict[str, str], ...] = ({"fmr": "1e-3"}, {"threshold": "0.999"})
     for query in queries:
         for photo in sorted(SAMPLES.glob("s[0-9][0-9]/*.jpg")):
-            asked: dict[str, str] = {"camera": "door-1", **query}
-            http.post("/identify", params=asked, content=photo.read_bytes(), headers=JPEG)
+            where = {"camera": "door-1", **query}
+            http.post("/identify", params=where, content=photo.read_bytes(), headers=JPEG)
     time.sleep(SETTLE_S)
     seeds.event_ids = events(http)
     seeds.unknown_ids = [each["unknown_id"] for each in ask(http, "GET", "/unknowns")["unknowns"]]

@@ -55,4 +55,4 @@ def test_bounds_stand_in_the_document() -> None:
     quality = DoorTestIn.model_json_schema()["properties"]["quality"]
     assert (quality["minimum"], quality["maximum"]) == (0, 100)
     # JSON knows no difference between 70 and 70.0.
-    assert DoorTestIn(subject_id="a", camera="door-1", quality=70.0).quality == 70  # type: ignore[arg-type]
+    assert DoorTestIn(subject_id="a", camera="door-1", quality=70.0).quality == 70
