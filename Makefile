@@ -12,7 +12,7 @@ BENCH  ?=
 BEGIN  := @touch $(VENV)/.unfinished
 DONE    = @rm -f $(VENV)/.unfinished && touch $@
 
-.PHONY: help environment setup dev train models demo run bench test test-all check format lock sbom docs client console clean
+.PHONY: help environment setup dev train models demo run bench test test-all check format lock sbom advisories docs client console clean
 
 help:
 	@echo "make demo    enrol and identify the sample subjects over HTTP (on a terminal it stays, with the console)"
@@ -23,6 +23,7 @@ help:
 	@echo "make bench   measure what docs/performance.md states (PARTS=gallery,starts: only these)"
 	@echo "make train   add what training needs (torch) to $(VENV)"
 	@echo "make models  fetch the reference bundle (HALFLIGHT_BUNDLE_DIR serves it)"
+	@echo "make advisories  look locked packages up among known weaknesses (pip-audit; needs uv)"
 	@echo "make sbom    write a bill of materials (CycloneDX) and a licence list to build/"
 	@echo "make docs    build the documentation's site to build/site (DOCS=\"--serve 8080\" also shows it)"
 	@echo "make setup   only build $(VENV)"
@@ -153,6 +154,10 @@ docs: environment
 sbom: setup
 	$(BIN)/python deploy/sbom.py --lock requirements/cpu.lock --bundle models/halflight-2 \
 	  --version "$$($(BIN)/halflight --version | cut -d' ' -f2)" --to build
+
+# Needs uv, and an index that has advisories: what it does not know fails as well.
+advisories:
+	uvx pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/cpu.lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis demo-out

@@ -57,8 +57,9 @@ def second_bundle(source: Path, target: Path, *, columns: tuple[int, int] = COLU
     return manifest
 
 
-async def enrol(settings: Settings, count: int) -> None:
-    """Writes `count` subjects with the committed faces' crops and templates to the database."""
+async def enrol(settings: Settings, count: int, people: int | None = None) -> None:
+    """Writes `count` subjects with the committed faces' crops and templates to the database; `people`: those
+    of so many of them, None for all."""
     first = bundle.read(settings.bundle_dir)
     spec = first.manifest.encoder
     options = EngineOptions(
@@ -67,7 +68,8 @@ async def enrol(settings: Settings, count: int) -> None:
     engine = Engine.load(first, options)
     limits = DecodeLimits(max_bytes=settings.max_image_bytes, max_pixels=settings.max_image_pixels)
     faces = []
-    for path in sorted(SAMPLES.glob("*/vis_*.jpg")):
+    folders = sorted(SAMPLES.glob("s[0-9][0-9]"))[:people]
+    for path in (path for folder in folders for path in sorted(folder.glob("vis_*.jpg"))):
         image = decode(path.read_bytes(), limits=limits, spectrum=Spectrum.VIS)
         found = engine.detector.run([engine.detector.prepare(image)])[0].faces
         crops = align_all(image, found[0])

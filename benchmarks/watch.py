@@ -1,12 +1,15 @@
 """Rendered people with masks walk through a near-infrared clip, and `halflight watch` reports them.
 
-    python -m training.synthesis.rendered --out PEOPLE --facekit DIR --subjects 26 --seed 12
-    python -m benchmarks.watch --people PEOPLE [--strangers 6] [--seconds 3] [--fps 5]
+    python -m benchmarks.watch_people PEOPLE --facekit DIR
+    halflight evaluate PEOPLE/site --to REPORT --bundle models/halflight-2
+    python -m benchmarks.watch --people PEOPLE/clip --enrol camera --thresholds REPORT/thresholds.json \\
+        --fmr .001 --agree 4
 
-All but the last ones are enrolled, with their visible-light photos; the strangers walk among them. Prints
-who was reported how, and the processor time of the watcher beside that of a bare PyAV decode of the same
-clip, in the same run: both are whole processes, and what their start takes stands beside them. The people are
-rendered; nobody exists.
+All but the last ones are enrolled: with their visible-light photos, with the third masked near-infrared view,
+which the camera took, or with both. The strangers walk among them. Thresholds come from other people.
+Prints who was reported how, and the processor time of the watcher beside that of a bare PyAV decode of the
+same clip, in the same run: both are whole processes, and what their start takes stands beside them. The
+people are rendered; nobody exists.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +45,8 @@ with av.open(sys.argv[1]) as container:
     print(sum(1 for _ in container.decode(stream)))
 """
 IMPORT = "import av"
+VISIBLE, TAKEN = "vis_*.jpg", "nir_masked_3.jpg"
+ENROL = {"photos": (VISIBLE,), "camera": (TAKEN,), "both": (VISIBLE, TAKEN)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,43 +66,51 @@ def run(*command: str, cwd: Path) -> Ran:
     return Ran(done.stdout, used)
 
 
-def enrol(client: httpx.Client, folder: Path) -> None:
-    """Enrols one person with their visible-light photos."""
-    files = [
-        ("images", (one.name, one.read_bytes(), "image/jpeg")) for one in sorted(folder.glob("vis_*.jpg"))
-    ]
+def enrol(client: httpx.Client, folder: Path, patterns: Sequence[str]) -> None:
+    """Enrols one person with the pictures that match."""
+    photos = [photo for pattern in patterns for photo in sorted(folder.glob(pattern))]
+    files = [("images", (one.name, one.read_bytes(), "image/jpeg")) for one in photos]
     asked = {"subject_id": folder.name, "allow_duplicate": "true"}
     client.post("/enroll", data=asked, files=files).raise_for_status()
 
 
 def walker(folder: Path, number: int) -> Walker:
-    return Walker(folder.name, tuple(sorted(folder.glob("nir_masked_*.jpg"))), number % 2 == 0)
+    return Walker(folder.name, tuple(sorted(folder.glob("nir_masked_[12].jpg"))), number % 2 == 0)
 
 
-def walked(order: list[str], seconds: float, found: list[dict[str, Any]]) -> list[str]:
-    """Who walked when a report was seen, for every report that names another, or nobody who is known."""
-    lines, step_s = [], (int(seconds * FPS) + int(PAUSE_S * FPS)) / FPS
+def install(client: httpx.Client, path: Path) -> None:
+    """Puts a site's thresholds in force."""
+    made = client.post("/admin/thresholds", json={"thresholds": json.loads(path.read_text())})
+    made.raise_for_status()
+
+
+def walked(order: list[str], seconds: float, found: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+    """Each report with who walked when it was seen."""
+    step_s = (int(seconds * FPS) + int(PAUSE_S * FPS)) / FPS
+    pairs = []
     for one in found:
         passed = (datetime.fromisoformat(one["seen_at"]) - BEGAN).total_seconds() - LEAD_S
-        number = min(len(order) - 1, max(0, int(passed / step_s)))
-        again = ", as a repetition" if one["repeat"] else ""
-        if one["subject_id"] != order[number]:
-            lines.append(f"{order[number]} walked: {one['decision']} {one['subject_id'] or ''}{again}")
-    return lines
+        pairs.append((order[min(len(order) - 1, max(0, int(passed / step_s)))], one))
+    return pairs
 
 
-def told(strangers: set[str], known: set[str], found: list[dict[str, Any]]) -> list[str]:
-    """What the reports say about the people of the clip."""
-    named = Counter(one["subject_id"] for one in found if one["subject_id"] is not None and not one["repeat"])
-    unknown = sum(one["decision"] == "unknown" for one in found)
-    undecided = sum(one["decision"] == "undecided" for one in found)
-    return [
-        f"known people: {len(known)}, reported: {len(known & named.keys())},"
-        f" more than once: {sum(count > 1 for count in named.values())}",
-        f"strangers: {len(strangers)}, reported as unknown or not named: {unknown} unknown,"
-        f" {undecided} undecided tracks",
-        f"named who did not walk there: {sorted(set(named) - known)}",
+def told(known: set[str], pairs: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """What the reports say about the people of the clip, each by what was said while they walked."""
+    right = [(name, one["repeat"]) for name, one in pairs if one["subject_id"] == name]
+    news = Counter(name for name, repeat in right if not repeat)
+    again = {name for name, repeat in right if repeat} - news.keys()
+    wrong = {(name, one["subject_id"]) for name, one in pairs if one["subject_id"] not in (None, name)}
+    lines = [
+        f"of {len(known)} enrolled people reported rightly: {len(news)}, only as a repetition: {len(again)},"
+        f" more than once: {sum(count > 1 for count in news.values())},"
+        f" under another name: {sum(name in known for name, _ in wrong)}",
+        f"strangers that passed: {len({name for name, _ in wrong if name not in known})}",
     ]
+    for name, one in pairs:
+        if one["subject_id"] != name:
+            repeat = ", as a repetition" if one["repeat"] else ""
+            lines.append(f"{name} walked: {one['decision']} {one['subject_id'] or ''}{repeat}")
+    return lines
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -108,6 +122,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--strangers", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=3.0, help="for which each of them is in the picture")
     parser.add_argument("--fps", type=float, default=5.0)
+    parser.add_argument("--enrol", choices=ENROL, default="photos")
+    parser.add_argument("--thresholds", type=Path, help="thresholds.json of other people, to install")
+    parser.add_argument("--fmr", type=float, help="by default the service's")
+    parser.add_argument("--agree", type=int, help="by default the service's")
     parser.add_argument("--bundle", type=Path, default=builtin_bundle())
     given = parser.parse_args(arguments)
     folders = sorted(one for one in given.people.iterdir() if one.is_dir())[: given.count]
@@ -127,11 +145,14 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             with service.client() as client:
                 for folder in known:
-                    enrol(client, folder)
+                    enrol(client, folder, ENROL[given.enrol])
+                if given.thresholds is not None:
+                    install(client, given.thresholds)
             source = {
                 "name": "gate", "kind": "file", "path": str(clip), "spectrum": "nir", "fps": given.fps,
                 "began_at": BEGAN.isoformat(),
             }  # fmt: skip
+            source |= {name: v for name in ("fmr", "agree") if (v := getattr(given, name)) is not None}
             # A time stands in TOML without quotation marks.
             plain = {name: value for name, value in source.items() if name != "began_at"}
             lines = [f"{name} = {json.dumps(value)}" for name, value in plain.items()]
@@ -151,8 +172,8 @@ def main(arguments: list[str] | None = None) -> int:
     found = [json.loads(line) for line in watched.out.splitlines()]
     machine = f"{platform.machine()}, {os.cpu_count()} processors, PyAV {av.__version__}"
     print(f"{machine}, {lasts_s:.0f} s of 960 x 540")
-    print("\n".join(told({one.name for one in strangers}, {one.name for one in known}, found)))
-    print("\n".join(walked([one.name for one in order], given.seconds, found)))
+    pairs = walked([one.name for one in order], given.seconds, found)
+    print("\n".join(told({one.name for one in known}, pairs)))
     print(f"looked at {status['looked_at']} of {status['frames']} sampled frames, {status['tracks']} tracks")
     for name, one, start in (("bare decode", bare, begun), ("halflight watch", watched, checked)):
         share = (one.cpu_s - start.cpu_s) / lasts_s

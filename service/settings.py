@@ -212,6 +212,7 @@ class Settings(BaseSettings):
     duplicates: Literal["refuse", "report", "ignore"] = "refuse"
     duplicate_fpir: Annotated[float, Field(gt=0, lt=1)] = 1e-3
     mismatch_fmr: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    mismatch_fnmr: Annotated[float, Field(ge=0, lt=1)] = 0.03
     min_enrol_quality: Annotated[int, Field(ge=0, le=100)] = 20
     rate_limit_per_s: Annotated[float, Field(ge=0)] = 100.0
     rate_limit_burst: Annotated[int, Field(ge=1)] = 200

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.fuzzing.further import fill_further, settings_beside, write_files
 from benchmarks.fuzzing.seeds import Seeds, fill, prepare, queue
 from benchmarks.kills.replica import Replica
 from service.settings import CHECKOUT, Settings
@@ -31,6 +33,8 @@ from service.settings import CHECKOUT, Settings
 CHECKS = "all"
 # Schemathesis makes so many requests of each operation a round, beside those that the schema suggests.
 EXAMPLES = 60
+# These would take away what the others name, or need a service where nobody is enrolled.
+ALONE = (("delete", "/api/v1/recognition/subjects"), ("post", "/v1/admin/import"))
 Answers = dict[str, Counter[str]]
 
 
@@ -48,7 +52,12 @@ class Fuzzed:
             "HALFLIGHT_FAILED_LOGINS_PER_S": "0",
             "HALFLIGHT_DISK_RESERVE_BYTES": "0",
             "HALFLIGHT_DATASETS": str(data),
+            "HALFLIGHT_DUPLICATES": "ignore",
+            **settings_beside(place),
         }
+
+    def write_settings(self) -> None:
+        write_files(self.place)
 
     @contextmanager
     def serving(self, *, jobs: bool, key: str) -> Iterator[httpx.Client]:
@@ -71,20 +80,26 @@ def settings_of(env: dict[str, str]) -> Settings:
     return Settings(data_dir=Path(env["HALFLIGHT_DATA_DIR"]), bundle_dir=Path(env["HALFLIGHT_BUNDLE_DIR"]))
 
 
-def run_round(fuzzed: Fuzzed, url: str, key: str, seed: int, asked: argparse.Namespace) -> tuple[int, str]:
-    """One run of Schemathesis: its exit code and what it printed.
-
-    A stream that only its reader ends is left out: `tests/service` has its tests.
-    """
+def run_round(
+    fuzzed: Fuzzed, url: str, key: str, seed: int, asked: argparse.Namespace, *, alone: bool = False
+) -> tuple[int, str]:
+    """One run of Schemathesis: its exit code and what it printed. `alone`: of the operations that cannot run
+    beside others."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
-    command += ["--header", f"Authorization: Bearer {key}", "--checks", CHECKS, "--seed", str(seed)]
-    if "/v1/events" in httpx.get(f"{url}/openapi.json", timeout=120).json()["paths"]:
-        command += ["--exclude-path", "/v1/events"]
-    command += ["--max-examples", str(asked.examples), "--workers", str(asked.workers), "--no-color"]
+    # Ours, and the header of CompreFace's routes.
+    command += ["--header", f"Authorization: Bearer {key}", "--header", f"x-api-key: {key}"]
+    command += ["--checks", CHECKS, "--seed", str(seed)]
+    paths = httpx.get(f"{url}/openapi.json", timeout=120).json()["paths"]
+    how, chosen = ("--include-operation-id", ALONE) if alone else ("--exclude-operation-id", ALONE[:1])
+    for method, path in chosen:
+        command += [how, paths[path][method]["operationId"]]
+    workers = 1 if alone else asked.workers
+    command += ["--max-examples", str(asked.examples), "--workers", str(workers), "--no-color"]
     command += ["--phases", "examples,coverage,fuzzing,stateful", "--generation-database", "none"]
-    command += ["--continue-on-failure", "--request-timeout", "120", "--suppress-health-check", "all"]
+    command += ["--continue-on-failure", "--request-timeout", "60", "--suppress-health-check", "all"]
     env = {**os.environ, "SCHEMATHESIS_HOOKS": "benchmarks.fuzzing.hooks"}
     env |= {"FUZZING_SEEDS": str(fuzzed.seeds), "FUZZING_COUNTS": str(fuzzed.counts)}
+    env |= {"FUZZING_URL": url, "FUZZING_KEY": key}
     env["PYTHONPATH"] = os.pathsep.join([str(CHECKOUT), env.get("PYTHONPATH", "")])
     done = subprocess.run(
         command,
@@ -96,6 +111,31 @@ def run_round(fuzzed: Fuzzed, url: str, key: str, seed: int, asked: argparse.Nam
         text=True,
     )
     return done.returncode, done.stdout
+
+
+def play(fuzzed: Fuzzed, seed: int, asked: argparse.Namespace) -> tuple[int, str]:
+    """Everything of one seed on two new services; the worse exit code, and what was printed."""
+    fuzzed.place.mkdir()
+    fuzzed.write_settings()
+    seeds = Seeds()
+    key = prepare(settings_of(fuzzed.env), seeds)
+    with fuzzed.serving(jobs=True, key=key) as http:
+        fill(http, seeds)
+        fill_further(http, seeds, fuzzed.place)
+    with fuzzed.serving(jobs=False, key=key) as http:
+        queue(http, seeds)
+        seeds.write(fuzzed.seeds)
+        code, said = run_round(fuzzed, str(http.base_url), key, seed, asked)
+        http.get("/health/ready").raise_for_status()
+    empty = Fuzzed(fuzzed.place / "empty")
+    empty.place.mkdir()
+    empty.write_settings()
+    key = prepare(settings_of(empty.env), Seeds(), subjects=0)
+    Seeds(gallery=seeds.gallery, passphrase=seeds.passphrase).write(empty.seeds)
+    with empty.serving(jobs=False, key=key) as http:
+        more, text = run_round(empty, str(http.base_url), key, seed, asked, alone=True)
+        http.get("/health/ready").raise_for_status()
+    return max(code, more), said + text
 
 
 def report(answers: Answers, cases: int) -> list[str]:
@@ -125,33 +165,30 @@ def main() -> None:
     asked = parser.parse_args()
     answers: Answers = defaultdict(Counter)
     cases, failed, seed, printed = 0, False, asked.seed, ""
-    with tempfile.TemporaryDirectory(prefix="halflight-fuzzing-") as name:
-        while cases < asked.cases:
-            fuzzed = Fuzzed(Path(name) / str(seed))
-            fuzzed.place.mkdir()
-            seeds = Seeds()
-            key = prepare(settings_of(fuzzed.env), seeds)
-            with fuzzed.serving(jobs=True, key=key) as http:
-                fill(http, seeds)
-            with fuzzed.serving(jobs=False, key=key) as http:
-                queue(http, seeds)
-                seeds.write(fuzzed.seeds)
-                code, said = run_round(fuzzed, str(http.base_url), key, seed, asked)
-                http.get("/health/ready").raise_for_status()
-            counted = json.loads(fuzzed.counts.read_text())
-            for operation, status, count in counted["answers"]:
-                answers[operation][status] += count
-            cases, failed, seed = cases + counted["cases"], failed or code != 0, seed + 1
-            printed += said
-            if asked.output:
-                asked.output.write_text(printed)
-            print(f"seed {seed - 1}: exit code {code}, {cases} cases so far", flush=True)
-            if code:
-                print(said[-12000:], flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with tempfile.TemporaryDirectory(prefix="halflight-fuzzing-") as name:
+            while cases < asked.cases:
+                fuzzed = Fuzzed(Path(name) / str(seed))
+                code, said = play(fuzzed, seed, asked)
+                for counts in (fuzzed.counts, fuzzed.place / "empty" / fuzzed.counts.name):
+                    counted = json.loads(counts.read_text())
+                    cases += counted["cases"]
+                    for operation, status, count in counted["answers"]:
+                        answers[operation][status] += count
+                failed, seed = failed or code != 0, seed + 1
+                printed += said
+                if asked.output:
+                    asked.output.write_text(printed)
+                print(f"seed {seed - 1}: exit code {code}, {cases} cases so far", flush=True)
+                if code:
+                    print(said[-12000:], flush=True)
+    except KeyboardInterrupt:
+        print("stopped before the last round", flush=True)
     faults = report(answers, cases)
     for fault in faults:
         print(f"fault: {fault}")
-    raise SystemExit(1 if failed or faults else 0)
+    raise SystemExit(1 if failed or faults or cases < asked.cases else 0)
 
 
 if __name__ == "__main__":

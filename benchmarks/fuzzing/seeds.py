@@ -19,6 +19,8 @@ from service.settings import Settings
 from service.store.database import Database
 
 SUBJECTS, KEYS, DATASETS, JOBS = 240, 90, 12, 20
+# Those of the photos that fuzzing sends; the others are unknown.
+KNOWN = 6
 # Each cut of the crop makes a space of its own.
 COLUMNS = ((2, 110), (4, 108), (6, 106), (8, 104), (10, 102), (12, 100))
 WAIT_S = 300.0
@@ -28,10 +30,14 @@ WAIT_S = 300.0
 class Seeds:
     """Ids that exist, by the names that the OpenAPI document gives them.
 
-    `ended_jobs`: whose events come to an end. `bundles`: names that can be registered.
+    `ended_jobs`: whose events come to an end. `bundles`: names that can be registered. `held`: subjects with
+    a legal hold. `bulk_jobs` and `measured_jobs`: whose reports are there. `tables`: thresholds that can be
+    installed. `gallery`: an archive that a service without subjects can import, where one was exported, and
+    what opens it.
     """
 
     subject_ids: list[str] = field(default_factory=list)
+    held: list[str] = field(default_factory=list)
     samples: list[tuple[str, str]] = field(default_factory=list)
     space_ids: list[str] = field(default_factory=list)
     job_ids: list[str] = field(default_factory=list)
@@ -39,6 +45,15 @@ class Seeds:
     dataset_ids: list[str] = field(default_factory=list)
     key_ids: list[str] = field(default_factory=list)
     bundles: list[str] = field(default_factory=list)
+    bulk_jobs: list[str] = field(default_factory=list)
+    measured_jobs: list[str] = field(default_factory=list)
+    event_ids: list[str] = field(default_factory=list)
+    unknown_ids: list[str] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    doors: list[str] = field(default_factory=list)
+    gallery: str | None = None
+    passphrase: str = ""
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)))
@@ -60,10 +75,10 @@ def archive(number: int) -> bytes:
     return packed.getvalue()
 
 
-async def write_rows(settings: Settings, seeds: Seeds) -> str:
+async def write_rows(settings: Settings, seeds: Seeds, subjects: int) -> str:
     """Writes subjects and keys to an empty database; returns an admin's key."""
-    await enrol(settings, SUBJECTS)
-    seeds.subject_ids = [f"subject-{number}" for number in range(SUBJECTS)]
+    await enrol(settings, subjects, KNOWN)
+    seeds.subject_ids = [f"subject-{number}" for number in range(subjects)]
     db = await Database.open(settings.sqlalchemy_url)
     try:
         admin = await access.create(db, access.NewKey(role=access.Role.ADMIN, label="fuzzing"))
@@ -76,10 +91,10 @@ async def write_rows(settings: Settings, seeds: Seeds) -> str:
     return admin.token
 
 
-def prepare(settings: Settings, seeds: Seeds) -> str:
+def prepare(settings: Settings, seeds: Seeds, subjects: int = SUBJECTS) -> str:
     """Fills a new data directory before the service starts; returns an admin's key."""
     settings.data_dir.mkdir(mode=0o700)
-    key = asyncio.run(write_rows(settings, seeds))
+    key = asyncio.run(write_rows(settings, seeds, subjects))
     for number, columns in enumerate(COLUMNS):
         second_bundle(settings.bundle_dir, settings.bundle_registry / f"cut-{number}", columns=columns)
     # The first two are registered; the others wait for who asks.

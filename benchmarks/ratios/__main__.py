@@ -20,7 +20,7 @@ from benchmarks.ratios.figures import read_parts, write_parts, write_tables
 from benchmarks.ratios.parts import PARTS, Size, measured
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
-SIZES = {"full": (1_000_000, 3, 150), "toy": (2000, 1, 12)}
+SIZES = {"full": (1_000_000, 3, 100), "toy": (2000, 1, 12)}
 
 
 def _names(given: str) -> list[str]:

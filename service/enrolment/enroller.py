@@ -12,6 +12,7 @@ from faces.frames import digest as image_digest
 from faces.types import Role
 from service.crops import align_all
 from service.enrolment.duplicates import DuplicateCheck
+from service.enrolment.mismatch import Agreement
 from service.enrolment.terms import need_consent
 from service.enrolment.transaction import EnrolmentTransaction
 from service.enrolment.types import Accepted, Duplicates, Enrolled, Enrolment
@@ -67,7 +68,7 @@ class Enroller:
             registry,
             encode,
             keep_crops=settings.keep_crops,
-            mismatch_fmr=settings.mismatch_fmr,
+            agreement=Agreement(fmr=settings.mismatch_fmr, fnmr=settings.mismatch_fnmr),
             require_consent=settings.require_consent,
         )
 

@@ -2,20 +2,22 @@
 
 The question is not who this is but whether it can be the same person at all, and its two errors weigh
 differently: a stranger's template under a subject opens every door of that subject, while an honest
-photo that is refused can be sent again with `allow_mismatch`. Still the threshold is loose (the setting
-`mismatch_fmr`): honest second photos are common, and strangers under the wrong id are rare.
-docs/reliability.md has the rates that were measured.
+photo that is refused can be sent again with `allow_mismatch`. Still honest second photos are common, and
+strangers under the wrong id are rare. So a pair of conditions is judged as strictly as costs few honest
+photos: clear photos are, and masked ones, whose scores overlap, only loosely. docs/reliability.md has the
+rates that were measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product, starmap
 
 import numpy as np
 from numpy.typing import NDArray
 
-from faces.calibration import Calibration
+from faces.calibration import Calibration, OperatingPoint
 from faces.cohort import Cohort
 from faces.types import Condition, Pair
 from service.enrolment.duplicates import threshold_at
@@ -29,8 +31,21 @@ Floats = NDArray[np.float32]
 ALLOW = "or, if they are right, send allow_mismatch=true"
 
 
+# Fewer comparisons of one person do not show how many honest photos a threshold refuses.
+LEAST_MATED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """From when on two photos may be of one person: at the strictest calibrated FMR at which no more than
+    `fnmr` of honest photos are refused, and in no case more loosely than at `fmr`."""
+
+    fmr: float
+    fnmr: float
+
+
 def agreement_thresholds(
-    calibration: Calibration, conditions: Iterable[Condition], fmr: float
+    calibration: Calibration, conditions: Iterable[Condition], rule: Agreement
 ) -> dict[Pair, float]:
     """The scores from which two photos may show one person, by the pairs of these conditions.
 
@@ -41,10 +56,16 @@ def agreement_thresholds(
     known = list(conditions)
     pairs = [pair for pair in starmap(Pair, product(known, known)) if calibration.has(pair)]
     pairs = pairs or [Pair.with_clear_reference(each) for each in known]
-    return {
-        pair: threshold_at([(point.fmr, point.everybody) for point in calibration.points(pair)], fmr)
-        for pair in pairs
-    }
+    mated = {points.pair: points.mated for points in calibration.pairs}
+    return {pair: _threshold(calibration.points(pair), mated[pair], rule) for pair in pairs}
+
+
+def _threshold(points: Sequence[OperatingPoint], mated: int, rule: Agreement) -> float:
+    loosest = threshold_at([(point.fmr, point.everybody) for point in points], rule.fmr)
+    if mated < LEAST_MATED:
+        return loosest
+    cheap = [point.everybody for point in points if point.fnmr is not None and point.fnmr <= rule.fnmr]
+    return max([loosest, *cheap])
 
 
 def agreement(
@@ -80,9 +101,9 @@ class MismatchCheck:
     """The check of one enrolment in one space, within its transaction."""
 
     def __init__(
-        self, space: EmbeddingSpace, subject_id: str, accepted: Sequence[Accepted], *, fmr: float
+        self, space: EmbeddingSpace, subject_id: str, accepted: Sequence[Accepted], rule: Agreement
     ) -> None:
-        self._space, self._subject_id, self._accepted, self._fmr = space, subject_id, accepted, fmr
+        self._space, self._subject_id, self._accepted, self._rule = space, subject_id, accepted, rule
 
     async def check(self, uow: UnitOfWork) -> None:
         """Compares the photos with each other and with the subject's templates.
@@ -96,7 +117,7 @@ class MismatchCheck:
         }
         for sample in await uow.samples.of_subject(self._subject_id):
             conditions.add(Condition(sample.spectrum, sample.masked))
-        thresholds = agreement_thresholds(self._space.calibration, conditions, self._fmr)
+        thresholds = agreement_thresholds(self._space.calibration, conditions, self._rule)
         cohort = self._space.cohort
         vectors = np.stack([one.description.embedding.vector for one in self._accepted])
         margins = agreement(cohort, thresholds, vectors, vectors)

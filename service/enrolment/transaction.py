@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from faces.types import Role
 from service.crops import encode_crops
 from service.enrolment.duplicates import DuplicateCheck
-from service.enrolment.mismatch import MismatchCheck
+from service.enrolment.mismatch import Agreement, MismatchCheck
 from service.enrolment.terms import agree_terms
 from service.enrolment.types import Accepted, Duplicates, Enrolled, EnrolledSample, Enrolment
 from service.enrolment.warnings import uncalibrated
@@ -37,8 +37,8 @@ class EnrolmentTransaction:
     """Stores enrolments, each in one transaction.
 
     `keep_crops`: whether crops are kept. `encode`: makes the JSON answer that idempotency keeps.
-    `mismatch_fmr`: the false match rate at which two photos count as one person's. `require_consent`:
-    whether a subject must have consented.
+    `agreement`: from when on two photos count as one person's. `require_consent`: whether a subject must
+    have consented.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class EnrolmentTransaction:
         encode: Callable[[Enrolled], dict[str, Any]],
         *,
         keep_crops: bool,
-        mismatch_fmr: float,
+        agreement: Agreement,
         require_consent: bool,
     ) -> None:
         self._db, self._registry, self._encode = db, registry, encode
-        self._keep_crops, self._mismatch_fmr = keep_crops, mismatch_fmr
+        self._keep_crops, self._agreement = keep_crops, agreement
         self._require_consent = require_consent
 
     async def commit(
@@ -120,7 +120,7 @@ class EnrolmentTransaction:
             await agree_terms(uow, request, require_consent=self._require_consent)
             if not request.allow_mismatch:
                 photos = [one for one, _ in accepted]
-                await MismatchCheck(space, request.subject_id, photos, fmr=self._mismatch_fmr).check(uow)
+                await MismatchCheck(space, request.subject_id, photos, self._agreement).check(uow)
             await uow.spaces.lock_shared()
             writable = {record.space_id: record.state for record in await uow.spaces.writable()}
             if unknown := [space_id for space_id in writable if space_id not in vectors]:

@@ -54,6 +54,9 @@ class OnnxSession:
         options.intra_op_num_threads = intra_op_threads
         # Several sessions share the cores: a waiting thread that spins would keep one busy.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # With patterns ONNX Runtime takes one block for each size of batch from its second time on, and the
+        # blocks of different sizes do not share: memory went on growing (docs/reliability.md).
+        options.enable_mem_pattern = False
         options.log_severity_level = 3
         known = set(ort.get_available_providers())
         unknown = [name for name in providers if name not in known]

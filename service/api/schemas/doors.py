@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from service.api.schemas.base import Wire, ZonedMoment
+from service.api.schemas.base import INTEGER, Flag, Number, Wire, ZonedMoment
 from service.api.schemas.events import SchemaVersion, SeenSubjectOut
 from service.doors.judging import Explained, Verdict
 from service.doors.keeper import DoorState, Told
@@ -138,7 +138,7 @@ class DoorsOut(Wire):
 
 
 class DoorModeIn(Wire):
-    dry_run: bool
+    dry_run: Flag
 
 
 class DoorTestIn(Wire):
@@ -149,10 +149,10 @@ class DoorTestIn(Wire):
     at: ZonedMoment | None = None
     mask: Literal["worn", "not worn", "uncertain"] = "not worn"
     spectrum: Literal["nir", "vis"] = "nir"
-    quality: Annotated[int, Field(ge=0, le=100)] = 100
-    fmr: Annotated[float, Field(gt=0, lt=1)] = 1e-6
-    agree: Annotated[int, Field(ge=1, le=100)] = 1
-    of: Annotated[int, Field(ge=1, le=100)] = 1
+    quality: Annotated[int, Field(ge=0, le=100), INTEGER] = 100
+    fmr: Annotated[Number, Field(gt=0, lt=1)] = 1e-6
+    agree: Annotated[int, Field(ge=1, le=100), INTEGER] = 1
+    of: Annotated[int, Field(ge=1, le=100), INTEGER] = 1
 
 
 class DoorTestOut(Wire):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from faces.calibration import Fmr
-from service.api.schemas.base import Wire
+from service.api.schemas.base import Flag, Wire
 from service.spaces.space import EmbeddingSpace
 from service.spaces.threshold_admin import Installation, VersionView, tables_in_force
 from service.spaces.threshold_table import CameraThresholds, ThresholdTable
@@ -35,9 +35,9 @@ class InstallIn(Wire):
 
     thresholds: GivenTable
     note: Annotated[str, Field(max_length=500)] = ""
-    replace: bool = False
-    activate: bool = True
-    default_fmr: Fmr | None = None
+    replace: Flag = False
+    activate: Flag = True
+    default_fmr: Annotated[Fmr, Field(strict=True)] | None = None
 
     def asked(self) -> Installation:
         return Installation(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from service.api.schemas.base import Wire
+from service.api.schemas.base import Flag, Wire
 from service.api.schemas.terms import ConsentIn, Expiry
 from service.live.clusters import Cluster
 from service.live.review import Unknowns
@@ -73,7 +73,7 @@ class EnrolUnknownIn(Wire):
 class IgnoreIn(Wire):
     """`ignored`: false to see the face again."""
 
-    ignored: bool = True
+    ignored: Flag = True
 
 
 class IgnoredOut(Wire):
