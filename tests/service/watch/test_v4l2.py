@@ -1,38 +1,24 @@
-"""Cameras of this machine: levels as the kernel packs them, devices that are none, and vivid where it is."""
+"""Cameras of this machine: levels as the kernel packs them, and devices that are none."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from service.watch.camera import CameraReader
 from service.watch.config import V4l2Source
 from service.watch.frames import SourceError
-from service.watch.grey import BY_NAME, FORMATS, Reduction
+from service.watch.grey import BY_NAME, Reduction
 from tests.service.cli.command import fails
 
 NOBODY = 65534
-# The kernel's virtual camera: modprobe vivid n_devs=1 node_types=0x1. Elsewhere the tests of it skip.
-VIVID = next(
-    (
-        f"/dev/{one.name}"
-        for one in Path("/sys/class/video4linux").glob("video*")
-        if "vivid" in (one / "name").read_text()
-    ),
-    None,
-)
-needs_vivid = pytest.mark.skipif(VIVID is None, reason="the kernel's vivid is not loaded")
 
 
 def source(device: str = "/dev/video0", **options: object) -> V4l2Source:
@@ -133,35 +119,3 @@ def test_the_check_opens_cameras(tmp_path: Path) -> None:
     path = tmp_path / "sources.toml"
     path.write_text('spool = "s"\n[[source]]\nname = "gate"\nkind = "v4l2"\ndevice = "/dev/null"\n')
     fails(1, "watch", "--check", path, expected=["gate: the v4l2 source cannot be read: it is no camera"])
-
-
-def taken(count: int = 1, **options: object) -> list[NDArray[np.uint8]]:
-    assert VIVID is not None
-    reader = CameraReader(source(VIVID, **({"fps": 30.0, "spectrum": "nir"} | options)))
-    with closing(reader.frames()) as frames:  # type: ignore[type-var]
-        return [one.pixels for one in islice(frames, count)]
-
-
-@pytest.fixture
-def ramp() -> Iterator[None]:
-    """vivid shows a still ramp from black to white, without its counters."""
-    for control in ("test_pattern=20", "osd_text_mode=2", "horizontal_movement=3", "vertical_movement=3"):
-        subprocess.run(["v4l2-ctl", "-d", str(VIVID), "-c", control], check=True)
-    yield
-    subprocess.run(["v4l2-ctl", "-d", str(VIVID), "-c", "test_pattern=0,osd_text_mode=0"], check=True)
-
-
-@needs_vivid
-@pytest.mark.parametrize("name", [one.name for one in FORMATS])
-def test_every_format_that_vivid_has_shows_the_same_ramp(name: str, ramp: None) -> None:
-    assert VIVID is not None
-    offered = subprocess.run(["v4l2-ctl", "-d", VIVID, "--list-formats"], capture_output=True, text=True)
-    shown = {"Y16BE": "Y16 -BE"}.get(name, name.ljust(4))
-    if f"'{shown}'" not in offered.stdout:
-        with pytest.raises(SourceError, match=f"it does not offer {name}, but .*GREY"):
-            taken(pixel_format=name)
-        return
-    grey = taken(pixel_format="GREY", size="640x360")[0]
-    read = taken(pixel_format=name, size="640x360")[0]
-    assert (read.shape, len(np.unique(grey)) > 200) == ((360, 640), True)
-    assert np.abs(read.astype(int) - grey).max() <= 1
