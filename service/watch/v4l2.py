@@ -1,7 +1,8 @@
 """The part of the Video4Linux2 interface that captures frames of one plane from memory of the driver.
 
-After the kernel's linux/videodev2.h. OpenCV and FFmpeg read neither Y12 nor Y14, and OpenCV takes the rows to
-lie side by side, which not every driver does.
+After the kernel's documentation (userspace-api/media/v4l). Done here since FFmpeg's table of formats
+(libavdevice/v4l2-common.c) has neither Y10 nor Y12, OpenCV's (videoio/src/cap_v4l.cpp) has no Y12, and OpenCV
+takes rows to lie side by side, which not every driver does.
 """
 
 from __future__ import annotations
@@ -20,6 +21,24 @@ from types import TracebackType
 import numpy as np
 
 from service.watch.frames import Pixels
+from service.watch.videodev import (
+    DQBUF,
+    ENUM_FMT,
+    G_FMT,
+    QBUF,
+    QUERYBUF,
+    QUERYCAP,
+    REQBUFS,
+    S_FMT,
+    S_PARM,
+    STREAMON,
+    Buffer,
+    Capability,
+    Description,
+    Format,
+    Rate,
+    Request,
+)
 
 CAPTURE, MMAP = 1, 1
 CAN_CAPTURE, CAN_CAPTURE_PLANES, CAN_STREAM, HAS_DEVICE_CAPS = 1, 0x1000, 0x04000000, 0x80000000
@@ -42,92 +61,6 @@ class CameraError(RuntimeError):
     """The camera does not do what is asked of it. The text is for people."""
 
 
-class _Capability(ctypes.Structure):
-    _fields_ = (
-        ("names", ctypes.c_uint8 * 80),
-        ("version", ctypes.c_uint32),
-        ("all", ctypes.c_uint32),
-        ("own", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32 * 3),
-    )
-
-
-class _Description(ctypes.Structure):
-    _fields_ = (
-        ("index", ctypes.c_uint32),
-        ("type", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("description", ctypes.c_uint8 * 32),
-        ("code", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32 * 4),
-    )
-
-
-class _Picture(ctypes.Structure):
-    _fields_ = tuple(
-        (name, ctypes.c_uint32)
-        for name in ("width", "height", "code", "field", "stride", "size", "colours", "private")
-    )
-
-
-class _Union(ctypes.Union):
-    # The pointer stands for those of v4l2_window: it aligns the union.
-    _fields_ = (("picture", _Picture), ("raw", ctypes.c_uint8 * 200), ("window", ctypes.c_void_p))
-
-
-class _Format(ctypes.Structure):
-    _fields_ = (("type", ctypes.c_uint32), ("of", _Union))
-
-
-class _Rate(ctypes.Structure):
-    _fields_ = (
-        ("type", ctypes.c_uint32),
-        ("capability", ctypes.c_uint32),
-        ("mode", ctypes.c_uint32),
-        ("numerator", ctypes.c_uint32),
-        ("denominator", ctypes.c_uint32),
-        ("rest", ctypes.c_uint8 * 184),
-    )
-
-
-class _Request(ctypes.Structure):
-    _fields_ = (
-        ("count", ctypes.c_uint32),
-        ("type", ctypes.c_uint32),
-        ("memory", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32 * 2),
-    )
-
-
-class _Buffer(ctypes.Structure):
-    _fields_ = (
-        ("index", ctypes.c_uint32),
-        ("type", ctypes.c_uint32),
-        ("used", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("field", ctypes.c_uint32),
-        ("at", ctypes.c_long * 2),
-        ("timecode", ctypes.c_uint32 * 4),
-        ("sequence", ctypes.c_uint32),
-        ("memory", ctypes.c_uint32),
-        ("offset", ctypes.c_ulong),
-        ("length", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32 * 2),
-    )
-
-
-def _number(access: int, number: int, kind: type[ctypes.Structure] | type[ctypes.c_int]) -> int:
-    """As x86, ARM and RISC-V number the requests; `access`: 1 writes, 2 reads."""
-    return access << 30 | ctypes.sizeof(kind) << 16 | ord("V") << 8 | number
-
-
-QUERYCAP, ENUM_FMT = _number(2, 0, _Capability), _number(3, 2, _Description)
-G_FMT, S_FMT, S_PARM = _number(3, 4, _Format), _number(3, 5, _Format), _number(3, 22, _Rate)
-REQBUFS, QUERYBUF = _number(3, 8, _Request), _number(3, 9, _Buffer)
-QBUF, DQBUF = _number(3, 15, _Buffer), _number(3, 17, _Buffer)
-STREAMON, STREAMOFF = _number(1, 18, ctypes.c_int), _number(1, 19, ctypes.c_int)
-
-
 class Camera:
     """One device, open. Every method raises CameraError."""
 
@@ -141,7 +74,7 @@ class Camera:
         except OSError as error:
             raise _told(error) from None
         try:
-            found = _Capability()
+            found = Capability()
             self._ask(QUERYCAP, found)
             able = found.own if found.all & HAS_DEVICE_CAPS else found.all
             if not able & CAN_CAPTURE:
@@ -168,7 +101,7 @@ class Camera:
         """The formats that the camera offers, as the kernel names them."""
         codes: list[int] = []
         while True:
-            asked = _Description(index=len(codes), type=CAPTURE)
+            asked = Description(index=len(codes), type=CAPTURE)
             try:
                 self._ioctl(ENUM_FMT, asked)
             except OSError as error:
@@ -180,7 +113,7 @@ class Camera:
     def choose(self, code: int, size: tuple[int, int] | None) -> tuple[int, int, int, int]:
         """Asks for a format, and for a size unless the present one shall stay. Returns what the camera has
         taken: code, width, height, and bytes from row to row."""
-        asked = _Format(type=CAPTURE)
+        asked = Format(type=CAPTURE)
         self._ask(G_FMT, asked)
         picture = asked.of.picture
         if size is not None:
@@ -191,7 +124,7 @@ class Camera:
 
     def choose_rate(self, per_s: int) -> float:
         """Asks for so many frames a second. Returns what the camera has taken."""
-        asked = _Rate(type=CAPTURE, numerator=1, denominator=per_s)
+        asked = Rate(type=CAPTURE, numerator=1, denominator=per_s)
         try:
             self._ioctl(S_PARM, asked)
         except OSError as error:
@@ -202,10 +135,10 @@ class Camera:
 
     def start(self) -> None:
         """Begins to stream."""
-        asked = _Request(count=BUFFERS, type=CAPTURE, memory=MMAP)
+        asked = Request(count=BUFFERS, type=CAPTURE, memory=MMAP)
         self._ask(REQBUFS, asked)
         for index in range(int(asked.count)):
-            buffer = _Buffer(index=index, type=CAPTURE, memory=MMAP)
+            buffer = Buffer(index=index, type=CAPTURE, memory=MMAP)
             self._ask(QUERYBUF, buffer)
             # The low half of the union is the offset, whatever the byte order of these machines.
             offset = int(buffer.offset) & 0xFFFFFFFF
@@ -226,7 +159,7 @@ class Camera:
             ready, _, _ = select.select([self._open], [], [], max(0.0, until - time.monotonic()))
             if not ready:
                 raise CameraError(f"no frame for {timeout_s:g} s")
-            buffer = _Buffer(type=CAPTURE, memory=MMAP)
+            buffer = Buffer(type=CAPTURE, memory=MMAP)
             try:
                 self._ioctl(DQBUF, buffer)
             except BlockingIOError:
@@ -241,7 +174,7 @@ class Camera:
 
     def give_back(self, place: int) -> None:
         """Lets the driver use the memory of a frame again."""
-        self._ask(QBUF, _Buffer(index=place, type=CAPTURE, memory=MMAP))
+        self._ask(QBUF, Buffer(index=place, type=CAPTURE, memory=MMAP))
 
     def _ask(self, number: int, about: ctypes.Structure | ctypes.c_int) -> None:
         try:

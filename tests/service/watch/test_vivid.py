@@ -91,9 +91,11 @@ def test_a_camera_that_another_reads_is_busy_and_is_read_afterwards() -> None:
     assert isinstance(next(reader().frames()), Frame)
 
 
-def test_a_camera_that_goes_away_is_said() -> None:
+def test_a_camera_that_goes_away_is_said_and_is_read_when_it_is_back() -> None:
     frames = reader().frames()
     next(frames)
     told("-c", "disconnect=1")
     with pytest.raises(SourceError, match="the camera is gone"):
         list(frames)
+    # vivid is back once nobody holds it open.
+    assert next(reader().frames()).pixels.shape == (360, 640)
