@@ -1,10 +1,11 @@
 """Fuzzes a service of its own with Schemathesis, every check, and ids that exist.
 
-    python -m benchmarks.fuzzing --cases 20000
+    python -m benchmarks.fuzzing --cases 20000 --at-most-s 3600
 
 The data directory is filled before: subjects with samples, spaces, data sets, jobs, keys. Seven of ten
 requests name some of it, so that handlers are reached and not 404 alone. Rounds with new seeds follow until
-there were so many cases. Exit code 1 for a 5xx other than 503 with Retry-After, for an answer that the
+there were so many cases, or until the time is over: the round of then is interrupted, and what it had counts.
+Exit code 1 for a 5xx other than 503 with Retry-After, for an answer that the
 OpenAPI document does not describe, for whatever else a check finds, and for an operation that never
 succeeded.
 """
@@ -18,6 +19,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +37,8 @@ CHECKS = "all"
 EXAMPLES = 60
 # These would take away what the others name, or need a service where nobody is enrolled.
 ALONE = (("delete", "/api/v1/recognition/subjects"), ("post", "/v1/admin/import"))
+# One that is interrupted ends the requests that are under way, and says what it found.
+INTERRUPTED_S, A_DAY_S = 120.0, 86_400.0
 Answers = dict[str, Counter[str]]
 
 
@@ -84,7 +88,7 @@ def run_round(
     fuzzed: Fuzzed, url: str, key: str, seed: int, asked: argparse.Namespace, *, alone: bool = False
 ) -> tuple[int, str]:
     """One run of Schemathesis: its exit code and what it printed. `alone`: of the operations that cannot run
-    beside others."""
+    beside others. At `asked.end`, of the monotonic clock, it is interrupted."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"]
     # Ours, and the header of CompreFace's routes.
     command += ["--header", f"Authorization: Bearer {key}", "--header", f"x-api-key: {key}"]
@@ -101,16 +105,18 @@ def run_round(
     env |= {"FUZZING_SEEDS": str(fuzzed.seeds), "FUZZING_COUNTS": str(fuzzed.counts)}
     env |= {"FUZZING_URL": url, "FUZZING_KEY": key}
     env["PYTHONPATH"] = os.pathsep.join([str(CHECKOUT), env.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        command,
-        cwd=fuzzed.place,
-        env=env,
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    child = subprocess.Popen(
+        command, cwd=fuzzed.place, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    return done.returncode, done.stdout
+    try:
+        said, _ = child.communicate(timeout=max(0.0, asked.end - time.monotonic()))
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        asked.end = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        said, _ = child.communicate(timeout=INTERRUPTED_S)
+    finally:
+        child.kill()
+    return child.returncode, said
 
 
 def play(fuzzed: Fuzzed, seed: int, asked: argparse.Namespace) -> tuple[int, str]:
@@ -122,20 +128,27 @@ def play(fuzzed: Fuzzed, seed: int, asked: argparse.Namespace) -> tuple[int, str
     with fuzzed.serving(jobs=True, key=key) as http:
         fill(http, seeds)
         fill_further(http, seeds, fuzzed.place)
+    alone, text = play_alone(fuzzed, seeds, seed, asked)
     with fuzzed.serving(jobs=False, key=key) as http:
         queue(http, seeds)
         seeds.write(fuzzed.seeds)
         code, said = run_round(fuzzed, str(http.base_url), key, seed, asked)
         http.get("/health/ready").raise_for_status()
+    return code or alone, text + said
+
+
+def play_alone(fuzzed: Fuzzed, filled: Seeds, seed: int, asked: argparse.Namespace) -> tuple[int, str]:
+    """What needs a service without subjects, with the archive of the filled one; before the rest, which is
+    long and may be interrupted."""
     empty = Fuzzed(fuzzed.place / "empty")
     empty.place.mkdir()
     empty.write_settings()
     key = prepare(settings_of(empty.env), Seeds(), subjects=0)
-    Seeds(gallery=seeds.gallery, passphrase=seeds.passphrase).write(empty.seeds)
+    Seeds(gallery=filled.gallery, passphrase=filled.passphrase).write(empty.seeds)
     with empty.serving(jobs=False, key=key) as http:
-        more, text = run_round(empty, str(http.base_url), key, seed, asked, alone=True)
+        code, said = run_round(empty, str(http.base_url), key, seed, asked, alone=True)
         http.get("/health/ready").raise_for_status()
-    return max(code, more), said + text
+    return code, said
 
 
 def report(answers: Answers, cases: int) -> list[str]:
@@ -161,17 +174,22 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=EXAMPLES, help="made a round for each operation")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--at-most-s", type=float, default=A_DAY_S, help="seconds, for all of it")
     parser.add_argument("--output", type=Path, help="where to keep what Schemathesis printed")
     asked = parser.parse_args()
+    asked.end = time.monotonic() + asked.at_most_s
     answers: Answers = defaultdict(Counter)
     cases, failed, seed, printed = 0, False, asked.seed, ""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell lets what it starts in the background ignore SIGINT, and Schemathesis would too.
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="halflight-fuzzing-") as name:
-            while cases < asked.cases:
+            while cases < asked.cases and time.monotonic() < asked.end:
                 fuzzed = Fuzzed(Path(name) / str(seed))
                 code, said = play(fuzzed, seed, asked)
-                for counts in (fuzzed.counts, fuzzed.place / "empty" / fuzzed.counts.name):
+                # One that was interrupted before its first request has none.
+                for counts in sorted(fuzzed.place.rglob(fuzzed.counts.name)):
                     counted = json.loads(counts.read_text())
                     cases += counted["cases"]
                     for operation, status, count in counted["answers"]:
@@ -180,7 +198,8 @@ def main() -> None:
                 printed += said
                 if asked.output:
                     asked.output.write_text(printed)
-                print(f"seed {seed - 1}: exit code {code}, {cases} cases so far", flush=True)
+                whole = "" if time.monotonic() < asked.end else ", interrupted at the end of the time"
+                print(f"seed {seed - 1}: exit code {code}, {cases} cases so far{whole}", flush=True)
                 if code:
                     print(said[-12000:], flush=True)
     except KeyboardInterrupt:

@@ -23,6 +23,12 @@ HELD, VERSIONS, WAIT_S, LEAST_UNKNOWN, SETTLE_S = 30, 4, 300.0, 4, 2.0
 DOORS = """
 version = 1
 
+[doors.switched]
+cameras = ["door-2"]
+dry_run = "until-switched"
+output = { kind = "http", url = "http://127.0.0.1:9/" }
+rules = [{ name = "anybody", effect = "allow", who = { anyone = true }, max_fmr = 1e-2 }]
+
 [doors.dry]
 cameras = ["door-1"]
 dry_run = true
@@ -113,6 +119,10 @@ def fill_further(http: httpx.Client, seeds: Seeds, place: Path) -> None:
     seeds.measured_jobs.append(made["job_id"])
     for job in (*seeds.bulk_jobs, *seeds.measured_jobs):
         wait_succeeded(http, job)
+    # Before anybody is held: who imports the archive erases everybody as well.
+    seeds.passphrase, seeds.gallery = PASSPHRASE, str(place / "gallery.backup")
+    answer = http.post("/admin/export", json={"passphrase": PASSPHRASE}).raise_for_status()
+    Path(seeds.gallery).write_bytes(answer.content)
     seeds.held = seeds.subject_ids[-HELD:]
     for subject_id in seeds.held:
         ask(http, "PUT", f"/subjects/{subject_id}/hold", json={"reason": "a case that is made up"})
@@ -133,9 +143,6 @@ def fill_further(http: httpx.Client, seeds: Seeds, place: Path) -> None:
     seeds.unknown_ids = [each["unknown_id"] for each in ask(http, "GET", "/unknowns")["unknowns"]]
     if len(seeds.unknown_ids) < LEAST_UNKNOWN or not seeds.event_ids or not seeds.doors:
         raise SystemExit(f"{len(seeds.unknown_ids)} unknown faces, {len(seeds.event_ids)} events: too few")
-    seeds.passphrase, seeds.gallery = PASSPHRASE, str(place / "gallery.backup")
-    answer = http.post("/admin/export", json={"passphrase": PASSPHRASE}).raise_for_status()
-    Path(seeds.gallery).write_bytes(answer.content)
 
 
 def wait_succeeded(http: httpx.Client, job_id: str) -> None:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from faces.strict import ZonedMoment
 from service.api.deps import Admin, StateDep
 from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
 from service.api.schemas.audit import AuditEntryOut, AuditHeadOut, AuditOut
-from service.api.schemas.base import ZonedMoment
 from service.errors import (
     AuditUnavailable,
     Draining,

@@ -9,11 +9,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from faces.strict import Moment
 from faces.types import Spectrum
 from service.api.deps import Operator, StateDep
 from service.api.guard import GuardedRoute
 from service.api.problems import problem_docs
-from service.api.schemas.base import Moment
 from service.api.schemas.subjects import SubjectOut, SubjectsOut
 from service.api.subjects import SIMPLE
 from service.errors import InvalidParameter

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import JSONResponse
 
+from faces.strict import ZonedMoment
 from faces.types import CONDITIONS
 from service.api.deps import ADMITTED, Prober, SpaceDep, StateDep
 from service.api.guard import ImageRoute
@@ -17,7 +18,6 @@ from service.api.image_options import track_options
 from service.api.noting_tracks import note_track, stored_answer
 from service.api.problems import problem_docs
 from service.api.recognition import disclosure_of
-from service.api.schemas.base import ZonedMoment
 from service.api.schemas.tracks import TrackOut
 from service.api.uploads import form_of
 from service.errors import Forbidden, IdempotencyConflict, InvalidParameter, UnsupportedFmrPoint

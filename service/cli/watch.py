@@ -38,7 +38,9 @@ DECISIONS = ("match", "unknown", "undecided")
 
 def watch(
     sources: Annotated[Path, typer.Argument(metavar="SOURCES.toml", help="What to watch.")],
-    check: Annotated[bool, typer.Option("--check", help="Only check the file.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Only check the file, and open cameras of this machine.")
+    ] = False,
     url: Url = DEFAULT_URL,
     key: Key = None,
     as_json: Json = False,
@@ -64,6 +66,7 @@ def watch(
     if check:
         if missing := _missing(config):
             raise Failure("what some sources watch is not there", detail="; ".join(missing))
+        _open_cameras(config)
         print_status(f"{len(config.source)} source{'s' * (len(config.source) > 1)}, no fault found", GOOD)
         return
     lock = threading.Lock()
@@ -92,6 +95,23 @@ def _missing(config: WatchConfig) -> list[str]:
         if path is not None and not Path(path).exists():
             found.append(strip_control(f"{one.name}: {path}"))
     return found
+
+
+def _open_cameras(config: WatchConfig) -> None:
+    """Says what each camera of this machine gives. Raises Failure for those that cannot be opened."""
+    from service.watch.camera import CameraReader
+    from service.watch.config import V4l2Source
+    from service.watch.frames import SourceError
+
+    faults = []
+    for one in config.source:
+        if isinstance(one, V4l2Source):
+            try:
+                print_status(f"{one.name}: {CameraReader(one).check()}", GOOD)
+            except SourceError as error:
+                faults.append(f"{one.name}: {error}")
+    if faults:
+        raise Failure("some cameras cannot be opened", detail="; ".join(faults))
 
 
 def _row(waiting: Waiting, answer: TrackDecision) -> dict[str, object]:

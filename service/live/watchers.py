@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from faces.strict import Strict
+from faces.strict import INTEGER, Strict, ZonedMoment
 
 # More of them than one service can serve; the one that was silent for longest gives way.
 MOST = 64
@@ -20,8 +20,11 @@ NAME = "^[A-Za-z0-9._:@-]{1,64}$"
 WORD = "^[a-z][a-z _-]{0,31}$"
 Name = Annotated[str, Field(pattern=NAME)]
 Word = Annotated[str, Field(pattern=WORD)]
-Count = Annotated[int, Field(ge=0, le=1 << 53)]
-Counts = Annotated[dict[Word, Count], Field(max_length=32)]
+Count = Annotated[int, Field(ge=0, le=1 << 53), INTEGER]
+# The document would allow whatever other keys, of which the pattern says nothing.
+Counts = Annotated[
+    dict[Word, Count], Field(max_length=32, json_schema_extra={"propertyNames": {"pattern": WORD}})
+]
 Trouble = Annotated[str, Field(max_length=300)]
 
 
@@ -46,9 +49,9 @@ class SourceReport(Strict):
     reconnects: Count = 0
     dropped: Counts = Field(default_factory=dict)
     decisions: Counts = Field(default_factory=dict)
-    last_frame: AwareDatetime | None = None
+    last_frame: ZonedMoment | None = None
     last_decision: Word | None = None
-    last_decided: AwareDatetime | None = None
+    last_decided: ZonedMoment | None = None
     trouble: Trouble | None = None
 
 

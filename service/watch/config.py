@@ -164,12 +164,45 @@ class FolderSource(_Source):
 
 
 class V4l2Source(_Source):
-    """A camera of this machine, such as /dev/video0, as FFmpeg reads it. `size`: such as 1280x720."""
+    """A camera of this machine. `device`: such as /dev/video0, or a name below /dev/v4l/by-id that stays.
+
+    `pixel_format`: of grey levels; `auto` takes them from a camera that offers nothing else, or if
+    `spectrum` is nir, and leaves the others to FFmpeg, as `input_format` does too. `white`: the level that
+    becomes 255, by default the largest. `size`: such as 1280x720, by default what the camera is set to;
+    `rate`: frames a second that the camera is asked for.
+    """
 
     kind: Literal["v4l2"]
     device: Annotated[str, Field(pattern="^/dev/")]
+    pixel_format: Literal["auto", "GREY", "Y10", "Y10P", "Y12", "Y12P", "Y14", "Y16", "Y16BE"] = "auto"
+    white: Annotated[int, Field(ge=1, le=65535)] | None = None
     size: Annotated[str, Field(pattern="^[0-9]{2,5}x[0-9]{2,5}$")] | None = None
+    rate: Annotated[int, Field(ge=1, le=1000)] | None = None
     input_format: str | None = None
+
+    @model_validator(mode="after")
+    def _one_reader(self) -> V4l2Source:
+        if self.pixel_format == "auto":
+            if self.white is not None:
+                raise ValueError("`white` needs a `pixel_format`: levels of what is meant")
+        elif self.input_format is not None:
+            raise ValueError("`input_format` is for FFmpeg, which does not read `pixel_format`")
+        elif self.white is not None and self.white >= 1 << _bits(self.pixel_format):
+            raise ValueError(f"{self.pixel_format} has no level {self.white}")
+        return self
+
+    @property
+    def pixels_asked(self) -> tuple[int, int] | None:
+        """Width and height, if the file says them."""
+        if self.size is None:
+            return None
+        width, _, height = self.size.partition("x")
+        return int(width), int(height)
+
+
+def _bits(pixel_format: str) -> int:
+    """Of a level: the name holds them."""
+    return 8 if pixel_format == "GREY" else int(re.sub("[^0-9]", "", pixel_format))
 
 
 Source = Annotated[

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from halflight.client import Client, ClientError, Refused, TrackDecision, Unreachable
-from service.watch.config import FolderSource, OnvifSource, Source
+from service.watch.camera import CameraReader
+from service.watch.config import FolderSource, OnvifSource, Source, V4l2Source
 from service.watch.folder import FolderReader
 from service.watch.frames import Frame, FrameReader, MotionGate, SourceError, jpeg
 from service.watch.sending import pause_s, said
@@ -30,6 +31,8 @@ Report = Callable[[Waiting, TrackDecision], None]
 def reader_of(source: Source) -> FrameReader:
     if isinstance(source, FolderSource):
         return FolderReader(source)
+    if isinstance(source, V4l2Source):
+        return CameraReader(source)
     return SnapshotReader(source) if isinstance(source, OnvifSource) else VideoReader(source)
 
 

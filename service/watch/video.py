@@ -48,7 +48,8 @@ class VideoReader:
         if isinstance(source, RtspSource):
             options = {"rtsp_transport": source.transport, "fflags": "nobuffer", "analyzeduration": "500000"}
             return av.open(source.address, options=options, timeout=source.timeout_s)
-        asked = {"video_size": source.size, "input_format": source.input_format}
+        rate = None if source.rate is None else str(source.rate)
+        asked = {"video_size": source.size, "input_format": source.input_format, "framerate": rate}
         return av.open(
             source.device,
             format="v4l2",

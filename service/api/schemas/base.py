@@ -1,39 +1,9 @@
-"""Defines the base class of the wire types, and the types that several of them share."""
+"""Defines the base class of the wire types."""
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
-from typing import Annotated
-
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
-
-# pydantic would also take a number, as seconds since 1970, which the OpenAPI document does not promise.
-ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+from pydantic import BaseModel, ConfigDict
 
 
 class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-def _iso(value: object) -> object:
-    """Raises ValueError for what does not begin as ISO 8601 writes a date."""
-    if isinstance(value, datetime) or (isinstance(value, str) and ISO_DATE.match(value)):
-        return value
-    raise ValueError("write a time as ISO 8601 does, such as 2027-01-31T12:00:00Z")
-
-
-def _number(value: object) -> object:
-    """Raises ValueError for true and for text; 70.0 is an integer in JSON."""
-    if isinstance(value, bool | str):
-        raise ValueError("give a number")  # noqa: TRY004 - pydantic makes a refusal of this
-    return value
-
-
-# pydantic would also take true or "1" for 1, and "yes" for true, which the OpenAPI document does not promise.
-# Behind its bounds, which the document would lose otherwise: Annotated[int, Field(ge=1), INTEGER].
-INTEGER = BeforeValidator(_number)
-Number = Annotated[float, Field(strict=True)]
-Flag = Annotated[bool, Field(strict=True)]
-Moment = Annotated[datetime, BeforeValidator(_iso)]
-ZonedMoment = Annotated[AwareDatetime, BeforeValidator(_iso)]

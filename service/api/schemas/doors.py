@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from service.api.schemas.base import INTEGER, Flag, Number, Wire, ZonedMoment
+from faces.strict import INTEGER, Flag, Number, ZonedMoment
+from service.api.schemas.base import Wire
 from service.api.schemas.events import SchemaVersion, SeenSubjectOut
 from service.doors.judging import Explained, Verdict
 from service.doors.keeper import DoorState, Told

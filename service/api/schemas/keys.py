@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from faces.strict import ZonedMoment
 from service.access.keys import CreatedKey, NewKey, Permission, Role
-from service.api.schemas.base import Wire, ZonedMoment
+from service.api.schemas.base import Wire
 from service.store.records import StoredKey
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from faces.calibration import Fmr
-from service.api.schemas.base import Flag, Wire
+from faces.strict import Flag
+from service.api.schemas.base import Wire
 from service.spaces.space import EmbeddingSpace
 from service.spaces.threshold_admin import Installation, VersionView, tables_in_force
 from service.spaces.threshold_table import CameraThresholds, ThresholdTable

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from service.api.schemas.base import Wire, ZonedMoment
+from faces.strict import ZonedMoment
+from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, FaceOut, QualityOut, sighting
 from service.api.schemas.recognition import SCORE_DIGITS, CalibrationOut, SearchOut
 from service.inference.liveness_reading import Liveness

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from service.api.schemas.base import Flag, Wire
+from faces.strict import Flag
+from service.api.schemas.base import Wire
 from service.api.schemas.terms import ConsentIn, Expiry
 from service.live.clusters import Cluster
 from service.live.review import Unknowns

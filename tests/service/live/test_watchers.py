@@ -41,6 +41,30 @@ def report(**changed: Any) -> WatcherReport:
     return WatcherReport.model_validate(REPORT | changed)
 
 
+@pytest.mark.parametrize("wrong", [True, "1", 1.5, -1])
+def test_a_count_is_a_number_and_nothing_that_looks_like_one(wrong: object) -> None:
+    with pytest.raises(ValidationError):
+        report(waiting=wrong)
+    assert report(waiting=3.0).waiting == 3
+
+
+@pytest.mark.parametrize("wrong", [0, 1_800_000_000, "1800000000", True, "2027-01-31T12:00:00"])
+@pytest.mark.parametrize("name", ["last_frame", "last_decided"])
+def test_a_moment_is_written_as_iso_8601_does(name: str, wrong: object) -> None:
+    (source,) = REPORT["sources"]
+    with pytest.raises(ValidationError):
+        report(sources=[source | {name: wrong}])
+
+
+def test_the_document_says_what_reasons_may_be_called() -> None:
+    properties = WatcherReport.model_json_schema()["$defs"]["SourceReport"]["properties"]
+    for name in ("dropped", "decisions"):
+        assert properties[name]["propertyNames"] == {"pattern": watchers.WORD}
+    (source,) = REPORT["sources"]
+    with pytest.raises(ValidationError):
+        report(sources=[source | {"dropped": {"Behind": 1}}])
+
+
 def test_the_latest_report_of_each_key_and_name_is_kept() -> None:
     book = WatcherBook()
     book.tell("k1", "hall", report(waiting=1))
