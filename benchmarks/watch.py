@@ -67,11 +67,13 @@ def run(*command: str, cwd: Path) -> Ran:
 
 
 def enrol(client: httpx.Client, folder: Path, patterns: Sequence[str]) -> None:
-    """Enrols one person with the pictures that match."""
-    photos = [photo for pattern in patterns for photo in sorted(folder.glob(pattern))]
-    files = [("images", (one.name, one.read_bytes(), "image/jpeg")) for one in photos]
-    asked = {"subject_id": folder.name, "allow_duplicate": "true"}
-    client.post("/enroll", data=asked, files=files).raise_for_status()
+    """Enrols one person with the pictures that match; those of the camera as near-infrared ones."""
+    for pattern in patterns:
+        photos = sorted(folder.glob(pattern))
+        files = [("images", (one.name, one.read_bytes(), "image/jpeg")) for one in photos]
+        spectrum = "nir" if pattern == TAKEN else "vis"
+        asked = {"subject_id": folder.name, "allow_duplicate": "true", "spectrum": spectrum}
+        client.post("/enroll", data=asked, files=files).raise_for_status()
 
 
 def walker(folder: Path, number: int) -> Walker:

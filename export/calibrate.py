@@ -35,7 +35,7 @@ from training.synthesis.simple import masked_vis, pseudo_nir
 
 LIMITS = DecodeLimits(max_bytes=1 << 24, max_pixels=1 << 24)
 DEFAULT_FMR = 1e-4
-DUPLICATE_FMR = 1e-5
+DUPLICATE_FMR = 1e-6
 Template = NDArray[np.float32] | None
 
 
