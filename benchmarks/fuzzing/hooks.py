@@ -46,7 +46,7 @@ BEYOND_SCHEMAS = (
     # Letters are counted once they are composed.
     *("letters at most", "may not be `.`", 'need "by"', "give `passphrase`", "no UTF-8 in base64"),
     *("give `consent_date`", "a day to come", "usable public key", "give `x-halflight-passphrase`"),
-    *("Too many fields",),
+    *("Too many fields", "a passphrase has at least", "name a directory below"),
 )
 # `/subjects/delete` is also the path of a subject who is called so, and names that path's methods too.
 TWO_PATHS = ("/v1/subjects/delete",)
