@@ -115,7 +115,13 @@ def run_round(
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         asked.end = time.monotonic()
         child.send_signal(signal.SIGINT)
-        said, _ = child.communicate(timeout=INTERRUPTED_S)
+        try:
+            said, _ = child.communicate(timeout=INTERRUPTED_S)
+        except subprocess.TimeoutExpired:
+            # What it found is lost; its counts were written meanwhile.
+            child.kill()
+            child.wait()
+            said = "it did not end after its interruption"
     finally:
         child.kill()
     return child.returncode, said

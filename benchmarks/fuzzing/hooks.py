@@ -51,6 +51,8 @@ BEYOND_SCHEMAS = (
 # `/subjects/delete` is also the path of a subject who is called so, and names that path's methods too.
 TWO_PATHS = ("/v1/subjects/delete",)
 ONE_AT_A_TIME = ("/v1/admin/evaluate", "/v1/admin/evaluate/upload", "/v1/admin/retrain")
+# So often are counts written, for the case that nothing else is left of a run.
+WRITE_EVERY = 200
 STREAMS, STREAM_S = ("/v1/events", "/v1/admin/jobs/{job_id}/events"), 10.0
 JOB_ID = re.compile(r"[A-Za-z0-9-]{1,36}")
 COMPREFACE, TRUE = "/api/v1/", ("true", "1", "yes", "on", "t", "y")
@@ -261,6 +263,8 @@ def after_call(context: HookContext, case: Case[Any], response: Response) -> Non
     with _lock:
         _cases += 1
         _answers[name, status] += 1
+        if _cases % WRITE_EVERY == 0:
+            _write()
 
 
 @schemathesis.hook
@@ -285,4 +289,6 @@ def filter_failure(context: HookContext, failure: object, case: Case[Any], respo
 @atexit.register
 def _write() -> None:
     rows = [[operation, status, count] for (operation, status), count in sorted(_answers.items())]
-    COUNTS.write_text(json.dumps({"cases": _cases, "answers": rows}))
+    written = COUNTS.with_suffix(".part")
+    written.write_text(json.dumps({"cases": _cases, "answers": rows}))
+    written.replace(COUNTS)
