@@ -30,7 +30,7 @@ ROOT_PATH = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")
 # What the service's own paths begin with: below such a prefix a path would mean two things.
 OWN_PATHS = frozenset(
     {"v1", "api", "enroll", "identify", "verify", "embed", "detect", "tracks", "subjects", "admin", "events"}
-    | {"unknowns", "health", "metrics", "docs", "openapi.json", "assets", "whoami"}
+    | {"unknowns", "watchers", "health", "metrics", "docs", "openapi.json", "assets", "whoami"}
 )
 CHECKOUT = Path(__file__).resolve().parent.parent
 # How far a picture must be turned clockwise, in degrees, where that is known.
