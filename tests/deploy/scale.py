@@ -21,13 +21,15 @@ from tests.deploy.programs import accepts, find_program, name_server, running
 
 CONFIGURATION = REPO / "deploy" / "proxy" / "haproxy.cfg"
 REPLICAS = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
-# Small limits, so that a test need not send 64 MiB or wait ten seconds to meet them.
+# Mostly small limits, so that a test need not send 64 MiB or wait ten seconds to meet them.
 LIMITS = {
     "HALFLIGHT_MAX_IMAGE_BYTES": str(1 << 20),
     "HALFLIGHT_MAX_BODY_BYTES": str(2 << 20),
     "HALFLIGHT_BODY_IDLE_S": "2",
     "HALFLIGHT_FAILED_LOGINS_BURST": "3",
     "HALFLIGHT_FAILED_LOGINS_PER_S": "0.001",
+    # With the whole suite beside it, what is under way may take longer than the default of 10 s.
+    "HALFLIGHT_DRAIN_S": "60",
 }
 
 
