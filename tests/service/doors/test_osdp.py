@@ -111,6 +111,8 @@ async def test_a_card_that_the_panel_has_not_fetched_in_time_is_taken_back(
         with panel(wire, key) as seen:
             await ready(output)
             assert await card(seen, 3) is None
+            # On a busy machine the panel may have missed its turn meanwhile.
+            await ready(output)
             await output.open(ADA, 5.0)
             assert await card(seen) is not None
 
