@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.threads import run_together
+from benchmarks.threads import share_out
 from faces import bundle
 from faces.align import align
 from faces.image import DecodeLimits, decode
@@ -97,20 +97,15 @@ class Round:
 
 def run_clients(call: Callable[[bytes], None], data: Sequence[bytes], requests: int, clients: int) -> Load:
     """Makes `requests` calls from `clients` threads, with the photos in turn."""
-    seconds, lock, counter = np.zeros(requests), threading.Lock(), iter(range(requests))
+    seconds = np.zeros(requests)
 
-    def work() -> None:
-        while True:
-            with lock:
-                i = next(counter, None)
-            if i is None:
-                return
-            started = time.perf_counter()
-            call(data[i % len(data)])
-            seconds[i] = time.perf_counter() - started
+    def one(i: int) -> None:
+        started = time.perf_counter()
+        call(data[i % len(data)])
+        seconds[i] = time.perf_counter() - started
 
     started = time.perf_counter()
-    run_together([work] * clients)
+    share_out(requests, one, clients)
     return Load(requests / (time.perf_counter() - started), seconds)
 
 

@@ -5,7 +5,6 @@ The time of a call runs from when it was due, so a service that falls behind can
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.threads import run_together
+from benchmarks.threads import share_out
 
 Floats = NDArray[np.float64]
 # More than a service has in work at most (`HALFLIGHT_MAX_REQUESTS`), with the answers that are under way.
@@ -53,22 +52,16 @@ def at_random(rate: float, count: int, rng: np.random.Generator) -> Floats:
 def offer(call: Callable[[bytes], bool], data: Sequence[bytes], due: Floats) -> Answers:
     """Makes each call when it is due, with the photos in turn. `call` returns whether it was taken."""
     seconds, taken = np.zeros(len(due)), np.zeros(len(due), np.bool_)
-    lock, counter = threading.Lock(), iter(range(len(due)))
     began = time.perf_counter()
 
-    def work() -> None:
-        while True:
-            with lock:
-                i = next(counter, None)
-            if i is None:
-                return
-            at = began + float(due[i])
-            if (wait := at - time.perf_counter()) > 0:
-                time.sleep(wait)
-            answered = call(data[i % len(data)])
-            seconds[i] = time.perf_counter() - at
-            taken[i] = answered and seconds[i] <= DEADLINE_S
+    def one(i: int) -> None:
+        at = began + float(due[i])
+        if (wait := at - time.perf_counter()) > 0:
+            time.sleep(wait)
+        answered = call(data[i % len(data)])
+        seconds[i] = time.perf_counter() - at
+        taken[i] = answered and seconds[i] <= DEADLINE_S
 
-    run_together([work] * min(CALLERS, len(due)))
+    share_out(len(due), one, min(CALLERS, len(due)))
     lasted = time.perf_counter() - began
     return Answers(len(due) / float(due[-1]) if due[-1] > 0 else float(len(due)), seconds, taken, lasted)

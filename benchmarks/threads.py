@@ -32,3 +32,18 @@ def run_together(works: Sequence[Callable[[], None]]) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def share_out(count: int, work: Callable[[int], None], callers: int) -> None:
+    """Calls `work` with each number below `count`. Each caller, a thread, takes the next when it is free."""
+    lock, numbers = threading.Lock(), iter(range(count))
+
+    def run() -> None:
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            work(number)
+
+    run_together([run] * callers)

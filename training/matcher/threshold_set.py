@@ -120,10 +120,13 @@ def people_again(store: Store, places: Sequence[int], bundle: Path) -> set[int]:
     trunk, _ = import_bundle(bundle)
     rows = templates(trunk.eval(), np.stack([_crop(store, place) for place in places]))
     famous = [i for i, place in enumerate(places) if store.photos[place].of_set in FAMOUS]
-    again = set(like_earlier(rows, SAME_PERSON)) | {
-        famous[i] for i in like_earlier(rows[famous], SAME_OF_FAMOUS)
-    }
-    return {places[i] for i in again}
+    return {places[i] for i in same_people(rows, famous)}
+
+
+def same_people(rows: NDArray[np.float32], famous: Sequence[int]) -> set[int]:
+    """The places of unit templates [n, d] that are an earlier one's person; `famous`: those of `FAMOUS`."""
+    of_famous = like_earlier(rows[np.array(famous, int)], SAME_OF_FAMOUS)
+    return {*like_earlier(rows, SAME_PERSON), *(famous[i] for i in of_famous)}
 
 
 def _crop(store: Store, place: int) -> Pixels:

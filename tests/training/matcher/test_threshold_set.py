@@ -11,7 +11,7 @@ from tests.training.matcher.parts import layer, normals, painted, small_cache
 from training.matcher.frames import CROP_PX
 from training.matcher.same_photos import repeated
 from training.matcher.store import MaskRow
-from training.matcher.threshold_set import GENERATED, GROUPS, OnePhoto, kept_people
+from training.matcher.threshold_set import GENERATED, GROUPS, OnePhoto, kept_people, same_people
 from training.matcher.views import ViewMaker, Wanted
 
 
@@ -63,3 +63,15 @@ def test_a_photograph_under_a_second_name_is_found_whatever_its_colours_and_size
     small = cv2.resize(np.clip(copy, 0, 255).astype(np.uint8), (90, 90), interpolation=cv2.INTER_AREA)
     again = cv2.resize(small, (CROP_PX, CROP_PX), interpolation=cv2.INTER_LINEAR)
     assert repeated([*photos, again]) == [12]
+
+
+def test_whoever_looks_like_an_earlier_one_is_left_out_and_among_celebrities_sooner() -> None:
+    def at(cosine: float, axis: int) -> list[float]:
+        row = [cosine, *[0.0] * 5]
+        row[axis] = (1 - cosine**2) ** 0.5
+        return row
+
+    # All but the first are compared with it; two of them are celebrities, as it is.
+    rows = np.array([at(1.0, 1), at(0.65, 1), at(0.67, 2), at(0.63, 3), at(0.61, 4)], np.float32)
+    assert same_people(rows, []) == {2}
+    assert same_people(rows, [0, 3, 4]) == {2, 3}
