@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from faces.bundle import DetectorSpec, Normalisation
 from faces.preprocess import to_network
 from faces.tone import brightened
-from faces.types import Box, Face, Image
+from faces.types import Box, Face, Image, Turn
 
 STRIDES = (8, 16, 32)
 Floats = NDArray[np.float32]
@@ -45,8 +45,7 @@ def letterbox(
     wanted = longest * max(1.0, zoom)
     side = next((s for s in canvas_px if s >= wanted), canvas_px[-1])
     scale = min(zoom, 1.0) * min(max(1.0, zoom), side / longest)
-    width = max(1, min(side, round(image.width * scale)))
-    height = max(1, min(side, round(image.height * scale)))
+    width, height = _shown_px(image.width, image.height, scale, side)
     canvas = np.zeros((side, side, 3), np.uint8)
     picture = image.pixels
     held = picture.shape[:2]
@@ -56,6 +55,25 @@ def letterbox(
         picture = np.asarray(cv2.resize(image.pixels, (width, height), interpolation=how), np.uint8)
     canvas[:height, :width] = brightened(picture)
     return canvas, Placement(scale=scale, canvas_px=side)
+
+
+def _shown_px(width: int, height: int, scale: float, side: int) -> tuple[int, int]:
+    """The width and height of the picture within its canvas."""
+    return max(1, min(side, round(width * scale))), max(1, min(side, round(height * scale)))
+
+
+def turned_canvas(
+    canvas: NDArray[np.uint8], placement: Placement, turn: Turn, *, image_size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """The canvas uint8 [side, side, 3] of the picture turned clockwise; its `placement` has the same scale.
+
+    `image_size`: width and height of the picture as it was given.
+    """
+    width, height = _shown_px(*image_size, placement.scale, placement.canvas_px)
+    picture = np.rot90(canvas[:height, :width], -turn // 90)
+    made = np.zeros_like(canvas)
+    made[: picture.shape[0], : picture.shape[1]] = picture
+    return made
 
 
 def canvas_input(canvas: NDArray[np.uint8], normalisation: Normalisation) -> Floats:

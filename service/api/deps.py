@@ -14,6 +14,7 @@ from starlette.requests import HTTPConnection
 
 from service.access.keys import Permission, Principal, Role
 from service.errors import Forbidden, RateLimited, Unauthorized, UnsupportedMediaType
+from service.inference.under_way import one_request
 from service.spaces.space import EmbeddingSpace
 from service.state import State
 
@@ -233,7 +234,7 @@ async def _admitted(state: StateDep) -> AsyncIterator[None]:
 
     Runs on the event loop, so that no other request comes between the check and the count.
     """
-    with state.admission.admitted():
+    with state.admission.admitted(), one_request():
         yield
 
 

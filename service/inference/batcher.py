@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from service.inference.under_way import has_begun, is_under_way
+
 In = TypeVar("In")
 Out = TypeVar("Out")
 Run = Callable[[Sequence[In]], Sequence[Out]]
@@ -20,7 +22,7 @@ Observe = Callable[[int], None]
 
 
 class QueueFull(RuntimeError):
-    """The queue holds `max_queue` items already; the batcher refuses instead of waiting."""
+    """The queue holds `max_queue` items already; the batcher refuses new work instead of letting it wait."""
 
 
 class BatcherClosed(RuntimeError):
@@ -72,14 +74,16 @@ class Batcher(Generic[In, Out]):
     async def submit(self, item: In) -> Out:
         """Returns the item's result.
 
-        Raises QueueFull or BatcherClosed at once, or the error that `run` raised for the item's batch.
+        Raises QueueFull or BatcherClosed at once, or the error that `run` raised for the item's batch. A
+        request that is under way is not refused for a full queue.
         """
         if self._closing or self._task is None:
             raise BatcherClosed(f"batcher {self.name} takes no more")
-        if len(self._waiting) >= self._max_queue:
+        if len(self._waiting) >= self._max_queue and not is_under_way():
             self._drop_cancelled()
             if len(self._waiting) >= self._max_queue:
                 raise QueueFull(f"{self._max_queue} items wait for {self.name} already")
+        has_begun()
         future: asyncio.Future[Out] = asyncio.get_running_loop().create_future()
         key = self._key(item) if self._key else None
         self._waiting.append(_Entry(item, key, future))

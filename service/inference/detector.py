@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from faces.bundle import DetectorSpec, LookWindow
-from faces.detect import LOOKS, Placement, canvas_input, decode, letterbox
+from faces.detect import LOOKS, Placement, canvas_input, decode, letterbox, turned_canvas
 from faces.second_look import LOWEST_AGAIN, doubtful, rescored, score_in, window_canvas
-from faces.types import Box, Face, Image
+from faces.types import Box, Face, Image, Turn
 from faces.verifier import judged, nobody_clear, verifier_input
 from service.inference.batcher import Batcher, Observe
 from service.inference.session import OnnxSession
@@ -80,6 +80,17 @@ class Detector:
     def canvas_px(self) -> tuple[int, ...]:
         return tuple(self._spec.canvas_px)
 
+    @property
+    def clear_score(self) -> float | None:
+        """The score that no doubtful detection is ever judged to have; None if there is none such.
+
+        A verifier keeps what it judges below it; a second look alone does not.
+        """
+        spec = self._spec
+        if spec.verifier is None:
+            return None if spec.second_look else spec.score_threshold
+        return max(spec.score_threshold, spec.verifier.below)
+
     def prepare(self, image: Image, *, zoom: float = 1.0, min_score: float | None = None) -> DetectorInput:
         """Letterboxes an image onto the smallest canvas that holds it."""
         pixels, placement = letterbox(image, canvas_px=self._spec.canvas_px, zoom=zoom)
@@ -136,6 +147,19 @@ class Detector:
         for i, face in zip(chosen, done, strict=True):
             faces[i] = face
         return self._split(sorted(faces, key=lambda face: -face.box.area), min_score)
+
+    async def clear_in_turns(self, given: DetectorInput, turns: Sequence[Turn]) -> dict[Turn, Sequence[Face]]:
+        """The clear faces of a prepared picture turned clockwise by each of `turns`, in the turned pixels.
+
+        Doubtful detections are left out, so no turn costs a second look. Raises QueueFull, BatcherClosed.
+        """
+        looks = []
+        for turn in turns:
+            pixels = turned_canvas(given.pixels, given.placement, turn, image_size=given.image_size)
+            size = given.image_size if turn in (0, 180) else given.image_size[::-1]
+            looks.append(DetectorInput(pixels, given.placement, size, self.clear_score))
+        found = await asyncio.gather(*map(self.batcher.submit, looks))
+        return {turn: each.faces for turn, each in zip(turns, found, strict=True)}
 
     async def detect(
         self,

@@ -14,7 +14,7 @@ from faces.align import AlignError
 from faces.detect import LOOKS
 from faces.frames import ImageSource
 from faces.image import is_clearly_colour
-from faces.orientation import best_turn, is_clearly_upright, turn_after, turned, turned_back
+from faces.orientation import best_turn, is_clearly_upright, turn_after, turned, turned_back, uprightness
 from faces.spectrum import spectrum_of_face
 from faces.types import TURNS, Face, Image, Role, Spectrum, Turn
 from service.errors import (
@@ -31,7 +31,7 @@ from service.errors import (
 from service.inference.batcher import BatcherClosed, QueueFull
 from service.inference.caller import while_present
 from service.inference.decoding import DecodedPhoto, Decoder
-from service.inference.detector import Detected
+from service.inference.detector import Detected, Detector
 from service.inference.engine import Description, FacesFound
 from service.inference.quality import Quality
 from service.matching.choice import Choice, meant
@@ -270,6 +270,8 @@ class FacePipeline:
         given = await detector.detect(image, min_score=lowest, first=photo.first_look)
         if given.faces and is_clearly_upright(meant(given.faces)) and not every_turn:
             return _Found(image, given, turn=0, sure=True)
+        if (sure := await self._is_upright_as_given(detector, photo, given)) is not None:
+            return _Found(image, given, turn=0, sure=sure)
         tried: dict[Turn, Detected] = {0: given} if given.faces else {}
         for turn in TURNS[1:]:
             other = await loop.run_in_executor(self._pool, turned, image, turn)
@@ -284,6 +286,26 @@ class FacePipeline:
             return _Found(image, tried[0], turn=0, sure=sure)
         other = await loop.run_in_executor(self._pool, turned, image, turn)
         return _Found(other, tried[turn], turn, sure)
+
+    async def _is_upright_as_given(
+        self, detector: Detector, photo: DecodedPhoto, given: Detected
+    ) -> bool | None:
+        """Whether it is sure that the meant face stands upright; None if it may stand so in another turn.
+
+        Where it scores more than any doubtful detection can, only clear ones can stand better. They are
+        looked for on the turned canvas of the first look, which is small, and at once.
+        """
+        clear = detector.clear_score
+        if clear is None or not given.faces or uprightness(meant(given.faces)) < clear:
+            return None
+        loop, canvas = asyncio.get_running_loop(), photo.first_look
+        if canvas is None:
+            canvas = await loop.run_in_executor(self._pool, detector.prepare, photo.image)
+        others = await detector.clear_in_turns(canvas, TURNS[1:])
+        faces: dict[Turn, Face] = {0: meant(given.faces)}
+        faces |= {turn: meant(found) for turn, found in others.items() if found}
+        turn, sure = best_turn(faces)
+        return sure if turn == 0 else None
 
     async def close(self) -> None:
         await self._decoder.close()

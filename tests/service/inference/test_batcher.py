@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 
 from service.inference.batcher import Batcher, BatcherClosed, QueueFull
+from service.inference.under_way import one_request
 
 
 class Worker:
@@ -91,6 +92,26 @@ async def test_a_full_queue_refuses_at_once() -> None:
             await batcher.submit(4)
         worker.gate.set()
         assert await asyncio.gather(first, *rest) == [2, 4, 6]
+
+
+async def test_a_full_queue_refuses_new_requests_and_none_under_way() -> None:
+    worker = Worker()
+    async with running(worker, max_queue=1) as batcher:
+        with one_request():
+            assert await batcher.submit(1) == 2
+            worker.gate.clear()
+            worker.entered.clear()
+            held = await hold_one(batcher, worker)
+            waiting = asyncio.create_task(batcher.submit(3))
+            await asyncio.sleep(0)
+            under_way = asyncio.create_task(batcher.submit(5))
+            await asyncio.sleep(0)
+            assert batcher.depth == 2
+        for new in (one_request(), nullcontext()):
+            with new, pytest.raises(QueueFull):
+                await batcher.submit(7)
+        worker.gate.set()
+        assert list(await asyncio.gather(held, waiting, under_way)) == [2, 6, 10]
 
 
 async def test_a_failing_batch_fails_only_its_own_items_and_the_loop_continues() -> None:
