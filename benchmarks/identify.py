@@ -4,8 +4,8 @@
 
 Both run on the same photos, in turn, round by round, on the same machine: read the ratio, the
 absolute figures are the machine's. The bare pipeline calls the same networks with the same thread
-settings, in one process without HTTP, queue, batcher or database; it is the floor. It tries the other turns of
-a face that is not clearly upright, and looks at nothing again.
+settings, in one process without HTTP, queue, batcher or database; it is the floor. It tries the other
+turns of a face that is not clearly upright, and looks at nothing again.
 """
 
 from __future__ import annotations
