@@ -23,11 +23,15 @@ class Admission:
     def __init__(self, limit: int, why: str = "requests are in work already; try again") -> None:
         self._limit, self._why, self.in_flight = limit, why, 0
 
+    def check(self) -> None:
+        """Raises Overloaded at the limit. Takes no place, so there may be none when one is asked for."""
+        if self.in_flight >= self._limit:
+            raise Overloaded(f"{self._limit} {self._why}")
+
     @contextmanager
     def admitted(self) -> Iterator[None]:
         """Counts one request while the context is open. Raises Overloaded at the limit."""
-        if self.in_flight >= self._limit:
-            raise Overloaded(f"{self._limit} {self._why}")
+        self.check()
         self.in_flight += 1
         try:
             yield

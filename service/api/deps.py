@@ -238,5 +238,10 @@ async def _admitted(state: StateDep) -> AsyncIterator[None]:
         yield
 
 
+def takes_place(dependency: object) -> bool:
+    """Whether this dependency is the admission of a request."""
+    return dependency is _admitted
+
+
 # The scope ends the admission before the response is sent, so a client that has its response finds room.
 ADMITTED = Depends(_admitted, scope="function")

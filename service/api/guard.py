@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 
 from service.access.keys import Permission, Principal, Role
 from service.api.bodies import Pace, declared_length, paced, receive_body, replay, too_large
-from service.api.deps import BEARER, Credential, Need, authenticate, need_of_dependency
+from service.api.deps import BEARER, Credential, Need, authenticate, need_of_dependency, takes_place
 from service.api.json_uploads import ONE_IMAGE
 from service.api.options import KnownOptions
 from service.api.presence import watched
@@ -89,10 +89,14 @@ class GuardedRoute(APIRoute):
         handle, need = super().get_route_handler(), need_of(self.dependant)
         self.openapi_extra = (self.openapi_extra or {}) | documented_access(need, self.path)
         self.options = KnownOptions.of(self)
+        placed = any(takes_place(each.call) for each in self.dependant.dependencies)
 
         async def guarded(request: Request) -> Response:
             if need is not None:
                 await authenticate(request, need, self.credential)
+            if placed:
+                # A place is taken once the body is there; where there is none, the body is not asked for.
+                request.app.state.halflight.admission.check()
             self.options.check_query(request.scope["query_string"])
             # A request that was let in before a shutdown began is answered: see `State.space`.
             request.state.may_finish = not request.app.state.halflight.draining

@@ -165,6 +165,24 @@ async def test_the_admission_ends_before_the_response_is_sent(tmp_path: Path, bu
         assert set(taken) == {0}
 
 
+async def test_without_a_place_no_body_is_asked_for(tmp_path: Path, bundle_dir: Path) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        asked.append(True)
+        yield sample_bytes("s01")
+
+    asked: list[bool] = []
+    settings = Settings(data_dir=tmp_path, bundle_dir=bundle_dir, max_requests=1)
+    async with in_process(settings) as (state, client, _):
+        with state.admission.admitted():
+            refused = await client.post("/identify", content=body(), headers=JPEG)
+            problem(refused, 503, "overloaded")
+            assert "retry-after" in refused.headers
+            assert not asked
+            assert (await client.get("/subjects")).status_code == 200, "it takes no place"
+        assert (await client.post("/identify", content=body(), headers=JPEG)).status_code == 200
+        assert asked
+
+
 async def test_running_requests_never_exceed_the_limit(tmp_path: Path, bundle_dir: Path) -> None:
     settings = Settings(data_dir=tmp_path, bundle_dir=bundle_dir, max_requests=2)
     async with in_process(settings) as (_, client, taken):
