@@ -129,9 +129,13 @@ class BundleOrigin:
         if self._directory is not None:
             place = self._directory / path
             place.parent.mkdir(parents=True, exist_ok=True)
-            partial = place.with_name(f".{place.name}.partial")
-            shutil.copyfile(source, partial)
-            partial.replace(place)
+            # A name of its own: replicas may bring the same bundle at the same time.
+            partial = place.with_name(f".{place.name}.{os.getpid()}.{os.urandom(4).hex()}.partial")
+            try:
+                shutil.copyfile(source, partial)
+                partial.replace(place)
+            finally:
+                partial.unlink(missing_ok=True)
             return
         headers = {"content-length": str(source.stat().st_size), BODY_DIGEST: file_sha256(source)}
         with source.open("rb") as stream:
