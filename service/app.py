@@ -38,6 +38,7 @@ from service.api import (
     webhooks,
     whoami,
 )
+from service.api.image_docs import with_options
 from service.api.middleware import AccessLog, LocalHost
 from service.api.prefix import VERSION, Prefixes
 from service.api.schemas.event_bodies import event_body
@@ -148,7 +149,10 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
             servers=app.servers,
         )
-        document["paths"] = {_versioned(path): found for path, found in document["paths"].items()}
+        document["paths"] = {
+            _versioned(path): {method: with_options(operation) for method, operation in found.items()}
+            for path, found in document["paths"].items()
+        }
         components = document.setdefault("components", {})
         components.setdefault("schemas", {})["Problem"] = problems.PROBLEM_DEFINITION
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}

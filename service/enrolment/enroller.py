@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from faces.frames import ImageSource
@@ -45,10 +45,12 @@ IMAGES_AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What was erased, and the id of its audit entry."""
+    """What was erased, and the id of its audit entry. `removed`: the ids of the templates, by space, where
+    a whole subject was erased by itself."""
 
     erased: Erased
     audit_id: int
+    removed: Mapping[str, Sequence[int]] = field(default_factory=dict, compare=False, repr=False)
 
 
 class Enroller:
@@ -284,7 +286,7 @@ async def erase_subject(db: Database, subject_id: str, actor: str) -> Receipt:
             raise SubjectNotFound(f"no subject {subject_id} is enrolled")
         entry = await uow.audit.add(actor, "subject.erase", None, counts(erased), name=name)
         await uow.commit()
-    return Receipt(erased, entry.audit_id)
+    return Receipt(erased, entry.audit_id, uow.log.removals)
 
 
 async def _erase_sample(

@@ -107,6 +107,14 @@ class MilvusIndex:
         with self._calling() as client:
             client.load_collection(name, timeout=CALL_S)
 
+    def load_if_there(self, name: str) -> bool:
+        """Makes a collection ready for queries; False if there is none."""
+        with self._calling() as client:
+            if not client.has_collection(name, timeout=CALL_S):
+                return False
+            client.load_collection(name, timeout=CALL_S)
+        return True
+
     @property
     def wanted(self) -> str:
         """The index that the settings want, as Milvus names it."""

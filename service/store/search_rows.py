@@ -50,6 +50,14 @@ LEFT JOIN templates t ON t.template_id = l.template_id
 LEFT JOIN {TABLE} s ON s.template_id = l.template_id
 WHERE l.space_id = :space AND l.seq > :after
 """  # noqa: S608
+_LEFT = f"""
+SELECT count(*) FILTER (WHERE s.template_id = ANY(CAST(:ids AS BIGINT[]))),
+    count(*) FILTER (WHERE t.template_id IS NULL AND s.template_id != ALL(CAST(:ids AS BIGINT[])))
+FROM {TABLE} s LEFT JOIN templates t ON t.template_id = s.template_id
+"""  # noqa: S608
+# A number of its own: a snapshot tells only which was the last to end.
+_NEWEST = "SELECT CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)"
+_OLDEST = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +167,20 @@ class SearchRows:
         rows = (await self._connection.execute(query)).all()
         TemplateOpener(self._unsealed, space_id).open_all(rows)
         return int(rows[-1][0]) if rows else None
+
+    async def left_of(self, template_ids: Sequence[int]) -> tuple[int, int]:
+        """The number of search vectors that these templates have, and of further ones without a template."""
+        row = (await self._connection.execute(text(_LEFT), {"ids": list(template_ids)})).one()
+        return int(row[0]), int(row[1])
+
+    async def newest_transaction(self) -> int:
+        """The number that PostgreSQL gives this transaction: others that run and have written have smaller
+        ones."""
+        return int((await self._connection.execute(text(_NEWEST))).scalar_one())
+
+    async def all_ended_before(self, number: int) -> bool:
+        """Whether every transaction with a smaller number has ended."""
+        return int((await self._connection.execute(text(_OLDEST))).scalar_one()) >= number
 
     async def erase_all(self) -> None:
         """Erases every search vector with its table."""

@@ -24,6 +24,7 @@ MANY = {
 }
 EVERYTHING = {
     **MANY,
+    "workers": 4,
     "autoscaling": {"enabled": True},
     "ingress": {"enabled": True, "host": "faces.example", "tlsSecret": "tls", "className": "nginx"},
     "trustedProxies": ["10.1.0.0/16", "10.2.0.7"],
@@ -135,6 +136,7 @@ def test_settings_and_secrets_reach_the_service() -> None:
     given = {one["name"]: one["value"] for one in container["env"]}
     assert given == {
         "ORT_DISABLE_TELEMETRY": "1",
+        "HALFLIGHT_WORKERS": "4",
         "HALFLIGHT_SECRETS_DIR": "/run/secrets/halflight",
         "HALFLIGHT_TRUSTED_PROXIES": "10.1.0.0/16,10.2.0.7",
         "HALFLIGHT_LOG_LEVEL": "debug",
@@ -147,7 +149,23 @@ def test_settings_and_secrets_reach_the_service() -> None:
         for name, value in given.items()
         if name.startswith("HALFLIGHT_") and name != "HALFLIGHT_SECRETS_DIR"
     }
-    assert Settings.model_validate(settings).max_work_pixels == 64_000_000
+    read = Settings.model_validate(settings)
+    assert (read.workers, read.max_work_pixels) == (4, 64_000_000)
+
+
+def test_one_worker_answers_unless_the_values_say_otherwise() -> None:
+    (container,) = render({})["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "HALFLIGHT_WORKERS", "value": "1"} in container["env"]
+    # SQLite takes several workers, though one replica alone.
+    (container,) = render({"workers": 2})["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert {"name": "HALFLIGHT_WORKERS", "value": "2"} in container["env"]
+    # The chart takes what the service takes.
+    schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["workers"]
+    for number in (schema["minimum"], schema["maximum"]):
+        assert Settings(workers=number).workers == number
+    for number in (schema["minimum"] - 1, schema["maximum"] + 1):
+        with pytest.raises(ValueError, match="workers"):
+            Settings(workers=number)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +181,11 @@ def test_settings_and_secrets_reach_the_service() -> None:
         ({"ingress": {"enabled": True, "host": "a"}, "trustedProxies": ["10.0.0.1"]}, "set tlsSecret"),
         ({"replica": 2}, "'replica' not allowed"),
         ({"replicas": 0}, "minimum"),
+        ({"workers": 0}, "minimum"),
+        ({"workers": 65}, "maximum"),
+        ({"workers": "2"}, "integer"),
+        ({"settings": {"workers": 2}}, "invalid propertyName 'workers'"),
+        ({"workers": 2, "settings": {"doors_file": "/data/doors.toml"}}, "leave workers at 1"),
         ({"image": {"repository": "x", "tag": "latest"}}, "tag"),
         ({"settings": {"master_key": "00"}}, "invalid propertyName 'master_key'"),
         ({"settings": {"data_dir": "/x"}}, "invalid propertyName 'data_dir'"),

@@ -97,6 +97,13 @@ def test_mounts_and_secrets_are_there(path: Path, tmp_path: Path) -> None:
     assert "/deploy/secrets/" in (REPO / ".gitignore").read_text().splitlines()
 
 
+def test_every_service_takes_a_number_of_workers() -> None:
+    for path, name in ((ROOT, "halflight"), (ROOT, "halflight-gpu"), (FILES[-1], "replica")):
+        variables = yaml.safe_load(path.read_text())["services"][name]["environment"]
+        assert variables["HALFLIGHT_WORKERS"] == "${HALFLIGHT_WORKERS:-1}"
+        assert read(path)["services"][name]["environment"]["HALFLIGHT_WORKERS"] == 1
+
+
 def test_replicas_trust_the_proxy_alone() -> None:
     compose = read(REPO / "deploy" / "compose" / "scale.yml")
     services, (front,) = compose["services"], compose["networks"]["front"]["ipam"]["config"]

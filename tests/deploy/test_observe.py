@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from service.settings import builtin_bundle
+from service.telemetry import by_worker
 from tests.conftest import REPO, Service, free_port
 from tests.deploy.programs import accepts, find_program, running
 from tests.deploy.scale import enrol, identify
@@ -22,12 +23,34 @@ from tests.deploy.scale import enrol, identify
 MONITORING = REPO / "deploy" / "monitoring"
 DASHBOARD = MONITORING / "grafana" / "dashboards" / "halflight.json"
 NAME = re.compile(r"\bhalflight[_:][a-z0-9_:]*\b")
+# Not the names that `rules.yml` records.
+RAW = re.compile(r"\bhalflight_[a-z0-9_]*\b")
 SCRAPED_S = 90.0
 
 
 def rules(name: str) -> list[dict[str, Any]]:
     loaded = yaml.safe_load((MONITORING / name).read_text())
     return [rule for group in loaded["groups"] for rule in group["rules"]]
+
+
+AGGREGATOR = re.compile(r"\b(sum|max|min)( by \(([a-z_, ]*)\))? $|\b(sum|max|min)$")
+
+
+def over_workers(expression: str) -> bool:
+    """Whether every metric of the service is summed over its workers, or the largest or smallest taken."""
+    return all(_inside_aggregation(expression[: found.start()]) for found in RAW.finditer(expression))
+
+
+def _inside_aggregation(before: str) -> bool:
+    closed = 0
+    for place in reversed(range(len(before))):
+        if before[place] == ")":
+            closed += 1
+        elif before[place] == "(" and closed:
+            closed -= 1
+        elif before[place] == "(" and (found := AGGREGATOR.search(before[:place])) is not None:
+            return "worker" not in (found[3] or "")
+    return False
 
 
 def panels() -> list[str]:
@@ -93,6 +116,8 @@ def test_every_alert_is_shown_quiet_and_raised() -> None:
 
 def test_rules_and_dashboard_name_only_what_the_service_has(used: Service) -> None:
     text = httpx.get(f"{used.url}/metrics").text
+    # With several workers there is one metric more.
+    text += by_worker({0: b""}, 2).decode()
     exposed = set()
     for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M):
         ends = {"histogram": ("_bucket", "_sum", "_count")}.get(kind, ("",))
@@ -102,6 +127,14 @@ def test_rules_and_dashboard_name_only_what_the_service_has(used: Service) -> No
     named = {name for one in queries for name in NAME.findall(one)}
     assert len(named) > 20
     assert named - exposed - recorded == set()
+
+
+def test_no_rule_alert_or_panel_counts_a_worker_as_a_service() -> None:
+    assert over_workers("sum by (job, le) (rate(halflight_a[5m])) / max(halflight_b) > 3")
+    for wrong in ("halflight_a > 0", "sum(halflight_a) / halflight_b", "sum by (worker) (halflight_a)"):
+        assert not over_workers(wrong)
+    queries = panels() + [rule["expr"] for name in ("rules.yml", "alerts.yml") for rule in rules(name)]
+    assert [one for one in queries if not over_workers(one)] == []
 
 
 def test_readiness_quality_and_disk_are_measured(used: Service) -> None:

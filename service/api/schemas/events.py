@@ -8,6 +8,7 @@ from typing import Literal
 from service.api.schemas.base import Wire
 from service.api.schemas.faces import ConditionOut, QualityOut
 from service.api.schemas.recognition import SCORE_DIGITS, CalibrationOut, SearchOut
+from service.api.schemas.subjects import DocumentedId
 from service.inference.liveness_reading import Liveness
 from service.live.decisions import Decision, SeenTrack
 
@@ -124,9 +125,10 @@ class StreamEndOut(Wire):
 
 
 class CorrectIn(Wire):
-    """`subject_id`: whom the face shows, if that is known."""
+    """`subject_id`: whom the face shows, if that is known. It may be absent where the decision named a
+    subject, and may not be that subject: otherwise 422."""
 
-    subject_id: str | None = None
+    subject_id: DocumentedId | None = None
 
 
 class CorrectedOut(Wire):

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from faces.types import Spectrum
 from service.api.schemas.base import Wire
@@ -24,6 +25,8 @@ MAX_ERASED = 400
 # The routes check these, and say more about a wrong one than a pattern can.
 ONCE_EACH: dict[str, Any] = {"uniqueItems": True}
 DocumentedId = Annotated[str, Field(json_schema_extra={"pattern": "^[A-Za-z0-9._:@-]{1,128}$"})]
+# Absent is None, and who sends null is refused.
+NotNull = SkipJsonSchema[None]
 
 
 class EnrolledSampleOut(Wire):
@@ -198,9 +201,11 @@ class PatchIn(Wire):
     null removes `display_name`, `consent` or `expires_at`.
     """
 
-    subject_id: str | None = Field(None, description="the new id, which no other subject may have")
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    subject_id: DocumentedId | NotNull = Field(None, description="the new id, of nobody else")
     display_name: DisplayName | None = None
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, Any] | NotNull = None
     consent: ConsentIn | None = None
     expires_at: Expiry | None = Field(None, description="when retention erases the subject")
 

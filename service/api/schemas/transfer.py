@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from service.api.schemas.base import Wire
 from service.moving.locks import SHORTEST_PASSPHRASE, For, Passphrase, Recipient
 from service.moving.transfer import Imported
+
+
+def _only(given: str, other: str) -> dict[str, Any]:
+    """The schema of an object with `given`, and without `other` or with null for it."""
+    return {"required": [given], "properties": {given: {"type": "string"}, other: {"type": "null"}}}
 
 
 class ExportIn(Wire):
@@ -18,6 +23,10 @@ class ExportIn(Wire):
     the archive and what opens it are all it takes; `book`, in the key book of the service's backups,
     where an erasure reaches them.
     """
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [_only("passphrase", "recipient"), _only("recipient", "passphrase")]}
+    )
 
     passphrase: SecretStr | None = Field(None, min_length=SHORTEST_PASSPHRASE, max_length=1024)
     recipient: str | None = Field(None, pattern=r"^[0-9A-Fa-f]{64}$")

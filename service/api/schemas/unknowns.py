@@ -9,6 +9,7 @@ from pydantic import Field
 
 from faces.strict import Flag
 from service.api.schemas.base import Wire
+from service.api.schemas.subjects import DocumentedId
 from service.api.schemas.terms import ConsentIn, Expiry
 from service.live.clusters import Cluster
 from service.live.review import Unknowns
@@ -64,7 +65,7 @@ class UnknownsOut(Wire):
 class EnrolUnknownIn(Wire):
     """`consent`, `expires_at`: as in a change of a subject."""
 
-    subject_id: str
+    subject_id: DocumentedId
     display_name: Annotated[str | None, Field(min_length=1, max_length=MAX_LETTERS)] = None
     metadata: dict[str, Any] | None = None
     consent: ConsentIn | None = None

@@ -32,6 +32,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
     {{- fail "persistence: several replicas need accessMode ReadWriteMany, or persistence.enabled false with settings.bundle_url" }}
   {{- end }}
 {{- end }}
+{{- if and (gt (int .Values.workers) 1) .Values.settings.doors_file }}
+  {{- fail "workers: a door counts the frames of one process; with settings.doors_file leave workers at 1" }}
+{{- end }}
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.min) (int .Values.autoscaling.max)) }}
   {{- fail "autoscaling: min is larger than max" }}
 {{- end }}
@@ -60,6 +63,7 @@ capabilities: {drop: [ALL]}
 {{- define "halflight.environment" -}}
 # ONNX Runtime writes nothing about this machine anywhere.
 - {name: ORT_DISABLE_TELEMETRY, value: "1"}
+- {name: HALFLIGHT_WORKERS, value: {{ .Values.workers | toString | quote }}}
 {{- if .Values.secret }}
 - {name: HALFLIGHT_SECRETS_DIR, value: /run/secrets/halflight}
 {{- end }}

@@ -1475,7 +1475,8 @@ export interface components {
         };
         /**
          * CorrectIn
-         * @description `subject_id`: whom the face shows, if that is known.
+         * @description `subject_id`: whom the face shows, if that is known. It may be absent where the decision named a
+         *     subject, and may not be that subject: otherwise 422.
          */
         CorrectIn: {
             /** Subject Id */
@@ -1962,7 +1963,13 @@ export interface components {
              * @enum {string}
              */
             keys: "inside" | "book";
-        };
+        } & ({
+            passphrase: string;
+            recipient?: null;
+        } | {
+            recipient: string;
+            passphrase?: null;
+        });
         /**
          * FaceOut
          * @description Box [x, y, w, h] and five landmarks in pixels of the image as its EXIF turns it.
@@ -2361,15 +2368,15 @@ export interface components {
         PatchIn: {
             /**
              * Subject Id
-             * @description the new id, which no other subject may have
+             * @description the new id, of nobody else
              */
-            subject_id?: string | null;
+            subject_id?: string;
             /** Display Name */
             display_name?: string | null;
             /** Metadata */
             metadata?: {
                 [key: string]: unknown;
-            } | null;
+            };
             consent?: components["schemas"]["ConsentIn"] | null;
             /**
              * Expires At
@@ -3213,14 +3220,37 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        /** @description An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12. */
+        /** @description Each option may stand in the query or in the body, not in both; a field that is not named is refused. An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12. */
         requestBody: {
             content: {
                 "multipart/form-data": {
+                    top_k?: number;
+                    fmr?: number;
+                    threshold?: number;
+                    fpir?: number;
+                    /** @enum {string} */
+                    spectrum?: "auto" | "nir" | "vis";
+                    /** @enum {string} */
+                    faces?: "largest" | "all";
+                    min_detection_score?: number;
+                    /** @enum {string} */
+                    turn?: "auto" | "0" | "90" | "180" | "270";
+                    camera?: string;
                     /** Format: binary */
                     image: string;
                 };
                 "application/json": {
+                    top_k?: number;
+                    fmr?: number | null;
+                    threshold?: number | null;
+                    fpir?: number | null;
+                    /** @enum {string} */
+                    spectrum?: "auto" | "nir" | "vis";
+                    /** @enum {string} */
+                    faces?: "largest" | "all";
+                    min_detection_score?: number | null;
+                    turn?: ("auto" | "0" | "90" | "180" | "270") | null;
+                    camera?: string | null;
                     /** @description plain, or a data URL whose media type counts */
                     image: string;
                 };
@@ -3339,10 +3369,18 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        /** @description An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12. */
+        /** @description Each option may stand in the query or in the body, not in both; a field that is not named is refused. An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12. */
         requestBody: {
             content: {
                 "multipart/form-data": {
+                    fmr?: number;
+                    threshold?: number;
+                    /** @enum {string} */
+                    spectrum?: "auto" | "nir" | "vis";
+                    min_detection_score?: number;
+                    /** @enum {string} */
+                    turn?: "auto" | "0" | "90" | "180" | "270";
+                    camera?: string;
                     /** Format: binary */
                     image: string;
                     subject_id?: string;
@@ -3350,6 +3388,13 @@ export interface operations {
                     reference?: string;
                 };
                 "application/json": {
+                    fmr?: number | null;
+                    threshold?: number | null;
+                    /** @enum {string} */
+                    spectrum?: "auto" | "nir" | "vis";
+                    min_detection_score?: number | null;
+                    turn?: ("auto" | "0" | "90" | "180" | "270") | null;
+                    camera?: string | null;
                     /** @description plain, or a data URL whose media type counts */
                     image: string;
                     subject_id?: string;
@@ -3467,14 +3512,31 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        /** @description An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12. */
+        /** @description Each option may stand in the query or in the body, not in both; a field that is not named is refused. An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12. */
         requestBody: {
             content: {
                 "multipart/form-data": {
+                    /** @enum {string} */
+                    spectrum?: "auto" | "nir" | "vis";
+                    /** @enum {string} */
+                    faces?: "largest" | "all";
+                    /** @enum {string} */
+                    role?: "probe" | "reference";
+                    min_detection_score?: number;
+                    /** @enum {string} */
+                    turn?: "auto" | "0" | "90" | "180" | "270";
                     /** Format: binary */
                     image: string;
                 };
                 "application/json": {
+                    /** @enum {string} */
+                    spectrum?: "auto" | "nir" | "vis";
+                    /** @enum {string} */
+                    faces?: "largest" | "all";
+                    /** @enum {string} */
+                    role?: "probe" | "reference";
+                    min_detection_score?: number | null;
+                    turn?: ("auto" | "0" | "90" | "180" | "270") | null;
                     /** @description plain, or a data URL whose media type counts */
                     image: string;
                 };
@@ -3588,14 +3650,23 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        /** @description An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12. */
+        /** @description Each option may stand in the query or in the body, not in both; a field that is not named is refused. An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12. */
         requestBody: {
             content: {
                 "multipart/form-data": {
+                    /** @enum {string} */
+                    spectrum?: "auto" | "nir" | "vis";
+                    min_detection_score?: number;
+                    /** @enum {string} */
+                    turn?: "auto" | "0" | "90" | "180" | "270";
                     /** Format: binary */
                     image: string;
                 };
                 "application/json": {
+                    /** @enum {string} */
+                    spectrum?: "auto" | "nir" | "vis";
+                    min_detection_score?: number | null;
+                    turn?: ("auto" | "0" | "90" | "180" | "270") | null;
                     /** @description plain, or a data URL whose media type counts */
                     image: string;
                 };
@@ -3728,13 +3799,39 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        /** @description An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12. */
+        /** @description Each option may stand in the query or in the body, not in both; a field that is not named is refused. An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12. */
         requestBody: {
             content: {
                 "multipart/form-data": {
+                    agree?: number;
+                    /** Format: date-time */
+                    seen_at?: string;
+                    quiet_s?: number;
+                    final?: boolean;
+                    fmr?: number;
+                    threshold?: number;
+                    fpir?: number;
+                    /** @enum {string} */
+                    spectrum?: "auto" | "nir" | "vis";
+                    min_detection_score?: number;
+                    /** @enum {string} */
+                    turn?: "auto" | "0" | "90" | "180" | "270";
+                    camera?: string;
                     images: string[];
                 };
                 "application/json": {
+                    agree?: number | null;
+                    seen_at?: string | null;
+                    quiet_s?: number;
+                    final?: boolean;
+                    fmr?: number | null;
+                    threshold?: number | null;
+                    fpir?: number | null;
+                    /** @enum {string} */
+                    spectrum?: "auto" | "nir" | "vis";
+                    min_detection_score?: number | null;
+                    turn?: ("auto" | "0" | "90" | "180" | "270") | null;
+                    camera?: string | null;
                     images: string[];
                 };
             };
@@ -3841,7 +3938,7 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        /** @description An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12. */
+        /** @description Each option may stand in the query or in the body, not in both; a field that is not named is refused. An image may also be a raw frame: `application/octet-stream;format=Y16;width=640;height=480`, with `stride` in bytes where rows are padded. Formats: GREY, Y8, Y10, Y12, Y16 (little endian), NV12. */
         requestBody: {
             content: {
                 "multipart/form-data": {
