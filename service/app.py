@@ -49,6 +49,7 @@ from service.state import open_state
 from service.store.errors import StoreError
 from service.telemetry import Metrics
 from service.tracing import Tracing
+from service.workers.buckets import Rates
 from service.workers.line import Line
 
 
@@ -57,17 +58,19 @@ def create_app(
     *,
     when_loaded: WhenLoaded | None = None,
     line: Line | None = None,
+    rates: Rates | None = None,
     when_alone: Callable[[], None] | None = None,
 ) -> FastAPI:
     """The ASGI application. It calls `when_loaded` once, after loading or its failure (State.failure).
 
-    `line`: to the other workers of this service; `when_alone`: called when it breaks.
+    `line`: to the other workers of this service; `when_alone`: called when it breaks. `rates`: what all of
+    them count together.
     """
     metrics, tracing = Metrics(), Tracing(settings.otel_endpoint, version("halflight"))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        state = await open_state(settings, metrics, enrol_answer, event_body, line)
+        state = await open_state(settings, metrics, enrol_answer, event_body, line, rates)
         app.state.halflight = state
         if line is not None:
             line.start(

@@ -238,7 +238,8 @@ def _serve(settings: Settings, listener: socket.socket, place: Place | None = No
         # Without a supervisor nobody would start it anew, and its port would be taken.
         server.handle_exit(signal.SIGTERM, None)
 
-    app = create_app(settings, when_loaded=loaded, line=line, when_alone=alone)
+    rates = None if place is None else place.rates
+    app = create_app(settings, when_loaded=loaded, line=line, rates=rates, when_alone=alone)
     limits, acceptor = ConnectionLimits.of(settings), None
     if place is not None:
         acceptor = Acceptor(listener, place.counts, place.worker)

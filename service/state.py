@@ -63,6 +63,7 @@ from service.store.database import Database
 from service.store.search_schema import GalleryOptions
 from service.subjects.editor import SubjectEditor
 from service.telemetry import Metrics
+from service.workers.buckets import Rates
 from service.workers.line import Line
 
 log = structlog.get_logger("halflight.app")
@@ -133,11 +134,13 @@ async def open_state(
     encode: EncodeEnrolled,
     encode_decision: EncodeDecision,
     line: Line | None = None,
+    rates: Rates | None = None,
 ) -> State:
     """Wires every part. The models load later, while `/health/live` already answers.
 
     `encode`: makes the JSON answer of an enrolment that idempotency keeps; `encode_decision`: that of an
-    event; `line`: to the other workers of this service, if there are any.
+    event; `line`: to the other workers of this service, if there are any; `rates`: what all of them count
+    together.
     Raises StoreError, CropKeyError, MasterKeyError, OriginError, ReceiversError, DoorsError.
     """
     receivers = receivers_of(settings, show_mqtt=lambda up: metrics.mqtt_connected.set(up))
@@ -235,8 +238,13 @@ async def open_state(
             rate_per_s=settings.failed_logins_per_s,
             burst=settings.failed_logins_burst,
             why="too many requests without a valid key come from this address",
+            buckets=None if rates is None else rates.addresses,
         ),
-        limiter=RateLimiter(rate_per_s=settings.rate_limit_per_s, burst=settings.rate_limit_burst),
+        limiter=RateLimiter(
+            rate_per_s=settings.rate_limit_per_s,
+            burst=settings.rate_limit_burst,
+            buckets=None if rates is None else rates.keys,
+        ),
         audit=audit,
         refusals=RefusalLog(audit),
         signer=open_signer(settings.given_audit_key, settings.data_dir),

@@ -97,6 +97,8 @@ def run_round(
     how, chosen = ("--include-operation-id", ALONE) if alone else ("--exclude-operation-id", ALONE[:1])
     for method, path in chosen:
         command += [how, paths[path][method]["operationId"]]
+    if asked.only is not None and not alone:
+        command += ["--include-path-regex", asked.only]
     workers = 1 if alone else asked.workers
     command += ["--max-examples", str(asked.examples), "--workers", str(workers), "--no-color"]
     command += ["--phases", "examples,coverage,fuzzing,stateful", "--generation-database", "none"]
@@ -136,7 +138,7 @@ def play(fuzzed: Fuzzed, seed: int, asked: argparse.Namespace) -> tuple[int, str
     with fuzzed.serving(jobs=True, key=key) as http:
         fill(http, seeds)
         fill_further(http, seeds, fuzzed.place)
-    alone, text = play_alone(fuzzed, seeds, seed, asked)
+    alone, text = (0, "") if asked.only else play_alone(fuzzed, seeds, seed, asked)
     with fuzzed.serving(jobs=False, key=key) as http:
         queue(http, seeds)
         seeds.write(fuzzed.seeds)
@@ -184,6 +186,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--at-most-s", type=float, default=A_DAY_S, help="seconds, for all of it")
+    parser.add_argument("--only", help="a regular expression: operations whose paths it finds, no others")
     parser.add_argument("--output", type=Path, help="where to keep what Schemathesis printed")
     asked = parser.parse_args()
     asked.end = time.monotonic() + asked.at_most_s

@@ -19,7 +19,10 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode, HookContext, Response
 
 from benchmarks.backfill import SAMPLES
+from benchmarks.fuzzing.choices import say_once
+from benchmarks.fuzzing.excuses import NO_SUCH_SET, is_right
 from benchmarks.fuzzing.further import bulk_archive, labelled_archive
+from benchmarks.fuzzing.memory import Done, Memory
 from benchmarks.fuzzing.seeds import Seeds, archive
 
 SEEDS = Seeds.read(Path(os.environ["FUZZING_SEEDS"]))
@@ -29,25 +32,6 @@ GALLERY = b"" if SEEDS.gallery is None else Path(SEEDS.gallery).read_bytes()
 PHOTOS = [path.read_bytes() for path in sorted(SAMPLES.glob("s0[1-6]/*.jpg"))]
 # Of ten requests so many name something that is there.
 REAL = 7
-# No schema can say these: made-up bytes are no photo of a face, and so on.
-CONTENT = {
-    *("no_face", "multiple_faces", "low_quality", "undecodable_image", "unsupported_media_type"),
-    *("image_too_large", "image_too_costly", "wrong_spectrum", "unsure_orientation", "invalid_archive"),
-    *("unsupported_fmr", "photos_disagree", "subject_mismatch", "duplicate_face", "body_too_large"),
-}
-# What else no schema can say, by part of its text: it needs two fields, a clock, or what is there.
-BEYOND_SCHEMAS = (
-    *("is not one this service gave", "no such directory", "holds no bundle", "is past", "into itself"),
-    *("give one of", "say different things", "not all", "one of them", "not both", "needs `metadata_key`"),
-    *("is no base64", "is a data URL", "is empty", "give `subject_id`", "may not be null", "calendar"),
-    *("null character", "surrogate", "levels at most", "bytes at most", "`metadata`", "control character"),
-    *("a subject_id has", "is given twice", "letters that no subject_id has"),
-    *("be one file", "send 1 to", "cannot be trained", "threshold"),
-    # Letters are counted once they are composed.
-    *("letters at most", "may not be `.`", 'need "by"', "give `passphrase`", "no UTF-8 in base64"),
-    *("give `consent_date`", "a day to come", "usable public key", "give `x-halflight-passphrase`"),
-    *("Too many fields", "a passphrase has at least", "name a directory below"),
-)
 # `/subjects/delete` is also the path of a subject who is called so, and names that path's methods too.
 TWO_PATHS = ("/v1/subjects/delete",)
 ONE_AT_A_TIME = ("/v1/admin/evaluate", "/v1/admin/evaluate/upload", "/v1/admin/retrain")
@@ -61,6 +45,9 @@ _lock = threading.Lock()
 _answers: Counter[tuple[str, str]] = Counter()
 # Cases that were made to be refused, by their ids.
 _wrong: dict[str, bool] = {}
+# Cases into whose path we put what exists, by their ids.
+_ours: set[str] = set()
+_memory = Memory()
 _cases = 0
 
 
@@ -97,29 +84,43 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
         # One that does not end is read for so long, and what came of it is checked.
         kwargs["timeout"] = STREAM_S
     if parameters and "path_parameters" not in negative and _number(parameters) % 10 < REAL:
-        if "sample_id" in parameters:
-            subject_id, sample_id = _pick(SEEDS.samples, parameters)
-            parameters.update(subject_id=subject_id, sample_id=sample_id)
-        for name, known in _known(path, case.method).items():
-            if name in parameters and "sample_id" not in parameters and known:
-                parameters[name] = _pick(known, parameters[name])
+        _name_what_exists(case, path)
     # What is to be refused for its body must not become right.
     if _is_negative(case) or _number((body, parameters, dict(case.query))) % 10 >= _real_of_ten():
         return
     if path.startswith(COMPREFACE):
         # Of every second score that is asked for no face is sure enough.
-        case.query.pop("det_prob_threshold", None)
+        for options in _options(case):
+            options.pop("det_prob_threshold", None)
     if path in ONE_AT_A_TIME:
         _make_room()
-    for first, *others in (("fmr", "threshold", "fpir"), ("duplicates", "allow_duplicate")):
-        for options in (case.query, body):
-            if isinstance(options, dict) and first in options:
-                for other in others:
-                    options.pop(other, None)
+    # Of what stands in both, now the query decides and now the body.
+    say_once(_options(case)[:: 1 if _number(case.query) % 2 else -1])
     if isinstance(body, dict):
         _make_real(body, path, as_text=case.media_type == "application/json")
     elif isinstance(body, bytes | str):
         _make_real_archive(case, path, body)
+
+
+def _name_what_exists(case: Case[Any], path: str) -> None:
+    """Puts seeds into the path, but for ids that an answer gave: links must lead where they lead."""
+    parameters, before = case.path_parameters, dict(case.path_parameters)
+    # No job runs here: what asks for a report names one that ran before.
+    if not path.endswith("/report") and any(_memory.gave(value) for value in parameters.values()):
+        return
+    if "sample_id" in parameters:
+        subject_id, sample_id = _pick(SEEDS.samples, parameters)
+        parameters.update(subject_id=subject_id, sample_id=sample_id)
+    for name, known in _known(path, case.method).items():
+        if name in parameters and "sample_id" not in parameters and known:
+            parameters[name] = _pick(known, parameters[name])
+    if parameters != before:
+        _ours.add(case.id)
+
+
+def _options(case: Case[Any]) -> list[dict[str, Any]]:
+    """Where the options of a request stand: in its query and in its body."""
+    return [options for options in (case.query, case.body) if isinstance(options, dict)]
 
 
 def _real_of_ten() -> int:
@@ -157,6 +158,7 @@ def _bound(case: Case[Any], path: str) -> None:
             case.query.setdefault("subject", _pick(SEEDS.subject_ids, dict(case.query)))
         if case.path_parameters and case.path_parameters.get("subject") == "":
             case.path_parameters["subject"] = SEEDS.subject_ids[0]
+            _ours.add(case.id)
 
 
 def _known(path: str, method: str) -> dict[str, list[Any]]:
@@ -253,8 +255,9 @@ def _is_negative(case: Case[Any]) -> bool:
 
 @schemathesis.hook
 def after_call(context: HookContext, case: Case[Any], response: Response) -> None:  # noqa: ARG001
-    """Counts the answer."""
+    """Counts the answer, and remembers what it gave and took."""
     global _cases
+    _remember(case, response)
     status, operation = str(response.status_code), case.operation
     if status == "503" and "retry-after" in response.headers:
         status = "503 with Retry-After"
@@ -269,21 +272,51 @@ def after_call(context: HookContext, case: Case[Any], response: Response) -> Non
 
 @schemathesis.hook
 def filter_failure(context: HookContext, failure: object, case: Case[Any], response: Response) -> bool:  # noqa: ARG001
-    """Drops what is no fault: an overload that says so, and what no schema can say of a request."""
+    """Drops what is no fault: an overload that says so, what no schema can say of a request, and a 404 of
+    what this run took away itself."""
     if response.status_code == 503 and "retry-after" in response.headers:
         return False
     if type(failure).__name__ == "AcceptedNegativeData":
         # With a photo of ours, bytes, Schemathesis takes what was right for wrong.
         return _wrong.get(case.id, True)
+    if type(failure).__name__ == "EnsureResourceAvailability":
+        # An id that we put there was not the one that was made before.
+        return case.id not in _ours and not any(map(_memory.took, case.path_parameters.values()))
     if type(failure).__name__ == "RejectedPositiveData":
-        try:
-            problem = json.loads(response.content)
-            # CompreFace's shape of a refusal has our code and our text by other names.
-            code, detail = problem.get("reason", problem["code"]), problem.get("detail") or problem["message"]
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return True
-        return code not in CONTENT and not any(text in detail for text in BEYOND_SCHEMAS)
+        return not _is_refusal_right(case, response)
     return not ("Allow" in type(failure).__name__ and case.operation.path in TWO_PATHS)
+
+
+def _is_refusal_right(case: Case[Any], response: Response) -> bool:
+    try:
+        problem = json.loads(response.content)
+        # CompreFace's shape of a refusal has our code and our text by other names.
+        code, detail = problem.get("reason", problem["code"]), problem.get("detail") or problem["message"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    if NO_SUCH_SET in detail and isinstance(case.body, dict):
+        named = case.body.get("dataset")
+        return _memory.took(named) or not (named in SEEDS.dataset_ids or _memory.gave(named))
+    return is_right(case.operation.path, code, detail)
+
+
+def _remember(case: Case[Any], response: Response) -> None:
+    if not 200 <= response.status_code < 300:
+        return
+    try:
+        answer = json.loads(response.content)
+    except ValueError:
+        # No JSON gives no id.
+        return
+    done = Done(
+        method=case.method.upper(),
+        path=case.operation.path,
+        parameters=case.path_parameters,
+        query=case.query,
+        body=case.body,
+        answer=answer,
+    )
+    _memory.note(done)
 
 
 @atexit.register

@@ -6,10 +6,11 @@ import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 from service.errors import Overloaded, RateLimited
+from service.workers.buckets import Bucket
 
 MAX_BUCKETS = 10_000
 
@@ -55,14 +56,34 @@ class MemoryBudget:
         self.held_bytes -= count
 
 
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    at_s: float
+class Buckets(Protocol):
+    """Where the buckets of callers are kept."""
+
+    def held(self, caller: str) -> AbstractContextManager[Bucket]:
+        """The bucket of a caller, to change while the context is open; a full one if it is new."""
+
+
+class OwnBuckets:
+    """The buckets of this process alone, of the `MAX_BUCKETS` callers who asked last."""
+
+    def __init__(self) -> None:
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
+
+    @contextmanager
+    def held(self, caller: str) -> Iterator[Bucket]:
+        bucket = self._buckets.pop(caller, None) or Bucket()
+        self._buckets[caller] = bucket
+        while len(self._buckets) > MAX_BUCKETS:
+            self._buckets.popitem(last=False)
+        yield bucket
 
 
 class RateLimiter:
-    """Token bucket for each caller: `rate_per_s` on average, `burst` at once. A rate of 0 sets no limit."""
+    """Token bucket for each caller: `rate_per_s` on average, `burst` at once. A rate of 0 sets no limit.
+
+    `buckets`: where they are kept; without any in this process. `clock`: seconds, the same for all who share
+    them.
+    """
 
     def __init__(
         self,
@@ -71,25 +92,22 @@ class RateLimiter:
         burst: int,
         clock: Callable[[], float] = time.monotonic,
         why: str = "this key asks too often",
+        buckets: Buckets | None = None,
     ) -> None:
         self._rate, self._burst, self._clock, self._why = rate_per_s, burst, clock, why
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+        self._buckets = buckets or OwnBuckets()
 
     def take(self, caller: str) -> None:
         """Takes a token. Raises RateLimited, with the seconds until the next token, if there is none."""
         if self._rate <= 0:
             return
-        now = self._clock()
-        bucket = self._buckets.pop(caller, None) or _Bucket(float(self._burst), now)
-        bucket.tokens = min(self._burst, bucket.tokens + (now - bucket.at_s) * self._rate)
-        bucket.at_s = now
-        self._buckets[caller] = bucket
-        while len(self._buckets) > MAX_BUCKETS:
-            self._buckets.popitem(last=False)
-        if bucket.tokens < 1:
-            raise self._refusal(bucket)
-        bucket.tokens -= 1
+        with self._buckets.held(caller) as bucket:
+            now = self._clock()
+            tokens = min(self._burst, bucket.tokens + (now - bucket.at_s) * self._rate)
+            bucket.tokens, bucket.at_s = tokens if tokens < 1 else tokens - 1, now
+        if tokens < 1:
+            raise self._refusal(tokens)
 
-    def _refusal(self, bucket: _Bucket) -> RateLimited:
-        wait_s = math.ceil((1 - bucket.tokens) / self._rate)
+    def _refusal(self, tokens: float) -> RateLimited:
+        wait_s = math.ceil((1 - tokens) / self._rate)
         return RateLimited(self._why, retry_after_s=max(1, wait_s))

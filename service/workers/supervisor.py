@@ -24,6 +24,7 @@ import structlog
 
 from service.settings import Settings
 from service.workers.accepting import ABSENT
+from service.workers.buckets import Rates
 from service.workers.line import PIECE_BYTES, Line, Message, pair
 from service.workers.shares import cores_of_each
 
@@ -41,6 +42,7 @@ class Place:
 
     listener: socket.socket
     counts: MutableSequence[int]
+    rates: Rates
     end: socket.socket
     worker: int
     workers: int
@@ -76,6 +78,7 @@ class Supervisor:
         self._context = multiprocessing.get_context("spawn")
         self._run = secrets.token_hex(6)
         self._counts: MutableSequence[int] = self._context.RawArray("l", [ABSENT] * settings.workers)
+        self._rates = Rates.new()
         self._workers = [_Worker(index) for index in range(settings.workers)]
         self._events: deque[bytes] = deque(maxlen=settings.events_kept)
         self._placed = 0
@@ -118,7 +121,8 @@ class Supervisor:
 
     def _start(self, worker: _Worker) -> None:
         ours, theirs = pair()
-        place = Place(self._listener, self._counts, theirs, worker.index, len(self._workers), self._run)
+        shared = (self._listener, self._counts, self._rates)
+        place = Place(*shared, theirs, worker.index, len(self._workers), self._run)
         process = self._context.Process(
             target=self._target, args=(self._settings, place), name=f"worker {worker.index}"
         )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from service.access.limits import Admission, RateLimiter
+from service.access.limits import Admission, Buckets, OwnBuckets, RateLimiter
 from service.errors import Overloaded, RateLimited
+from service.workers.buckets import SharedBuckets
 
 
 def test_admission_refuses_a_request_over_the_limit_and_recovers() -> None:
@@ -25,9 +28,10 @@ def test_admission_ends_when_the_request_fails() -> None:
     assert admission.in_flight == 0
 
 
-def test_each_key_has_its_own_burst_and_rate() -> None:
+@pytest.mark.parametrize("kept", [OwnBuckets, SharedBuckets])
+def test_each_key_has_its_own_burst_and_rate(kept: Callable[[], Buckets]) -> None:
     now = [0.0]
-    limiter = RateLimiter(rate_per_s=2, burst=3, clock=lambda: now[0])
+    limiter = RateLimiter(rate_per_s=2, burst=3, clock=lambda: now[0], buckets=kept())
     for _ in range(3):
         limiter.take("a")
     with pytest.raises(RateLimited) as refused:

@@ -26,20 +26,21 @@ def test_workers_together_take_what_the_settings_say(workers: int) -> None:
         max_requests=128,
         max_connections=640,
         max_event_streams=0,
-        failed_logins_per_s=6.0,
         max_body_memory_bytes=64 * 200 * MIB,
         max_work_pixels=64 * 60_000_000,
     )
-    each = of_worker(whole, 1)
+    parts = [of_worker(whole, index) for index in range(workers)]
+    each = parts[1]
     assert workers * each.decode_workers <= 64
-    assert 128 <= workers * each.max_requests < 128 + workers
-    assert 640 <= workers * each.max_connections < 640 + workers
+    assert sum(part.max_requests for part in parts) == 128
+    assert sum(part.max_connections for part in parts) == 640
+    assert max(part.max_requests for part in parts) - min(part.max_requests for part in parts) <= 1
     assert each.max_event_streams == 0
-    assert workers * each.failed_logins_per_s == pytest.approx(6.0)
     assert workers * each.max_body_memory_bytes <= whole.max_body_memory_bytes
     assert workers * each.max_work_pixels <= whole.max_work_pixels
-    # What a caller with one connection may send does not depend on how many workers there are.
-    assert (each.rate_limit_per_s, each.rate_limit_burst) == (whole.rate_limit_per_s, whole.rate_limit_burst)
+    # All workers count these together, so that a caller with one connection gets all of its rate.
+    for name in ("rate_limit_per_s", "rate_limit_burst", "failed_logins_per_s", "failed_logins_burst"):
+        assert getattr(each, name) == getattr(whole, name)
 
 
 def test_a_worker_still_takes_the_largest_body_and_photo() -> None:
@@ -70,3 +71,13 @@ def test_doors_need_one_worker() -> None:
     why = refused(Settings(workers=2, doors_file=doors))
     assert why is not None
     assert "HALFLIGHT_WORKERS=1" in why
+
+
+@pytest.mark.parametrize("name", ["max_requests", "max_event_streams", "max_connections"])
+def test_a_limit_leaves_a_place_for_every_worker(name: str) -> None:
+    assert refused(Settings.model_validate({"workers": 3, name: 3})) is None
+    why = refused(Settings.model_validate({"workers": 3, name: 2}))
+    assert why is not None
+    assert f"HALFLIGHT_{name.upper()}=2" in why
+    # One worker takes any.
+    assert refused(Settings.model_validate({name: 1})) is None

@@ -27,6 +27,8 @@ POLL_S = "0.05"
 WAIT_S = 240.0
 PROMPT = re.compile(r'^halflight_requests_total\{worker="(\d)",.*route="/identify".*\} ([0-9.]+)$', re.M)
 
+WHOAMI = re.compile(r'^halflight_requests_total\{worker="(\d)",.*route="/whoami".*\} ([0-9.]+)$', re.M)
+
 
 @pytest.fixture
 def served(start_service: StartService) -> Service:
@@ -139,6 +141,51 @@ def test_a_killed_worker_comes_back_and_nothing_acknowledged_is_lost(served: Ser
         samples = sum(len(client.get(f"/subjects/{name}").json()["samples"]) for name in done)
         assert templates >= samples >= len(done)
         assert identify(client, images[0]).status_code == 200
+
+
+def test_workers_keep_to_a_rate_together(start_service: StartService) -> None:
+    """The rate of a key and that of failed logins: over both workers no more than the settings say."""
+    burst, rate = 20, 0.1
+    service = start_service(
+        HALFLIGHT_WORKERS="2",
+        HALFLIGHT_RATE_LIMIT_PER_S=str(rate),
+        HALFLIGHT_RATE_LIMIT_BURST=str(burst),
+        HALFLIGHT_FAILED_LOGINS_PER_S=str(rate),
+        HALFLIGHT_FAILED_LOGINS_BURST=str(burst),
+    )
+    with each_worker(service) as clients:
+        for headers, let_in in (({}, 200), ({"Authorization": f"Bearer hl_{'0' * 40}"}, 401)):
+            before, began = whoami_by_worker(clients[0]), time.monotonic()
+            got = [clients[n % len(clients)].get("/whoami", headers=headers) for n in range(4 * burst)]
+            seconds = time.monotonic() - began
+            asked = {
+                worker: count - before.get(worker, 0)
+                for worker, count in whoami_by_worker(clients[0]).items()
+            }
+            # Each of both alone was asked for more than the burst.
+            assert min(asked["0"], asked["1"]) > burst
+            codes = [answer.status_code for answer in got]
+            assert set(codes) == {let_in, 429}
+            assert burst <= codes.count(let_in) <= burst + rate * seconds
+            # What is said to wait is how long it takes until all workers have a token again.
+            assert 1 <= int(got[-1].headers["Retry-After"]) <= 1 / rate
+    assert service.stop() == 0
+
+
+def whoami_by_worker(client: httpx.Client) -> dict[str, float]:
+    """How many requests to `/whoami` each worker has answered."""
+    counts: dict[str, float] = {}
+    for worker, count in WHOAMI.findall(client.get("/metrics").text):
+        counts[worker] = counts.get(worker, 0.0) + float(count)
+    return counts
+
+
+def test_a_limit_below_the_number_of_workers_is_refused_in_one_sentence(start_service: StartService) -> None:
+    service = start_service(wait=False, HALFLIGHT_WORKERS="3", HALFLIGHT_MAX_REQUESTS="2")
+    assert service.process is not None
+    assert service.process.wait(timeout=WAIT_S) == 2
+    assert service.log is not None
+    assert "HALFLIGHT_MAX_REQUESTS=2" in service.log.read_text(encoding="utf-8")
 
 
 def test_doors_and_several_workers_are_refused_in_one_sentence(
