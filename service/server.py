@@ -50,7 +50,7 @@ OPEN_HERE = "loopback: while no key exists, access is open to this machine"
 
 
 class _Server(uvicorn.Server):
-    """Marks the state as draining as soon as a signal stops the server.
+    """Marks the state as draining as soon as nobody can connect any more: who has, is answered.
 
     `acceptor`: of a worker that shares its listener. Such a one accepts nothing before it is `loaded`: until
     then others do, which can answer.
@@ -80,6 +80,8 @@ class _Server(uvicorn.Server):
         if self._accepting is not None:
             self._accepting.cancel()
             await asyncio.gather(self._accepting, return_exceptions=True)
+        if self.state is not None:
+            self.state.draining = True
         await super().shutdown(sockets)
 
     def _protocol(self) -> asyncio.Protocol:
@@ -89,8 +91,6 @@ class _Server(uvicorn.Server):
         )
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as uvicorn has it
-        if self.state is not None:
-            self.state.draining = True
         # uvicorn's own handler raises the signal again after the drain, and a supervisor would take
         # a clean stop for a crash.
         self.force_exit = self.should_exit and sig == signal.SIGINT

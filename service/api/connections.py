@@ -11,10 +11,11 @@ import resource
 from asyncio.events import TimerHandle
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from service.settings import Settings
@@ -55,6 +56,19 @@ class _HeadTooLarge(Exception):
     """Raised inside the parser to stop it."""
 
 
+class _LastAnswer:
+    """The transport of a request after which the connection ends: not before its body has come.
+
+    Closed at once, the connection is reset by what still comes, and the answer may be lost on its way.
+    """
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self._transport, self.close = transport, close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """One connection within `limits`. `count`: is told how many there are whenever that changes."""
 
@@ -74,6 +88,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head, self._head_bytes, self._parsed_bytes, self._dropped = True, 0, 0, 0
         self._head_timer: TimerHandle | None = None
         self._linger_timer: TimerHandle | None = None
+        self._ends_with_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -118,7 +133,11 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head, self._head_bytes = False, 0
         self._unset_head_timer()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            close = partial(self._close_after_body, self.cycle)
+            self.cycle.transport = _LastAnswer(self.transport, close)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:
         if self.cycle.response_complete:
@@ -131,6 +150,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_head, self._dropped = True, 0
         self._unset_linger_timer()
+        if self._ends_with_body:
+            self.transport.close()
+            return
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -141,8 +163,18 @@ class GuardedProtocol(HttpToolsProtocol):
             # request comes next nobody could tell.
             self.transport.close()
         if self.cycle.more_body and not self.transport.is_closing():
-            self._unset_linger_timer()
-            self._linger_timer = self.loop.call_later(LINGER_S, self.transport.abort)
+            self._linger()
+
+    def _close_after_body(self, cycle: RequestResponseCycle) -> None:
+        if cycle is not self.cycle or not cycle.more_body or self.transport.is_closing():
+            self.transport.close()
+            return
+        self._ends_with_body = True
+        self._linger()
+
+    def _linger(self) -> None:
+        self._unset_linger_timer()
+        self._linger_timer = self.loop.call_later(LINGER_S, self.transport.abort)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - as uvicorn has it
         """What the parser refuses gets an answer like every other refusal."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import time
 from contextlib import ExitStack
@@ -175,6 +176,29 @@ def test_slow_bodies_take_no_places_and_end(guarded: tuple[Service, str]) -> Non
         for connection in slow:
             assert connection.recv(65536).startswith(b"HTTP/1.1 408 ")
         assert "halflight_body_bytes 0.0" in client.get("/metrics").text
+
+
+@pytest.mark.parametrize("last", [(), ("connection: close",)], ids=["kept", "last"])
+def test_who_still_sends_when_the_answer_comes_gets_it(
+    guarded: tuple[Service, str], last: tuple[str, ...]
+) -> None:
+    """Also where the connection ends with the request, as every one of a proxy may."""
+    service, _ = guarded
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+        rest = bytes(1 << 20)
+        connection.sendall(head("/identify", *last, length=2 * len(rest)) + rest)
+        assert select.select([connection], [], [], 30)[0], "the answer does not wait for the body"
+        time.sleep(0.5)
+        for _ in range(16):
+            connection.sendall(rest[: len(rest) // 16])
+            time.sleep(0.01)
+        answer = connection.recv(1 << 16)
+        assert answer.startswith(b"HTTP/1.1 401 ")
+        connection.shutdown(socket.SHUT_WR)
+        # The end of the connection is no reset.
+        while more := connection.recv(1 << 16):
+            answer += more
+        assert answer.count(b"HTTP/1.1 ") == 1
 
 
 def test_connections_beyond_the_cap_are_503_and_the_others_go_on(guarded: tuple[Service, str]) -> None:
