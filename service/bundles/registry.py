@@ -11,10 +11,13 @@ fetches from there what the directory lacks.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from faces.bundle import MANIFEST_NAME, Bundle, BundleError, file_sha256, read, verify
@@ -23,7 +26,7 @@ from service.settings import Settings
 
 FETCH_DIR = ".fetched"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-DIGEST_DIR = "sha256"
+DIGEST_DIR, LOCK = "sha256", ".lock"
 
 
 def manifest_digest(bundle: Bundle) -> str:
@@ -78,7 +81,6 @@ class BundleStore:
     def _install_copy(self, bundle: Bundle, digest: str) -> None:
         target = self._path(digest)
         verify(bundle)
-        self.remove(digest)
         target.parent.mkdir(parents=True, exist_ok=True)
         building = target.with_name(f".{digest[:16]}.{uuid.uuid4().hex}")
         building.mkdir()
@@ -89,9 +91,21 @@ class BundleStore:
             if manifest_digest(copy) != digest:
                 raise BundleError(f"bundle {bundle.manifest.name} changed while it was copied")
             verify(copy)
-            self._move_into_place(building, digest)
+            with self._turn():
+                # Replicas that start together share the directory: one of them may have been faster, and its
+                # copy may be in use.
+                if not self._is_intact(digest):
+                    self.remove(digest)
+                    self._move_into_place(building, digest)
         finally:
             shutil.rmtree(building, ignore_errors=True)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Waits until no other process replaces a bundle of this directory."""
+        with (self._root / DIGEST_DIR / LOCK).open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _move_into_place(self, made: Path, digest: str) -> None:
         """Renames a complete bundle to its final path."""
