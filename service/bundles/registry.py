@@ -103,7 +103,7 @@ class BundleStore:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """Waits until no other process replaces a bundle of this directory."""
-        with (self._root / DIGEST_DIR / LOCK).open("ab") as lock:
+        with (self._root / LOCK).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

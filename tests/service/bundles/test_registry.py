@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from faces.bundle import BundleError, read
-from service.bundles.registry import DIGEST_DIR, LOCK, BundleStore, manifest_digest
+from service.bundles.registry import DIGEST_DIR, BundleStore, manifest_digest
 from service.settings import builtin_bundle
 
 REPLICAS, ROUNDS = 4, 6
@@ -33,7 +33,7 @@ def test_replicas_that_start_together_share_a_directory(tmp_path: Path) -> None:
         assert list(pool.map(installed_and_found, [roots] * REPLICAS)) == [0] * REPLICAS
     digest = manifest_digest(read(builtin_bundle()))
     for root in roots:
-        assert {each.name for each in (root / DIGEST_DIR).iterdir()} == {digest, LOCK}
+        assert {each.name for each in (root / DIGEST_DIR).iterdir()} == {digest}
         assert BundleStore(root).find_by_digest(digest).manifest == read(builtin_bundle()).manifest
 
 
