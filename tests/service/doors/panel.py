@@ -28,8 +28,10 @@ class Wire:
         self.device = os.ttyname(reader_near)
         os.set_blocking(self.panel_end, False)
         self._open = True
-        for source, to in ((reader_far, panel_far), (panel_far, reader_far)):
-            threading.Thread(target=self._carry, args=(source, to), daemon=True).start()
+        both = ((reader_far, panel_far), (panel_far, reader_far))
+        self._carriers = [threading.Thread(target=self._carry, args=ends, daemon=True) for ends in both]
+        for carrier in self._carriers:
+            carrier.start()
 
     def _carry(self, source: int, to: int) -> None:
         while self._open:
@@ -43,6 +45,9 @@ class Wire:
         # Wakes each reader, which then ends.
         for near in (self._fds[1], self._fds[3]):
             os.write(near, b"\0")
+        # First: the next wire gets the same descriptors, and would hear the old panel.
+        for carrier in self._carriers:
+            carrier.join()
         for one in self._fds:
             os.close(one)
 
