@@ -32,13 +32,11 @@ from numpy.typing import NDArray
 from benchmarks.threads import share_out
 from faces import bundle
 from faces.align import align
-from faces.detect import turned_canvas
 from faces.image import DecodeLimits, decode
 from faces.orientation import is_clearly_upright
 from faces.preprocess import encoder_input, mask_input
 from faces.types import TURNS, Role
 from service.gallery.exact import ExactGallery
-from service.inference.detector import DetectorInput
 from service.inference.encoder import MaskClassifier
 from service.inference.engine import Engine, EngineOptions
 from service.settings import Settings
@@ -77,9 +75,7 @@ class BarePipeline:
         if not faces:
             return
         if not is_clearly_upright(faces[0]):
-            size, scale = canvas.image_size, canvas.placement
-            turns = (turned_canvas(canvas.pixels, scale, turn, image_size=size) for turn in TURNS[1:])
-            detector.run([DetectorInput(pixels, scale, size) for pixels in turns])
+            detector.run([detector.turned(canvas, turn) for turn in TURNS[1:]])
         crop = align(image, faces[0], manifest.encoder.alignment)
         (vector,) = self.engine.encoder.run([(Role.PROBE, encoder_input(crop, manifest.encoder))])
         if isinstance(self.engine.mask, MaskClassifier) and isinstance(manifest.mask, bundle.MaskSpec):

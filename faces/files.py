@@ -21,7 +21,8 @@ def write_whole(path: Path, data: bytes) -> None:
     Processes that write the same file wait for each other; the last one stays. What a killed one has left
     beside it, the next one uses.
     """
-    with _alone(path.with_name(path.name + ".partial")) as (stream, partial):
+    partial = path.with_name(path.name + ".partial")
+    with _alone(partial) as stream:
         stream.truncate(0)
         stream.write(data)
         stream.flush()
@@ -30,13 +31,21 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _alone(partial: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """Opens a file that nobody else writes meanwhile."""
+def held(path: Path, *, mode: int = 0o666) -> Iterator[BinaryIO]:
+    """Opens a file, made if there is none, that one process alone holds while the context is open; the others
+    wait. `mode`: of a new one, less the umask."""
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, mode), "r+b") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield stream
+
+
+@contextmanager
+def _alone(partial: Path) -> Iterator[BinaryIO]:
+    """As `held`, a file that has the name still when it is held."""
     while True:
-        with partial.open("ab") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        with held(partial) as stream:
             if _is_open_as(stream, partial):
-                yield stream, partial
+                yield stream
                 return
 
 

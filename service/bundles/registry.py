@@ -11,16 +11,14 @@ fetches from there what the directory lacks.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from faces.bundle import MANIFEST_NAME, Bundle, BundleError, file_sha256, read, verify
+from faces.files import held
 from service.bundles.origin import BundleOrigin
 from service.settings import Settings
 
@@ -91,7 +89,7 @@ class BundleStore:
             if manifest_digest(copy) != digest:
                 raise BundleError(f"bundle {bundle.manifest.name} changed while it was copied")
             verify(copy)
-            with self._turn():
+            with held(self._root / LOCK):
                 # Replicas that start together share the directory: one of them may have been faster, and its
                 # copy may be in use.
                 if not self._is_intact(digest):
@@ -99,13 +97,6 @@ class BundleStore:
                     self._move_into_place(building, digest)
         finally:
             shutil.rmtree(building, ignore_errors=True)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Waits until no other process replaces a bundle of this directory."""
-        with (self._root / LOCK).open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
     def _move_into_place(self, made: Path, digest: str) -> None:
         """Renames a complete bundle to its final path."""

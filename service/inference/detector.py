@@ -96,6 +96,12 @@ class Detector:
         pixels, placement = letterbox(image, canvas_px=self._spec.canvas_px, zoom=zoom)
         return DetectorInput(pixels, placement, (image.width, image.height), min_score)
 
+    def turned(self, given: DetectorInput, turn: Turn) -> DetectorInput:
+        """What `prepare` makes of the picture turned clockwise, from what it has made of the picture."""
+        pixels = turned_canvas(given.pixels, given.placement, turn, image_size=given.image_size)
+        size = given.image_size if turn in (0, 180) else given.image_size[::-1]
+        return replace(given, pixels=pixels, image_size=size)
+
     def run(self, canvases: Sequence[DetectorInput]) -> list[Detected]:
         """Runs one forward pass over canvases of one size; returns what is found in each."""
         normalisation = self._spec.normalisation
@@ -153,12 +159,10 @@ class Detector:
 
         Doubtful detections are left out, so no turn costs a second look. Raises QueueFull, BatcherClosed.
         """
-        looks = []
-        for turn in turns:
-            pixels = turned_canvas(given.pixels, given.placement, turn, image_size=given.image_size)
-            size = given.image_size if turn in (0, 180) else given.image_size[::-1]
-            looks.append(DetectorInput(pixels, given.placement, size, self.clear_score))
-        found = await asyncio.gather(*map(self.batcher.submit, looks))
+        # In a thread: large canvases would hold up every other request.
+        looks = await asyncio.to_thread(lambda: [self.turned(given, turn) for turn in turns])
+        clear = [replace(look, min_score=self.clear_score) for look in looks]
+        found = await asyncio.gather(*map(self.batcher.submit, clear))
         return {turn: each.faces for turn, each in zip(turns, found, strict=True)}
 
     async def detect(

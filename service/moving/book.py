@@ -8,7 +8,6 @@ entry in place with zeros, which needs no secret. Two processes take turns with 
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import ValidationError
 
+from faces.files import held
 from faces.strict import Strict
 from service.moving.archive import KEY_ID_BYTES
 from service.moving.locks import For, Lock, Secret, lock, unlock
@@ -91,13 +91,8 @@ class KeyBook:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Lets no other process write the book meanwhile."""
-        beside = self._path.with_name(f"{self._path.name}.lock")
-        descriptor = os.open(beside, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with held(self._path.with_name(f"{self._path.name}.lock"), mode=0o600):
             yield
-        finally:
-            os.close(descriptor)
 
     def _forget(self, gone: Callable[[str], bool]) -> int:
         if not self._path.exists():

@@ -178,10 +178,13 @@ class Database:
     async def erase_outside(self) -> None:
         """Erases the collections of every space from Milvus. Raises StoreError."""
         assert self.milvus is not None  # noqa: S101 - the caller has asked for it
-        async with self.read() as uow:
-            names = [await uow.search.collection(one.space_id) for one in await uow.spaces.all()]
-        for name in names:
+        for name in (await self.collections()).values():
             await asyncio.to_thread(self.milvus.drop, name)
+
+    async def collections(self) -> dict[str, str]:
+        """The collection of each space in Milvus, by the space's id. Raises StoreError."""
+        async with self.read() as uow:
+            return {one.space_id: await uow.search.collection(one.space_id) for one in await uow.spaces.all()}
 
     async def _remove_outside(self, uow: UnitOfWork) -> None:
         """Erases the rows of templates that a commit removed: only then is their erasure acknowledged."""

@@ -112,7 +112,7 @@ class MilvusIndex:
         with self._calling() as client:
             if not client.has_collection(name, timeout=CALL_S):
                 return False
-            client.load_collection(name, timeout=CALL_S)
+        self.load(name)
         return True
 
     @property

@@ -52,7 +52,7 @@ async def connect(db: Database, options: GalleryOptions) -> None:
         return
     await db.use_gallery(options)
     assert db.milvus is not None  # noqa: S101 - opened just now
-    for name in (await _collections(db)).values():
+    for name in (await db.collections()).values():
         await asyncio.to_thread(db.milvus.load_if_there, name)
 
 
@@ -80,17 +80,11 @@ async def gallery_residue(
     return GalleryResidue(engine="pgvector", of_subject=of_subject, ownerless=ownerless)
 
 
-async def _collections(db: Database) -> dict[str, str]:
-    """The collection of each space, by the space's id."""
-    async with db.read() as uow:
-        return {one.space_id: await uow.search.collection(one.space_id) for one in await uow.spaces.all()}
-
-
 async def _ask_milvus(
     db: Database, milvus: MilvusIndex, removed: Mapping[str, Sequence[int]]
 ) -> GalleryResidue:
     of_subject = ownerless = 0
-    for space_id, name in (await _collections(db)).items():
+    for space_id, name in (await db.collections()).items():
         if not await asyncio.to_thread(milvus.load_if_there, name):
             continue
         own = removed.get(space_id, ())
