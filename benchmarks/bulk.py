@@ -93,11 +93,11 @@ async def bare(state: State, photos: list[bytes], at_once: int) -> float:
 
 async def bulk(state: State, root: Path, work: Path, at_once: int) -> tuple[float, float, dict[str, int]]:
     """Photos a second of a whole run with its report, its highest resident MiB, and its outcomes."""
-    one = PhotoEnroller(state.db, state.registry, state.enroller, ASKED, lambda: False)
     source, done, most = FolderSource(root), 0, 0.0
     started = time.perf_counter()
     source.count()
     with Journal(work, {"root": str(root)}) as journal:
+        one = PhotoEnroller(state.db, state.registry, state.enroller, ASKED, lambda: False, journal)
         async with aclosing(
             enrol_all(source, one.enrol, journal, at_once=at_once, in_order=True)
         ) as outcomes:

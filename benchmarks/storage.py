@@ -33,10 +33,10 @@ from service.telemetry import Metrics
 
 async def enrol(state: State, root: Path, work: Path) -> int:
     """How many photos below `root` were enrolled."""
-    one = PhotoEnroller(state.db, state.registry, state.enroller, ASKED, lambda: False)
     source, before = FolderSource(root), state.space().gallery.size
     source.count()
     with Journal(work, {"root": str(root)}) as journal:
+        one = PhotoEnroller(state.db, state.registry, state.enroller, ASKED, lambda: False, journal)
         async with aclosing(enrol_all(source, one.enrol, journal, at_once=8, in_order=True)) as outcomes:
             async for _ in outcomes:
                 pass

@@ -20,9 +20,10 @@ from service.bulk.run import Earlier, enrol_all, finished
 from service.bulk.types import CONFLICT_CODES, BulkPhoto, Conflict, ConflictKind, Outcome, SourceError
 from service.bulk.uploads import BulkUploads
 from service.enrolment.enroller import Enroller
-from service.enrolment.types import Accepted, Enrolment
+from service.enrolment.types import Accepted, Enrolment, SubjectErased
 from service.errors import RetryLater, ServiceError
 from service.jobs.base import JobCancelled, JobFailed, JobHandle
+from service.sealing.keys import SubjectKey
 from service.spaces.registry import SpaceRegistry
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
@@ -73,9 +74,7 @@ class BulkJob:
             source = await asyncio.to_thread(self._uploads.open, asked.upload)
             count = await asyncio.to_thread(source.count)
             await note_enrolled(self._db, journal, source)
-            enrolment = PhotoEnroller(
-                self._db, self._registry, self._enroller, asked, self._busy, journal.is_gone
-            )
+            enrolment = PhotoEnroller(self._db, self._registry, self._enroller, asked, self._busy, journal)
             done = 0
             outcomes = enrol_all(source, enrolment.enrol, journal, at_once=self._at_once, in_order=True)
             tally = await asyncio.to_thread(journal.tally)
@@ -115,11 +114,11 @@ class PhotoEnroller:
         enroller: Enroller,
         asked: BulkRequest,
         busy: Callable[[], bool],
-        is_gone: Callable[[str], bool] = lambda _subject: False,
+        journal: Journal,
     ) -> None:
-        """`is_gone`: whether a subject was erased since the job began; none of its photos is enrolled."""
+        """`journal`: knows who was erased since the job began; none of their photos is enrolled."""
         self._db, self._registry, self._enroller, self._asked = db, registry, enroller, asked
-        self._busy, self._working, self._is_gone = busy, 0, is_gone
+        self._busy, self._working, self._journal = busy, 0, journal
 
     async def enrol(self, photo: BulkPhoto, data: bytes, digest: str, before: Earlier) -> Outcome:
         outcome = Outcome(name=photo.name, subject_id=photo.subject_id, digest=digest)
@@ -135,6 +134,8 @@ class PhotoEnroller:
             if await self._was_erased(photo):
                 return erased
             answer = await self._committed(space, request, accepted)
+        except SubjectErased:
+            return erased
         except ServiceError as error:
             if error.status >= SERVER_ERROR:
                 raise
@@ -153,7 +154,7 @@ class PhotoEnroller:
 
     async def _was_erased(self, photo: BulkPhoto) -> bool:
         # In a thread: it waits for whatever is being written to the journal.
-        return await asyncio.to_thread(self._is_gone, photo.subject_id)
+        return await asyncio.to_thread(self._journal.is_gone, photo.subject_id)
 
     async def _is_there(self, request: Enrolment, digest: str) -> bool:
         """Whether the subject has this photo, and all else that the request says of it."""
@@ -189,7 +190,22 @@ class PhotoEnroller:
     async def _committed(
         self, space: EmbeddingSpace, request: Enrolment, accepted: Accepted
     ) -> dict[str, Any]:
-        return await _patiently(lambda: self._enroller.enrol_described(space, request, [accepted]))
+        """Enrols under a key that the journal knows before: an erasure finds the subject at any time after
+        the commit, and no later photo brings it back. Raises SubjectErased."""
+        subject, key = request.subject_id, SubjectKey.new()
+        earlier = await asyncio.to_thread(self._journal.key_id_of, subject)
+        if earlier is None:
+            await asyncio.to_thread(self._journal.promise, subject, key.key_id)
+        asked = replace(request, key=key, earlier_key_id=earlier)
+        try:
+            answer = await _patiently(lambda: self._enroller.enrol_described(space, asked, [accepted]))
+        except (ServiceError, SubjectErased):
+            await asyncio.to_thread(self._journal.withdraw, subject)
+            raise
+        if not await note_people(self._db, self._journal, [subject]):
+            # Erased since; the erasure may not have got to the journal yet.
+            await asyncio.to_thread(self._journal.forget_people, [subject])
+        return answer
 
     def _space(self) -> EmbeddingSpace:
         space = self._registry.active

@@ -40,9 +40,10 @@ CREATE TABLE IF NOT EXISTS named (
 );
 CREATE INDEX IF NOT EXISTS named_subject ON named (subject);
 CREATE TABLE IF NOT EXISTS people (subject TEXT PRIMARY KEY, key_id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS promised (subject TEXT PRIMARY KEY, key_id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS gone (mark BLOB PRIMARY KEY);
 """
-TABLES = ("run", "outcomes", "named", "people", "gone")
+TABLES = ("run", "outcomes", "named", "people", "promised", "gone")
 COLUMNS = "name, subject, digest, code, detail, existing, conflicts, picture"
 
 
@@ -143,14 +144,44 @@ class Journal:
     def end(self) -> None:
         """Notes that the run has ended. Raises OSError."""
         self._write("UPDATE run SET ended_at=?", [(datetime.now(UTC).isoformat(timespec="seconds"),)])
+        self._write("DELETE FROM promised", [()])
         self._commit()
 
     @_in_turn
     def note(self, keys: Mapping[str, str]) -> None:
         """Notes the ids of the keys of subjects, by the subjects' ids. Raises OSError."""
-        known = [(subject, key_id) for subject, key_id in keys.items() if not self.is_gone(subject)]
+        known = [
+            (subject, key_id)
+            for subject, key_id in keys.items()
+            if self.key_id_of(subject) != key_id and not self.is_gone(subject)
+        ]
+        if not known:
+            return
         self._write("INSERT OR REPLACE INTO people VALUES (?, ?)", known)
+        self._write("DELETE FROM promised WHERE subject=?", [(subject,) for subject, _ in known])
         self._commit()
+
+    @_in_turn
+    def promise(self, subject_id: str, key_id: str) -> None:
+        """Notes the id of the key that a subject gets if its enrolment, which begins now, is committed.
+
+        An erasure that comes before `note` finds it by that. Raises OSError.
+        """
+        self._write("INSERT OR REPLACE INTO promised VALUES (?, ?)", [(subject_id, key_id)])
+        self._commit()
+
+    @_in_turn
+    def withdraw(self, subject_id: str) -> None:
+        """Takes a promise back: the enrolment was refused. Raises OSError."""
+        self._write("DELETE FROM promised WHERE subject=?", [(subject_id,)])
+        self._commit()
+
+    @_in_turn
+    def key_id_of(self, subject_id: str) -> str | None:
+        """The id of the key that a subject is known to have had."""
+        query = "SELECT key_id FROM people WHERE subject=?"
+        row = self._db.execute(query, (subject_id,)).fetchone()
+        return None if row is None else str(row[0])
 
     @_in_turn
     def unknown_people(self, limit: int, after: str = "") -> dict[str, bool]:
@@ -175,8 +206,9 @@ class Journal:
     @_in_turn
     def forget(self, key_ids: Collection[str]) -> list[str]:
         """Erases what names the subjects of these keys, and returns their ids. Raises OSError."""
-        found = self._db.execute("SELECT subject, key_id FROM people").fetchall()
-        return self.forget_people([subject for subject, key_id in found if key_id in key_ids])
+        query = "SELECT subject, key_id FROM people UNION SELECT subject, key_id FROM promised"
+        found = self._db.execute(query).fetchall()
+        return self.forget_people(sorted({subject for subject, key_id in found if key_id in key_ids}))
 
     @_in_turn
     def forget_people(self, subject_ids: Sequence[str]) -> list[str]:
@@ -188,7 +220,8 @@ class Journal:
         theirs = "position IN (SELECT position FROM named WHERE subject=?)"
         self._write(f"DELETE FROM outcomes WHERE {theirs}", gone)  # noqa: S608
         self._write(f"DELETE FROM named WHERE {theirs}", gone)  # noqa: S608
-        self._write("DELETE FROM people WHERE subject=?", gone)
+        for table in ("people", "promised"):
+            self._write(f"DELETE FROM {table} WHERE subject=?", gone)  # noqa: S608
         self._commit()
         # The rows stand in the write-ahead log too.
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()

@@ -16,7 +16,7 @@ from service.crops import encode_crops
 from service.enrolment.duplicates import DuplicateCheck
 from service.enrolment.mismatch import Agreement, MismatchCheck
 from service.enrolment.terms import agree_terms
-from service.enrolment.types import Accepted, Duplicates, Enrolled, EnrolledSample, Enrolment
+from service.enrolment.types import Accepted, Duplicates, Enrolled, EnrolledSample, Enrolment, SubjectErased
 from service.enrolment.warnings import uncalibrated
 from service.errors import NotReady, RetryLater, ServiceError
 from service.matching.pipeline import inference_errors
@@ -67,7 +67,7 @@ class EnrolmentTransaction:
 
         The transaction reads which spaces are writable. If this process has not loaded one of them, it
         stores nothing, loads the space and begins again. Raises DuplicateFace, SubjectMismatch,
-        PhotosDisagree, ConsentMissing, IdempotencyTaken, NotReady, StoreError.
+        PhotosDisagree, ConsentMissing, IdempotencyTaken, SubjectErased, NotReady, StoreError.
         """
         vectors: Vectors = {space.space_id: [one.description.embedding.vector for one in accepted]}
         await self._embed_for([s.space_id for s in self._registry.loaded], accepted, vectors)
@@ -116,7 +116,12 @@ class EnrolmentTransaction:
         async with self._db.write() as uow:
             if check is not None:
                 await check.recheck(uow)
-            await uow.subjects.ensure(request.subject_id, request.metadata, request.display_name)
+            await uow.subjects.ensure(
+                request.subject_id, request.metadata, request.display_name, key=request.key
+            )
+            earlier = request.earlier_key_id
+            if earlier is not None and not await uow.subject_keys.is_held(earlier):
+                raise SubjectErased
             await agree_terms(uow, request, require_consent=self._require_consent)
             if not request.allow_mismatch:
                 photos = [one for one, _ in accepted]

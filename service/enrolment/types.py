@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -15,7 +15,12 @@ from faces.types import AlignedCrop, Face, Spectrum, Turn
 from service.errors import ServiceError
 from service.inference.engine import Description, FacesFound
 from service.inference.quality import Quality
+from service.sealing.keys import SubjectKey
 from service.store.term_records import Consent
+
+
+class SubjectErased(Exception):
+    """The key under which the subject was enrolled before has been shredded."""
 
 
 class Duplicates(StrEnum):
@@ -30,7 +35,9 @@ class Duplicates(StrEnum):
 class Enrolment:
     """What a client asks for. `actor`: the id of its key, for the audit log. `spectrum`: None to recognise
     it. `min_score`: the lowest detection score; None for the setting's. `turn`: how far the photos must be
-    turned clockwise."""
+    turned clockwise. `key`: that of its subject, if this enrolment makes it; None for one of the
+    transaction's. `earlier_key_id`: the id of the key under which its subject was enrolled before, without
+    which the enrolment raises SubjectErased."""
 
     subject_id: str
     images: tuple[ImageSource, ...]
@@ -45,6 +52,8 @@ class Enrolment:
     turn: Turn | None = None
     consent: Consent | None = None
     expires_at: datetime | None = None
+    key: SubjectKey | None = field(default=None, repr=False)
+    earlier_key_id: str | None = None
 
     def digest(self) -> str:
         """SHA-256 of the request: two requests with one idempotency key must agree in it."""

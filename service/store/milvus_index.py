@@ -32,6 +32,9 @@ ROWS_AT_ONCE = 1000
 # What one call may take: a request that waits longer for its answer gets 503.
 CALL_S = 20.0
 KEY, VECTOR = "template_id", "vector"
+# A channel made anew after a failure shares the waits of the one before, up to two minutes, unless its
+# connections are its own: a Milvus that is back would be refused for as long.
+CHANNEL = {"grpc.use_local_subchannel_pool": 1, "grpc.max_reconnect_backoff_ms": 1000}
 # As pgvector and most others build their graphs.
 HNSW = {"M": 16, "efConstruction": 128}
 
@@ -66,7 +69,7 @@ class MilvusIndex:
         logging.getLogger("pymilvus").setLevel(logging.CRITICAL + 1)
         self._failures = (MilvusException, grpc.RpcError, OSError)
         try:
-            self._client = MilvusClient(uri=uri, token=token or "", timeout=CALL_S)
+            self._client = MilvusClient(uri=uri, token=token or "", timeout=CALL_S, grpc_options=CHANNEL)
         except self._failures as error:
             raise GalleryRefused("Milvus does not answer at the address of HALFLIGHT_MILVUS_URI") from error
 

@@ -125,8 +125,13 @@ class SubjectKeys:
         key = (await self.of_subjects([subject_id])).get(subject_id)
         if key is None:
             return None
-        held = select(subject_keys.c.key_id).where(subject_keys.c.key_id == key.key_id)
-        return (await self._connection.execute(held.with_for_update(read=True))).scalar_one_or_none()
+        return key.key_id if await self.is_held(key.key_id) else None
+
+    async def is_held(self, key_id: str) -> bool:
+        """Whether a key is there, whoever's it is by now; it stays until this transaction ends."""
+        held = select(subject_keys.c.key_id).where(subject_keys.c.key_id == key_id)
+        found = await self._connection.execute(held.with_for_update(read=True))
+        return found.scalar_one_or_none() is not None
 
     def unwrap_clear(self, subject_id: str, key_id: str, master_id: str, wrapped: bytes) -> SubjectKey | None:
         """The key that an older release bound to an id; None, and the row is refused, if it does not open."""

@@ -156,7 +156,7 @@ class Subjects:
     ) -> None:
         """Creates the subject or updates its time stamp; replaces metadata and display name if given.
 
-        `key`: that of a restored subject; a new one gets a new key. Raises StoreError.
+        `key`: that of the subject, if it is new; None for one that is made here. Raises StoreError.
         """
         if await self.change(subject_id, metadata=metadata, display_name=display_name):
             return

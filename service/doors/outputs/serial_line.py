@@ -58,12 +58,15 @@ def write_line(device: str, baud: int, data: bytes, left_s: float) -> None:
             if time.monotonic() >= end_s:
                 raise OutputFailed("output_too_slow")
             time.sleep(LOOK_EVERY_S)
-    except (OSError, termios.error) as error:
-        raise OutputFailed("output_unreachable") from error
-    finally:
-        # Nothing if all was sent; otherwise the kernel would send the rest whenever it can.
+    except BaseException as error:
+        # The kernel would send the rest whenever it can. Where all was sent nothing is thrown away: a
+        # pseudo-terminal says so while the far end has not got it.
         with suppress(termios.error):
             termios.tcflush(line, termios.TCOFLUSH)
+        if isinstance(error, OSError | termios.error):
+            raise OutputFailed("output_unreachable") from error
+        raise
+    finally:
         os.close(line)
 
 

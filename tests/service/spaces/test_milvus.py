@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import cast
@@ -19,6 +20,7 @@ from service.spaces.milvus_gallery import rounding
 from service.spaces.milvus_space import MilvusSpace, milvus_space
 from service.store.database import Database
 from service.store.errors import StoreError
+from service.store.milvus_index import MilvusIndex
 from service.store.search_schema import GalleryOptions, GalleryRefused
 from tests.conftest import free_port
 from tests.service.gallery.oracle import gallery_rows
@@ -173,10 +175,17 @@ def own_milvus(tmp_path: Path) -> Iterator[MilvusServer]:
         yield running
 
 
+@pytest.fixture
+async def own_db(pgvector_url: str, own_milvus: MilvusServer) -> AsyncIterator[Database]:
+    made = await opened(pgvector_url, own_milvus)
+    yield made
+    await made.close()
+
+
 async def test_a_server_that_goes_away_is_an_error_and_comes_back_with_its_rows(
-    pgvector_url: str, own_milvus: MilvusServer, manifest: Manifest
+    own_db: Database, own_milvus: MilvusServer, manifest: Manifest
 ) -> None:
-    db = await opened(pgvector_url, own_milvus)
+    db = own_db
     await register(db, manifest)
     space = await started(db, manifest)
     made = await enrol(db, manifest, range(3))
@@ -198,7 +207,22 @@ async def test_a_server_that_goes_away_is_an_error_and_comes_back_with_its_rows(
     # A start over it finds all of it.
     again = await started(db, manifest)
     agrees(again, made)
-    await db.close()
+
+
+def test_a_server_that_was_gone_for_long_is_found_as_soon_as_it_is_back(own_milvus: MilvusServer) -> None:
+    index = MilvusIndex(options(own_milvus))
+    index.connect()
+    index.ping()
+    own_milvus.kill()
+    # gRPC waits longer after each attempt, up to two minutes.
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        with pytest.raises(StoreError):
+            index.ping()
+        time.sleep(0.1)
+    own_milvus.start()
+    index.ping()
+    index.close()
 
 
 # With 100 candidates of 1,200: a change that loses the graph shows.

@@ -1,0 +1,141 @@
+"""Whoever is erased at any moment of a bulk enrolment is not enrolled again by a later photo of the job."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faces import bundle
+from faces.types import Spectrum
+from service.api.schemas.event_bodies import event_body
+from service.api.schemas.subjects import enrol_answer
+from service.bulk.erasure import forget_keys
+from service.bulk.job import PhotoEnroller
+from service.bulk.journal import Journal
+from service.bulk.request import BulkRequest
+from service.bulk.types import BulkPhoto, Outcome
+from service.enrolment.enroller import Enroller, erase_subject
+from service.enrolment.types import Duplicates
+from service.inference.engine import EngineOptions
+from service.jobs.child import job_directory
+from service.settings import Settings, builtin_bundle
+from service.state import State, open_state
+from service.telemetry import Metrics
+from tests.conftest import sample_bytes
+
+ADA = "ada"
+ASKED = BulkRequest(
+    upload="",
+    actor="test",
+    spectrum=Spectrum.VIS,
+    duplicates=Duplicates.IGNORE,
+    allow_mismatch=True,
+    turn=None,
+    consent_date=None,
+    expires_at=None,
+)
+
+
+@pytest.fixture
+async def state(tmp_path: Path) -> AsyncIterator[State]:
+    settings = Settings(data_dir=tmp_path / "data", bundle_dir=builtin_bundle())
+    made = await open_state(settings, Metrics(), enrol_answer, event_body)
+    await made.registry.open(bundle.read(settings.bundle_dir), EngineOptions.of(settings))
+    yield made
+    await made.registry.close()
+    await made.pipeline.close()
+    await made.db.close()
+
+
+@pytest.fixture
+def journal(state: State, tmp_path: Path) -> Journal:
+    """Where an erasure looks for journals of jobs."""
+    return Journal(job_directory(tmp_path / "data") / "j" / "bulk", {"upload": "x"}, commit_every=1)
+
+
+class ErasesAfterwards:
+    """An enroller whose subject somebody erases as soon as its photo is committed."""
+
+    def __init__(self, state: State) -> None:
+        self._state, self.left = state, 1
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._state.enroller, name)
+
+    async def enrol_described(self, *asked: Any) -> dict[str, Any]:
+        answer = await self._state.enroller.enrol_described(*asked)
+        if self.left:
+            self.left -= 1
+            await erase_subject(self._state.db, ADA, "test")
+        return answer
+
+
+async def enrolled(one: PhotoEnroller, number: int) -> Outcome:
+    data = sample_bytes("s01", f"vis_{number}.jpg")
+    photo = BulkPhoto(name=f"{ADA}/{number}.jpg", subject_id=ADA, read=lambda: data)
+    return await one.enrol(photo, data, hashlib.sha256(data).hexdigest(), None)
+
+
+async def there(state: State) -> bool:
+    async with state.db.read() as uow:
+        return await uow.subjects.get(ADA) is not None
+
+
+def photos(state: State, journal: Journal, enroller: Enroller | ErasesAfterwards) -> PhotoEnroller:
+    return PhotoEnroller(state.db, state.registry, enroller, ASKED, lambda: False, journal)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not told yet"])
+async def test_an_erasure_right_after_the_commit_lasts(state: State, journal: Journal, *, told: bool) -> None:
+    if not told:
+        state.db.on_shredded = None
+    one = photos(state, journal, ErasesAfterwards(state))
+    assert (await enrolled(one, 1)).code is None
+    assert (await enrolled(one, 2)).code == "erased"
+    assert not await there(state)
+    assert journal.is_gone(ADA)
+
+
+async def test_an_erasure_by_another_replica_lasts(state: State, journal: Journal) -> None:
+    state.db.on_shredded = None
+    one = photos(state, journal, state.enroller)
+    assert (await enrolled(one, 1)).code is None
+    await erase_subject(state.db, ADA, "test")
+    assert (await enrolled(one, 2)).code == "erased"
+    assert not await there(state)
+
+
+async def test_an_erasure_finds_a_subject_whose_outcome_a_kill_took(state: State, journal: Journal) -> None:
+    shredded = list[str]()
+
+    def keep(key_ids: Sequence[str]) -> None:
+        shredded.extend(key_ids)
+
+    state.db.on_shredded = keep
+    await enrolled(photos(state, journal, ErasesAfterwards(state)), 1)
+    # As a kill right after the commit leaves it.
+    (directory,) = job_directory(state.settings.data_dir).glob("*/bulk")
+    journal.close()
+    killed = directory.parent.parent / "k" / "bulk"
+    with Journal(killed, {"upload": "x"}, commit_every=1) as left:
+        left.promise(ADA, shredded[0])
+    forget_keys(state.settings.data_dir, shredded)
+    with Journal(killed, {"upload": "x"}, commit_every=1) as again:
+        assert (await enrolled(photos(state, again, state.enroller), 1)).code == "erased"
+    assert not await there(state)
+
+
+async def test_a_renamed_subject_keeps_its_photos_and_a_later_one_makes_another(
+    state: State, journal: Journal
+) -> None:
+    one = photos(state, journal, state.enroller)
+    await enrolled(one, 1)
+    async with state.db.write() as uow:
+        await uow.subjects.rename(ADA, "ada-lovelace")
+        await uow.commit()
+    assert (await enrolled(one, 2)).code is None
+    assert await there(state)
