@@ -25,15 +25,23 @@ LOWER_LIDS = ((39, 40, 41, 36), (45, 46, 47, 42))
 @dataclass(frozen=True, slots=True, eq=False)
 class FaceMaps:
     """`channels` float32 [h, w, 5]: melanin, blood (both added to the skin's), hair cover in
-    [0, 1], height in centimetres, gloss factor."""
+    [0, 1], height in centimetres, gloss factor. `height` float32 [h, w, 1]: the fourth by itself."""
 
     channels: Floats
+    height: Floats
 
     def look_up(self, neutral: Floats) -> Floats:
         """Returns the values [n, 5] at neutral positions [n, 3]."""
-        x = (neutral[:, 0] - LEFT) * SCALE - 0.5
-        y = (TOP - neutral[:, 1]) * SCALE - 0.5
-        return remap(self.channels, x, y)
+        return remap(self.channels, *_places(neutral))
+
+    def heights(self, neutral: Floats) -> Floats:
+        """Returns the heights [n] at neutral positions [n, 3]."""
+        return remap(self.height, *_places(neutral))[:, 0]
+
+
+def _places(neutral: Floats) -> tuple[Floats, Floats]:
+    """Returns the pixels x and y [n] of a map at neutral positions [n, 3]."""
+    return (neutral[:, 0] - LEFT) * SCALE - 0.5, (TOP - neutral[:, 1]) * SCALE - 0.5
 
 
 def _brows(hair: Canvas, subject: SubjectSpec, rng: np.random.Generator, marks: Floats) -> None:
@@ -170,4 +178,5 @@ def paint(subject: SubjectSpec, model: FaceModel) -> FaceMaps:
     height.values += pores * (0.0022 / float(pores.std()))
     channels = [melanin.values, blood.values, np.clip(hair.values, 0, 1), height.values]
     channels.append(gloss.values)
-    return FaceMaps(np.stack(channels, axis=-1).astype(np.float32))
+    table = np.stack(channels, axis=-1).astype(np.float32)
+    return FaceMaps(table, np.ascontiguousarray(table[..., 3:4]))

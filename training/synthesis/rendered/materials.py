@@ -43,8 +43,8 @@ def _bumps(rows: HeadRows, maps: FaceMaps, turn: Floats) -> Floats:
     right = np.array([step, 0, 0], np.float32)
     up = np.array([0, step, 0], np.float32)
     here = rows.neutral
-    dx = (maps.look_up(here + right) - maps.look_up(here - right))[:, 3] / (2 * step)
-    dy = (maps.look_up(here + up) - maps.look_up(here - up))[:, 3] / (2 * step)
+    dx = (maps.heights(here + right) - maps.heights(here - right)) / (2 * step)
+    dy = (maps.heights(here + up) - maps.heights(here - up)) / (2 * step)
     frontal = np.clip((rows.normals @ turn)[:, 2:3], 0.0, 1.0)
     slope = dx[:, None] * turn[:, 0] + dy[:, None] * turn[:, 1]
     return unit(rows.normals - slope * frontal)

@@ -1,15 +1,13 @@
-"""Rasterises triangles with a z-buffer in plain numpy, in batches by the size of their bounding box."""
+"""Rasterises triangles with a z-buffer, compiled by numba."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-BOX_SIDES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048)
-BATCH_CELLS = 2_000_000
 DEPTH_STEPS = float(2**31 - 1)
 
 
@@ -36,32 +34,67 @@ class Coverage:
         return result
 
 
-def _batches(first: NDArray[np.int64], last: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], int]]:
-    side = (last - first).max(axis=1) + 1
-    lower = 0
-    for upper in BOX_SIDES:
-        chosen = np.flatnonzero((side > lower) & (side <= upper))
-        step = max(1, BATCH_CELLS // (upper * upper))
-        for start in range(0, len(chosen), step):
-            yield chosen[start : start + step], upper
-        lower = upper
-
-
 def _edges(
     corners: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Returns barycentric weights in the picture plane of points (x, y), corners [n, 3, 2]."""
+    """Returns barycentric weights in the picture plane of points (x, y) [n], corners [n, 3, 2]."""
     ax, ay = corners[:, 0, 0], corners[:, 0, 1]
     bx, by = corners[:, 1, 0] - ax, corners[:, 1, 1] - ay
     cx, cy = corners[:, 2, 0] - ax, corners[:, 2, 1] - ay
     area = bx * cy - by * cx
     scale: NDArray[np.float32] = (1.0 / area).astype(np.float32)
-    extra = (slice(None),) + (None,) * (x.ndim - 1)
-    px, py = x - ax[extra], y - ay[extra]
-    second = (px * cy[extra] - py * cx[extra]) * scale[extra]
-    third = (py * bx[extra] - px * by[extra]) * scale[extra]
+    px, py = x - ax, y - ay
+    second = (px * cy - py * cx) * scale
+    third = (py * bx - px * by) * scale
     first: NDArray[np.float32] = 1.0 - second - third
     return first, second, third
+
+
+# No fastmath: every step is rounded as in `_edges`, so that a picture stays what it was.
+@njit(cache=True, nogil=True)
+def _fill(
+    points: NDArray[np.float32],
+    near: NDArray[np.float32],
+    triangles: NDArray[np.int32],
+    top: np.float32,
+    cull: bool,
+    best: NDArray[np.uint64],
+) -> None:
+    """Keeps the nearest triangle at every pixel centre of `best` [height, width].
+
+    The others as in `rasterise`. A key has 1 / depth, in steps of `top`, above the triangle's number; 0 is no
+    triangle.
+    """
+    height, width = best.shape
+    one, half, flat = np.float32(1.0), np.float32(0.5), np.float32(1e-9)
+    for t in range(len(triangles)):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        if not (near[a] > 0 and near[b] > 0 and near[c] > 0):
+            continue
+        ax, ay = points[a, 0], points[a, 1]
+        bx, by = points[b, 0] - ax, points[b, 1] - ay
+        cx, cy = points[c, 0] - ax, points[c, 1] - ay
+        area = bx * cy - by * cx
+        if area >= -flat if cull else abs(area) <= flat:
+            continue
+        left = max(0, int(np.ceil(min(ax, points[b, 0], points[c, 0]) - half)))
+        right = min(width - 1, int(np.floor(max(ax, points[b, 0], points[c, 0]) - half)))
+        upper = max(0, int(np.ceil(min(ay, points[b, 1], points[c, 1]) - half)))
+        lower = min(height - 1, int(np.floor(max(ay, points[b, 1], points[c, 1]) - half)))
+        scale = one / area
+        for y in range(upper, lower + 1):
+            py = np.float32(y) + half - ay
+            for x in range(left, right + 1):
+                px = np.float32(x) + half - ax
+                second = (px * cy - py * cx) * scale
+                third = (py * bx - px * by) * scale
+                first = one - second - third
+                if first >= 0 and second >= 0 and third >= 0:
+                    at = first * near[a] + second * near[b] + third * near[c]
+                    level = min(max(at / top, np.float32(0.0)), one)
+                    key = (np.uint64(np.float64(level) * DEPTH_STEPS + 1.0) << np.uint64(32)) | np.uint64(t)
+                    if key > best[y, x]:
+                        best[y, x] = key
 
 
 def rasterise(
@@ -79,54 +112,24 @@ def rasterise(
     away are left out; the front is clockwise in a picture whose y points down.
     """
     height, width = size
-    corners = points[triangles]
-    b, c = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    area = b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0]
-    first = np.ceil(corners.min(axis=1) - 0.5).astype(np.int64)
-    last = np.floor(corners.max(axis=1) - 0.5).astype(np.int64)
-    limit = np.array([width - 1, height - 1])
-    first, last = np.maximum(first, 0), np.minimum(last, limit)
-    seen = (last >= first).all(axis=1) & (near[triangles] > 0).all(axis=1)
-    seen &= (area < -1e-9) if cull else (np.abs(area) > 1e-9)
-    kept = np.flatnonzero(seen)
-    corners, first, last = corners[kept], first[kept], last[kept]
-    depth = near[triangles[kept]]
-    top = float(near.max(initial=1e-9))
-
-    best = np.zeros(height * width, np.uint64)
-    for rows, side in _batches(first, last):
-        steps = np.arange(side, dtype=np.int64)
-        x = first[rows, 0][:, None, None] + steps[None, None, :]
-        y = first[rows, 1][:, None, None] + steps[None, :, None]
-        shape = (len(rows), side, side)
-        fx = np.broadcast_to(x, shape).astype(np.float32) + np.float32(0.5)
-        fy = np.broadcast_to(y, shape).astype(np.float32) + np.float32(0.5)
-        w0, w1, w2 = _edges(corners[rows], fx, fy)
-        inside = (w0 >= 0) & (w1 >= 0) & (w2 >= 0)
-        inside &= (x <= last[rows, 0][:, None, None]) & (y <= last[rows, 1][:, None, None])
-        d = depth[rows][:, :, None, None]
-        at = w0 * d[:, 0] + w1 * d[:, 1] + w2 * d[:, 2]
-        where = np.nonzero(inside)
-        level = np.clip(at[where] / top, 0.0, 1.0).astype(np.float64) * DEPTH_STEPS + 1.0
-        key = (level.astype(np.uint64) << np.uint64(32)) | rows[where[0]].astype(np.uint64)
-        flat = (y * width + x)[where] if side == 1 else np.broadcast_to(y * width + x, shape)[where]
-        np.maximum.at(best, flat, key)
-
+    keys = np.zeros(size, np.uint64)
+    _fill(points, near, triangles, np.float32(near.max(initial=1e-9)), cull, keys)
+    best = keys.reshape(-1)
     pixels = np.flatnonzero(best)
     rows = (best[pixels] & np.uint64(0xFFFFFFFF)).astype(np.int64)
     px = (pixels % width).astype(np.float32) + np.float32(0.5)
     py = (pixels // width).astype(np.float32) + np.float32(0.5)
-    flat_weights = np.stack(_edges(corners[rows], px, py), axis=1)
-    leaning = flat_weights * depth[rows]
+    flat_weights = np.stack(_edges(points[triangles[rows]], px, py), axis=1)
+    leaning = flat_weights * near[triangles[rows]]
     total = leaning.sum(axis=1)
     triangle = np.full(height * width, -1, np.int32)
-    triangle[pixels] = kept[rows]
+    triangle[pixels] = rows
     distance = np.zeros(height * width, np.float32)
     distance[pixels] = total
     return Coverage(
         triangle=triangle.reshape(size),
         near=distance.reshape(size),
         pixels=pixels.astype(np.int64),
-        corners=triangles[kept[rows]],
+        corners=triangles[rows],
         weights=(leaning / total[:, None]).astype(np.float32),
     )
