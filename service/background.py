@@ -9,6 +9,7 @@ from contextlib import suppress
 import structlog
 
 from faces import bundle
+from service.allocator import give_back
 from service.bulk.erasure import look_through
 from service.bulk.request import BULK
 from service.inference.batcher import Observe
@@ -132,9 +133,10 @@ async def _watch_loop(state: State) -> None:
 
 
 async def _every_minute(state: State) -> None:
-    """Stores when keys were last used, and the numbers of repeated refusals."""
+    """Stores when keys were last used, and the numbers of repeated refusals; gives memory back."""
     while True:
         await asyncio.sleep(MINUTE_S)
+        await asyncio.to_thread(give_back)
         state.refusals.sweep()
         with suppress(StoreError):
             await state.keys.store_last_use()

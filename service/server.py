@@ -18,6 +18,7 @@ import uvicorn
 
 from faces.bundle import BundleError, read
 from service.access.private import make_private
+from service.allocator import limit_arenas
 from service.api.connections import ConnectionLimits, GuardedProtocol
 from service.api.deps import is_loopback
 from service.app import create_app
@@ -218,6 +219,7 @@ def _url(settings: Settings, listener: socket.socket) -> str:
 
 def _serve(settings: Settings, listener: socket.socket, place: Place | None = None) -> int:
     """Serves in this process. `place`: of one of several workers."""
+    limit_arenas()
     line = None if place is None else place.line()
 
     def loaded(state: State) -> None:
