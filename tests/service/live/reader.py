@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +26,7 @@ class Reader(threading.Thread):
         self._client = httpx.Client(base_url=client.base_url, headers=headers, timeout=ANSWER_S)
         self._recent = recent
         self._closed = False
+        self._socket: socket.socket | None = None
         self.events: list[dict[str, Any]] = []
         self.comments = 0
         self.start()
@@ -36,6 +39,7 @@ class Reader(threading.Thread):
                 assert answer.status_code == 200, answer.read()
                 assert answer.headers["content-type"].startswith("text/event-stream")
                 assert answer.headers["cache-control"] in ("no-store", "no-cache")
+                self._socket = answer.extensions["network_stream"].get_extra_info("socket")
                 for line in answer.iter_lines():
                     name, _, value = line.partition(": ")
                     if line.startswith(":"):
@@ -51,6 +55,10 @@ class Reader(threading.Thread):
 
     def close(self) -> None:
         self._closed = True
+        if self._socket is not None and self.is_alive():
+            # Closing the client alone would let the thread wait for the next comment.
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
         self._client.close()
         self.join(WAIT_S)
 
