@@ -267,6 +267,10 @@ class NotReady(RetryLater):
     code, title = "not_ready", "The service is not ready"
 
 
+class NotSearchableYet(NotReady):
+    """A change was committed, and the gallery of this process has not followed it."""
+
+
 class AuditUnavailable(RetryLater):
     code, title = "audit_unavailable", "The operation cannot be audited"
 

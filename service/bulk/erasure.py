@@ -4,8 +4,9 @@ Reports of evaluations are `service.retraining.report_erasure`'s.
 
 An erasure tells the ids of the keys that it shredded, and a journal knows those of the subjects that it
 names. This replica is told at once, after the commit; what another replica erased, or a kill left, is found
-when a job ends, when a report is asked for, and every hour. A name that belongs to no enrolled subject
-goes with the report, a day after the job's end.
+when a job ends, when a report is asked for, and every hour. No later photo of a job brings an erased subject
+back (`service.bulk.job`). A name that belongs to no enrolled subject goes with the report, a day after
+the job's end.
 """
 
 from __future__ import annotations

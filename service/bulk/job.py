@@ -21,7 +21,7 @@ from service.bulk.types import CONFLICT_CODES, BulkPhoto, Conflict, ConflictKind
 from service.bulk.uploads import BulkUploads
 from service.enrolment.enroller import Enroller
 from service.enrolment.types import Accepted, Enrolment, SubjectErased
-from service.errors import RetryLater, ServiceError
+from service.errors import NotSearchableYet, RetryLater, ServiceError
 from service.jobs.base import JobCancelled, JobFailed, JobHandle
 from service.sealing.keys import SubjectKey
 from service.spaces.registry import SpaceRegistry
@@ -123,7 +123,8 @@ class PhotoEnroller:
     async def enrol(self, photo: BulkPhoto, data: bytes, digest: str, before: Earlier) -> Outcome:
         outcome = Outcome(name=photo.name, subject_id=photo.subject_id, digest=digest)
         erased = replace(outcome, code="erased", detail="the subject was erased meanwhile")
-        if await self._was_erased(photo):
+        # In a thread: it waits for whatever is being written to the journal.
+        if await asyncio.to_thread(self._journal.is_gone, photo.subject_id):
             return erased
         try:
             request = self._asked.enrolment(photo, data)
@@ -131,9 +132,7 @@ class PhotoEnroller:
                 return replace(outcome, existing=True)
             space, accepted = await self._described(request, data)
             await finished(before)
-            if await self._was_erased(photo):
-                return erased
-            answer = await self._committed(space, request, accepted)
+            answer = await _patiently(lambda: self._committed(space, request, accepted))
         except SubjectErased:
             return erased
         except ServiceError as error:
@@ -151,10 +150,6 @@ class PhotoEnroller:
                 for one in answer["duplicates"]
             ),
         )
-
-    async def _was_erased(self, photo: BulkPhoto) -> bool:
-        # In a thread: it waits for whatever is being written to the journal.
-        return await asyncio.to_thread(self._journal.is_gone, photo.subject_id)
 
     async def _is_there(self, request: Enrolment, digest: str) -> bool:
         """Whether the subject has this photo, and all else that the request says of it."""
@@ -193,19 +188,31 @@ class PhotoEnroller:
         """Enrols under a key that the journal knows before: an erasure finds the subject at any time after
         the commit, and no later photo brings it back. Raises SubjectErased."""
         subject, key = request.subject_id, SubjectKey.new()
+        if await asyncio.to_thread(self._journal.is_gone, subject):
+            raise SubjectErased
         earlier = await asyncio.to_thread(self._journal.key_id_of, subject)
         if earlier is None:
             await asyncio.to_thread(self._journal.promise, subject, key.key_id)
         asked = replace(request, key=key, earlier_key_id=earlier)
         try:
-            answer = await _patiently(lambda: self._enroller.enrol_described(space, asked, [accepted]))
+            answer = await self._enroller.enrol_described(space, asked, [accepted])
+        except NotSearchableYet:
+            if not await self._is_noted(subject):
+                raise SubjectErased from None
+            raise
         except (ServiceError, SubjectErased):
             await asyncio.to_thread(self._journal.withdraw, subject)
             raise
-        if not await note_people(self._db, self._journal, [subject]):
-            # Erased since; the erasure may not have got to the journal yet.
-            await asyncio.to_thread(self._journal.forget_people, [subject])
+        await self._is_noted(subject)
         return answer
+
+    async def _is_noted(self, subject_id: str) -> bool:
+        """Notes the key of a subject that was enrolled a moment ago. False: it was erased since, though that
+        may not have got to the journal yet."""
+        if await note_people(self._db, self._journal, [subject_id]):
+            return True
+        await asyncio.to_thread(self._journal.forget_people, [subject_id])
+        return False
 
     def _space(self) -> EmbeddingSpace:
         space = self._registry.active

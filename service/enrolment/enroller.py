@@ -19,7 +19,7 @@ from service.enrolment.types import Accepted, Duplicates, Enrolled, Enrolment
 from service.errors import (
     IdempotencyConflict,
     LowQuality,
-    NotReady,
+    NotSearchableYet,
     RetryLater,
     SampleNotFound,
     ServiceError,
@@ -264,7 +264,7 @@ class Enroller:
     async def follow_log(self, space: EmbeddingSpace) -> None:
         """Applies a commit to this process's gallery; to both, if another space became active since.
 
-        Raises NotReady.
+        Raises NotSearchableYet.
         """
         try:
             for one in {space, self._registry.active or space}:
@@ -272,7 +272,7 @@ class Enroller:
         except StoreError as error:
             # The commit stands and the background task will apply it, but the samples cannot be
             # searched yet.
-            raise NotReady("stored, but the gallery has not caught up yet") from error
+            raise NotSearchableYet("stored, but the gallery has not caught up yet") from error
 
 
 async def erase_subject(db: Database, subject_id: str, actor: str) -> Receipt:

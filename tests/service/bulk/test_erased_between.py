@@ -20,6 +20,7 @@ from service.bulk.request import BulkRequest
 from service.bulk.types import BulkPhoto, Outcome
 from service.enrolment.enroller import Enroller, erase_subject
 from service.enrolment.types import Duplicates
+from service.errors import LowQuality, NotSearchableYet
 from service.inference.engine import EngineOptions
 from service.jobs.child import job_directory
 from service.settings import Settings, builtin_bundle
@@ -74,6 +75,24 @@ class ErasesAfterwards:
         return answer
 
 
+class FollowsLate:
+    """An enroller whose gallery has not caught up with its first commit, when somebody erases the subject."""
+
+    def __init__(self, state: State) -> None:
+        self._state, self.calls = state, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._state.enroller, name)
+
+    async def enrol_described(self, *asked: Any) -> dict[str, Any]:
+        self.calls += 1
+        answer = await self._state.enroller.enrol_described(*asked)
+        if self.calls == 1:
+            await erase_subject(self._state.db, ADA, "test")
+            raise NotSearchableYet("stored, but the gallery has not caught up yet")
+        return answer
+
+
 async def enrolled(one: PhotoEnroller, number: int) -> Outcome:
     data = sample_bytes("s01", f"vis_{number}.jpg")
     photo = BulkPhoto(name=f"{ADA}/{number}.jpg", subject_id=ADA, read=lambda: data)
@@ -85,7 +104,9 @@ async def there(state: State) -> bool:
         return await uow.subjects.get(ADA) is not None
 
 
-def photos(state: State, journal: Journal, enroller: Enroller | ErasesAfterwards) -> PhotoEnroller:
+def photos(
+    state: State, journal: Journal, enroller: Enroller | ErasesAfterwards | FollowsLate
+) -> PhotoEnroller:
     return PhotoEnroller(state.db, state.registry, enroller, ASKED, lambda: False, journal)  # type: ignore[arg-type]
 
 
@@ -98,6 +119,29 @@ async def test_an_erasure_right_after_the_commit_lasts(state: State, journal: Jo
     assert (await enrolled(one, 2)).code == "erased"
     assert not await there(state)
     assert journal.is_gone(ADA)
+
+
+async def test_what_was_erased_before_the_gallery_followed_is_not_tried_again(
+    state: State, journal: Journal
+) -> None:
+    state.db.on_shredded = None
+    enroller = FollowsLate(state)
+    one = photos(state, journal, enroller)
+    assert (await enrolled(one, 1)).code == "erased"
+    assert (await enrolled(one, 2)).code == "erased"
+    assert enroller.calls == 1
+    assert not await there(state)
+
+
+async def test_a_photo_that_was_refused_leaves_no_name(state: State, journal: Journal) -> None:
+    class Refuses(FollowsLate):
+        async def enrol_described(self, *_asked: Any) -> dict[str, Any]:
+            raise LowQuality("too small")
+
+    assert (await enrolled(photos(state, journal, Refuses(state)), 1)).code == "low_quality"
+    journal.close()
+    for path in job_directory(state.settings.data_dir).rglob("*.sqlite*"):
+        assert ADA.encode() not in path.read_bytes()
 
 
 async def test_an_erasure_by_another_replica_lasts(state: State, journal: Journal) -> None:
