@@ -53,8 +53,10 @@ def samples_of(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Samples, with their subjects, of the answer to an enrolment or of a list of examples."""
     if isinstance(answer.get("image_id"), str) and isinstance(answer.get("subject"), str):
         yield answer["image_id"], key_of(answer["subject"])
-    if isinstance(answer.get("subject_id"), str):
-        for sample in answer.get("samples") or ():
+    # A merge answers with the number of samples alone.
+    samples = answer.get("samples")
+    if isinstance(answer.get("subject_id"), str) and isinstance(samples, list):
+        for sample in samples:
             if isinstance(sample, dict) and "sample_id" in sample:
                 yield sample["sample_id"], key_of(answer["subject_id"])
     for face in answer.get("faces") or ():

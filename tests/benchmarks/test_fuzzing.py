@@ -93,7 +93,12 @@ def test_what_an_erasure_did_not_find_is_not_taken() -> None:
     ("change", "old"),
     [
         (done("PATCH", SUBJECT, {"subject_id": "eve"}, subject_id="ada"), "ada"),
-        (done("POST", "/v1/subjects/{subject_id}/merge", {"subject_id": "eve", "merged": "ada"}), "ada"),
+        (
+            done(
+                "POST", SUBJECT + "/merge", {"subject_id": "eve", "merged": "ada", "moved": 1, "samples": 3}
+            ),
+            "ada",
+        ),
         (
             done("PUT", "/api/v1/recognition/subjects/{subject}", {}, body={"subject": "eve"}, subject="ada"),
             "ada",
