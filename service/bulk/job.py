@@ -81,9 +81,11 @@ class BulkJob:
             async with aclosing(outcomes) as following:
                 async for one in following:
                     done += 1
-                    if not one.kept:
-                        await note_people(self._db, journal, people_of(one))
-                    if one.code is None and not (one.existing or one.kept):
+                    new = one.code is None and not (one.existing or one.kept)
+                    # Who was enrolled just now was noted with the commit.
+                    if not one.kept and (people := people_of(one) - ({one.subject_id} if new else set())):
+                        await note_people(self._db, journal, people)
+                    if new:
                         self._count_enrolled()
                     if handle.cancelled():
                         break

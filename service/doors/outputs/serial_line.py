@@ -50,6 +50,20 @@ def write_line(device: str, baud: int, data: bytes, left_s: float) -> None:
     except (OSError, termios.error) as error:
         raise OutputFailed("output_unreachable") from error
     try:
+        _send(line, data, end_s)
+    except BaseException:
+        # The kernel would send the rest whenever it can. Where all was sent nothing is thrown away: a
+        # pseudo-terminal says so while the far end has not got it.
+        with suppress(termios.error):
+            termios.tcflush(line, termios.TCOFLUSH)
+        raise
+    finally:
+        os.close(line)
+
+
+def _send(line: int, data: bytes, end_s: float) -> None:
+    """Returns once the kernel has sent all. Raises OutputFailed."""
+    try:
         while data:
             if not select.select([], [line], [], max(0.0, end_s - time.monotonic()))[1]:
                 raise OutputFailed("output_too_slow")
@@ -58,16 +72,8 @@ def write_line(device: str, baud: int, data: bytes, left_s: float) -> None:
             if time.monotonic() >= end_s:
                 raise OutputFailed("output_too_slow")
             time.sleep(LOOK_EVERY_S)
-    except BaseException as error:
-        # The kernel would send the rest whenever it can. Where all was sent nothing is thrown away: a
-        # pseudo-terminal says so while the far end has not got it.
-        with suppress(termios.error):
-            termios.tcflush(line, termios.TCOFLUSH)
-        if isinstance(error, OSError | termios.error):
-            raise OutputFailed("output_unreachable") from error
-        raise
-    finally:
-        os.close(line)
+    except (OSError, termios.error) as error:
+        raise OutputFailed("output_unreachable") from error
 
 
 def _waiting(line: int) -> int:

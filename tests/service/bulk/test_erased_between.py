@@ -9,17 +9,15 @@ from typing import Any
 
 import pytest
 
+from benchmarks.bulk import ASKED
 from faces import bundle
-from faces.types import Spectrum
 from service.api.schemas.event_bodies import event_body
 from service.api.schemas.subjects import enrol_answer
 from service.bulk.erasure import forget_keys
 from service.bulk.job import PhotoEnroller
 from service.bulk.journal import Journal
-from service.bulk.request import BulkRequest
 from service.bulk.types import BulkPhoto, Outcome
 from service.enrolment.enroller import Enroller, erase_subject
-from service.enrolment.types import Duplicates
 from service.errors import LowQuality, NotSearchableYet
 from service.inference.engine import EngineOptions
 from service.jobs.child import job_directory
@@ -29,16 +27,6 @@ from service.telemetry import Metrics
 from tests.conftest import sample_bytes
 
 ADA = "ada"
-ASKED = BulkRequest(
-    upload="",
-    actor="test",
-    spectrum=Spectrum.VIS,
-    duplicates=Duplicates.IGNORE,
-    allow_mismatch=True,
-    turn=None,
-    consent_date=None,
-    expires_at=None,
-)
 
 
 @pytest.fixture
@@ -59,27 +47,11 @@ def journal(state: State, tmp_path: Path) -> Journal:
 
 
 class ErasesAfterwards:
-    """An enroller whose subject somebody erases as soon as its photo is committed."""
+    """An enroller whose subject somebody erases as soon as its first photo is committed. `late`: the gallery
+    has not caught up with that commit."""
 
-    def __init__(self, state: State) -> None:
-        self._state, self.left = state, 1
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._state.enroller, name)
-
-    async def enrol_described(self, *asked: Any) -> dict[str, Any]:
-        answer = await self._state.enroller.enrol_described(*asked)
-        if self.left:
-            self.left -= 1
-            await erase_subject(self._state.db, ADA, "test")
-        return answer
-
-
-class FollowsLate:
-    """An enroller whose gallery has not caught up with its first commit, when somebody erases the subject."""
-
-    def __init__(self, state: State) -> None:
-        self._state, self.calls = state, 0
+    def __init__(self, state: State, *, late: bool = False) -> None:
+        self._state, self._late, self.calls = state, late, 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._state.enroller, name)
@@ -89,7 +61,8 @@ class FollowsLate:
         answer = await self._state.enroller.enrol_described(*asked)
         if self.calls == 1:
             await erase_subject(self._state.db, ADA, "test")
-            raise NotSearchableYet("stored, but the gallery has not caught up yet")
+            if self._late:
+                raise NotSearchableYet("stored, but the gallery has not caught up yet")
         return answer
 
 
@@ -104,9 +77,7 @@ async def there(state: State) -> bool:
         return await uow.subjects.get(ADA) is not None
 
 
-def photos(
-    state: State, journal: Journal, enroller: Enroller | ErasesAfterwards | FollowsLate
-) -> PhotoEnroller:
+def photos(state: State, journal: Journal, enroller: Enroller | ErasesAfterwards) -> PhotoEnroller:
     return PhotoEnroller(state.db, state.registry, enroller, ASKED, lambda: False, journal)  # type: ignore[arg-type]
 
 
@@ -125,7 +96,7 @@ async def test_what_was_erased_before_the_gallery_followed_is_not_tried_again(
     state: State, journal: Journal
 ) -> None:
     state.db.on_shredded = None
-    enroller = FollowsLate(state)
+    enroller = ErasesAfterwards(state, late=True)
     one = photos(state, journal, enroller)
     assert (await enrolled(one, 1)).code == "erased"
     assert (await enrolled(one, 2)).code == "erased"
@@ -134,7 +105,7 @@ async def test_what_was_erased_before_the_gallery_followed_is_not_tried_again(
 
 
 async def test_a_photo_that_was_refused_leaves_no_name(state: State, journal: Journal) -> None:
-    class Refuses(FollowsLate):
+    class Refuses(ErasesAfterwards):
         async def enrol_described(self, *_asked: Any) -> dict[str, Any]:
             raise LowQuality("too small")
 
