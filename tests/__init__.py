@@ -1,0 +1,3 @@
+from faces.usage_reports import turn_off
+
+turn_off()
