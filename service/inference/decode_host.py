@@ -23,6 +23,9 @@ KEPT = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "LAN
 # One thread each: there is a worker for every core to use, and a process that forks has one anyway.
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 START_S, FORK_S, STATUS_S = 60.0, 10.0, 2.0
+# The pixels of a usual photo and its canvas fit into so many bytes, which are used again; so many lie idle
+# for each worker at most.
+USUAL_BYTES, MEMORIES_KEPT = 8 << 20, 4
 
 
 class HostGone(Exception):
@@ -42,9 +45,22 @@ class Worker:
 
     def __init__(self, jobs: socket.socket, pid: int) -> None:
         self.jobs, self.pid, self.photos = jobs, pid, 0
-        # Memory for the pixels of usual photos, used again: fresh memory costs more than the copy.
-        self.memory: list[SharedMemory] = []
+        self._memory: list[SharedMemory] = []
         self.exit_code: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+
+    def take_memory(self) -> SharedMemory:
+        """Memory for the pixels of a usual photo, used again where there is some: fresh memory costs more
+        than the copy. Raises OSError."""
+        try:
+            return self._memory.pop()
+        except IndexError:
+            return SharedMemory(size=USUAL_BYTES)
+
+    def keep_memory(self, memory: SharedMemory) -> None:
+        """Keeps it for another photo, or lets it go where enough lies idle: what a burst took must not stay.
+        Called in any thread."""
+        if memory.size is not None and len(self._memory) < MEMORIES_KEPT:
+            self._memory.append(memory)
 
     def send(self, message: bytes, descriptors: tuple[int, ...] = ()) -> None:
         """Raises OSError if the worker is gone."""

@@ -24,7 +24,7 @@ from faces.frames import ImageSource, RawFrame
 from faces.image import DecodeLimits
 from faces.types import Image, Pixels, Spectrum
 from service.errors import Overloaded
-from service.inference.decode_host import DecodeHost, HostGone, Worker
+from service.inference.decode_host import USUAL_BYTES, DecodeHost, HostGone, Worker
 from service.inference.detector import DetectorInput
 from service.inference.pixel_budget import PixelBudget
 from service.inference.shared_memory import SharedMemory
@@ -36,9 +36,9 @@ log = structlog.get_logger("halflight.decoding")
 
 # A picture of more pixels is held at a part of its size; the memory of its decoding goes with its worker.
 WORK_PIXELS = 16_000_000
-# Most photos are no larger than this. Their pixels and the canvas fit into memory that is used again, unless
-# the detector has a very large one.
-USUAL_PIXELS, USUAL_BYTES = 2_000_000, 8 << 20
+# Most photos are no larger than this. Their pixels and the canvas fit into USUAL_BYTES, unless the detector
+# has a very large one.
+USUAL_PIXELS = 2_000_000
 # A worker is replaced after so many photos: what a decoder leaks must not become a photo's fault.
 PHOTOS_A_WORKER = 1000
 # What ends a worker from outside: the timer of `faces.decoding.worker`, the kernel short of memory.
@@ -148,13 +148,13 @@ class Decoder:
         self, worker: Worker, job: Job, photo: SharedMemory, held: _Held
     ) -> DecodedPhoto | Refused | Asks:
         """Raises _WorkerFailed, OSError."""
-        memory = worker.memory.pop() if worker.memory else SharedMemory(size=USUAL_BYTES)
+        memory = worker.take_memory()
         worker.send(job.to_wire(), (photo.descriptor, memory.descriptor))
         answer = await _answer_of(worker)
         if isinstance(answer, Asks):
             if not held.try_take(answer.pixels):
                 worker.send(STOP)
-                worker.memory.append(memory)
+                worker.keep_memory(memory)
                 return answer
             memory = SharedMemory()
             worker.send(GO, (memory.descriptor,))
@@ -173,8 +173,7 @@ class Decoder:
         def release() -> None:
             # In whichever thread the last array goes that shows the pixels.
             self._budget.give_back(kept)
-            if memory.size is not None:
-                worker.memory.append(memory)
+            worker.keep_memory(memory)
 
         weakref.finalize(shared, release).atexit = False
         return _photo(answer, shared)

@@ -8,6 +8,7 @@ import signal
 import struct
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,7 @@ from faces.frames import FrameFormat, ImageSource, RawFrame
 from faces.image import DecodeLimits, decode
 from faces.types import Spectrum
 from service.errors import Overloaded
-from service.inference.decode_host import _environment
+from service.inference.decode_host import MEMORIES_KEPT, _environment
 from service.inference.decoding import USUAL_PIXELS, WORK_PIXELS, Decoder
 from service.settings import SECRETS, Settings
 from service.telemetry import Metrics
@@ -132,6 +133,29 @@ async def test_pixels_are_in_work_as_long_as_something_shows_them(running: list[
     await decoder.decode(frame(), None, CANVASES)
     assert (part == before).all()
     del part
+    assert decoder._budget.in_work == 0
+
+
+def shared_files() -> int:
+    """Files of shared memory that this process has open; one that is mapped has two descriptors."""
+    found = set()
+    for path in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            if "halflight-photo" in str(path.readlink()):
+                found.add(path.stat().st_ino)
+    return len(found)
+
+
+async def test_a_burst_of_photos_leaves_no_more_memory_than_a_few(running: list[Decoder]) -> None:
+    decoder = start(running, settings())
+    await works(decoder)
+    before, burst = shared_files(), 3 * MEMORIES_KEPT
+    photos = [await decoder.decode(sample_bytes("s01"), None, CANVASES) for _ in range(burst)]
+    assert shared_files() == before - 1 + burst
+    del photos
+    assert shared_files() == before - 1 + MEMORIES_KEPT
+    await works(decoder)
+    assert shared_files() == before - 1 + MEMORIES_KEPT
     assert decoder._budget.in_work == 0
 
 
