@@ -1,3 +1,0 @@
-from faces.usage_reports import turn_off
-
-turn_off()

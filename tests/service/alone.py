@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -18,6 +19,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from faces.usage_reports import SWITCHES
 from tests.conftest import Service
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
@@ -63,6 +65,9 @@ def main() -> None:
     become_name_server(names)
     with suppress(socket.gaierror):
         socket.getaddrinfo(KNOWN, 443)
+    for name in SWITCHES:
+        # The service under test must set them itself, and not get them from this process.
+        os.environ.pop(name, None)
     service = Service(data, {"HALFLIGHT_BUNDLE_DIR": str(bundle)}).start()
     try:
         with service.client() as client:

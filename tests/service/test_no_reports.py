@@ -24,11 +24,11 @@ APART = ["unshare", "--map-root-user", "--net", "--mount"]
 RUNS = "import sys; {first}; import onnxruntime as o; o.InferenceSession(sys.argv[1])"
 
 
-def at_home(home: Path, **more: str) -> Mapping[str, str]:
+def at_home(home: Path) -> Mapping[str, str]:
     """The environment of somebody at `home` who set nothing."""
     hidden = {*BUILD_SERVER, *SWITCHES, "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME"}
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
-    return kept | {"HOME": str(home), "PYTHONPATH": str(REPO)} | more
+    return kept | {"HOME": str(home), "PYTHONPATH": str(REPO)}
 
 
 def written(home: Path) -> list[str]:
