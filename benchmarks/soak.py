@@ -8,7 +8,8 @@ erases what was enrolled first). Then requests fall due at random moments at a s
 and each is timed from when it was due, so that a service that falls behind is seen to. Every `--every`
 seconds it notes resident memory (the service and its decoding workers), open files, the write-ahead log, and
 p50 and p99. Prints each column with its slope an hour and the 95 % interval of that (Theil-Sen), and writes
-`soak.csv` and `soak.png`.
+`soak.csv` and `soak.png`. What was seen in the first `--warm-up` minutes, which come before the `--minutes`,
+is written too but not judged.
 
 With `--follow`, the callers that measured the capacity go on instead, and each rests so long after an answer
 that it waits for answers for that share of the time. Their load follows a machine whose speed changes because
@@ -220,11 +221,10 @@ def look(served: Served, data: Path, taken: Sequence[float], minute: float, refu
     )
 
 
-def slopes(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
-    """The slope an hour of each column, with its 95 % interval; the first tenth of the rows is warm-up."""
+def slopes(kept: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
+    """The slope an hour of each column, with its 95 % interval."""
     from scipy.stats import theilslopes  # type: ignore[import-untyped]
 
-    kept = rows[len(rows) // 10 :]
     hours = np.array([row.minute for row in kept]) / 60
     found = {}
     for name in COLUMNS:
@@ -234,9 +234,8 @@ def slopes(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
     return found
 
 
-def table(rows: Sequence[Row], found: dict[str, tuple[float, float, float]]) -> str:
-    """As Markdown: each column at the begin (after the warm-up), at the end, and its slope."""
-    kept = rows[len(rows) // 10 :]
+def table(kept: Sequence[Row], found: dict[str, tuple[float, float, float]]) -> str:
+    """As Markdown: each column at the begin, at the end, and its slope."""
     part = max(1, len(kept) // 5)
     lines = [
         "| | first fifth | last fifth | highest | slope an hour (95 % interval) |",
@@ -281,6 +280,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--warm-up", type=float, default=20.0, metavar="MINUTES", help="before --minutes")
     parser.add_argument("--share", type=float, default=0.7)
     parser.add_argument("--every", type=float, default=30.0)
     parser.add_argument("--callers", type=int, default=4, help="for the capacity")
@@ -299,10 +299,14 @@ def main() -> None:
             print("stopped early")
         finally:
             served.stop()
-    found = slopes(rows)
     print(f"{os.cpu_count()} cores; load of the machine {np.median([row.machine_load for row in rows]):.0f}")
     print(f"{rows[-1].minute:.0f} minutes, {sum(row.requests for row in rows)} requests")
-    print(table(rows, found))
+    judged = [row for row in rows if row.minute > asked.warm_up]
+    if len(judged) < 2:
+        print("stopped before there was anything to judge")
+    else:
+        print(f"without the first {asked.warm_up:g} minutes:")
+        print(table(judged, slopes(judged)))
     draw_plot(rows, asked.output / "soak.png")
 
 
@@ -326,9 +330,10 @@ def run(served: Served, data: Path, asked: argparse.Namespace, rows: list[Row]) 
         following if asked.follow else Load(mix, rate, asked.seed) as load,
         Progress(*columns, console=console) as progress,
     ):
-        task = progress.add_task("", total=asked.minutes * 60)
+        total = 60 * (asked.warm_up + asked.minutes)
+        task = progress.add_task("", total=total)
         began, known = time.monotonic(), 0
-        while (now := time.monotonic() - began) < asked.minutes * 60:
+        while (now := time.monotonic() - began) < total:
             time.sleep(asked.every)
             refused = sum(count for (_, status), count in mix.statuses.items() if status >= 400)
             rows.append(look(served, data, load.taken(), (time.monotonic() - began) / 60, refused - known))

@@ -14,16 +14,16 @@ from typing import Any, TypeVar
 
 from service.bulk.erasure import forget_gone, note_enrolled, note_people
 from service.bulk.journal import Journal, Tally, people_of
+from service.bulk.journal_people import Promise
 from service.bulk.report import summary
 from service.bulk.request import BULK, BulkRequest
 from service.bulk.run import Earlier, enrol_all, finished
 from service.bulk.types import CONFLICT_CODES, BulkPhoto, Conflict, ConflictKind, Outcome, SourceError
 from service.bulk.uploads import BulkUploads
 from service.enrolment.enroller import Enroller
-from service.enrolment.types import Accepted, Enrolment, SubjectErased
+from service.enrolment.types import Accepted, Enrolment, SubjectErased, SubjectSecrets
 from service.errors import NotSearchableYet, RetryLater, ServiceError
 from service.jobs.base import JobCancelled, JobFailed, JobHandle
-from service.sealing.keys import SubjectKey
 from service.spaces.registry import SpaceRegistry
 from service.spaces.space import EmbeddingSpace
 from service.store.database import Database
@@ -73,6 +73,8 @@ class BulkJob:
                 return handle.metrics
             source = await asyncio.to_thread(self._uploads.open, asked.upload)
             count = await asyncio.to_thread(source.count)
+            # A kill may have kept this journal from what another replica erased.
+            await forget_gone(self._db, journal)
             await note_enrolled(self._db, journal, source)
             enrolment = PhotoEnroller(self._db, self._registry, self._enroller, asked, self._busy, journal)
             done = 0
@@ -189,13 +191,14 @@ class PhotoEnroller:
     ) -> dict[str, Any]:
         """Enrols under a key that the journal knows before: an erasure finds the subject at any time after
         the commit, and no later photo brings it back. Raises SubjectErased."""
-        subject, key = request.subject_id, SubjectKey.new()
+        subject, secrets = request.subject_id, SubjectSecrets.new()
         if await asyncio.to_thread(self._journal.is_gone, subject):
             raise SubjectErased
         earlier = await asyncio.to_thread(self._journal.key_id_of, subject)
         if earlier is None:
-            await asyncio.to_thread(self._journal.promise, subject, key.key_id)
-        asked = replace(request, key=key, earlier_key_id=earlier)
+            promise = Promise(secrets.key.key_id, secrets.audit_name)
+            await asyncio.to_thread(self._journal.promise, subject, promise)
+        asked = replace(request, secrets=secrets, earlier_key_id=earlier)
         try:
             answer = await self._enroller.enrol_described(space, asked, [accepted])
         except NotSearchableYet:

@@ -17,7 +17,7 @@ JOURNAL = "progress.sqlite"
 # A kill loses no more than what the service answers once more from its own memory.
 COMMIT_EVERY = 16
 BUSY_S = 60.0
-VERSION = 2
+VERSION = 3
 # `gone` holds salted digests of erased ids: enough to drop what a photo in work still says of them.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS run (asked TEXT NOT NULL, salt BLOB NOT NULL, ended_at TEXT);
@@ -31,7 +31,9 @@ CREATE TABLE IF NOT EXISTS named (
 );
 CREATE INDEX IF NOT EXISTS named_subject ON named (subject);
 CREATE TABLE IF NOT EXISTS people (subject TEXT PRIMARY KEY, key_id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS promised (subject TEXT PRIMARY KEY, key_id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS promised (
+    subject TEXT PRIMARY KEY, key_id TEXT NOT NULL, audit_name TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS gone (mark BLOB PRIMARY KEY);
 """
 TABLES = ("run", "outcomes", "named", "people", "promised", "gone")

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 from service.bulk.journal_file import JournalFile, in_turn
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """Of an enrolment that makes a subject: the id of its key, and its name in the audit log."""
+
+    key_id: str
+    audit_name: str
 
 
 class PeopleInJournal(JournalFile):
@@ -26,13 +35,21 @@ class PeopleInJournal(JournalFile):
         self._commit()
 
     @in_turn
-    def promise(self, subject_id: str, key_id: str) -> None:
-        """Notes the id of the key that a subject gets if its enrolment, which begins now, is committed.
+    def promise(self, subject_id: str, promise: Promise) -> None:
+        """Notes what a subject gets if its enrolment, which begins now, is committed.
 
-        An erasure that comes before `note` finds it by that. Raises OSError.
+        An erasure that comes before `note` finds the subject by the key; the audit log says whether one came
+        that this journal was not told of. Raises OSError.
         """
-        self._write("INSERT OR REPLACE INTO promised VALUES (?, ?)", [(subject_id, key_id)])
+        row = (subject_id, promise.key_id, promise.audit_name)
+        self._write("INSERT OR REPLACE INTO promised VALUES (?, ?, ?)", [row])
         self._commit()
+
+    @in_turn
+    def promised(self) -> dict[str, Promise]:
+        """The promises that were neither kept nor withdrawn, by subject."""
+        rows = self._db.execute("SELECT subject, key_id, audit_name FROM promised").fetchall()
+        return {subject: Promise(key_id, name) for subject, key_id, name in rows}
 
     @in_turn
     def withdraw(self, subject_id: str) -> None:

@@ -116,9 +116,13 @@ class EnrolmentTransaction:
         async with self._db.write() as uow:
             if check is not None:
                 await check.recheck(uow)
-            await uow.subjects.ensure(
-                request.subject_id, request.metadata, request.display_name, key=request.key
+            secrets = request.secrets
+            key = None if secrets is None else secrets.key
+            is_new = await uow.subjects.ensure(
+                request.subject_id, request.metadata, request.display_name, key=key
             )
+            if is_new and secrets is not None:
+                await uow.audit.set_secret(request.subject_id, secrets.audit_secret)
             earlier = request.earlier_key_id
             if earlier is not None and not await uow.subject_keys.is_held(earlier):
                 raise SubjectErased

@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from secrets import token_bytes
+from typing import Any, Self
 
 from faces.frames import ImageSource
 from faces.frames import digest as image_digest
@@ -16,6 +17,7 @@ from service.errors import ServiceError
 from service.inference.engine import Description, FacesFound
 from service.inference.quality import Quality
 from service.sealing.keys import SubjectKey
+from service.store.audit import SECRET_BYTES, pseudonym
 from service.store.term_records import Consent
 
 
@@ -31,11 +33,27 @@ class Duplicates(StrEnum):
     IGNORE = "ignore"
 
 
+@dataclass(frozen=True, slots=True)
+class SubjectSecrets:
+    """What a new subject gets that goes with it: its key, and what its name in the audit log is made of."""
+
+    key: SubjectKey = field(repr=False)
+    audit_secret: bytes = field(repr=False)
+
+    @classmethod
+    def new(cls) -> Self:
+        return cls(SubjectKey.new(), token_bytes(SECRET_BYTES))
+
+    @property
+    def audit_name(self) -> str:
+        return pseudonym(self.audit_secret)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:
     """What a client asks for. `actor`: the id of its key, for the audit log. `spectrum`: None to recognise
     it. `min_score`: the lowest detection score; None for the setting's. `turn`: how far the photos must be
-    turned clockwise. `key`: that of its subject, if this enrolment makes it; None for one of the
+    turned clockwise. `secrets`: those of its subject, if this enrolment makes it; None for some of the
     transaction's. `earlier_key_id`: the id of the key under which its subject was enrolled before, without
     which the enrolment raises SubjectErased."""
 
@@ -52,7 +70,7 @@ class Enrolment:
     turn: Turn | None = None
     consent: Consent | None = None
     expires_at: datetime | None = None
-    key: SubjectKey | None = field(default=None, repr=False)
+    secrets: SubjectSecrets | None = None
     earlier_key_id: str | None = None
 
     def digest(self) -> str:

@@ -90,10 +90,19 @@ class Audit:
         return {given[token]: secret for token, secret in opened if secret is not None}
 
     async def set_secret(self, subject_id: str, secret: bytes) -> None:
-        """Gives a restored subject the secret that its entries were written under. Raises StoreError."""
+        """Gives a subject that has none yet the secret of its name: one that is restored or was made here.
+        Raises StoreError."""
         token = await self._keys.ids.token(subject_id)
         sealed = (await self._keys.of_subject(token)).seal(secret, SEALED)
         await self._connection.execute(insert(audit_subjects).values(subject_id=token, secret=sealed))
+
+    async def written_names(self, names: Sequence[str]) -> set[str]:
+        """Which of these names entries bear, whether their subjects are there or were erased."""
+        found = set[str]()
+        for chosen in portions(sorted(names)):
+            query = select(audit_log.c.subject).where(audit_log.c.subject.in_(chosen)).distinct()
+            found.update((await self._connection.execute(query)).scalars())
+        return found
 
     async def clear_secrets(self, after: str, limit: int) -> list[str]:
         """Tokens after this one whose secret lies in clear, as releases up to 0.6.0 kept it."""

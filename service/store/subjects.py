@@ -153,13 +153,14 @@ class Subjects:
         display_name: str | None = None,
         *,
         key: SubjectKey | None = None,
-    ) -> None:
+    ) -> bool:
         """Creates the subject or updates its time stamp; replaces metadata and display name if given.
 
-        `key`: that of the subject, if it is new; None for one that is made here. Raises StoreError.
+        `key`: that of the subject, if it is new; None for one that is made here. Returns whether it is new.
+        Raises StoreError.
         """
         if await self.change(subject_id, metadata=metadata, display_name=display_name):
-            return
+            return False
         if subject_id.startswith(MARK):
             raise StoreError("a token names no new subject")
         now, token = datetime.now(UTC), await self._token(subject_id)
@@ -169,6 +170,7 @@ class Subjects:
         sealed = seal_description(key, metadata or {}, display_name)
         kept = {"sealed": sealed, "sealed_id": seal_id(key, token, subject_id)}
         await self._connection.execute(update(subjects).where(subjects.c.subject_id == token).values(kept))
+        return True
 
     async def page(
         self, after: str | None, limit: int, wanted: SubjectSelection | None = None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from service.api.schemas.subjects import enrol_answer
 from service.bulk.erasure import forget_keys
 from service.bulk.job import PhotoEnroller
 from service.bulk.journal import Journal
+from service.bulk.journal_people import Promise
+from service.bulk.request import BULK
 from service.bulk.types import BulkPhoto, Outcome
 from service.enrolment.enroller import Enroller, erase_subject
 from service.errors import LowQuality, NotSearchableYet
@@ -25,6 +29,7 @@ from service.settings import Settings, builtin_bundle
 from service.state import State, open_state
 from service.telemetry import Metrics
 from tests.conftest import sample_bytes
+from tests.service.bulk.test_bulk_job import WAIT_S, packed
 
 ADA = "ada"
 
@@ -137,11 +142,59 @@ async def test_an_erasure_finds_a_subject_whose_outcome_a_kill_took(state: State
     journal.close()
     killed = directory.parent.parent / "k" / "bulk"
     with Journal(killed, {"upload": "x"}, commit_every=1) as left:
-        left.promise(ADA, shredded[0])
+        left.promise(ADA, Promise(shredded[0], "never written"))
     forget_keys(state.settings.data_dir, shredded)
     with Journal(killed, {"upload": "x"}, commit_every=1) as again:
         assert (await enrolled(photos(state, again, state.enroller), 1)).code == "erased"
     assert not await there(state)
+
+
+class Killed(BaseException):
+    """Takes a job away as a kill does: nothing that it would do afterwards is done."""
+
+
+class Dies(ErasesAfterwards):
+    """Dies with its first photo, as it is to be committed or right after, when another replica erases."""
+
+    def __init__(self, state: State, *, committed: bool) -> None:
+        super().__init__(state)
+        self._committed = committed
+
+    async def enrol_described(self, *asked: Any) -> dict[str, Any]:
+        if self._committed:
+            await super().enrol_described(*asked)
+        raise Killed
+
+
+@pytest.mark.parametrize("committed", [True, False], ids=["committed, then erased", "not committed"])
+async def test_who_was_erased_by_another_replica_after_a_kill_stays_erased(
+    state: State, *, committed: bool
+) -> None:
+    state.db.on_shredded = None
+    archive = packed(
+        {f"set/{ADA}/{number}.jpg": sample_bytes("s01", f"vis_{number}.jpg") for number in (1, 2)}
+    )
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield archive
+
+    asked = replace(ASKED, upload=await state.bulk_uploads.add(chunks(), len(archive)))
+    job_id = await state.jobs.submit(BULK, asked.params(), actor="test")
+    directory = job_directory(state.settings.data_dir) / job_id / "bulk"
+    with Journal(directory, {"upload": asked.upload}, commit_every=1) as left, pytest.raises(Killed):
+        await enrolled(photos(state, left, Dies(state, committed=committed)), 1)
+    with Journal(directory, None) as left:
+        assert list(left.promised()) == [ADA]
+        assert not left.is_gone(ADA)
+    assert not await there(state)
+    runner = asyncio.create_task(state.runner.serve())
+    async with asyncio.timeout(WAIT_S):
+        while (job := await state.jobs.get(job_id)).ended_at is None:  # noqa: ASYNC110 - a row of a table
+            await asyncio.sleep(0.05)
+    runner.cancel()
+    assert job.state == "succeeded"
+    assert job.metrics["enrolled"] == (0 if committed else 2)
+    assert await there(state) is not committed
 
 
 async def test_a_renamed_subject_keeps_its_photos_and_a_later_one_makes_another(
