@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import cast
 
@@ -166,13 +166,6 @@ async def test_a_collection_that_somebody_dropped_or_emptied_misses_nobody(
         await space.behind(db)
     await space.catch_up(db)
     agrees(space, made)
-
-
-@pytest.fixture
-def own_milvus(tmp_path: Path) -> Iterator[MilvusServer]:
-    """A server that a test may kill; another one runs for the others."""
-    with MilvusServer(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

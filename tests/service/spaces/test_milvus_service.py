@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -24,13 +23,6 @@ ENV = {
     "HALFLIGHT_LOG_POLL_S": "60",
 }
 WAIT_S = 120.0
-
-
-@pytest.fixture
-def own_milvus(tmp_path: Path) -> Iterator[MilvusServer]:
-    """A server that a test may kill; another one runs for the others."""
-    with MilvusServer(tmp_path) as running:
-        yield running
 
 
 def wait_identified(client: httpx.Client, photo: bytes) -> str | None:
