@@ -18,19 +18,7 @@ fits() {
   esac
 }
 
-if [ -x "$venv/bin/python" ] && [ ! -e "$mark" ] && fits "$venv/bin/python" &&
-  "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
-  exit 0
-fi
-
-python=
-for candidate in ${asked:-python3.11 python3.12 python3}; do
-  if fits "$candidate"; then
-    python=$candidate
-    break
-  fi
-done
-if [ -z "$python" ]; then
+refuse() {
   found=${asked:-python3}
   version=$(version_of "$found")
   {
@@ -40,7 +28,34 @@ if [ -z "$python" ]; then
     echo "  make setup PYTHON=/path/to/python3.11"
   } >&2
   exit 1
+}
+
+python=
+# One that is named is looked at even where nothing needs to be made: it must not be ignored.
+if [ -n "$asked" ]; then
+  fits "$asked" || refuse
+  python=$asked
 fi
+
+if [ -x "$venv/bin/python" ] && [ ! -e "$mark" ] && fits "$venv/bin/python" &&
+  "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+  if [ -n "$python" ] && [ "$(version_of "$python")" != "$(version_of "$venv/bin/python")" ]; then
+    echo "$venv is of Python $(version_of "$venv/bin/python"), $python is $(version_of "$python")." >&2
+    echo "Remove $venv, or name another place with VENV=." >&2
+    exit 1
+  fi
+  exit 0
+fi
+
+if [ -z "$python" ]; then
+  for candidate in python3.11 python3.12 python3; do
+    if fits "$candidate"; then
+      python=$candidate
+      break
+    fi
+  done
+fi
+[ -n "$python" ] || refuse
 
 if [ -d "$venv" ] && [ ! -e "$venv/pyvenv.cfg" ] &&
   ls -A "$venv" | grep -qvxE 'bin|include|lib|lib64|share|\.unfinished'; then

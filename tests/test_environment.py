@@ -49,6 +49,23 @@ def test_a_missing_python_is_named(tmp_path: Path) -> None:
     assert f"{tmp_path / 'none'} does not run." in refused.stderr
 
 
+def test_a_python_that_is_named_is_not_ignored_where_an_environment_is(tmp_path: Path) -> None:
+    venv = tmp_path / "venv"
+    assert run(venv).returncode == 0
+    missing = run(venv, tmp_path / "none")
+    assert missing.returncode == 1
+    assert f"{tmp_path / 'none'} does not run." in missing.stderr
+    other = tmp_path / "python3"
+    version = "3.12.1" if sys.version_info.minor == 11 else "3.11.1"
+    other.write_text(f"#!/bin/sh\necho {version}\n")
+    other.chmod(0o755)
+    refused = run(venv, other)
+    assert refused.returncode == 1
+    assert f"{other} is {version}." in refused.stderr
+    assert f"Remove {venv}" in refused.stderr
+    assert works(venv)
+
+
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("mine")
     refused = run(tmp_path)
