@@ -84,15 +84,17 @@ async def forget_gone(db: Database, journal: Journal) -> list[str]:
         # Erased before anybody noted the key.
         gone += [one for one, was_enrolled in people.items() if was_enrolled and one not in there]
         after = max(people)
+    # Before the database is asked: whoever is enrolled in between is not in what it answers.
     promised = await asyncio.to_thread(journal.promised)
+    known = await asyncio.to_thread(journal.key_ids)
     async with db.read() as uow:
         # Before the keys: an enrolment that is committed in between would look erased.
         written = await uow.audit.written_names([one.audit_name for one in promised.values()])
         left = await uow.subject_keys.key_ids()
-    committed = {one.key_id for one in promised.values() if one.audit_name in written}
+    known |= {one.key_id for one in promised.values() if one.audit_name in written}
 
     def forget() -> list[str]:
-        return journal.forget_people(gone) + journal.forget((journal.key_ids() | committed) - left)
+        return journal.forget_people(gone) + journal.forget(known - left)
 
     return await asyncio.to_thread(forget)
 

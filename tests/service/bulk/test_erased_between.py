@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from benchmarks.bulk import ASKED
 from faces import bundle
 from service.api.schemas.event_bodies import event_body
 from service.api.schemas.subjects import enrol_answer
-from service.bulk.erasure import forget_keys
+from service.bulk.erasure import forget_gone, forget_keys
 from service.bulk.job import PhotoEnroller
 from service.bulk.journal import Journal
 from service.bulk.journal_people import Promise
@@ -27,6 +28,7 @@ from service.inference.engine import EngineOptions
 from service.jobs.child import job_directory
 from service.settings import Settings, builtin_bundle
 from service.state import State, open_state
+from service.store.unit import UnitOfWork
 from service.telemetry import Metrics
 from tests.conftest import sample_bytes
 from tests.service.bulk.test_bulk_job import WAIT_S, packed
@@ -147,6 +149,23 @@ async def test_an_erasure_finds_a_subject_whose_outcome_a_kill_took(state: State
     with Journal(killed, {"upload": "x"}, commit_every=1) as again:
         assert (await enrolled(photos(state, again, state.enroller), 1)).code == "erased"
     assert not await there(state)
+
+
+async def test_who_is_enrolled_while_a_round_looks_is_not_taken_for_erased(
+    state: State, journal: Journal
+) -> None:
+    class Slow:
+        """A database after whose answer the job that goes on enrols somebody."""
+
+        @asynccontextmanager
+        async def read(self) -> AsyncIterator[UnitOfWork]:
+            async with state.db.read() as uow:
+                yield uow
+            await enrolled(photos(state, journal, state.enroller), 1)
+
+    assert await forget_gone(Slow(), journal) == []  # type: ignore[arg-type]
+    assert journal.key_id_of(ADA) is not None
+    assert (await enrolled(photos(state, journal, state.enroller), 2)).code is None
 
 
 class Killed(BaseException):
